@@ -1,0 +1,94 @@
+"""Which project files a script's behaviour depends on: the script and every project module it imports.
+
+DVC watches exactly these files for a stage, so an edit re-executes the stages that import the edited module
+and no other. The analysis reads the source and executes nothing; `stage.run` compares it with what was really
+loaded when a script ends.
+"""
+
+import ast
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+PROJECT = SCRIPTS.parent
+
+
+def code_closure(script: Path) -> list[Path]:
+    """Return `script` and the project modules that it imports, directly or not, sorted.
+
+    Imports count wherever they stand (also inside functions) and also as a literal
+    `importlib.import_module("…")`. A package's `__init__.py` counts only when it holds code.
+    Raises FileNotFoundError when the script does not exist.
+    """
+    found: set[Path] = set()
+    pending = [script.resolve()]
+    while pending:
+        file = pending.pop()
+        if file not in found:
+            found.add(file)
+            pending += direct_imports(file)
+    return sorted(found)
+
+
+@functools.cache
+def direct_imports(file: Path) -> tuple[Path, ...]:
+    """Return the project files that `file` itself imports, with the `__init__.py` files on the way."""
+    roots = (file.parent, SCRIPTS) if SCRIPTS not in file.parents else (SCRIPTS,)
+    tree = ast.parse(file.read_bytes(), filename=str(file))
+    return tuple(dict.fromkeys(path for name in imported_names(tree, file) for path in module_files(name, roots)))
+
+
+def imported_names(tree: ast.AST, file: Path) -> Iterator[str]:
+    """Yield the dotted names that a syntax tree imports; `from a import b` gives both `a` and `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package_above(file, node.level) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module" and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield name.value
+
+
+def package_above(file: Path, level: int) -> str:
+    """Return the dotted package that `level` leading dots mean in `file`."""
+    folder = file.parents[level - 1]
+    return ".".join(folder.relative_to(SCRIPTS).parts) if SCRIPTS in (folder, *folder.parents) else ""
+
+
+def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the project files that importing the dotted `name` executes; none when it is not ours."""
+    for root in roots:
+        parts = name.split(".")
+        target = root.joinpath(*parts)
+        file = target.with_suffix(".py")
+        package = target / "__init__.py"
+        if not (file.is_file() or package.is_file()):
+            continue
+        packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+        for init in (*packages, package):
+            if init.is_file() and init.stat().st_size:
+                yield init.resolve()
+        if file.is_file():
+            yield file.resolve()
+        return
+
+
+def loaded_project_files() -> set[Path]:
+    """Return the project's source files that this process has imported so far."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = {Path(file).resolve() for file in files if file and file.endswith(".py")}
+    installed = Path(sys.prefix).resolve()
+    return {
+        path
+        for path in paths
+        if PROJECT in path.parents
+        and installed not in path.parents
+        and not (path.name == "__init__.py" and not path.stat().st_size)
+    }

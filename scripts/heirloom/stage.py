@@ -1,0 +1,44 @@
+"""How every script ends: `if __name__ == "__main__": stage.run(main)`."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from heirloom.code_closure import PROJECT, code_closure, loaded_project_files
+from heirloom.errors import HeirloomError
+
+_user_code: set[Path] = set()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`; tell a user's mistake in one sentence; verify that the ledger knows all its code."""
+    script = Path(sys.modules["__main__"].__file__)
+    try:
+        main()
+        check_loaded_code(script)
+    except HeirloomError as error:
+        rank = os.environ.get("RANK", "0")
+        prefix = "error" if rank == "0" else f"error on rank {rank}"
+        print(f"{prefix}: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def declare_user_code(file: Path) -> None:
+    """Tell the check below that the config names `file` (a user's `module:function`) as code of this stage."""
+    _user_code.update(code_closure(file))
+
+
+def check_loaded_code(script: Path) -> None:
+    """Fail when the process imported a project module that the import analysis did not see.
+
+    Such a module could change without the stage becoming stale, so the result must not be recorded.
+    Raises HeirloomError naming the modules.
+    """
+    unseen = loaded_project_files() - set(code_closure(script)) - _user_code
+    if unseen:
+        names = ", ".join(str(path.relative_to(PROJECT)) for path in sorted(unseen))
+        raise HeirloomError(
+            f"{script.name} loaded {names}, which its import statements do not show, so an edit there would not "
+            f"make this stage stale: import it by a plain statement in {script.name} or in a module it imports"
+        )
