@@ -1,0 +1,27 @@
+"""`mixture:` a dataset made of other datasets."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from heirloom.config.section import Section
+
+
+class MixtureSection(Section):
+    """Processed datasets of one kind and one tokenizer, mixed by weight."""
+
+    datasets: dict[str, float] = Field(
+        min_length=1, description="names in config/datasets/ and their weights; weights are normalised to sum to 1"
+    )
+    stopping_strategy: Literal["first_exhausted", "all_exhausted"] = Field(
+        "all_exhausted", description="stop when the first dataset is used up, or repeat it until all are (datasets' names)"
+    )
+    seed: int = Field(0, description="seed of the draw")
+
+    @field_validator("datasets")
+    @classmethod
+    def _positive(cls, datasets: dict[str, float]) -> dict[str, float]:
+        wrong = [name for name, weight in datasets.items() if not 0 < weight < float("inf")]
+        if wrong:
+            raise ValueError(f"the weights of {', '.join(wrong)} must be greater than 0; delete a dataset to leave it out")
+        return datasets
