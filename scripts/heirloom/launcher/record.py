@@ -1,0 +1,97 @@
+"""What is written about an execution beside the ledger: its log, and a record of times, machine and versions.
+
+Neither is an artifact: artifacts hold nothing that differs between two executions.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heirloom.launcher.command import Program
+from heirloom.launcher.hosts import Ranks
+from heirloom.launcher.ledger import Stage
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
+SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")
+
+
+@dataclass
+class Execution:
+    exit_code: int | None = None
+
+
+def log_file(stage: str) -> Path:
+    """Return logs/STAGE.log; its folder exists afterwards."""
+    path = Path("logs") / f"{stage}.log"
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+@contextmanager
+def execution(program: Program, stage: Stage, ranks: Ranks) -> Iterator[Execution]:
+    """Write .heirloom/records/STAGE.json when the block ends, however it ends."""
+    facts = Execution()
+    started = time.time()
+    try:
+        yield facts
+    finally:
+        record = {
+            "stage": stage.name,
+            "identity": stage.identity,
+            "command": [program.kind, str(program.script), *without_secrets(program.arguments)],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(time.time() - started, 2),
+            "exit_code": facts.exit_code,
+            "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
+            "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
+            "versions": {"python": platform.python_version(), **versions()},
+        }
+        path = Path(".heirloom/records") / f"{stage.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def without_secrets(arguments: tuple[str, ...]) -> list[str]:
+    """Return the arguments with the value of every flag that names a secret replaced by ***."""
+    shown: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        secret = flag.startswith("--") and any(word in flag.lower() for word in SECRET_WORDS)
+        if hide_next:
+            shown.append("***")
+        elif secret and equals:
+            shown.append(f"{flag}=***")
+        else:
+            shown.append(argument)
+        hide_next = secret and not equals
+    return shown
+
+
+def processor() -> str:
+    """Return the processor's name as Linux tells it, else Python's."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of the packages that training results depend on."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

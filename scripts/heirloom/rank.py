@@ -1,0 +1,39 @@
+"""What a rank does before its heavy imports: tie its life to torchrun's, and keep out libraries that it won't use.
+
+Import this module first in a script that runs under torchrun.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+UNUSED = ("bitsandbytes", "wandb")
+"""Optional libraries that transformers, peft and TRL import when they are installed, needed or not: 1.3 s of CPU."""
+
+
+def die_with_torchrun() -> None:
+    """Ask the kernel to kill this rank when torchrun dies, so that a killed launcher leaves no orphan."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit("torchrun died before this rank began")
+
+
+def leave_out(*names: str) -> None:
+    """Make the libraries `names` look absent to every import that follows, unless they are loaded already."""
+    for name in names:
+        sys.modules.setdefault(name, None)
+
+
+def allow(*names: str) -> None:
+    """Take back `leave_out` for `names`."""
+    for name in names:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
+
+
+die_with_torchrun()
+leave_out(*UNUSED)

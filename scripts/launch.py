@@ -1,0 +1,44 @@
+"""Start a stage's program on the hardware that is here.
+
+    python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
+    python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
+
+The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, machine,
+versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
+finished stage deletes and an interrupted one finds again. No process outlives the launcher, however it dies.
+
+Exit code: the program's; 75 when the stage is already running elsewhere.
+Where a stage runs is no part of its identity: neither this file nor `heirloom.launcher` makes a result stale.
+"""
+
+import os
+import sys
+
+from heirloom.launcher import environment, hosts, ledger, processes, record, work
+from heirloom.launcher.command import parse_command
+
+
+def main() -> int:
+    program = parse_command(sys.argv[1:])
+    host = hosts.this_host()
+    ranks = host.ranks(program.kind)
+
+    stage = ledger.begin(program)
+    if stage.restored:
+        print(f"{stage.name}: restored from an earlier identical execution", flush=True)
+        return 0
+
+    with work.work_folder(program, stage, ranks.world_size) as folder, record.execution(program, stage, ranks) as facts:
+        variables = environment.for_program(program.kind, ranks, folder, stage.identity)
+        command = host.command(program, ranks)
+        outcome = processes.run(command, {**os.environ, **variables}, log=record.log_file(stage.name))
+        facts.exit_code = outcome.exit_code
+        if outcome.exit_code == 0:
+            folder.delete()
+        else:
+            print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
