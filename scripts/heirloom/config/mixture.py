@@ -14,7 +14,8 @@ class MixtureSection(Section):
         min_length=1, description="names in config/datasets/ and their weights; weights are normalised to sum to 1"
     )
     stopping_strategy: Literal["first_exhausted", "all_exhausted"] = Field(
-        "all_exhausted", description="stop when the first dataset is used up, or repeat it until all are (datasets' names)"
+        "all_exhausted",
+        description="when to stop: the first dataset is used up; or all are, the short ones repeated",
     )
     seed: int = Field(0, description="seed of the draw")
 
@@ -23,5 +24,5 @@ class MixtureSection(Section):
     def _positive(cls, datasets: dict[str, float]) -> dict[str, float]:
         wrong = [name for name, weight in datasets.items() if not 0 < weight < float("inf")]
         if wrong:
-            raise ValueError(f"the weights of {', '.join(wrong)} must be greater than 0; delete a dataset to leave it out")
+            raise ValueError(f"the weights of {', '.join(wrong)} must be greater than 0; delete what to leave out")
         return datasets

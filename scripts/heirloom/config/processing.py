@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from heirloom.config.section import Section
+from heirloom.config.mistakes import did_you_mean
+from heirloom.config.section import Section, WrongKeyError
 
 Kind = Literal["text", "chat", "preference"]
 
@@ -36,24 +37,26 @@ class ProcessingSection(Section):
     processing_function: str = Field(
         description="a built-in function of heirloom.processing, or your own as `module:function` (then give `kind`)"
     )
-    kind: Kind | None = Field(None, description="rows that your own processing function makes; built-in ones know theirs")
+    kind: Kind | None = Field(None, description="rows that your own function makes; built-in functions know theirs")
     max_length: int = Field(ge=1, description="longest row, tokens")
     max_prompt_length: int | None = Field(
         None, ge=1, description="preference: longest prompt, tokens; longer ones lose their beginning"
     )
     truncation: bool = Field(True, description="cut rows longer than max_length; false: drop and count them")
     padding: bool = Field(False, description="pad every row to max_length; false: the collator pads each batch")
-    packed: bool = Field(False, description="text: join documents with the end token, cut into rows of max_length tokens")
+    packed: bool = Field(False, description="text: join documents by the end token, cut rows of max_length tokens")
     chat_template: str | None = Field(
-        None, description="file of a Jinja chat template to use instead of the tokenizer's, e.g. config/chat_templates/x.jinja"
+        None,
+        description="file of a Jinja chat template, e.g. config/chat_templates/x.jinja; absent: the tokenizer's",
     )
-    add_generation_prompt: bool = Field(False, description="end each conversation with the opening of an assistant turn")
+    add_generation_prompt: bool = Field(False, description="end a conversation with the opening of an assistant turn")
     train_on: Literal["assistant", "last_assistant", "all"] | TrainOnTemplates = Field(
-        "assistant", description="chat: tokens that are trained on: all assistant turns, the last, everything, or by templates"
+        "assistant",
+        description="chat: what is trained on: all assistant turns, the last one, everything, or by templates",
     )
     remove_columns: bool = Field(True, description="keep only the columns that training and scoring read")
     train_split: str = Field("train", description="raw split (file name without suffix) that is trained on")
-    test_split: str | None = Field(None, description="raw split that is held out; absent: made by test_rows or test_fraction")
+    test_split: str | None = Field(None, description="raw split that is held out, if it exists there")
     test_rows: int | None = Field(None, ge=1, description="rows to hold out, drawn by seed")
     test_fraction: float | None = Field(None, gt=0, lt=1, description="share of the rows to hold out, drawn by seed")
     seed: int = Field(0, description="seed of the split into train and test")
@@ -72,30 +75,28 @@ class ProcessingSection(Section):
 
     @model_validator(mode="after")
     def _consistent(self):
-        # imported here: difflib is needed for a mistake only
         if self.user_function is None:
             made = PROCESSING_FUNCTIONS.get(self.processing_function)
             if made is None:
-                from heirloom.config.mistakes import did_you_mean
-
-                raise ValueError(
+                raise WrongKeyError(
+                    "processing_function",
                     f"there is no processing_function {self.processing_function}; "
-                    f"{did_you_mean(self.processing_function, PROCESSING_FUNCTIONS)} (your own: module:function)"
+                    f"{did_you_mean(self.processing_function, PROCESSING_FUNCTIONS)} (your own: module:function)",
                 )
             if self.kind is not None:
-                raise ValueError(f"kind is for your own functions; {self.processing_function} makes {made}: delete kind")
+                raise WrongKeyError("kind", f"is for your own functions; this one makes {made}: delete the key")
         else:
             if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.processing_function):
-                raise ValueError("processing_function must look like module:function, e.g. my_processing:shorten")
+                raise WrongKeyError("processing_function", "must look like module:function, e.g. my_processing:shorten")
             if self.kind is None:
-                raise ValueError("kind is missing; say which rows your function makes: text, chat or preference")
+                raise WrongKeyError("kind", "is missing; say which rows your function makes: text, chat or preference")
         held_out = [key for key in ("test_split", "test_rows", "test_fraction") if getattr(self, key) is not None]
         if len(held_out) > 1:
-            raise ValueError(f"{' and '.join(held_out)} say the same thing in two ways; keep one")
+            raise WrongKeyError(held_out[-1], f"{' and '.join(held_out)} say the same thing in two ways; keep one")
         if self.packed and self.rows_kind != "text":
-            raise ValueError(f"packed is for text; the rows here are of kind {self.rows_kind}: delete packed")
+            raise WrongKeyError("packed", f"is for text rows; here they are {self.rows_kind}: delete the key")
         if self.max_prompt_length is not None and self.rows_kind != "preference":
-            raise ValueError(f"max_prompt_length is for preference rows; here they are {self.rows_kind}: delete it")
+            raise WrongKeyError("max_prompt_length", f"is for preference, not {self.rows_kind}, rows: delete it")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
-            raise ValueError("max_prompt_length must be smaller than max_length, or no answer remains")
+            raise WrongKeyError("max_prompt_length", "must be smaller than max_length, or no answer remains")
         return self

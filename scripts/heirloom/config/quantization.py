@@ -1,0 +1,29 @@
+"""`quantization:` load the base in 8 or 4 bits."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from heirloom.config.section import Section
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class QuantizationSection(Section):
+    """bitsandbytes, under the names of transformers.BitsAndBytesConfig: exactly one of the two widths."""
+
+    load_in_8bit: bool = Field(False, description="8-bit weights (LLM.int8)")
+    load_in_4bit: bool = Field(False, description="4-bit weights (QLoRA)")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field("nf4", description="4-bit number format")
+    bnb_4bit_use_double_quant: bool = Field(False, description="quantize the quantization constants too")
+    bnb_4bit_compute_dtype: Dtype = Field("bfloat16", description="type of the computation")
+    bnb_4bit_quant_storage: Literal["uint8", "float32", "bfloat16", "float16"] = Field(
+        "uint8", description="type that packs the weights; ZeRO-3 shards them when it is the compute type"
+    )
+    llm_int8_threshold: float = Field(6.0, ge=0, description="activations above it are computed in 16 bits")
+
+    @model_validator(mode="after")
+    def _one_width(self):
+        if self.load_in_8bit == self.load_in_4bit:
+            raise ValueError("set exactly one of load_in_8bit and load_in_4bit to true, or delete the section")
+        return self

@@ -1,0 +1,54 @@
+"""A file in config/runs/: a checkpoint trained from a base, its generations and their scores."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from heirloom.config.evaluation import EvaluationSection
+from heirloom.config.generation import GenerationSection
+from heirloom.config.peft import PeftSection
+from heirloom.config.quantization import QuantizationSection
+from heirloom.config.resources import ResourcesSection
+from heirloom.config.section import NamedFile, WrongKeyError
+from heirloom.config.tracking import TrackingSection
+from heirloom.config.training import TrainingSection
+
+Trainer = Literal["trainer", "seq2seq", "sft", "dpo", "orpo"]
+
+
+class Run(NamedFile):
+    """A run: base → checkpoint (with `trainer`) → generations → evaluation."""
+
+    enabled: bool = Field(True, description="false: checked, but no part of the workflow")
+    base: str = Field(description="model in config/models/, or another run: its checkpoint")
+    dataset: str | None = Field(None, description="dataset in config/datasets/: trained and scored on")
+    trainer: Trainer | None = Field(
+        None,
+        description="trainer (language modelling), seq2seq, sft, dpo or orpo; absent: the base is scored as it is",
+    )
+    deepspeed: str | None = Field(None, description="file in config/deepspeed/ without .json; absent: data parallel")
+    training: TrainingSection | None = Field(None, description="what decides the trained weights")
+    peft: PeftSection | None = Field(None, description="train a low-rank adapter instead of all weights")
+    quantization: QuantizationSection | None = Field(None, description="load the base in 8 or 4 bits")
+    generation: GenerationSection | None = Field(None, description="answers to held-out prompts; absent: none")
+    evaluation: EvaluationSection | None = Field(None, description="scores; absent: none")
+    tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
+    resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Any:
+        if self.trainer is None:
+            for key in ("training", "peft", "deepspeed"):
+                if getattr(self, key) is not None:
+                    raise WrongKeyError(key, "has no effect without `trainer:`; give a trainer or delete the key")
+            if self.generation is None and self.evaluation is None:
+                raise WrongKeyError("trainer", "this run does nothing; give trainer, generation or evaluation")
+        else:
+            for key in ("training", "dataset"):
+                if getattr(self, key) is None:
+                    raise WrongKeyError(key, f"is missing; trainer {self.trainer} needs it")
+            if self.quantization is not None and self.peft is None:
+                raise WrongKeyError("quantization", "quantized weights cannot be trained; add `peft:` or delete it")
+        if self.evaluation is not None and self.evaluation.reads_generations and self.generation is None:
+            raise WrongKeyError("evaluation", "its metrics read answers; add `generation:` or keep only perplexity")
+        return self

@@ -1,0 +1,28 @@
+"""`tokenizer:` a model's tokenizer: trained on raw text, or the source's with a few changes."""
+
+from pydantic import Field, model_validator
+
+from heirloom.config.section import Section, WrongKeyError
+
+
+class TokenizerSection(Section):
+    """A byte-level BPE tokenizer trained on a dataset's raw text (`train_on`), or changes to the source's tokenizer."""
+
+    train_on: str | None = Field(
+        None, description="dataset in config/datasets/ whose raw text the tokenizer is trained on; absent: the source's"
+    )
+    vocab_size: int | None = Field(None, ge=257, description="entries of the vocabulary, special tokens included")
+    chat_template: str | None = Field(None, description="file of a Jinja chat template: config/chat_templates/x.jinja")
+    additional_special_tokens: list[str] = Field([], description="tokens that are never split, e.g. the turn markers")
+    bos_token: str | None = Field(None, description="token that opens a text")
+    eos_token: str | None = Field(None, description="token that ends a text or a turn; a trained tokenizer needs one")
+    pad_token: str | None = Field(None, description="token that fills batches; never trained on")
+    unk_token: str | None = Field(None, description="token for what the vocabulary lacks")
+
+    @model_validator(mode="after")
+    def _trained_or_not(self):
+        if self.train_on is not None and self.vocab_size is None:
+            raise WrongKeyError("vocab_size", "is missing; a trained tokenizer needs it")
+        if self.train_on is None and self.vocab_size is not None:
+            raise WrongKeyError("vocab_size", "is for a trained tokenizer; give train_on or delete the key")
+        return self
