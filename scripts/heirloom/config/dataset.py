@@ -1,12 +1,12 @@
 """A file in config/datasets/: raw rows and how they are processed, or a mixture of other datasets."""
 
-from typing import Any
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from heirloom.config.mixture import MixtureSection
 from heirloom.config.processing import ProcessingSection
-from heirloom.config.section import NamedFile, WrongKeyError
+from heirloom.config.section import NamedFile
 from heirloom.config.source import DatasetSource
 
 
@@ -18,11 +18,9 @@ class Dataset(NamedFile):
     processing: ProcessingSection | None = Field(None, description="how raw rows become token ids, masks and splits")
     mixture: MixtureSection | None = Field(None, description="other datasets, mixed; instead of source and processing")
 
-    @model_validator(mode="after")
-    def _made_or_mixed(self) -> Any:
+    def rules(self) -> Iterator[tuple[str, str]]:
         if self.mixture is not None and (self.source or self.processing):
-            raise WrongKeyError("mixture", "stands beside source or processing; keep one or the other")
+            yield "mixture", "stands beside source or processing; keep one or the other"
         if self.mixture is None and (self.source is None or self.processing is None):
             missing = "source" if self.source is None else "processing"
-            raise WrongKeyError(missing, "this section is missing; a dataset has source and processing, or mixture")
-        return self
+            yield missing, "this section is missing; a dataset has source and processing, or mixture"

@@ -90,8 +90,11 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Itera
     for detail in error.errors(include_url=False):
         keys, branch_at = real_keys(value, detail)
         if branch_at is None:
-            blamed = getattr(detail.get("ctx", {}).get("error"), "key", None)
-            yield (*keys, blamed) if blamed else keys, sentence(detail, keys, model)
+            broken = getattr(detail.get("ctx", {}).get("error"), "problems", None)
+            if broken is None:
+                yield keys, sentence(detail, keys, model)
+            else:
+                yield from (((*keys, key) if key else keys, problem) for key, problem in broken)
         else:
             unions.setdefault(keys[:branch_at], []).append((keys, detail))
     for place, alternatives in unions.items():

@@ -1,11 +1,11 @@
 """A file in config/models/: a base model and its tokenizer."""
 
-from typing import Any
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from heirloom.config.init import InitSection
-from heirloom.config.section import NamedFile, WrongKeyError
+from heirloom.config.section import NamedFile
 from heirloom.config.source import ModelSource
 from heirloom.config.tokenizer import TokenizerSection
 
@@ -19,14 +19,12 @@ class Model(NamedFile):
         None, description="the tokenizer of fresh weights, or changes to the source's tokenizer"
     )
 
-    @model_validator(mode="after")
-    def _fresh_or_pretrained(self) -> Any:
+    def rules(self) -> Iterator[tuple[str, str]]:
         if (self.source is None) == (self.init is None):
             found = "neither is there" if self.source is None else "both are there"
-            raise WrongKeyError("source", f"give exactly one of source and init; {found}")
+            yield "source", f"give exactly one of source and init; {found}"
         trained = self.tokenizer is not None and self.tokenizer.train_on is not None
         if self.init is not None and not trained:
-            raise WrongKeyError("tokenizer", "needs train_on: a model with fresh weights has no tokenizer to take over")
+            yield "tokenizer", "needs train_on: a model with fresh weights has no tokenizer to take over"
         if self.source is not None and trained:
-            raise WrongKeyError("tokenizer", "must not have train_on: the tokenizer comes from source; delete train_on")
-        return self
+            yield "tokenizer", "must not have train_on: the tokenizer comes from source; delete train_on"

@@ -1,12 +1,13 @@
 """`processing:` how raw rows become token ids, masks and splits."""
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from heirloom.config.mistakes import did_you_mean
-from heirloom.config.section import Section, WrongKeyError
+from heirloom.config.section import Section
 
 Kind = Literal["text", "chat", "preference"]
 
@@ -73,30 +74,28 @@ class ProcessingSection(Section):
         module, colon, function = self.processing_function.partition(":")
         return (module, function) if colon else None
 
-    @model_validator(mode="after")
-    def _consistent(self):
-        if self.user_function is None:
-            made = PROCESSING_FUNCTIONS.get(self.processing_function)
-            if made is None:
-                raise WrongKeyError(
-                    "processing_function",
-                    f"there is no processing_function {self.processing_function}; "
-                    f"{did_you_mean(self.processing_function, PROCESSING_FUNCTIONS)} (your own: module:function)",
-                )
-            if self.kind is not None:
-                raise WrongKeyError("kind", f"is for your own functions; this one makes {made}: delete the key")
-        else:
+    def rules(self) -> Iterator[tuple[str, str]]:
+        made = PROCESSING_FUNCTIONS.get(self.processing_function)
+        if self.user_function is None and made is None:
+            known = did_you_mean(self.processing_function, PROCESSING_FUNCTIONS)
+            yield (
+                "processing_function",
+                f"{self.processing_function} is not built in; {known} (your own: module:function)",
+            )
+        if made is not None and self.kind is not None:
+            yield "kind", f"is for your own functions; {self.processing_function} makes {made}: delete it"
+        if self.user_function is not None:
             if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.processing_function):
-                raise WrongKeyError("processing_function", "must look like module:function, e.g. my_processing:shorten")
+                yield "processing_function", "must look like module:function, e.g. my_processing:shorten"
             if self.kind is None:
-                raise WrongKeyError("kind", "is missing; say which rows your function makes: text, chat or preference")
+                yield "kind", "is missing; say which rows your function makes: text, chat or preference"
+        kind = self.kind or made
+        if self.packed and kind not in ("text", None):
+            yield "packed", f"is for text rows, and these are {kind}; delete it"
+        if self.max_prompt_length is not None and kind not in ("preference", None):
+            yield "max_prompt_length", f"is for preference rows, and these are {kind}; delete it"
+        if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
+            yield "max_prompt_length", "must be smaller than max_length, or no answer remains"
         held_out = [key for key in ("test_split", "test_rows", "test_fraction") if getattr(self, key) is not None]
         if len(held_out) > 1:
-            raise WrongKeyError(held_out[-1], f"{' and '.join(held_out)} say the same thing in two ways; keep one")
-        if self.packed and self.rows_kind != "text":
-            raise WrongKeyError("packed", f"is for text rows; here they are {self.rows_kind}: delete the key")
-        if self.max_prompt_length is not None and self.rows_kind != "preference":
-            raise WrongKeyError("max_prompt_length", f"is for preference, not {self.rows_kind}, rows: delete it")
-        if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
-            raise WrongKeyError("max_prompt_length", "must be smaller than max_length, or no answer remains")
-        return self
+            yield held_out[-1], f"{' and '.join(held_out)} say the same thing twice; keep one"

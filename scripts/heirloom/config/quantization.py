@@ -1,8 +1,9 @@
 """`quantization:` load the base in 8 or 4 bits."""
 
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from heirloom.config.section import Section
 
@@ -22,8 +23,6 @@ class QuantizationSection(Section):
     )
     llm_int8_threshold: float = Field(6.0, ge=0, description="activations above it are computed in 16 bits")
 
-    @model_validator(mode="after")
-    def _one_width(self):
+    def rules(self) -> Iterator[tuple[str, str]]:
         if self.load_in_8bit == self.load_in_4bit:
-            raise ValueError("set exactly one of load_in_8bit and load_in_4bit to true, or delete the section")
-        return self
+            yield "", "set exactly one of load_in_8bit and load_in_4bit to true, or delete the section"

@@ -1,15 +1,16 @@
 """A file in config/runs/: a checkpoint trained from a base, its generations and their scores."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.generation import GenerationSection
 from heirloom.config.peft import PeftSection
 from heirloom.config.quantization import QuantizationSection
 from heirloom.config.resources import ResourcesSection
-from heirloom.config.section import NamedFile, WrongKeyError
+from heirloom.config.section import NamedFile
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 
@@ -35,20 +36,18 @@ class Run(NamedFile):
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
 
-    @model_validator(mode="after")
-    def _sections_fit(self) -> Any:
+    def rules(self) -> Iterator[tuple[str, str]]:
         if self.trainer is None:
             for key in ("training", "peft", "deepspeed"):
                 if getattr(self, key) is not None:
-                    raise WrongKeyError(key, "has no effect without `trainer:`; give a trainer or delete the key")
+                    yield key, "has no effect without `trainer:`; give a trainer or delete the key"
             if self.generation is None and self.evaluation is None:
-                raise WrongKeyError("trainer", "this run does nothing; give trainer, generation or evaluation")
+                yield "trainer", "this run does nothing; give trainer, generation or evaluation"
         else:
             for key in ("training", "dataset"):
                 if getattr(self, key) is None:
-                    raise WrongKeyError(key, f"is missing; trainer {self.trainer} needs it")
+                    yield key, f"is missing; trainer {self.trainer} needs it"
             if self.quantization is not None and self.peft is None:
-                raise WrongKeyError("quantization", "quantized weights cannot be trained; add `peft:` or delete it")
+                yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.evaluation is not None and self.evaluation.reads_generations and self.generation is None:
-            raise WrongKeyError("evaluation", "its metrics read answers; add `generation:` or keep only perplexity")
-        return self
+            yield "evaluation", "its metrics read answers; add `generation:` or keep only perplexity"

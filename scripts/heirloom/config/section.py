@@ -1,22 +1,34 @@
 """What all sections of a configuration file have in common."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 
-class WrongKeyError(ValueError):
-    """Raised by a check of a whole section that knows which of its keys is to blame."""
+class BrokenRulesError(ValueError):
+    """Every broken rule of a section: (key to blame or "", problem)."""
 
-    def __init__(self, key: str, problem: str):
-        self.key = key
-        super().__init__(problem)
+    def __init__(self, problems: list[tuple[str, str]]):
+        self.problems = problems
+        super().__init__("; ".join(f"{key}: {problem}" if key else problem for key, problem in problems))
 
 
 class Section(BaseModel):
     """A mapping of known keys: types are not converted (`"8"` is no number) and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Yield (key to blame or "", problem with its remedy) for each broken rule among the section's own keys."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        problems = list(self.rules())
+        if problems:
+            raise BrokenRulesError(problems)
+        return self
 
 
 class PassThroughSection(Section):

@@ -1,14 +1,18 @@
 """`source:` where a raw dataset or a model comes from."""
 
 import re
+from collections.abc import Iterator
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from heirloom.config.section import Section, WrongKeyError
+from heirloom.config.section import Section
 
 
-class HubSource(Section):
-    """What a dataset's and a model's source have in common: one place, and a revision where the place has some."""
+class ModelSource(Section):
+    """Where a model and its tokenizer come from: exactly one of hub, s3, path."""
+
+    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path")
 
     hub: str | None = Field(None, description="repository on the Hugging Face Hub, `owner/name`")
     revision: str | None = Field(
@@ -21,30 +25,25 @@ class HubSource(Section):
 
     @property
     def pinned(self) -> bool:
-        """Whether the source always gives the same bytes as far as the configuration can say."""
+        """Whether the source always gives the same bytes, as far as the configuration can say."""
         return self.hub is None or re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
 
-    @model_validator(mode="after")
-    def _one_place(self):
-        require_one(self, self.places())
+    def rules(self) -> Iterator[tuple[str, str]]:
+        given = [place for place in self.places if getattr(self, place) is not None]
+        if len(given) != 1:
+            yield "", f"give exactly one of {', '.join(self.places)}; found {' and '.join(given) or 'none'}"
         if self.revision is not None and self.hub is None:
-            raise WrongKeyError("revision", "belongs to a hub repository; delete it or give `hub:`")
+            yield "revision", "belongs to a hub repository; delete it or give `hub:`"
+        if self.hub is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.hub):
+            yield "hub", "must look like owner/name; write no address and no revision here"
         if self.s3 is not None and not re.fullmatch(r"s3://[^/]+/.+", self.s3):
-            raise WrongKeyError("s3", "must look like s3://bucket/prefix")
-        return self
-
-    @staticmethod
-    def places() -> tuple[str, ...]:
-        """The keys of which exactly one is given."""
-        return ("hub", "s3", "path")
+            yield "s3", "must look like s3://bucket/prefix"
 
 
-class ModelSource(HubSource):
-    """Where a model and its tokenizer come from: exactly one of hub, s3, path."""
-
-
-class DatasetSource(HubSource):
+class DatasetSource(ModelSource):
     """Where a raw dataset comes from: exactly one of hub, s3, path, generator."""
+
+    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path", "generator")
 
     config: str | None = Field(None, description="configuration (subset) of the hub dataset")
     splits: list[str] | None = Field(None, description="splits of the hub dataset to download; absent: all")
@@ -55,23 +54,10 @@ class DatasetSource(HubSource):
     test_rows: int | None = Field(None, ge=1, description="held-out rows that the generator writes")
     seed: int = Field(0, description="seed of the generator")
 
-    @staticmethod
-    def places() -> tuple[str, ...]:
-        return ("hub", "s3", "path", "generator")
-
-    @model_validator(mode="after")
-    def _keys_fit_the_place(self):
-        given = self.model_fields_set
-        for place, keys in {"hub": ("config", "splits"), "generator": ("part", "rows", "test_rows", "seed")}.items():
-            stray = [key for key in keys if key in given]
-            if stray and getattr(self, place) is None:
-                raise WrongKeyError(stray[0], f"needs `{place}:`; give that or delete {' and '.join(stray)}")
-        return self
-
-
-def require_one(section: Section, keys: tuple[str, ...]) -> None:
-    """Raise ValueError unless exactly one of `keys` is given."""
-    given = [key for key in keys if getattr(section, key) is not None]
-    if len(given) != 1:
-        found = f"found {' and '.join(given)}" if given else "found none"
-        raise ValueError(f"give exactly one of {', '.join(keys)}; {found}")
+    def rules(self) -> Iterator[tuple[str, str]]:
+        yield from super().rules()
+        owners = {"config": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
+        owners |= dict.fromkeys(("part", "rows", "test_rows", "seed"), ("generator",))
+        for key, places in owners.items():
+            if key in self.model_fields_set and all(getattr(self, place) is None for place in places):
+                yield key, f"has no effect without {' or '.join(f'`{place}:`' for place in places)}; delete it"

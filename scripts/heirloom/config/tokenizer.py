@@ -1,8 +1,10 @@
 """`tokenizer:` a model's tokenizer: trained on raw text, or the source's with a few changes."""
 
-from pydantic import Field, model_validator
+from collections.abc import Iterator
 
-from heirloom.config.section import Section, WrongKeyError
+from pydantic import Field
+
+from heirloom.config.section import Section
 
 
 class TokenizerSection(Section):
@@ -19,10 +21,8 @@ class TokenizerSection(Section):
     pad_token: str | None = Field(None, description="token that fills batches; never trained on")
     unk_token: str | None = Field(None, description="token for what the vocabulary lacks")
 
-    @model_validator(mode="after")
-    def _trained_or_not(self):
+    def rules(self) -> Iterator[tuple[str, str]]:
         if self.train_on is not None and self.vocab_size is None:
-            raise WrongKeyError("vocab_size", "is missing; a trained tokenizer needs it")
+            yield "vocab_size", "is missing; a trained tokenizer needs it"
         if self.train_on is None and self.vocab_size is not None:
-            raise WrongKeyError("vocab_size", "is for a trained tokenizer; give train_on or delete the key")
-        return self
+            yield "vocab_size", "is for a trained tokenizer; give train_on or delete the key"
