@@ -1,0 +1,52 @@
+"""Make a base model: with fresh weights, or taken from a source.
+
+    python scripts/launch.py python scripts/create_model.py --config config/models/demo-tiny.yaml \\
+        --sections init --tokenizer tokenizers/demo-tiny --output models/demo-tiny
+
+In: the section `init` (a transformers configuration, seed, dtype) or `source`, and the model's tokenizer.
+Out: a folder that `AutoModel….from_pretrained` and `AutoTokenizer.from_pretrained` load: config, safetensors and the
+tokenizer's files. The same section gives the same bytes.
+"""
+
+import argparse
+from pathlib import Path
+
+from heirloom import stage
+from heirloom.artifacts import new_artifact
+from heirloom.config.init import InitSection
+from heirloom.config.reading import read_section
+from heirloom.config.source import ModelSource
+from heirloom.fetching import MODEL_FILES, fetch
+from heirloom.fresh_models import initialise_model, model_config
+from heirloom.tokenizers import copy_tokenizer, load_tokenizer
+from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
+
+
+def main() -> None:
+    args = parse_arguments()
+    tokenizer = load_tokenizer(args.tokenizer)
+
+    with new_artifact(args.output) as partial:
+        if "init" in args.sections:
+            section = read_section(args.config, "init", InitSection)
+            model = initialise_model(model_config(section, tokenizer), section.seed)
+            model.save_pretrained(partial)
+            print(f"{args.output}: {model.num_parameters():,} parameters, {type(model).__name__}")
+        else:
+            fetch(read_section(args.config, "source", ModelSource), partial, MODEL_FILES)
+            print(f"{args.output}: fetched {len(list(partial.iterdir()))} files")
+        check_vocabulary(len(tokenizer), read_vocabulary_size(partial), args.tokenizer, args.output)
+        copy_tokenizer(args.tokenizer, partial)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="a file of config/models/")
+    parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read, a,b")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    stage.run(main)

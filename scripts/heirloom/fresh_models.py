@@ -1,0 +1,61 @@
+"""Models with fresh weights."""
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from heirloom.config.init import InitSection
+from heirloom.config.mistakes import did_you_mean
+from heirloom.errors import HeirloomError
+
+ARCHITECTURES = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
+"""What a model type is trained as: the first of these that it has."""
+
+
+def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
+    """Return the transformers configuration that `section` describes, fitted to the tokenizer.
+
+    The vocabulary has the tokenizer's size unless the section gives a larger one; the special token ids are the
+    tokenizer's. Raises HeirloomError for a model type or a key that transformers does not know (it would
+    silently keep an unknown key and ignore it).
+    """
+    if section.model_type not in CONFIG_MAPPING_NAMES:
+        raise HeirloomError(
+            f"init.model_type: transformers knows no {section.model_type}; "
+            f"{did_you_mean(section.model_type, CONFIG_MAPPING_NAMES)}"
+        )
+    defaults = AutoConfig.for_model(section.model_type)
+    known = {*defaults.to_dict(), *defaults.attribute_map}
+    unknown = sorted(set(section.passed_through) - known)
+    if unknown:
+        raise HeirloomError(
+            "; ".join(
+                f"init.{key}: {section.model_type} has no such key, {did_you_mean(key, known)}" for key in unknown
+            )
+        )
+    facts = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "dtype": section.dtype,
+    }
+    return AutoConfig.for_model(section.model_type, **{**facts, **section.passed_through})
+
+
+def initialise_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """Return a model with random weights that depend on nothing but `config` and `seed`; it is made on the CPU."""
+    architecture = next((auto for auto in ARCHITECTURES if type(config) in auto._model_mapping), None)
+    if architecture is None:
+        names = ", ".join(auto.__name__ for auto in ARCHITECTURES)
+        raise HeirloomError(f"init.model_type: {config.model_type} is none of {names}: it cannot be trained here")
+    torch.manual_seed(seed)
+    return architecture.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))

@@ -1,0 +1,64 @@
+"""Load, adapt and save a model's tokenizer."""
+
+import shutil
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from heirloom.config.tokenizer import TokenizerSection
+from heirloom.errors import HeirloomError
+
+ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer in `folder`. Raises HeirloomError when there is none."""
+    if not (folder / "tokenizer_config.json").is_file():
+        raise HeirloomError(
+            f"{folder}: holds no tokenizer (no tokenizer_config.json): make it with create_tokenizer.py"
+        )
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Return a freshly trained tokenizer as transformers' kind. Encoding adds no special tokens by itself."""
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+
+
+def special_tokens(section: TokenizerSection) -> list[str]:
+    """Return the special tokens that `section` names, each once, in the order of their ids in a trained tokenizer."""
+    by_role = [token for role in ROLES if (token := getattr(section, role))]
+    return list(dict.fromkeys([*by_role, *section.additional_special_tokens]))
+
+
+def adapt_tokenizer(tokenizer: PreTrainedTokenizerFast, section: TokenizerSection) -> None:
+    """Set the special tokens and the chat template that `section` names; what it does not name stays.
+
+    Raises HeirloomError when the chat template's file is missing or the tokenizer has no end token.
+    """
+    for role in ROLES:
+        if token := getattr(section, role):
+            tokenizer.add_special_tokens({role: token})
+    if section.additional_special_tokens:
+        tokenizer.add_special_tokens({"additional_special_tokens": section.additional_special_tokens})
+    if section.chat_template:
+        file = Path(section.chat_template)
+        if not file.is_file():
+            raise HeirloomError(f"tokenizer.chat_template names {file}, which does not exist")
+        tokenizer.chat_template = file.read_text(encoding="utf-8")
+    if tokenizer.eos_token is None:
+        raise HeirloomError("the tokenizer has no end token, so no answer would ever end: give tokenizer.eos_token")
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the tokenizer to `folder`, without the names of places it was loaded from."""
+    tokenizer.init_kwargs.pop("name_or_path", None)
+    tokenizer.name_or_path = ""
+    tokenizer.save_pretrained(folder)
+
+
+def copy_tokenizer(source: Path, model: Path) -> None:
+    """Put the tokenizer's files into a model's folder, so that it loads from there; they replace the model's own."""
+    for file in sorted(source.iterdir()):
+        shutil.copyfile(file, model / file.name)
