@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from heirloom.config.mixture import MixtureSection
+from heirloom.config.named_file import NamedFile
 from heirloom.config.processing import ProcessingSection
-from heirloom.config.section import NamedFile
 from heirloom.config.source import DatasetSource
 
 
@@ -19,8 +19,10 @@ class Dataset(NamedFile):
     mixture: MixtureSection | None = Field(None, description="other datasets, mixed; instead of source and processing")
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        if self.mixture is not None and (self.source or self.processing):
-            yield "mixture", "stands beside source or processing; keep one or the other"
-        if self.mixture is None and (self.source is None or self.processing is None):
-            missing = "source" if self.source is None else "processing"
-            yield missing, "this section is missing; a dataset has source and processing, or mixture"
+        yield from super().rules()
+        if not self.given("mixture"):
+            for key in ("source", "processing"):
+                if not self.given(key):
+                    yield key, "this section is missing; a dataset has source and processing, or mixture"
+        elif self.given("source") or self.given("processing"):
+            yield "mixture", "stands beside source or processing; keep the one or the others"

@@ -94,7 +94,7 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Itera
             if broken is None:
                 yield keys, sentence(detail, keys, model)
             else:
-                yield from (((*keys, key) if key else keys, problem) for key, problem in broken)
+                yield from (((*keys, *filter(None, key.split("."))), problem) for key, problem in broken)
         else:
             unions.setdefault(keys[:branch_at], []).append((keys, detail))
     for place, alternatives in unions.items():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from heirloom.config.init import InitSection
-from heirloom.config.section import NamedFile
+from heirloom.config.named_file import NamedFile
 from heirloom.config.source import ModelSource
 from heirloom.config.tokenizer import TokenizerSection
 
@@ -20,11 +20,14 @@ class Model(NamedFile):
     )
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        if (self.source is None) == (self.init is None):
-            found = "neither is there" if self.source is None else "both are there"
+        yield from super().rules()
+        if self.given("source") == self.given("init"):
+            found = "both are there" if self.given("init") else "neither is there"
             yield "source", f"give exactly one of source and init; {found}"
-        trained = self.tokenizer is not None and self.tokenizer.train_on is not None
-        if self.init is not None and not trained:
-            yield "tokenizer", "needs train_on: a model with fresh weights has no tokenizer to take over"
-        if self.source is not None and trained:
-            yield "tokenizer", "must not have train_on: the tokenizer comes from source; delete train_on"
+        elif self.given("init") and not self.given("tokenizer"):
+            yield "tokenizer", "this section is missing; a model with fresh weights needs a tokenizer with train_on"
+        elif self.tokenizer is not None and self.given("init") != (self.tokenizer.train_on is not None):
+            if self.given("init"):
+                yield "tokenizer", "needs train_on: a model with fresh weights has no tokenizer to take over"
+            else:
+                yield "tokenizer.train_on", "has no effect, the tokenizer comes from source; delete train_on"

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.generation import GenerationSection
+from heirloom.config.named_file import NamedFile
 from heirloom.config.peft import PeftSection
 from heirloom.config.quantization import QuantizationSection
 from heirloom.config.resources import ResourcesSection
-from heirloom.config.section import NamedFile
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 
@@ -37,17 +37,18 @@ class Run(NamedFile):
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        if self.trainer is None:
+        yield from super().rules()
+        if self.trainer is None and not self.given("trainer"):
             for key in ("training", "peft", "deepspeed"):
-                if getattr(self, key) is not None:
-                    yield key, "has no effect without `trainer:`; give a trainer or delete the key"
-            if self.generation is None and self.evaluation is None:
+                if self.given(key):
+                    yield key, "has no effect without `trainer:`; give a trainer or delete it"
+            if not self.given("generation") and not self.given("evaluation"):
                 yield "trainer", "this run does nothing; give trainer, generation or evaluation"
         else:
             for key in ("training", "dataset"):
-                if getattr(self, key) is None:
-                    yield key, f"is missing; trainer {self.trainer} needs it"
-            if self.quantization is not None and self.peft is None:
+                if not self.given(key):
+                    yield key, "is missing; a run with a trainer needs it"
+            if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
-        if self.evaluation is not None and self.evaluation.reads_generations and self.generation is None:
-            yield "evaluation", "its metrics read answers; add `generation:` or keep only perplexity"
+        if self.evaluation is not None and self.evaluation.reads_generations and not self.given("generation"):
+            yield "evaluation.metrics", "need answers to score; add `generation:` or keep only perplexity"
