@@ -1,0 +1,79 @@
+# Heirloom by make: `make demo` and `make test` are all a newcomer needs.
+
+VENV := .venv
+PYTHON ?= python3
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup setup-workflow plan dvc.yaml verify accept clean-cache lint format schemas lock clone-settings
+
+help:  ## show this help
+	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: setup  ## set everything up and run the main job: raw data to scored model
+	snakemake --quiet rules
+	python scripts/show_scores.py
+
+test: $(VENV)/development clone-settings  ## set everything up and run all tests
+	ruff check . && ruff format --check .
+	snakefmt --check workflow/Snakefile rules
+	snakemake --lint
+	python workflow/pipeline check
+	pytest
+
+setup: $(VENV)/training clone-settings  ## install the training environment (with torch) and this clone's settings
+
+setup-workflow: $(VENV)/workflow clone-settings  ## the light environment instead: plan, validate, submit, push, pull
+
+plan: clone-settings  ## what would run, and why
+	@python workflow/pipeline plan
+
+dvc.yaml: clone-settings  ## bring dvc.yaml in step with config/ (snakemake does it by itself)
+	@python workflow/pipeline write
+
+verify:  ## hash every artifact and every cached object against dvc.lock
+	@python workflow/pipeline verify
+
+accept:  ## record a harmless code change without executing again: make accept STAGE=train-demo-sft
+	@python workflow/pipeline accept $(STAGE)
+
+clean-cache:  ## list what no entry of any branch needs in the cache, and delete it
+	@python workflow/pipeline clean
+
+lint:  ## the same checks that `make test` begins with
+	ruff check . && ruff format --check . && snakefmt --check workflow/Snakefile rules && snakemake --lint
+
+format:  ## rewrite the code in the project's style
+	ruff check --fix . ; ruff format . ; snakefmt workflow/Snakefile rules
+
+schemas:  ## write schemas and key tables from the config models
+	python workflow/schemas/generate.py
+
+lock: $(VENV)/development  ## pin envs/*.txt anew from pyproject.toml
+	envs/lock.sh
+
+# ---- environments: one folder, each level installed on top of the one before ----
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/workflow: envs/workflow.txt | $(VENV)/bin/python
+	$(PIP) --requirement envs/workflow.txt
+	@touch $@
+
+# torch first: what is built on it must find the build that this machine has
+$(VENV)/training: envs/training.txt | $(VENV)/bin/python
+	$(PIP) $$(grep ^torch== envs/training.txt)
+	$(PIP) --requirement envs/training.txt
+	@touch $@ $(VENV)/workflow
+
+$(VENV)/development: envs/development.txt | $(VENV)/training
+	$(PIP) --requirement envs/development.txt
+	@touch $@
+
+# ---- this clone's own settings: git's merge driver, DVC's default remote (docs/storage.md) ----
+
+clone-settings: | $(VENV)/bin/python
+	@workflow/clone_settings.sh

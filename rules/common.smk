@@ -1,0 +1,36 @@
+"""What every rule uses; there is no rule here.
+
+A rule reads as dataset → checkpoint; the files that Snakemake sees are small markers (workflow/pipeline/markers.py),
+present while the artifact's entry in dvc.lock holds.
+
+    artifact("checkpoints/{run}")      the output of a rule: the marker of that artifact
+    reads("train", "dataset")          an input of a rule: what the stage train-{run} reads under that name
+    asks("train", "instance_type", …)  a resource: what the run's own `resources:` section asks for
+    forced("train")                    `--force` for a stage that `--config force=…` names
+"""
+
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/../scripts"]
+
+from heirloom.errors import HeirloomError
+from pipeline.session import interpreter_first_on_path, open_session
+
+interpreter_first_on_path()
+try:
+    SESSION = open_session(workflow, config)
+except HeirloomError as error:
+    raise WorkflowError(str(error)) from None
+
+artifact = SESSION.artifact
+reads = SESSION.inputs
+asks = SESSION.resource
+forced = SESSION.flags
+
+
+wildcard_constraints:
+    dataset=r"[\w.-]+",
+    model=r"[\w.-]+",
+    run=r"[\w.-]+",

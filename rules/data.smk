@@ -1,0 +1,77 @@
+"""Raw dataset → processed dataset, and what tokenizes it.
+
+Needs   config/datasets/{dataset}.yaml, config/models/{model}.yaml
+Gives   data/raw/{dataset}, tokenizers/{model}, models/{model}, data/processed/{dataset}, metrics/data/{dataset}.json
+"""
+
+
+rule download:
+    """Fetch a raw dataset: scripts/download_dataset.py, section `source`."""
+    output:
+        raw=artifact("data/raw/{dataset}"),
+    log:
+        "logs/download-{dataset}.log",
+    params:
+        force=forced("download"),
+    shell:
+        r"""
+        python workflow/pipeline run download-{wildcards.dataset:q} \
+            --marker {output.raw:q} \
+            {params.force}
+        """
+
+
+rule tokenizer:
+    """Train a model's tokenizer, or fetch it: scripts/create_tokenizer.py, section `tokenizer` or `source`."""
+    input:
+        raw=reads("tokenizer", "raw"),
+    output:
+        tokenizer=artifact("tokenizers/{model}"),
+    log:
+        "logs/tokenizer-{model}.log",
+    params:
+        force=forced("tokenizer"),
+    shell:
+        r"""
+        python workflow/pipeline run tokenizer-{wildcards.model:q} \
+            --marker {output.tokenizer:q} \
+            {params.force}
+        """
+
+
+rule model:
+    """Initialise a base model, or fetch it: scripts/create_model.py, section `init` or `source`."""
+    input:
+        tokenizer=reads("model", "tokenizer"),
+    output:
+        model=artifact("models/{model}"),
+    log:
+        "logs/model-{model}.log",
+    params:
+        force=forced("model"),
+    shell:
+        r"""
+        python workflow/pipeline run model-{wildcards.model:q} \
+            --marker {output.model:q} \
+            {params.force}
+        """
+
+
+rule process:
+    """Tokenize, mask and split a raw dataset, or mix processed ones: scripts/create_dataset.py, section `processing` or `mixture`."""
+    input:
+        raw=reads("process", "raw"),
+        tokenizer=reads("process", "tokenizer"),
+        datasets=reads("process", "datasets"),
+    output:
+        dataset=artifact("data/processed/{dataset}"),
+    log:
+        "logs/process-{dataset}.log",
+    params:
+        force=forced("process"),
+    shell:
+        r"""
+        python workflow/pipeline run process-{wildcards.dataset:q} \
+            --marker {output.dataset:q} \
+            {params.force}
+        """

@@ -1,0 +1,27 @@
+"""Generations and checkpoint → scores.
+
+Needs   config/runs/{run}.yaml, generations/{run}; for perplexity checkpoints/{run} and data/processed/{dataset}
+Gives   metrics/evaluation/{run}.json
+"""
+
+
+rule evaluate:
+    """Score a run: scripts/evaluate_model.py, section `evaluation`."""
+    input:
+        generations=reads("evaluate", "generations"),
+        checkpoint=reads("evaluate", "checkpoint"),
+        dataset=reads("evaluate", "dataset"),
+    output:
+        metrics=artifact("metrics/evaluation/{run}.json"),
+    log:
+        "logs/evaluate-{run}.log",
+    params:
+        force=forced("evaluate"),
+    resources:
+        accelerator=1,
+    shell:
+        r"""
+        python workflow/pipeline run evaluate-{wildcards.run:q} \
+            --marker {output.metrics:q} \
+            {params.force}
+        """

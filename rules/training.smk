@@ -1,0 +1,26 @@
+"""Processed dataset + base → checkpoint.
+
+Needs   config/runs/{run}.yaml, data/processed/{dataset}, models/{model} or checkpoints/{another run}
+Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv
+"""
+
+
+rule train:
+    """Train a run's base on its dataset: scripts/{train,sft_train,dpo_train}.py, sections `training`, `peft`, `quantization`."""
+    input:
+        dataset=reads("train", "dataset"),
+        base=reads("train", "base"),
+    output:
+        checkpoint=artifact("checkpoints/{run}"),
+    log:
+        "logs/train-{run}.log",
+    params:
+        force=forced("train"),
+    resources:
+        accelerator=1,
+    shell:
+        r"""
+        python workflow/pipeline run train-{wildcards.run:q} \
+            --marker {output.checkpoint:q} \
+            {params.force}
+        """

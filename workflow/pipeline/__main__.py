@@ -1,0 +1,119 @@
+"""The ledger by hand: `python workflow/pipeline COMMAND`. `make help` lists the commands that people need.
+
+plan                what would run, and why          check      is dvc.yaml in step with config/?
+write               bring dvc.yaml in step           verify     hash everything that is recorded
+accept STAGE        record a harmless code change    clean      what the cache holds in vain
+run, begin, merge   used by the rules, launch.py and git
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+WORKFLOW = Path(__file__).resolve().parent.parent
+sys.path[0] = str(WORKFLOW)
+sys.path.insert(1, str(WORKFLOW.parent / "scripts"))
+
+
+def main() -> int:
+    """Run one command; a user's mistake is one sentence and exit status 1."""
+    from heirloom.errors import HeirloomError
+
+    arguments = parse_arguments()
+    try:
+        return COMMANDS[arguments.command](arguments) or 0
+    except HeirloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python workflow/pipeline", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    plan = commands.add_parser("plan", help="say for each stage whether it would run, and why")
+    plan.add_argument("--runs", help="only these runs: names or patterns, comma-separated")
+    plan.add_argument("--data", choices=["local", "remote"], default="local", help="where artifacts belong")
+    plan.add_argument("--all", action="store_true", help="list current stages too")
+    commands.add_parser("write", help="write dvc.yaml from config/")
+    commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
+    commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
+    accept = commands.add_parser("accept", help="record a harmless code change without executing the stage again")
+    accept.add_argument("stage", nargs="+")
+    clean = commands.add_parser("clean", help="list what no entry of any branch needs, and delete it")
+    clean.add_argument("--yes", action="store_true", help="delete without asking")
+    run = commands.add_parser("run", help="bring one stage up to date (the rules call this)")
+    run.add_argument("stage")
+    run.add_argument("--marker", type=Path, required=True)
+    run.add_argument("--force", action="store_true")
+    begin = commands.add_parser("begin", help="tell launch.py a stage's identity; restore an earlier result")
+    begin.add_argument("stage")
+    merge = commands.add_parser("merge", help="git's merge driver for dvc.lock and dvc.yaml")
+    merge.add_argument("files", nargs=3, type=Path, metavar=("BASE", "OURS", "THEIRS"))
+    return parser.parse_args()
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    from pipeline.ledger import open_ledger
+    from pipeline.planning import print_plan
+
+    print_plan(open_ledger(arguments.data == "local", arguments.runs), sys.stdout, everything=arguments.all)
+
+
+def write(_: argparse.Namespace) -> None:
+    from pipeline import dvcfile
+    from pipeline.ledger import load_graph
+
+    print("dvc.yaml written" if dvcfile.write(load_graph()[1]) else "dvc.yaml is in step with config/")
+
+
+def check(_: argparse.Namespace) -> None:
+    from pipeline import dvcfile
+    from pipeline.ledger import load_graph
+
+    dvcfile.check(load_graph()[1])
+
+
+def verify(_: argparse.Namespace) -> int:
+    from pipeline.verifying import verify
+
+    return verify()
+
+
+def accept(arguments: argparse.Namespace) -> None:
+    from pipeline.accepting import accept
+
+    accept(arguments.stage)
+
+
+def clean(arguments: argparse.Namespace) -> None:
+    from pipeline.cleaning import clean_cache
+
+    clean_cache(arguments.yes)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from pipeline.running import run_stage
+
+    run_stage(arguments.stage, arguments.marker, arguments.force)
+
+
+def begin(arguments: argparse.Namespace) -> None:
+    from pipeline.running import begin
+
+    begin(arguments.stage)
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    from pipeline.merging import merge_files
+
+    merge_files(*arguments.files)
+
+
+COMMANDS = {
+    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
+    "run": run, "begin": begin, "merge": merge,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())

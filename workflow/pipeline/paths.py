@@ -1,0 +1,16 @@
+"""Where the workflow keeps its own things, relative to the repository root."""
+
+from pathlib import Path
+
+STATE = Path(".heirloom")
+"""This machine's own state: never in git, never identity; deleting it costs time and nothing else."""
+
+MARKERS = STATE / "markers"
+CACHE = STATE / "cache"
+RECORDS = STATE / "records"
+WORK = STATE / "work"
+LOCK_FILE = STATE / "lock"
+
+DVC_LOCK = Path("dvc.lock")
+DVC_YAML = Path("dvc.yaml")
+HISTORY = Path(".dvc/history.jsonl")

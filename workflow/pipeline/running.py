@@ -1,0 +1,128 @@
+"""One Snakemake job: bring one stage up to date, by the cheapest means."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from heirloom.errors import HeirloomError
+from pipeline.fingerprints import Fingerprints
+from pipeline.graph import Graph, Stage
+from pipeline.history import History
+from pipeline.identity import identity_of
+from pipeline.ledger import (
+    Listings,
+    absent_data,
+    config_sections,
+    load_graph,
+    run_cache_folder,
+)
+from pipeline.lockfile import Entry, read_lock
+from pipeline.markers import write_marker
+from pipeline.paths import RECORDS
+from pipeline.restoring import put_in_place
+from pipeline.staleness import differences, expected_entry
+
+
+def run_stage(name: str, marker: Path, force: bool = False) -> None:
+    """Bring a stage up to date and write its marker: nothing to do, restore, or execute through DVC.
+
+    Raises HeirloomError when the stage fails; its script's own last error stands above in the output.
+    """
+    graph = load_graph()[1]
+    stage = graph.stages[name]
+    entry = None if force else holding_entry(stage, graph)
+    if entry is None or not data_is_here(name, entry):
+        execute(name, force)
+        entry = read_lock()[name]
+        learn_products(entry)
+        History(run_cache=run_cache_folder()).add({name: entry}, {name: read_record(name)})
+    write_marker(marker, entry)
+
+
+def holding_entry(stage: Stage, graph: Graph) -> Entry | None:
+    """Return the recorded entry if it holds for the stage as it is now."""
+    entries = read_lock()
+    entry = entries.get(stage.name)
+    with Fingerprints() as fingerprints:
+        return (
+            entry
+            if not differences(stage, entry, current_hash(graph, entries, fingerprints), config_sections())
+            else None
+        )
+
+
+def current_hash(graph: Graph, entries: dict[str, Entry], fingerprints: Fingerprints):
+    """Return a function: path → content hash; what lies in the working tree comes first, then what is recorded."""
+    recorded = {out["path"]: out["md5"] for entry in entries.values() for out in entry.get("outs", [])}
+
+    def hash_of(path: str) -> str | None:
+        return fingerprints.of(path) or (recorded.get(path) if path in graph.makers else None)
+
+    return hash_of
+
+
+def data_is_here(name: str, entry: Entry) -> bool:
+    """See to it that an entry's data is in the working tree and the cache; False when it cannot be had."""
+    with Fingerprints() as fingerprints, Listings() as listings:
+        missing = absent_data(entry, fingerprints, listings)
+    if not missing:
+        print(f"{name}: up to date", flush=True)
+        return True
+    if put_in_place(name, entry):
+        print(f"{name}: restored ({'; '.join(missing)})", flush=True)
+        learn_products(entry)
+        return True
+    return False
+
+
+def execute(name: str, force: bool) -> None:
+    """Let DVC execute and record one stage. Raises HeirloomError when it fails."""
+    from dvc.cli import main as dvc
+
+    flags = ["--force"] if force else []
+    os.environ["DVC_NO_ANALYTICS"] = "1"
+    if dvc(["--wait-for-lock", "repro", "--quiet", "--single-item", *flags, name]) != 0:
+        raise HeirloomError(
+            f"{name} failed; what it said is above and in logs/{name}.log; its earlier result, if any, is kept"
+        )
+
+
+def learn_products(entry: Entry) -> None:
+    """Remember the hashes that DVC has just recorded, so that the next look needs none."""
+    with Fingerprints() as fingerprints:
+        for out in entry["outs"]:
+            fingerprints.learn(out["path"], out["md5"])
+
+
+def read_record(name: str) -> dict:
+    """Return what launch.py recorded about an execution: times, environment; empty when there is none."""
+    try:
+        return json.loads((RECORDS / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def begin(name: str) -> None:
+    """Answer launch.py, which DVC has just started for a stage: its identity, and whether an earlier result is back.
+
+    Prints one JSON line. An earlier result counts only when the stage returns to it; when dvc.lock already holds
+    it, the user forced the execution.
+    """
+    graph = load_graph()[1]
+    stage = graph.stages[name]
+    entries = read_lock()
+    with Fingerprints() as fingerprints:
+        expected = expected_entry(stage, current_hash(graph, entries, fingerprints), config_sections())
+    if expected is None:
+        missing = [path for path in stage.deps if not Path(path).exists()]
+        raise HeirloomError(
+            f"{name}: missing input {', '.join(missing)}: run `snakemake` or `dvc repro`, which make it"
+        )
+    identity = identity_of(expected)
+    recorded = entries.get(name)
+    restored = False
+    if recorded is None or identity_of(recorded) != identity:
+        earlier = History().find(expected)
+        restored = any(put_in_place(name, entry) for entry in earlier)
+    sys.stdout.write(json.dumps({"identity": identity, "restored": restored}) + "\n")
