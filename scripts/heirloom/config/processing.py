@@ -18,6 +18,7 @@ PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "instruction_processing_function": "chat",
     "sharegpt_processing_function": "chat",
     "dummy_rlhf_processing_function": "preference",
+    "sharegpt_rlhf_processing_function": "preference",
 }
 
 
@@ -39,11 +40,17 @@ class ProcessingSection(Section):
         description="a built-in function of heirloom.processing, or your own as `module:function` (then give `kind`)"
     )
     kind: Kind | None = Field(None, description="rows that your own function makes; built-in functions know theirs")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="raw columns to rename before the function sees a row, {theirs: ours}"
+    )
     max_length: int = Field(ge=1, description="longest row, tokens")
     max_prompt_length: int | None = Field(
         None, ge=1, description="preference: longest prompt, tokens; longer ones lose their beginning"
     )
     truncation: bool = Field(True, description="cut rows longer than max_length; false: drop and count them")
+    truncation_mode: Literal["keep_start", "keep_end"] = Field(
+        "keep_start", description="which tokens of a row longer than max_length stay: its first ones or its last ones"
+    )
     padding: bool = Field(False, description="pad every row to max_length; false: the collator pads each batch")
     packed: bool = Field(False, description="text: join documents by the end token, cut rows of max_length tokens")
     chat_template: str | None = Field(

@@ -1,0 +1,40 @@
+"""What the makers of rows (text_rows, chat_rows, preference_rows) have in common.
+
+A maker works in two steps, so that many texts are encoded at once: `prepare` gives the texts of a record, `finish`
+takes their encodings and gives rows. Both raise ValueError for a record that cannot be used and Dropped for one
+that is left out for a reason.
+"""
+
+from typing import Any, NamedTuple
+
+from heirloom.masking import IGNORED
+
+
+class Prepared(NamedTuple):
+    """The texts of a record that have to be encoded, and what `finish` needs to know besides."""
+
+    texts: list[str]
+    add_special_tokens: bool
+    details: Any = None
+
+
+class FinishedRow(NamedTuple):
+    """A row as it is stored, with what the statistics count, in tokens."""
+
+    columns: dict[str, Any]
+    length: int
+    trained: int
+    cut: int = 0  # lost by truncation
+
+
+def padded(columns: dict[str, Any], length: int, pad_token_id: int) -> dict[str, Any]:
+    """Fill input_ids and labels up to `length` at the right and add the attention mask."""
+    ids = columns["input_ids"]
+    missing = max(0, length - len(ids))
+    labels = columns.get("labels", ids)
+    return {
+        **columns,
+        "input_ids": ids + [pad_token_id] * missing,
+        "labels": labels + [IGNORED] * missing,
+        "attention_mask": [1] * len(ids) + [0] * missing,
+    }
