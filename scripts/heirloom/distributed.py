@@ -1,0 +1,65 @@
+"""Ranks: how many there are, which one this is, and how DeepSpeed starts on them.
+
+torchrun tells each rank by the environment (RANK, WORLD_SIZE, LOCAL_RANK); a script without torchrun is one rank.
+"""
+
+import os
+import sys
+import traceback
+from types import TracebackType
+
+import torch
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_rank() -> bool:
+    return rank() == 0
+
+
+def on_cpu() -> bool:
+    """Say whether ranks compute on the CPU: where there is no GPU."""
+    return not torch.cuda.is_available()
+
+
+def barrier() -> None:
+    """Wait until every rank is here; nothing happens without ranks."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def start_rank() -> None:
+    """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
+    sys.excepthook = print_trace_at_once
+    if on_cpu():
+        torch.set_num_threads(1)
+    else:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def start_deepspeed() -> None:
+    """Start DeepSpeed's communication on the ranks that the trainer's arguments have started already.
+
+    Call it after the arguments are made and before a model is loaded: ZeRO-3 shards a model while it loads, and on
+    the CPU the arguments start plain torch.distributed only, which would leave DeepSpeed with a world of one.
+    DeepSpeed's own shared-memory operator is left out: it would be compiled for a minute and a half at first use.
+    """
+    import deepspeed
+
+    if on_cpu():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def print_trace_at_once(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write an error's trace in one go, so that the traces of two ranks do not mix line by line."""
+    lines = "".join(traceback.format_exception(kind, error, trace)).splitlines()
+    prefix = "" if is_main_rank() else f"[rank{rank()}]: "
+    sys.stderr.write("".join(f"{prefix}{line}\n" for line in lines))
+    sys.stderr.flush()

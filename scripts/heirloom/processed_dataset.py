@@ -1,0 +1,39 @@
+"""Read a processed dataset: data/processed/NAME with dataset.json, train/ and test/.
+
+kind text         input_ids (every token is trained on)
+kind chat         input_ids, labels (-100 where not trained on)
+kind preference   prompt_ids, chosen_ids, rejected_ids
+The test split has more columns (row_id, prompt, reference, …) for generation and scoring.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_from_disk
+
+from heirloom.errors import HeirloomError
+
+COLUMNS = {
+    "text": ("input_ids",),
+    "chat": ("input_ids", "labels"),
+    "preference": ("prompt_ids", "chosen_ids", "rejected_ids"),
+}
+"""What training reads of a row, by kind."""
+
+
+def read_description(dataset: Path) -> dict[str, Any]:
+    """Return dataset.json of a processed dataset. Raises HeirloomError when `dataset` is none."""
+    file = dataset / "dataset.json"
+    if not file.is_file():
+        raise HeirloomError(f"{dataset}: is no processed dataset (no dataset.json): make it with create_dataset.py")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def load_split(dataset: Path, split: str) -> Dataset | None:
+    """Return the split "train" or "test", memory-mapped; None when the dataset does not have it or it is empty."""
+    folder = dataset / split
+    if not folder.is_dir():
+        return None
+    rows = load_from_disk(str(folder))
+    return rows if len(rows) else None

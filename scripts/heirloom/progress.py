@@ -1,0 +1,65 @@
+"""Say how far a training is: one line every `tracking.logging_steps` steps, fit for a log file."""
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from heirloom.distributed import is_main_rank
+
+
+class Progress(TrainerCallback):
+    """Prints on the main rank: step, mean loss since the last line, learning rate, speed and what time is left."""
+
+    def __init__(self, every: int, first: bool) -> None:
+        self.every = every
+        self.first = first
+        self.losses: list[float] = []
+        self.started = self.line_time = 0.0
+        self.first_step = self.line_tokens = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.started = self.line_time = time.monotonic()
+        self.first_step, self.line_tokens = state.global_step, state.num_input_tokens_seen
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        if "eval_loss" in logs:
+            perplexity = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
+            say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{perplexity}")
+            self.line_time = time.monotonic()
+        elif "loss" in logs:
+            self.losses.append(logs["loss"])
+            step, last = state.global_step, state.max_steps
+            if step % self.every == 0 or step == last or (step == 1 and self.first):
+                self.print_line(state, logs)
+
+    def print_line(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        now = time.monotonic()
+        speed = (state.num_input_tokens_seen - self.line_tokens) / max(now - self.line_time, 1e-9)
+        left = (state.max_steps - state.global_step) * (now - self.started) / (state.global_step - self.first_step)
+        say(
+            f"step {state.global_step}/{state.max_steps}  loss {sum(self.losses) / len(self.losses):.4f}  "
+            f"lr {logs.get('learning_rate', 0.0):.2e}  {speed:,.0f} tokens/s  {duration(left)} left"
+        )
+        self.losses, self.line_time, self.line_tokens = [], now, state.num_input_tokens_seen
+
+
+def duration(seconds: float) -> str:
+    """Return h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def say(line: str) -> None:
+    """Print a line at once, on the main rank."""
+    if is_main_rank():
+        print(line, flush=True)

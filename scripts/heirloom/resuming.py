@@ -1,0 +1,105 @@
+"""Checkpoints for resuming an interrupted training: complete or ignored, and of this very training only.
+
+transformers writes a checkpoint straight into its folder, so a killed process leaves a half-written one that looks
+like any other. Here a checkpoint counts only once it holds the file COMPLETE, which is written last, after all ranks
+have written theirs and everything is on disk.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from heirloom.distributed import barrier, is_main_rank, world_size
+from heirloom.loss_history import LossHistory
+
+COMPLETE = "complete.json"
+CLAIM = "claim.json"
+PREFIX = "checkpoint-"
+
+
+def work_folder(output: Path) -> Path:
+    """Return the folder for work in progress: the launcher's, or `.NAME.work` beside the output."""
+    given = os.environ.get("HEIRLOOM_WORK_DIR")
+    return Path(given) if given else output.with_name(f".{output.name}.work")
+
+
+def claim(work: Path, facts: dict[str, Any]) -> None:
+    """Make `work` the folder of the training that `facts` describe; what is there of any other is deleted.
+
+    The stage's identity describes a training when the launcher knows it (HEIRLOOM_IDENTITY); else `facts` do.
+    The number of ranks always does: ZeRO's shards fit no other.
+    """
+    identity = os.environ.get("HEIRLOOM_IDENTITY")
+    description = {"ranks": world_size(), **({"identity": identity} if identity else facts)}
+    text = json.dumps(description, indent=1, sort_keys=True, default=str)
+    if is_main_rank():
+        file = work / CLAIM
+        found = sorted(work.glob(f"{PREFIX}*"))
+        if found and (not file.is_file() or file.read_text(encoding="utf-8") != text):
+            print(f"{work}: what is there is the work of another training: starting afresh", flush=True)
+            for folder in found:
+                shutil.rmtree(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def stat_facts(*paths: Path | None) -> dict[str, list]:
+    """Return what tells cheaply whether input files changed: name, size and time of each file at `paths`."""
+    facts = {}
+    for path in filter(None, paths):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [(str(file), file.stat()) for file in files if file.is_file()]
+        facts[str(path)] = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    return facts
+
+
+def newest_complete(work: Path) -> Path | None:
+    """Return the latest complete checkpoint; incomplete ones are deleted. Every rank calls it."""
+    if is_main_rank():
+        for folder in work.glob(f"{PREFIX}*"):
+            if not (folder / COMPLETE).is_file():
+                print(f"{folder.name}: was not written to its end, deleted", flush=True)
+                shutil.rmtree(folder)
+    barrier()
+    return max(work.glob(f"{PREFIX}*"), key=step_of, default=None)
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix(PREFIX))
+
+
+class CompleteCheckpoints(TrainerCallback):
+    """Completes each checkpoint after it is written, then deletes those before the newest `keep`."""
+
+    def __init__(self, history: LossHistory, keep: int) -> None:
+        self.history = history
+        self.keep = keep
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        barrier()  # every rank has written its part
+        if not is_main_rank():
+            return
+        work = Path(args.output_dir)
+        folder = work / f"{PREFIX}{state.global_step}"
+        self.history.save(folder)
+        for path in (*folder.rglob("*"), folder):
+            flush_to_disk(path)
+        (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}), encoding="utf-8")
+        flush_to_disk(folder / COMPLETE)
+        complete = [other for other in work.glob(f"{PREFIX}*") if (other / COMPLETE).is_file()]
+        for old in sorted(complete, key=step_of)[: -self.keep]:
+            (old / COMPLETE).unlink()  # first, so that a half-deleted one is never taken up
+            shutil.rmtree(old)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk, so that it outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

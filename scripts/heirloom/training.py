@@ -1,0 +1,91 @@
+"""What every trainer's life has in common: resume, measure, train, measure again, save, report."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback
+
+from heirloom.artifacts import new_artifact
+from heirloom.distributed import is_main_rank
+from heirloom.finite_loss import FiniteLoss
+from heirloom.loss_history import LossHistory, rounded
+from heirloom.progress import Progress, say
+from heirloom.resuming import CompleteCheckpoints, claim, newest_complete, stat_facts
+from heirloom.saving import save_checkpoint, write_json
+from heirloom.trackers import tracker_callbacks
+from heirloom.training_command import TrainingCommand
+
+
+class Lifecycle:
+    """Watches one training: give `callbacks` to the trainer that you construct, then call `run`."""
+
+    def __init__(self, command: TrainingCommand) -> None:
+        self.command = command
+        self.history = LossHistory()
+
+    @property
+    def callbacks(self) -> list[TrainerCallback]:
+        """The order matters: a bad loss stops before it is kept, shown or saved."""
+        tracking = self.command.tracking
+        return [
+            FiniteLoss(),
+            self.history,
+            Progress(tracking.logging_steps, tracking.logging_first_step),
+            *tracker_callbacks(tracking),
+            CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
+        ]
+
+    def run(self, trainer: Trainer, name: str) -> None:
+        """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
+
+        The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
+        """
+        work = Path(trainer.args.output_dir)
+        claim(work, self.facts_by_hand())
+        checkpoint = newest_complete(work)
+        if checkpoint:
+            self.history.load(checkpoint)
+            trainer.args.eval_on_start = False
+            say(f"resuming from {checkpoint.name}")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
+            trainer.evaluate()
+
+        facts = {
+            "trainer": name,
+            "steps": trainer.state.global_step,
+            "tokens": trainer.state.num_input_tokens_seen,
+        }
+        if is_main_rank():
+            self.write_metrics(facts)
+        save_checkpoint(trainer, self.command.output, facts)
+        if is_main_rank() and "HEIRLOOM_WORK_DIR" not in os.environ:
+            shutil.rmtree(work)
+
+    def facts_by_hand(self) -> dict[str, Any]:
+        """Return what makes two trainings the same where no ledger says it."""
+        command = self.command
+        return {
+            "training": command.training.model_dump(),
+            "inputs": stat_facts(command.dataset, command.base, command.deepspeed),
+        }
+
+    def write_metrics(self, facts: dict[str, Any]) -> None:
+        """Write what was measured: JSON for `dvc metrics`, CSV for `dvc plots`."""
+        if self.command.metrics:
+            summary = {
+                "before": self.history.held_out(0),
+                "after": self.history.held_out(-1),
+                "train": {
+                    "loss": rounded(self.history.loss_sum / max(facts["steps"], 1)),
+                    "steps": facts["steps"],
+                    "tokens": facts["tokens"],
+                },
+            }
+            with new_artifact(self.command.metrics) as partial:
+                write_json(partial, summary)
+        if self.command.loss:
+            with new_artifact(self.command.loss) as partial:
+                self.history.write_csv(partial)

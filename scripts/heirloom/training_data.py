@@ -1,0 +1,45 @@
+"""The rows that a trainer gets, checked to be of the kind that it trains on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset
+
+from heirloom.errors import HeirloomError
+from heirloom.processed_dataset import COLUMNS, load_split, read_description
+
+SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
+SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)"}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The columns that training reads, of both splits; `test` is None when nothing is held out."""
+
+    kind: str
+    max_length: int
+    train: Dataset
+    test: Dataset | None
+
+
+def load_training_data(dataset: Path, kinds: tuple[str, ...]) -> TrainingData:
+    """Return the splits of a processed dataset whose kind is one of `kinds`.
+
+    Raises HeirloomError when it is of another kind, which names the trainer for it, or has nothing to train on.
+    """
+    facts = read_description(dataset)
+    if facts["kind"] not in kinds:
+        raise HeirloomError(
+            f"{dataset}: holds rows of kind {facts['kind']}, this trainer takes {' or '.join(kinds)}: "
+            f"train on it with {SCRIPT_OF_KIND[facts['kind']]}, or choose another dataset"
+        )
+    columns = list(COLUMNS[facts["kind"]])
+    train, test = load_split(dataset, "train"), load_split(dataset, "test")
+    if train is None:
+        raise HeirloomError(f"{dataset}: its train split is empty, so there is nothing to train on")
+    return TrainingData(
+        kind=facts["kind"],
+        max_length=facts["max_length"],
+        train=train.select_columns(columns),
+        test=test.select_columns(columns) if test is not None else None,
+    )

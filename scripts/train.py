@@ -1,0 +1,56 @@
+"""Train a language model on plain text (pre-training): transformers' Trainer on pre-tokenized rows.
+
+    python scripts/launch.py torchrun scripts/train.py --config config/runs/demo-pretrain.yaml --sections training \\
+        --dataset data/processed/demo-text --base models/demo-tiny --deepspeed config/deepspeed/zero2.json \\
+        --output checkpoints/demo-pretrain --metrics metrics/training/demo-pretrain.json \\
+        --loss metrics/loss/demo-pretrain.csv
+
+In: a processed dataset of kind text, or chat to continue pre-training on chats; a model with its tokenizer.
+Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.
+"""
+
+from heirloom import rank, stage  # rank first: it keeps unneeded libraries out
+
+# isort: split
+from transformers import Trainer, TrainingArguments
+
+from heirloom.collators import CausalCollator
+from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.models import load_model, load_tokenizer
+from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
+from heirloom.training import Lifecycle
+from heirloom.training_arguments import trainer_arguments
+from heirloom.training_command import read_command
+from heirloom.training_data import load_training_data
+
+
+class LanguageModelTrainer(TokenWeightedEvaluation, Trainer):
+    """transformers' Trainer with an exact held-out loss."""
+
+
+def main() -> None:
+    command = read_command(__doc__)
+    start_rank()
+    data = load_training_data(command.dataset, kinds=("text", "chat"))
+    tokenizer = load_tokenizer(command.base)
+
+    args = trainer_arguments(TrainingArguments, command, data)
+    start_deepspeed()
+    model = load_model(command.base, command.training)
+
+    lifecycle = Lifecycle(command)
+    trainer = LanguageModelTrainer(
+        model=model,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.test,
+        data_collator=CausalCollator(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+        compute_metrics=token_weighted_metrics,
+        callbacks=lifecycle.callbacks,
+    )
+    lifecycle.run(trainer, name="trainer")
+
+
+if __name__ == "__main__":
+    stage.run(main)
