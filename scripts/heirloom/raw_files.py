@@ -122,8 +122,9 @@ def readers_of(path: Path):
 
 def open_text(path: Path) -> io.TextIOBase:
     """Open a text file, compressed or not, without the byte order mark that some editors write."""
-    opened = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-    return io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def checked(value: Any) -> Row | UnreadableRow:

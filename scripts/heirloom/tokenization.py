@@ -65,6 +65,10 @@ class Tokenizer:
         """Encode texts on all cores; the other threads of this process run on meanwhile."""
         return self.backend.encode_batch(texts, add_special_tokens=add_special_tokens)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return self.backend.decode(ids, skip_special_tokens=False)
+
     def facts(self) -> dict[str, Any]:
         """Return what identifies this tokenizer in dataset.json: its size, special tokens and the hash of its file."""
         file = self.folder / "tokenizer.json"

@@ -109,8 +109,10 @@ class Chat:
         if self.template.marks_generation:
             text, spans = self.template.render_generation(self.messages, self.prompted, self.tools)
             if text == self.text and spans:
-                return [(start, self.end_by_tail(end, self.tail_by_generation(number, spans)))
-                        for number, (start, end) in enumerate(spans)]
+                return [
+                    (start, self.end_by_tail(end, self.tail_by_generation(number, spans)))
+                    for number, (start, end) in enumerate(spans)
+                ]
         spans = []
         for index in self.turns:
             content = self.contents[index] if self.contents else self.locate_content(index)

@@ -1,0 +1,115 @@
+"""Write a processed dataset so that `datasets.load_from_disk` reads it and equal rows give equal bytes.
+
+`datasets` itself would do: but its fingerprints depend on the process that made the rows, and it writes rows to a
+cache first. Here rows go straight to Arrow files, a batch at a time, and the fingerprint is the hash of the bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from datasets import Features, List, Value
+
+ROWS_AT_A_TIME = 1000  # rows of a record batch
+SHARD_BYTES = 500_000_000  # as `datasets` has it
+
+TYPES = {"ids": List(Value("int32")), "text": Value("string")}
+
+
+class SplitWriter:
+    """Writes one split, in shards; use as a context manager."""
+
+    def __init__(self, folder: Path, columns: dict[str, str]):
+        """Make `folder`. `columns` names each column's type, `ids` or `text`."""
+        self.folder = folder
+        self.features = Features({name: TYPES[kind] for name, kind in columns.items()})
+        self.schema = self.features.arrow_schema
+        self.pending: list[dict[str, Any]] = []
+        self.shards: list[Path] = []
+        self.file = self.stream = None
+        self.rows = 0
+
+    def __enter__(self) -> "SplitWriter":
+        self.folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            self.flush()
+            if not self.shards:
+                self.open_shard()
+        self.close_shard()
+        if failed is None:
+            self.describe()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row, given as {column: value}."""
+        self.pending.append(row)
+        if len(self.pending) == ROWS_AT_A_TIME:
+            self.flush()
+
+    def add_batches(self, batches: Iterable[pyarrow.RecordBatch]) -> None:
+        """Append rows that are in Arrow already."""
+        self.flush()
+        for batch in batches:
+            self.write(batch)
+
+    def flush(self) -> None:
+        """Write the pending rows."""
+        if self.pending:
+            arrays = [
+                pyarrow.array([row[field.name] for row in self.pending], type=field.type) for field in self.schema
+            ]
+            self.write(pyarrow.record_batch(arrays, schema=self.schema))
+            self.pending.clear()
+
+    def write(self, batch: pyarrow.RecordBatch) -> None:
+        """Write a record batch to the present shard, or to a new one when that is full."""
+        if self.stream is None or self.file.tell() >= SHARD_BYTES:
+            self.close_shard()
+            self.open_shard()
+        self.stream.write_batch(batch)
+        self.rows += batch.num_rows
+
+    def open_shard(self) -> None:
+        """Begin a shard; it gets its name at the end, when their number is known."""
+        path = self.folder / f"shard-{len(self.shards):05d}"
+        self.shards.append(path)
+        self.file = path.open("wb")
+        self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
+
+    def close_shard(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+            self.file.close()
+            self.stream = self.file = None
+
+    def describe(self) -> None:
+        """Name the shards and write the two files that `datasets` expects beside them."""
+        names, digest = [], hashlib.sha256()
+        for number, shard in enumerate(self.shards):
+            with shard.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+            name = f"data-{number:05d}-of-{len(self.shards):05d}.arrow"
+            shard.rename(self.folder / name)
+            names.append({"filename": name})
+        state = {
+            "_data_files": names,
+            "_fingerprint": digest.hexdigest()[:16],
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": self.folder.name,
+        }
+        write_json(self.folder / "state.json", state)
+        info = {"citation": "", "description": "", "features": self.features.to_dict(), "homepage": "", "license": ""}
+        write_json(self.folder / "dataset_info.json", info)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as a person reads it."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
