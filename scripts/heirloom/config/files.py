@@ -1,0 +1,164 @@
+"""Read and check the files of config/, each by itself; unchanged ones come from a cache of parsed files.
+
+The cache is one JSON file. An entry counts while the bytes of its YAML file, and the code and the schemas that
+check it, are the same, so a cache can be deleted, damaged or shared between branches without harm.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from heirloom.config.dataset import Dataset
+from heirloom.config.library_arguments import SCHEMAS, argument_problems
+from heirloom.config.mistakes import ConfigErrors, Mistake, is_secret
+from heirloom.config.model import Model
+from heirloom.config.named_file import NamedFile
+from heirloom.config.reading import dotted, line_of, parse_yaml, read_text
+from heirloom.config.run import Run
+
+KINDS: dict[str, type[NamedFile]] = {"datasets": Dataset, "models": Model, "runs": Run}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+@dataclass
+class Files:
+    """The files of config/ by kind and name, and what is wrong with each by itself."""
+
+    root: Path
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def mistake(self, file: str, keys: tuple[str | int, ...], problem: str) -> Mistake:
+        """Return a mistake in one of the files, with its line."""
+        return Mistake(file, line_of(read_text(self.root / file), keys), dotted(keys), problem)
+
+
+def read_files(root: Path, cache: Path | None) -> Files:
+    """Read config/{datasets,models,runs}/*.yaml below `root`; `cache` is a folder or None."""
+    files = Files(root)
+    known = load_cache(cache)
+    seen: dict[str, Any] = {}
+    changed = False
+    for kind, model in KINDS.items():
+        for path in config_paths(root, kind, files.mistakes):
+            content = (root / path).read_bytes()
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            entry = known.get(path)
+            if entry is None or entry["digest"] != digest:
+                entry = {"digest": digest, **checked(content, path, model)}
+                changed = True
+            seen[path] = entry
+            files.mistakes += (Mistake(path, *mistake) for mistake in entry["mistakes"])
+            file, _ = model.check(entry["value"], path)
+            getattr(files, kind)[file.name] = file
+    if cache is not None and (changed or len(seen) != len(known)):
+        save_cache(cache, seen)
+    return files
+
+
+def config_paths(root: Path, kind: str, mistakes: list[Mistake]) -> Iterator[str]:
+    """Yield the configuration files of one kind, sorted; add a mistake for each file that is not one."""
+    folder = root / "config" / kind
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        path = f"config/{kind}/{name}"
+        stem, suffix = os.path.splitext(name)
+        if name.startswith(".") or name == "README.md":
+            continue
+        if suffix != ".yaml":
+            problem = f"is not read; only NAME.yaml belongs here: call it {stem}.yaml or move it away"
+            mistakes.append(Mistake(path, None, "", problem))
+        elif not NAME.fullmatch(stem):
+            usable = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:63] or "a-name"
+            problem = f"a name is made of letters, digits, - and _, at most 63; call the file {usable}.yaml"
+            mistakes.append(Mistake(path, None, "", problem))
+        else:
+            yield path
+
+
+def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]:
+    """Return a file's value and its own mistakes as [line, key, sentence]."""
+    try:
+        text = content.decode()
+        value = parse_yaml(text, path)
+    except UnicodeDecodeError:
+        return {"value": {}, "mistakes": [[None, "", "is not UTF-8 text; save it with that encoding"]]}
+    except ConfigErrors as error:
+        lines = [[mistake.line, mistake.key, mistake.problem] for mistake in error.mistakes]
+        return {"value": {}, "mistakes": lines}
+    file, problems = model.check(value, path)
+    problems += secret_problems(value)
+    if isinstance(file, Run):
+        problems += training_problems(file)
+    return {
+        "value": value,
+        "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
+    }
+
+
+def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what is wrong with the keys that a run passes through to transformers and TRL."""
+    sections = {"training": (run.trainer, run.training), "generation": ("generation_config", run.generation)}
+    for name, (library, section) in sections.items():
+        if library is not None and section is not None:
+            for keys, problem in argument_problems(name, library, section.passed_through):
+                yield (name, *keys), problem
+
+
+def secret_problems(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the places that hold something like a credential; the credential itself is never shown."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from secret_problems(inner, (*keys, key))
+    elif is_secret(keys[-1] if keys else "", value):
+        yield keys, "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
+
+
+# ---- the cache ----
+
+
+def load_cache(folder: Path | None) -> dict[str, Any]:
+    """Return the cached entries by path; none when the cache is absent, damaged or from other code."""
+    try:
+        seal, _, payload = (folder / "config.json").read_bytes().partition(b"\n") if folder else (b"", b"", b"")
+        return json.loads(payload) if seal.decode() == sealed(payload) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def save_cache(folder: Path, entries: dict[str, Any]) -> None:
+    """Replace the cache at once; a folder that cannot be written to means no cache, nothing worse."""
+    payload = json.dumps({path: entry for path, entry in entries.items() if survives_json(entry)}).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=folder, prefix=".config.", delete=False) as file:
+            file.write(sealed(payload).encode() + b"\n" + payload)
+        os.replace(file.name, folder / "config.json")
+    except OSError:
+        return
+
+
+def sealed(payload: bytes) -> str:
+    """Return a digest of the cache's bytes and of all that decides whether a file of config/ is right."""
+    digest = hashlib.blake2b(pydantic.VERSION.encode(), digest_size=16)
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(SCHEMAS.glob("*.json"))):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(payload)
+    return digest.hexdigest()
+
+
+def survives_json(entry: dict[str, Any]) -> bool:
+    """Whether a value comes back from JSON as it was: dates and keys that are no text do not."""
+    try:
+        return json.loads(json.dumps(entry)) == entry
+    except TypeError:
+        return False

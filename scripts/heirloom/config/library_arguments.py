@@ -1,0 +1,83 @@
+"""Check the keys that a section passes through to transformers or TRL, without importing either.
+
+Their names, types and choices stand in workflow/schemas/training_arguments/, generated from the pinned versions.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from heirloom.config.mistakes import did_you_mean, explain
+from heirloom.config.refused_arguments import RENAMED, refusal
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "workflow" / "schemas" / "training_arguments"
+TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any], "null": None}
+
+
+def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield (nested keys, sentence) for each of `arguments` that the library's class cannot take.
+
+    `section` is training or generation; `library` names a file of workflow/schemas/training_arguments/: a trainer,
+    or generation_config.
+    """
+    known = argument_schemas(library)
+    checked = {}
+    for key, value in arguments.items():
+        reason = refusal(section, key)
+        if reason is not None and (key in known or key in RENAMED or known_elsewhere(key)):
+            yield (key,), reason
+        elif key not in known:
+            usable = [name for name in known if refusal(section, name) is None]
+            yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
+        else:
+            checked[key] = value
+    try:
+        arguments_model(library).model_validate(checked)
+    except ValidationError as error:
+        yield from explain(error, arguments_model(library), checked)
+
+
+def known_elsewhere(key: str) -> bool:
+    """Whether the arguments of any trainer have the key, such as `packing` of SFT in a DPO run."""
+    return any(key in argument_schemas(file.stem) for file in sorted(SCHEMAS.glob("*.json")))
+
+
+@functools.cache
+def argument_file(library: str) -> dict[str, Any]:
+    """Return a generated description of one of the libraries' argument classes."""
+    return json.loads((SCHEMAS / f"{library}.json").read_text())
+
+
+def argument_schemas(library: str) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each key of a trainer's arguments (or of generation_config)."""
+    return argument_file(library)["properties"]
+
+
+def known_title(library: str) -> str:
+    """Return the class and its version: `trl.SFTConfig 1.16.0`."""
+    return argument_file(library)["title"]
+
+
+@functools.cache
+def arguments_model(library: str) -> type[BaseModel]:
+    """Return a pydantic model of a trainer's arguments, built from the generated schema."""
+    fields = {key: (annotation(schema), None) for key, schema in argument_schemas(library).items()}
+    return create_model("Arguments", __config__=ConfigDict(strict=True, protected_namespaces=()), **fields)
+
+
+def annotation(schema: dict[str, Any]) -> Any:
+    """Return the Python type of a key's JSON Schema."""
+    options: list[Any] = []
+    kinds = schema.get("type", [])
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        if kind == "array":
+            options.append(list[annotation(schema["items"])] if "items" in schema else list)
+        elif not ("enum" in schema and kind == "string"):
+            options.append(TYPES[kind])
+    if "enum" in schema:
+        options.append(Literal[tuple(choice for choice in schema["enum"] if isinstance(choice, str))])
+    return functools.reduce(lambda left, right: left | right, options[1:], options[0]) if options else Any

@@ -1,0 +1,288 @@
+"""Check what the files of config/ say about each other and about other files."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from heirloom.config.dataset import Dataset
+from heirloom.config.files import Files
+from heirloom.config.instance_types import ranks
+from heirloom.config.linked_files import deepspeed_problem, user_function_problem
+from heirloom.config.mistakes import did_you_mean
+from heirloom.config.model import Model
+from heirloom.config.run import Run
+
+Problem = tuple[str, tuple[str | int, ...], str]
+"""The file, the nested keys, the sentence."""
+
+# The kind of rows that each trainer learns from.
+TRAINS_ON = {"trainer": ("text",), "seq2seq": ("text", "chat"), "sft": ("chat",), "dpo": ("preference",)}
+TRAINS_ON["orpo"] = TRAINS_ON["dpo"]
+FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
+
+
+class References:
+    """The questions that need more than one file; `problems` and `warnings` give the answers."""
+
+    def __init__(self, files: Files):
+        self.files = files
+        self.root = files.root
+        self.deepspeed_files: dict[str, str | None] = {}
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield every mistake in what the files say about each other and about other files."""
+        yield from self.shared_names()
+        for dataset in self.files.datasets.values():
+            yield from self.dataset_problems(dataset)
+        for model in self.files.models.values():
+            yield from self.model_problems(model)
+        for run in self.files.runs.values():
+            yield from self.run_problems(run)
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is allowed but may surprise: sources that can change, machines that are not known."""
+        for file in (*self.files.datasets.values(), *self.files.models.values()):
+            if file.source is not None and not file.source.pinned:
+                key = "revision" if file.source.revision is not None else "hub"
+                found = f"revision {file.source.revision}" if file.source.revision is not None else "no revision"
+                yield (
+                    file.path,
+                    ("source", key),
+                    f"{found} can change under you; pin the commit (40 hex digits) that the hub shows under "
+                    f"Files and versions → History of {file.source.hub}",
+                )
+        for run in self.files.runs.values():
+            machines = run.resources
+            if machines is None or run.training is None:
+                continue
+            if ranks(machines.instance_type, machines.instance_count) is None:
+                yield (
+                    run.path,
+                    ("resources", "instance_type"),
+                    f"the number of GPUs of {machines.instance_type} is not known here, so global_batch_size is "
+                    "checked only when training starts",
+                )
+
+    # ---- names ----
+
+    def shared_names(self) -> Iterator[Problem]:
+        for name in self.files.runs.keys() & self.files.models.keys():
+            problem = f"there is also config/models/{name}.yaml, and `base: {name}` could mean either; rename one"
+            yield f"config/runs/{name}.yaml", (), problem
+
+    def unknown_dataset(self, name: str | None) -> str | None:
+        """Return what is wrong with the name of a dataset; None when there is one or none is named."""
+        if name is None or name in self.files.datasets:
+            return None
+        return f"there is no config/datasets/{name}.yaml; {did_you_mean(name, self.files.datasets)}"
+
+    def unknown_model(self, name: str | None) -> str | None:
+        """Return what is wrong with the name of a model; None when there is one or none is named."""
+        if name is None or name in self.files.models:
+            return None
+        return f"there is no config/models/{name}.yaml; {did_you_mean(name, self.files.models)}"
+
+    # ---- what follows from names ----
+
+    def kind(self, name: str | None, seen: tuple[str, ...] = ()) -> str | None:
+        """Return the kind of a dataset's rows; None when a mistake elsewhere hides it."""
+        dataset = self.files.datasets.get(name or "")
+        if dataset is None or name in seen:
+            return None
+        if dataset.mixture is not None:
+            kinds = (self.kind(part, (*seen, dataset.name)) for part in dataset.mixture.datasets)
+            return next(filter(None, kinds), None)
+        return dataset.processing.rows_kind if dataset.processing is not None else None
+
+    def root_model(self, run: Run) -> str | None:
+        """Return the model at the beginning of a run's chain; None when a mistake elsewhere hides it."""
+        seen = set()
+        while run.name not in seen:
+            seen.add(run.name)
+            if run.base in self.files.models:
+                return run.base
+            if run.base not in self.files.runs:
+                return None
+            run = self.files.runs[run.base]
+        return None
+
+    def circle(self, run: Run) -> list[str]:
+        """Return the runs of the circle that `run` stands on, from it to it; nothing when it stands on none."""
+        chain = [run.name]
+        while run.base in self.files.runs:
+            chain.append(run.base)
+            if run.base in chain[:-1]:
+                return chain if chain[0] == chain[-1] else []
+            run = self.files.runs[run.base]
+        return []
+
+    def mixture_circle(self, name: str, chain: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the datasets of a circle of mixtures from `name` to itself; nothing when there is none."""
+        if chain and name == chain[0]:
+            return (*chain, name)
+        dataset = self.files.datasets.get(name)
+        if dataset is None or dataset.mixture is None or name in chain:
+            return ()
+        circles = (self.mixture_circle(part, (*chain, name)) for part in dataset.mixture.datasets)
+        return next(filter(None, circles), ())
+
+    # ---- datasets and models ----
+
+    def dataset_problems(self, dataset: Dataset) -> Iterator[Problem]:
+        if problem := self.unknown_model(dataset.tokenizer):
+            yield dataset.path, ("tokenizer",), problem
+        if dataset.source is not None:
+            yield from self.missing_file(dataset, ("source", "path"), dataset.source.path)
+        if dataset.processing is not None:
+            yield from self.missing_file(dataset, ("processing", "chat_template"), dataset.processing.chat_template)
+            if dataset.processing.user_function is not None:
+                problem = user_function_problem(self.root, *dataset.processing.user_function)
+                if problem:
+                    yield dataset.path, ("processing", "processing_function"), problem
+        if dataset.mixture is not None:
+            yield from self.mixture_problems(dataset)
+
+    def mixture_problems(self, dataset: Dataset) -> Iterator[Problem]:
+        kind = self.kind(dataset.name)
+        circle = self.mixture_circle(dataset.name)
+        if circle:
+            yield (
+                dataset.path,
+                ("mixture", "datasets"),
+                f"mixtures in a circle: {' → '.join(circle)}; break it",
+            )
+        for name in dataset.mixture.datasets:
+            keys = ("mixture", "datasets", name)
+            if problem := self.unknown_dataset(name):
+                yield dataset.path, keys, problem
+                continue
+            tokenizer = self.files.datasets[name].tokenizer
+            if tokenizer is not None and dataset.tokenizer is not None and tokenizer != dataset.tokenizer:
+                yield (
+                    dataset.path,
+                    keys,
+                    f"{name} has the tokenizer of {tokenizer} and the mixture that of {dataset.tokenizer}, whose token "
+                    "ids mean something else; give all the same `tokenizer:`",
+                )
+            part = self.kind(name)
+            if part is not None and kind is not None and part != kind:
+                yield dataset.path, keys, f"has {part} rows and the others have {kind} rows; mix one kind only"
+
+    def model_problems(self, model: Model) -> Iterator[Problem]:
+        if model.source is not None:
+            yield from self.missing_file(model, ("source", "path"), model.source.path)
+        if model.tokenizer is not None:
+            yield from self.missing_file(model, ("tokenizer", "chat_template"), model.tokenizer.chat_template)
+            name = model.tokenizer.train_on
+            problem = self.unknown_dataset(name)
+            if not problem and name is not None and self.files.datasets[name].given("mixture"):
+                problem = f"{name} is a mixture and has no raw text; name one of the datasets in it"
+            if problem:
+                yield model.path, ("tokenizer", "train_on"), problem
+
+    def missing_file(self, file: Any, keys: tuple[str, ...], path: str | None) -> Iterator[Problem]:
+        if path is not None and not (self.root / path).exists():
+            yield (
+                file.path,
+                keys,
+                f"there is no {path} (paths are relative to the repository's root); put it there or mend it",
+            )
+
+    # ---- runs ----
+
+    def run_problems(self, run: Run) -> Iterator[Problem]:
+        for keys, problem in (*self.base_problems(run), *self.data_problems(run), *self.hardware_problems(run)):
+            yield run.path, keys, problem
+
+    def base_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        if run.base is None:
+            return
+        if run.base not in self.files.models and run.base not in self.files.runs:
+            known = {**self.files.models, **self.files.runs}
+            yield ("base",), f"there is no model and no run {run.base}; {did_you_mean(run.base, known)}"
+        if circle := self.circle(run):
+            yield ("base",), f"the runs go round in a circle: {' → '.join(circle)}; one must stand on a model"
+        base = self.files.runs.get(run.base)
+        if base is not None and run.enabled and base.enabled is False:
+            yield (
+                ("base",),
+                f"the run {base.name} has `enabled: false`, and its checkpoint is needed; enable it too",
+            )
+
+    def data_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        named = {("dataset",): run.dataset}
+        named |= {
+            (key, "dataset"): section.dataset
+            for key, section in (("generation", run.generation), ("evaluation", run.evaluation))
+            if section is not None
+        }
+        root = self.root_model(run)
+        for keys, name in named.items():
+            if problem := self.unknown_dataset(name):
+                yield keys, problem
+            elif name is not None:
+                tokenizer = self.files.datasets[name].tokenizer
+                if root is not None and tokenizer in self.files.models and tokenizer != root:
+                    yield (
+                        keys,
+                        f"{name} is tokenized for the model {tokenizer}, and this run stands on {root}; use a dataset "
+                        f"with `tokenizer: {root}`",
+                    )
+        kind = self.kind(run.dataset)
+        if run.trainer is not None and kind is not None and kind not in TRAINS_ON[run.trainer]:
+            wanted = " or ".join(TRAINS_ON[run.trainer])
+            yield (
+                ("dataset",),
+                f"trainer {run.trainer} learns from {wanted} rows ({FIELDS_OF_KIND[TRAINS_ON[run.trainer][0]]}), and "
+                f"{run.dataset} has {kind} rows; choose another dataset or trainer",
+            )
+        yield from self.scoring_problems(run)
+
+    def scoring_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        if run.generation is not None:
+            name = run.generation.dataset or run.dataset
+            if name is None and not run.given("dataset"):
+                yield ("generation",), "has no prompts; give generation.dataset or dataset"
+            elif self.kind(name) == "text":
+                keys = ("generation", "dataset") if run.generation.dataset else ("generation",)
+                yield keys, f"{name} has text rows, which hold no prompts; name a chat or preference dataset"
+        if run.evaluation is not None and run.evaluation.reads_checkpoint:
+            name = run.evaluation.dataset or run.dataset
+            if name is None and not run.given("dataset"):
+                yield ("evaluation",), "perplexity has no rows; give evaluation.dataset or dataset"
+            elif self.kind(name) == "preference":
+                keys = ("evaluation", "dataset") if run.evaluation.dataset else ("evaluation",)
+                yield keys, f"perplexity is measured on text or chat rows, and {name} has preference rows; name another"
+
+    def hardware_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        if run.deepspeed is not None and (problem := self.deepspeed_problem(run.deepspeed)):
+            yield ("deepspeed",), problem
+        if run.training is None or run.resources is None:
+            return
+        machines = run.resources.machines("training")
+        count = ranks(machines.instance_type, machines.instance_count)
+        each, total = run.training.per_device_train_batch_size, run.training.global_batch_size
+        if count is not None and total % (each * count):
+            place = "no resources.instance_type, so two CPU ranks are assumed"
+            if machines.instance_type is not None:
+                place = f"{machines.instance_count or 1} × {machines.instance_type}"
+            yield (
+                ("training", "global_batch_size"),
+                f"{total} is no multiple of {each * count} = per_device_train_batch_size {each} × {count} ranks "
+                f"({place}); {batch_advice(total, each, count)}",
+            )
+
+    def deepspeed_problem(self, name: str) -> str | None:
+        """Return what is wrong with config/deepspeed/NAME.json; each file is read once."""
+        if name not in self.deepspeed_files:
+            self.deepspeed_files[name] = deepspeed_problem(self.root, name)
+        return self.deepspeed_files[name]
+
+
+def batch_advice(total: int, each: int, count: int) -> str:
+    """Return which numbers near the given ones divide."""
+    multiple = max(round(total / (each * count)), 1) * each * count
+    advice = f"set global_batch_size to {multiple}"
+    if total % count == 0:
+        fitting = max(size for size in range(1, each + 1) if (total // count) % size == 0)
+        advice += f" or per_device_train_batch_size to {fitting}"
+    return advice

@@ -1,0 +1,139 @@
+"""JSON Schemas of transformers' and TRL's argument classes, as far as the configuration passes keys through to them.
+
+Needs the training environment: it imports the classes of the pinned versions.
+"""
+
+import dataclasses
+import enum
+import json
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object", type(None): "null"}
+# Keys whose choices stand in their help text only; TRL checks them when training starts, which is too late.
+CHOICES_IN_HELP = {"loss_type", "f_divergence_type"}
+DESCRIPTION_LENGTH = 240
+
+
+def library_schemas() -> Iterator[tuple[str, str]]:
+    """Yield (name of the file, its text) for each trainer and for generation_config."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    import transformers
+    import trl
+    from trl.experimental.orpo import ORPOConfig
+
+    classes = {
+        "trainer": (transformers.TrainingArguments, f"transformers.TrainingArguments {transformers.__version__}"),
+        "seq2seq": (
+            transformers.Seq2SeqTrainingArguments,
+            f"transformers.Seq2SeqTrainingArguments {transformers.__version__}",
+        ),
+        "sft": (trl.SFTConfig, f"trl.SFTConfig {trl.__version__}"),
+        "dpo": (trl.DPOConfig, f"trl.DPOConfig {trl.__version__}"),
+        "orpo": (ORPOConfig, f"trl.experimental.orpo.ORPOConfig {trl.__version__}"),
+    }
+    for name, (arguments, title) in classes.items():
+        properties = {field.name: field_schema(field) for field in dataclasses.fields(arguments) if field.init}
+        yield f"{name}.json", rendered(title, properties)
+    title = f"transformers.GenerationConfig {transformers.__version__}"
+    yield "generation_config.json", rendered(title, generation_properties(transformers.GenerationConfig))
+
+
+def rendered(title: str, properties: dict[str, dict[str, Any]]) -> str:
+    """Return a schema as text, one key a line, so that a change of versions shows as a short diff."""
+    lines = ",\n".join(
+        f"  {json.dumps(key)}: {json.dumps(schema, ensure_ascii=False)}" for key, schema in sorted(properties.items())
+    )
+    return f'{{"title": {json.dumps(title)}, "type": "object", "properties": {{\n{lines}\n}}}}\n'
+
+
+def field_schema(field: dataclasses.Field) -> dict[str, Any]:
+    """Return the JSON Schema of one key of a dataclass: type, choices, default, the beginning of its help."""
+    help_text = str(field.metadata.get("help", ""))
+    schema = type_schema(field.type)
+    choices = field.metadata.get("choices")
+    if choices is None and field.name in CHOICES_IN_HELP:
+        possible = re.search(r"Possible values are:? (.*?)\.(?: [A-Z]|$)", help_text, re.DOTALL)
+        choices = re.findall(r"`'?(\w+)'?`", possible.group(1)) if possible else None
+    if choices is not None:
+        limit_to(schema, sorted(map(str, choices)))
+    if field.default is not dataclasses.MISSING:
+        default = field.default.value if isinstance(field.default, enum.Enum) else field.default
+        schema["default"] = default if isinstance(default, str | int | float | None) else str(default)
+    elif field.default_factory is not dataclasses.MISSING:
+        schema["default"] = field.default_factory()
+    return schema | {"description": shortened(help_text)}
+
+
+def type_schema(annotation: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a type annotation; nothing is required of types that YAML cannot hold."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        options = [type_schema(option) for option in typing.get_args(annotation)]
+        names = list(dict.fromkeys(name for option in options for name in as_list(option.get("type"))))
+        choices = [choice for option in options for choice in option.get("enum", [])]
+        items = [option["items"] for option in options if "items" in option]
+        merged: dict[str, Any] = {"type": names[0] if len(names) == 1 else names} if names else {}
+        return merged | ({"items": items[0]} if items else {}) | ({"enum": choices} if choices else {})
+    if origin is typing.Literal:
+        values = list(typing.get_args(annotation))
+        return (
+            {"type": TYPE_NAMES[type(values[0])], "enum": values} if isinstance(values[0], str) else {"type": "boolean"}
+        )
+    if origin is list:
+        return {"type": "array", "items": type_schema(typing.get_args(annotation)[0])}
+    if origin is dict:
+        return {"type": "object"}
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return {"type": "string", "enum": [member.value for member in annotation]}
+    return {"type": TYPE_NAMES[annotation]} if annotation in TYPE_NAMES else {}
+
+
+def limit_to(schema: dict[str, Any], choices: list[str]) -> None:
+    """Allow only `choices` as text, be it the value itself or an item of a list."""
+    if "array" in as_list(schema.get("type")):
+        schema["items"] = {"type": "string", "enum": choices}
+    else:
+        schema["enum"] = choices
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return JSON Schema's `type`, which is a name or a list of names, as a list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a help text, whole sentences where they fit."""
+    text = " ".join(text.replace("%%", "%").split())
+    if len(text) <= DESCRIPTION_LENGTH:
+        return text
+    sentences = re.match(rf"(.{{1,{DESCRIPTION_LENGTH}}}\.)\s", text)
+    return sentences.group(1) if sentences else text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + " …"
+
+
+def generation_properties(config_class: type) -> dict[str, dict[str, Any]]:
+    """Return the keys of transformers.GenerationConfig; their types stand in its docstring only."""
+    known = {key for key in vars(config_class()) if not key.startswith("_")}
+    entry = re.compile(r"^ {8}(\w+):? \((.+)\):?\n((?: {12}.*\n|\n)*)", re.MULTILINE)
+    return {
+        name: docstring_type(kind) | {"description": shortened(text)}
+        for name, kind, text in entry.findall(config_class.__doc__)
+        if name in known
+    }
+
+
+def docstring_type(text: str) -> dict[str, Any]:
+    """Return the JSON Schema of a type such as "`int` or `list[int]`, *optional*"."""
+    words = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
+    words |= {"list": "array", "tuple": "array", "dict": "object"}
+    outer = text.lower().replace("union[", "").replace("optional[", "")
+    while (inner := re.sub(r"\[[^\[\]]*\]|\([^()]*\)", "", outer)) != outer:
+        outer = inner
+    names = list(dict.fromkeys(words[word] for word in re.findall(r"[a-z]+", outer) if word in words))
+    return {"type": [*names, "null"]} if names else {}
