@@ -21,8 +21,9 @@ from heirloom.chat_rows import ChatRows
 from heirloom.chat_templates import ChatTemplate, read_chat_template
 from heirloom.config.processing import ProcessingSection
 from heirloom.data_statistics import BAD_ROW, SplitStatistics
-from heirloom.dataset_storage import SplitWriter, write_json
+from heirloom.dataset_storage import SplitWriter
 from heirloom.errors import HeirloomError
+from heirloom.json_files import write_json
 from heirloom.preference_rows import PreferenceRows
 from heirloom.preview import Preview
 from heirloom.processing import find_processing_function

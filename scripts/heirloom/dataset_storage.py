@@ -5,13 +5,14 @@ cache first. Here rows go straight to Arrow files, a batch at a time, and the fi
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 from datasets import Features, List, Value
+
+from heirloom.json_files import write_json
 
 ROWS_AT_A_TIME = 1000  # rows of a record batch
 SHARD_BYTES = 500_000_000  # as `datasets` has it
@@ -108,8 +109,3 @@ class SplitWriter:
         write_json(self.folder / "state.json", state)
         info = {"citation": "", "description": "", "features": self.features.to_dict(), "homepage": "", "license": ""}
         write_json(self.folder / "dataset_info.json", info)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as a person reads it."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
