@@ -18,7 +18,7 @@ from heirloom.config.reading import read_section
 from heirloom.config.source import ModelSource
 from heirloom.fetching import MODEL_FILES, fetch
 from heirloom.fresh_models import initialise_model, model_config
-from heirloom.tokenizers import copy_tokenizer, load_tokenizer
+from heirloom.tokenizer_files import copy_tokenizer, load_tokenizer
 from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
 
 

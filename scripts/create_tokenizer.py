@@ -17,8 +17,9 @@ from heirloom.config.reading import read_section
 from heirloom.config.source import ModelSource
 from heirloom.config.tokenizer import TokenizerSection
 from heirloom.fetching import TOKENIZER_FILES, fetch
+from heirloom.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
+from heirloom.tokenizer_files import load_tokenizer, save_tokenizer
 from heirloom.tokenizer_training import train_bpe
-from heirloom.tokenizers import adapt_tokenizer, load_tokenizer, save_tokenizer, special_tokens, wrap_tokenizer
 from heirloom.training_text import raw_texts
 
 

@@ -9,11 +9,12 @@ In: a processed dataset of kind text, or chat to continue pre-training on chats;
 Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.
 """
 
-from heirloom import rank, stage  # rank first: it keeps unneeded libraries out
+import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
 
 # isort: split
 from transformers import Trainer, TrainingArguments
 
+from heirloom import stage
 from heirloom.collators import CausalCollator
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer

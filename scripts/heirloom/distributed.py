@@ -6,6 +6,7 @@ torchrun tells each rank by the environment (RANK, WORLD_SIZE, LOCAL_RANK); a sc
 import os
 import sys
 import traceback
+import warnings
 from types import TracebackType
 
 import torch
@@ -37,6 +38,7 @@ def barrier() -> None:
 def start_rank() -> None:
     """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
     sys.excepthook = print_trace_at_once
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed|transformers")
     if on_cpu():
         torch.set_num_threads(1)
     else:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from heirloom import tokenizer_files
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
 from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
@@ -15,7 +16,7 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerFast:
     Raises HeirloomError when the folder holds no model, or a tokenizer with ids that the model does not know.
     """
     known = read_vocabulary_size(base)
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    tokenizer = tokenizer_files.load_tokenizer(base)
     check_vocabulary(len(tokenizer), known, tokenizer=base, model=base)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

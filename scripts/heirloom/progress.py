@@ -16,13 +16,14 @@ class Progress(TrainerCallback):
         self.first = first
         self.losses: list[float] = []
         self.started = self.line_time = 0.0
-        self.first_step = self.line_tokens = 0
+        self.first_step = self.line_tokens = -1
 
-    def on_train_begin(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.started = self.line_time = time.monotonic()
-        self.first_step, self.line_tokens = state.global_step, state.num_input_tokens_seen
+        if self.first_step < 0:
+            self.started = self.line_time = time.monotonic()
+            self.first_step, self.line_tokens = state.global_step, state.num_input_tokens_seen
 
     def on_log(
         self,

@@ -5,15 +5,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer
 
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
+from heirloom.tokenizer_files import save_tokenizer
 
 FACTS = "heirloom.json"
-LEFT_OUT = ("training_args.bin", "README.md")
-"""What trainers put beside a model: holds paths and times."""
 
 
 def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any]) -> None:
@@ -22,20 +22,33 @@ def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any]) -> No
     The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
     a part of the weights. `output` appears whole or not at all.
     """
-    with new_artifact(output) if is_main_rank() else nullcontext(output) as partial:
-        trainer.save_model(str(partial))
-        if is_main_rank():
-            for name in LEFT_OUT:
-                (partial / name).unlink(missing_ok=True)
-            if not any(partial.glob("*.safetensors")):
-                raise HeirloomError(
-                    "the model could not be gathered from its ranks: set zero_optimization."
-                    "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
-                )
-            for file in partial.iterdir():
-                file.chmod(0o644)
+    weights = gathered_weights(trainer)
+    with new_artifact(output) if is_main_rank() else nullcontext() as partial:
+        if partial:
+            model = trainer.accelerator.unwrap_model(trainer.model)
+            model.config.use_cache = True  # the trainer switched it off for itself; generation wants it
+            model.save_pretrained(partial, state_dict=weights)
+            save_tokenizer(trainer.processing_class, partial)
             write_json(partial / FACTS, facts)
+            for file in partial.iterdir():
+                file.chmod(0o644)  # safetensors writes for its owner alone
     barrier()
+
+
+def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Return all weights by name on the main rank, tied ones once. Every rank calls this.
+
+    Raises HeirloomError when the DeepSpeed configuration forbids to gather them.
+    """
+    try:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    except ValueError as error:
+        raise HeirloomError(
+            "the model cannot be gathered from its ranks: set zero_optimization."
+            "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
+        ) from error
+    tied = trainer.accelerator.unwrap_model(trainer.model).all_tied_weights_keys
+    return {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import is_main_rank
@@ -42,6 +42,7 @@ class Lifecycle:
 
         The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
         """
+        trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
         claim(work, self.facts_by_hand())
         checkpoint = newest_complete(work)

@@ -1,4 +1,4 @@
-"""From the sections `training` and `tracking` to the arguments of a trainer, with every surprising default explicit.
+"""From a run's sections to the arguments of a trainer, with every surprising default explicit.
 
 TRL's configs differ from transformers' in three defaults (bf16 on, gradient checkpointing on, a log line every 10
 steps). Here one set holds for all trainers: 32-bit arithmetic, no gradient checkpointing, unless the config asks.
@@ -17,7 +17,7 @@ from heirloom.training_data import TrainingData
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
-DEFAULTS = {"bf16": False, "fp16": False, "gradient_checkpointing": False, "seed": 42}
+DEFAULTS = {"bf16": False, "fp16": False, "activation_checkpointing": False, "seed": 42}
 
 
 def trainer_arguments(
@@ -51,12 +51,15 @@ def trainer_arguments(
         "disable_tqdm": True,
         "log_level": tracking.log_level,
         "log_level_replica": tracking.log_level_replica,
+        **command.resources.arguments,
         **own,
     }
     clash = sorted(set(given) & set(decided))
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_precision(given)
+    if "gradient_checkpointing" in given:  # the same setting's name before transformers 5
+        given["activation_checkpointing"] = given.pop("gradient_checkpointing")
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
     try:
         return kind(**{**defaults, **given, **decided})

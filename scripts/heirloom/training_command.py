@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heirloom.config.reading import read_section
+from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
 
 SECTIONS = ("training",)
-"""Sections of a run's file that training reads as part of its identity; `tracking` is read beside them."""
+"""Sections of a run's file that are part of a training's identity; `tracking` and `resources` are not, and read too."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainingCommand:
     loss: Path | None
     training: TrainingSection
     tracking: TrackingSection
+    resources: ResourcesSection
 
 
 def read_command(description: str | None) -> TrainingCommand:
@@ -59,4 +61,5 @@ def read_command(description: str | None) -> TrainingCommand:
         loss=args.loss,
         training=read_section(args.config, "training", TrainingSection),
         tracking=read_section(args.config, "tracking", TrackingSection, required=False),
+        resources=read_section(args.config, "resources", ResourcesSection, required=False),
     )

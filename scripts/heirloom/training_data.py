@@ -1,10 +1,11 @@
 """The rows that a trainer gets, checked to be of the kind that it trains on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 
+from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
 from heirloom.processed_dataset import COLUMNS, load_split, read_description
 
@@ -43,3 +44,16 @@ def load_training_data(dataset: Path, kinds: tuple[str, ...]) -> TrainingData:
         train=train.select_columns(columns),
         test=test.select_columns(columns) if test is not None else None,
     )
+
+
+def copied_rows(data: TrainingData, work: Path | str) -> TrainingData:
+    """Return the same rows from a copy in the folder for work in progress. Every rank calls it."""
+    copies = {}
+    for split in ("train", "test"):
+        rows, folder = getattr(data, split), Path(work) / "rows" / split
+        if rows is not None:
+            if is_main_rank():
+                rows.save_to_disk(folder)
+            barrier()
+            copies[split] = load_from_disk(str(folder))
+    return replace(data, **copies)

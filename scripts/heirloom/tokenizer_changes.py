@@ -1,24 +1,14 @@
-"""Load, adapt and save a model's tokenizer."""
+"""Give a tokenizer its special tokens and its chat template."""
 
-import shutil
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from heirloom.config.tokenizer import TokenizerSection
 from heirloom.errors import HeirloomError
 
 ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Return the tokenizer in `folder`. Raises HeirloomError when there is none."""
-    if not (folder / "tokenizer_config.json").is_file():
-        raise HeirloomError(
-            f"{folder}: holds no tokenizer (no tokenizer_config.json): make it with create_tokenizer.py"
-        )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -49,16 +39,3 @@ def adapt_tokenizer(tokenizer: PreTrainedTokenizerFast, section: TokenizerSectio
         tokenizer.chat_template = file.read_text(encoding="utf-8")
     if tokenizer.eos_token is None:
         raise HeirloomError("the tokenizer has no end token, so no answer would ever end: give tokenizer.eos_token")
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the tokenizer to `folder`, without the names of places it was loaded from."""
-    tokenizer.init_kwargs.pop("name_or_path", None)
-    tokenizer.name_or_path = ""
-    tokenizer.save_pretrained(folder)
-
-
-def copy_tokenizer(source: Path, model: Path) -> None:
-    """Put the tokenizer's files into a model's folder, so that it loads from there; they replace the model's own."""
-    for file in sorted(source.iterdir()):
-        shutil.copyfile(file, model / file.name)

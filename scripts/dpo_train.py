@@ -1,0 +1,56 @@
+"""Tune a model to preferences (DPO): TRL's DPOTrainer on pre-tokenized pairs.
+
+    python scripts/launch.py torchrun scripts/dpo_train.py --config config/runs/demo-dpo.yaml --sections training \\
+        --dataset data/processed/demo-preferences --base checkpoints/demo-sft --deepspeed config/deepspeed/zero2.json \\
+        --output checkpoints/demo-dpo --metrics metrics/training/demo-dpo.json --loss metrics/loss/demo-dpo.csv
+
+In: a processed dataset of kind preference; a model with its tokenizer, which is also the reference model.
+Out: a checkpoint, held-out loss, accuracy and margin of the implicit rewards before and after, the loss by step.
+Rafailov et al., 2023, "Direct Preference Optimization" (https://arxiv.org/abs/2305.18290).
+"""
+
+import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
+
+# isort: split
+from trl import DPOConfig
+
+from heirloom import stage
+from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.models import load_model, load_tokenizer
+from heirloom.pretokenized_trainers import PretokenizedDPOTrainer
+from heirloom.training import Lifecycle
+from heirloom.training_arguments import trainer_arguments
+from heirloom.training_command import read_command
+from heirloom.training_data import copied_rows, load_training_data
+
+
+def main() -> None:
+    command = read_command(__doc__)
+    start_rank()
+    data = load_training_data(command.dataset, kinds=("preference",))
+    tokenizer = load_tokenizer(command.base)
+
+    args = trainer_arguments(DPOConfig, command, data, max_length=None)
+    start_deepspeed()
+    model = load_model(command.base, command.training)
+    if args.precompute_ref_log_probs:
+        reference = None  # the model itself, before its first step
+        data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads
+    else:
+        reference = load_model(command.base, command.training)
+
+    lifecycle = Lifecycle(command)
+    trainer = PretokenizedDPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.test,
+        processing_class=tokenizer,
+        callbacks=lifecycle.callbacks,
+    )
+    lifecycle.run(trainer, name="dpo")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,51 @@
+"""Fine-tune a model on chats (SFT): TRL's SFTTrainer on pre-tokenized, masked rows.
+
+    python scripts/launch.py torchrun scripts/sft_train.py --config config/runs/demo-sft.yaml --sections training \\
+        --dataset data/processed/demo-chat --base checkpoints/demo-pretrain --deepspeed config/deepspeed/zero2.json \\
+        --output checkpoints/demo-sft --metrics metrics/training/demo-sft.json --loss metrics/loss/demo-sft.csv
+
+In: a processed dataset of kind chat, whose labels say which tokens are trained on; a model with its tokenizer.
+Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.
+"""
+
+import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
+
+# isort: split
+from trl import SFTConfig
+
+from heirloom import stage
+from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.models import load_model, load_tokenizer
+from heirloom.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
+from heirloom.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training import Lifecycle
+from heirloom.training_arguments import trainer_arguments
+from heirloom.training_command import read_command
+from heirloom.training_data import load_training_data
+
+
+def main() -> None:
+    command = read_command(__doc__)
+    start_rank()
+    data = load_training_data(command.dataset, kinds=("chat",))
+    tokenizer = load_tokenizer(command.base)
+
+    args = trainer_arguments(SFTConfig, command, data, dataset_kwargs=SKIP_PREPARATION, max_length=None)
+    start_deepspeed()
+    model = load_model(command.base, command.training)
+
+    lifecycle = Lifecycle(command)
+    trainer = PretokenizedSFTTrainer(
+        model=model,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.test,
+        processing_class=tokenizer,
+        compute_metrics=token_weighted_metrics,
+        callbacks=lifecycle.callbacks,
+    )
+    lifecycle.run(trainer, name="sft")
+
+
+if __name__ == "__main__":
+    stage.run(main)
