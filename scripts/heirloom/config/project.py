@@ -21,7 +21,9 @@ class Project:
     models: dict[str, Model]
     runs: dict[str, Run]
     warnings: list[Mistake] = field(default_factory=list)
-    """What is allowed but may surprise, such as a hub revision that is not pinned."""
+    """What is allowed but may surprise in files that an enabled run stands on: a hub revision that is not pinned."""
+    dormant_warnings: list[Mistake] = field(default_factory=list)
+    """The same in the other files."""
 
     def kind(self, dataset: str) -> str:
         """Return the kind of a dataset's rows: text, chat or preference."""
@@ -35,6 +37,29 @@ class Project:
         base = self.runs[run].base
         return self.root_model(base) if base in self.runs else base
 
+    def files_in_use(self) -> set[str]:
+        """Return the files that enabled runs stand on: their own, and those of bases, datasets and tokenizers."""
+        used: set[str] = set()
+        pending = [run for run in self.runs.values() if run.enabled]
+        while pending:
+            file = pending.pop()
+            if file.path not in used:
+                used.add(file.path)
+                pending += self.named_in(file)
+        return used
+
+    def named_in(self, file: Dataset | Model | Run) -> list[Dataset | Model | Run]:
+        """Return the files that one file names."""
+        if isinstance(file, Run):
+            scored = [section.dataset for section in (file.generation, file.evaluation) if section is not None]
+            base = self.runs.get(file.base) or self.models[file.base]
+            return [base, *(self.datasets[name] for name in (file.dataset, *scored) if name is not None)]
+        if isinstance(file, Dataset):
+            parts = file.mixture.datasets if file.mixture is not None else ()
+            return [self.models[file.tokenizer], *(self.datasets[name] for name in parts)]
+        trained_on = file.tokenizer.train_on if file.tokenizer is not None else None
+        return [self.datasets[trained_on]] if trained_on is not None else []
+
 
 def load_project(root: Path, cache: Path | None) -> Project:
     """Read and check config/ below `root`; `cache` is a folder for what was found in unchanged files, or None.
@@ -46,5 +71,9 @@ def load_project(root: Path, cache: Path | None) -> Project:
     mistakes = [*files.mistakes, *(files.mistake(*problem) for problem in references.problems())]
     if mistakes:
         raise ConfigErrors(mistakes)
-    warnings = [files.mistake(*warning) for warning in references.warnings()]
-    return Project(files.datasets, files.models, files.runs, warnings)
+    project = Project(files.datasets, files.models, files.runs)
+    in_use = project.files_in_use()
+    for file, keys, problem in references.warnings():
+        warnings = project.warnings if file in in_use else project.dormant_warnings
+        warnings.append(files.mistake(file, keys, problem))
+    return project

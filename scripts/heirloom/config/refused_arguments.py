@@ -5,12 +5,9 @@ that the workflow makes itself, and names that the pinned versions no longer hav
 """
 
 TRACKING = (
-    "disable_tqdm",
-    "include_num_input_tokens_seen",
     "log_level",
     "log_level_replica",
     "logging_first_step",
-    "logging_nan_inf_filter",
     "logging_steps",
     "project",
     "report_to",
@@ -57,6 +54,7 @@ SET_BY_THE_WORKFLOW = {
     "do_eval": AFTER_TRAINING,
     "do_predict": AFTER_TRAINING,
     "generate_during_eval": AFTER_TRAINING,
+    "eval_on_start": "the held-out loss is always measured before and after training; delete it",
     "prediction_loss_only": AFTER_TRAINING,
     "batch_eval_metrics": AFTER_TRAINING,
     "eval_do_concat_batches": AFTER_TRAINING,
@@ -83,6 +81,9 @@ SET_BY_THE_WORKFLOW = {
     "trackio_bucket_id": "only wandb, tensorboard, mlflow and a local trackio are set up; delete it",
     "trackio_space_id": "only wandb, tensorboard, mlflow and a local trackio are set up; delete it",
     "trackio_static_space_id": "only wandb, tensorboard, mlflow and a local trackio are set up; delete it",
+    "disable_tqdm": "progress is printed as plain lines, as often as tracking.logging_steps says; delete it",
+    "include_num_input_tokens_seen": BY_LOG,
+    "logging_nan_inf_filter": BY_LOG,
     "log_on_each_node": BY_LOG,
     "logging_strategy": BY_LOG,
     "skip_memory_metrics": "artifacts hold no measurements of the machine; delete it",

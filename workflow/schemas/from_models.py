@@ -1,0 +1,127 @@
+"""JSON Schemas and the tables of config/README.md, from the pydantic models of the configuration."""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from heirloom.config.dataset import Dataset
+from heirloom.config.generation import GenerationSection
+from heirloom.config.library_arguments import argument_schemas
+from heirloom.config.mistakes import models_in
+from heirloom.config.model import Model
+from heirloom.config.refused_arguments import refusal
+from heirloom.config.run import Run, Trainer
+from heirloom.config.training import TrainingSection
+
+FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run}
+TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
+
+
+def model_schemas() -> Iterator[tuple[str, str]]:
+    """Yield (name of the file, its text) for each kind of configuration file."""
+    for name, model in FILES.items():
+        schema = {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": f"config/{name}s/NAME.yaml",
+            **without_titles(model.model_json_schema()),
+        }
+        if model is Run:
+            add_passed_through_keys(schema)
+        yield f"{name}.schema.json", json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def without_titles(schema: Any) -> Any:
+    """Return a schema without the titles that pydantic makes from the names, and with draft-07's `definitions`."""
+    if isinstance(schema, list):
+        return [without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
+    return {key: without_titles(value) for key, value in kept.items()}
+
+
+def add_passed_through_keys(schema: dict[str, Any]) -> None:
+    """Let editors complete and check the keys that go on to transformers and TRL, as each trainer has them."""
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"trainer": {"const": trainer}}, "required": ["trainer"]},
+            "then": {"properties": {"training": passed_through("training", TrainingSection, trainer)}},
+        }
+        for trainer in typing.get_args(Trainer)
+    ]
+    schema["allOf"].append(
+        {"properties": {"generation": passed_through("generation", GenerationSection, "generation_config")}}
+    )
+
+
+def passed_through(section: str, model: type[BaseModel], library: str) -> dict[str, Any]:
+    """Return the schema of a section whose other keys are a library's, without those that are refused."""
+    keys: dict[str, Any] = dict.fromkeys(model.model_fields, True)
+    for key in argument_schemas(library):
+        if key not in keys and refusal(section, key) is None:
+            keys[key] = {"$ref": f"training_arguments/{library}.json#/properties/{key}"}
+    return {"properties": keys, "additionalProperties": False}
+
+
+# ---- tables ----
+
+
+def with_tables(readme: str) -> str:
+    """Return config/README.md with the tables between `<!-- keys: NAME -->` and `<!-- end of keys -->` renewed."""
+    sections = dict(all_sections())
+    return TABLE.sub(lambda match: match[1] + table(sections[match[2]]) + match[3], readme)
+
+
+def all_sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the files' models and those of their sections, by the name that a marker uses."""
+    for name, model in FILES.items():
+        yield name, model
+        for key, field in model.model_fields.items():
+            for section in models_in(field.annotation):
+                yield (f"model_{key}" if model is Model and key == "source" else key), section
+
+
+def table(model: type[BaseModel]) -> str:
+    """Return a Markdown table: key, type, default, meaning. Keys of a mapping inside follow as `outer.inner`."""
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|", *table_rows(model)]
+    return "\n".join(rows) + "\n"
+
+
+def table_rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    is_file = model in FILES.values()
+    for key, field in model.model_fields.items():
+        cells = (f"`{prefix}{key}`", type_text(field.annotation), default_text(field), field.description or "")
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        for inner in () if is_file else models_in(field.annotation):
+            yield from table_rows(inner, f"{prefix}{key}.")
+
+
+def type_text(annotation: Any) -> str:
+    """Return a type in words that a user of YAML knows."""
+    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_text(option) for option in inner if option is not type(None))
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in inner)
+    if origin is list:
+        return f"list of {type_text(inner[0])}"
+    if origin is dict:
+        return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
+    return words.get(annotation, "mapping")
+
+
+def default_text(field: FieldInfo) -> str:
+    """Return a default as YAML has it; a dash where a key may be absent."""
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default is None or isinstance(field.default, BaseModel):
+        return "–"
+    return f"`{json.dumps(field.default, ensure_ascii=False)}`".replace('"', "") if field.default != [] else "`[]`"
