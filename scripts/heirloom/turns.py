@@ -27,6 +27,13 @@ ASSISTANT = "assistant"
 FIRST_MARKER = 0x10F000  # private-use characters, two a message
 REMEMBERED_FRAMES = 16  # a sequence of roles
 
+# Where the markers of a content stand. A template that trims shows an outer marker in an unchanged text only if it
+# kept the white space, so the outer places come first.
+OUTSIDE, INSIDE, NOWHERE = "outside its white space", "inside its white space", "nowhere"
+BOTH_SIDES = ((OUTSIDE, OUTSIDE), (OUTSIDE, INSIDE), (INSIDE, OUTSIDE), (INSIDE, INSIDE))
+ONE_SIDE = ((NOWHERE, OUTSIDE), (NOWHERE, INSIDE), (OUTSIDE, NOWHERE), (INSIDE, NOWHERE))
+WAYS_WITHOUT_SPACE = {(OUTSIDE, OUTSIDE), (NOWHERE, OUTSIDE), (OUTSIDE, NOWHERE)}
+
 
 class Frame(NamedTuple):
     """What a template writes around the contents of a sequence of roles, and where its assistant turns lie.
@@ -130,26 +137,39 @@ class Chat:
     # where contents lie
 
     def locate_all_contents(self) -> list[Marked] | None:
-        """Locate every content with one rendering; None when the template treats marked contents differently."""
+        """Locate every content, at best with one rendering; None when the template treats marked ones differently."""
         if not all(isinstance(message.get("content"), str) and message["content"].strip() for message in self.messages):
             return None
-        return self.locate_marked(range(len(self.messages)), "both")
+        return self.locate_marked(range(len(self.messages)), BOTH_SIDES)
 
     def locate_content(self, index: int) -> Marked:
         """Locate one message's content, on both sides or, where the template cuts it (reasoning), on one."""
         content = self.messages[index].get("content")
         if isinstance(content, str) and content.strip() and not self.messages[index].get("tool_calls"):
-            for sides in ("both", "end", "start"):
-                located = self.locate_marked([index], sides)
-                if located:
-                    return located[0]
+            located = self.locate_marked([index], (*BOTH_SIDES, *ONE_SIDE))
+            if located:
+                return located[0]
         return Marked(None, None)
 
-    def locate_marked(self, indices: Sequence[int], sides: str) -> list[Marked] | None:
-        """Render with markers around the contents of `indices`; None unless all are found in an unchanged text."""
+    def locate_marked(self, indices: Sequence[int], ways: Sequence[tuple[str, str]]) -> list[Marked] | None:
+        """Render with markers around the contents of `indices`; None unless all are found in an unchanged text.
+
+        The `ways` to mark are tried in turn: outside a content's own white space or, for templates that trim,
+        inside it.
+        """
+        spaced = any(self.messages[index]["content"] != self.messages[index]["content"].strip() for index in indices)
+        for left, right in ways:
+            if spaced or (left, right) in WAYS_WITHOUT_SPACE:
+                located = self.locate_marked_so(indices, left, right)
+                if located:
+                    return located
+        return None
+
+    def locate_marked_so(self, indices: Sequence[int], left: str, right: str) -> list[Marked] | None:
+        """Render with the contents of `indices` marked in one way."""
         marked = list(self.messages)
         for index in indices:
-            marked[index] = {**marked[index], "content": with_markers(marked[index]["content"], index, sides)}
+            marked[index] = {**marked[index], "content": with_markers(marked[index]["content"], index, left, right)}
         try:
             text = self.template.render(marked, self.prompted, self.tools)
         except TemplateError:
@@ -158,39 +178,46 @@ class Chat:
             return None
         located = []
         for index in indices:
-            opening, closing = markers(index)
-            wanted = {"both": (1, 1), "end": (0, 1), "start": (1, 0)}[sides]
-            if (text.count(opening), text.count(closing)) != wanted:
-                return None
-            start, end = (
-                len(without_markers(text[: text.index(marker)], indices)) if count else None
-                for marker, count in zip((opening, closing), wanted, strict=True)
-            )
-            located.append(self.with_kept_space(Marked(start, end), self.messages[index]["content"]))
+            edges = []
+            for marker, side in zip(markers(index), (left, right), strict=True):
+                if text.count(marker) != (side != NOWHERE):
+                    return None
+                at = text.find(marker)
+                edges.append(len(without_markers(text[:at], indices)) if at >= 0 else None)
+            located.append(Marked(*edges))
         return located
-
-    def with_kept_space(self, core: Marked, content: str) -> Marked:
-        """Widen a content's location by its own outer white space where the template kept it."""
-        start, end = core
-        before, after = content[: len(content) - len(content.lstrip())], content[len(content.rstrip()) :]
-        if start is not None and self.text.endswith(before, 0, start):
-            start -= len(before)
-        if end is not None and self.text.startswith(after, end):
-            end += len(after)
-        return Marked(start, end)
 
     # where turns begin and end
 
     def turn_start(self, index: int, content: Marked) -> int | None:
         """Return where the model begins to write: after the generation prompt, or at the content."""
+        begins = self.start_of_another_content(index) if content.start is None else content.start
         prompt = self.rendered_so_far(index, True)
-        limit = len(self.text) if content.start is None else content.start
+        limit = len(self.text) if begins is None else begins
         if prompt is None or len(prompt) > limit or not self.text.startswith(prompt):
-            return content.start
+            return begins
         gap = self.text[len(prompt) : limit]
-        if prompt != self.rendered_so_far(index, False) or (content.start is not None and not gap.strip()):
+        if prompt != self.rendered_so_far(index, False) or (begins is not None and not gap.strip()):
             return len(prompt)
-        return content.start  # the template knows no generation prompt: the gap holds the turn's header
+        return begins  # the template knows no generation prompt: the gap holds the turn's header
+
+    def start_of_another_content(self, index: int) -> int | None:
+        """Return where the content would begin if it were another; None when the text before it would differ too."""
+        marker = markers(index)[0]
+        try:
+            text = self.template.render(
+                [
+                    *self.messages[:index],
+                    {**self.messages[index], "content": f"{marker}x"},
+                    *self.messages[index + 1 :],
+                ],
+                self.prompted,
+                self.tools,
+            )
+        except TemplateError:
+            return None
+        before, found, _ = text.partition(marker)
+        return len(before) if found and self.text.startswith(before) else None
 
     def turn_end(self, index: int, content: Marked, start: int | None) -> int | None:
         """Return where the turn ends, its closing token included."""
@@ -276,13 +303,13 @@ def markers(index: int) -> tuple[str, str]:
     return chr(FIRST_MARKER + 2 * index % 0xF00), chr(FIRST_MARKER + 2 * index % 0xF00 + 1)
 
 
-def with_markers(content: str, index: int, sides: str) -> str:
-    """Put markers around a content, inside its outer white space: a template that trims still finds it."""
+def with_markers(content: str, index: int, left: str, right: str) -> str:
+    """Put markers around a content, outside or inside its outer white space, or not on one side."""
     opening, closing = markers(index)
-    core = content.strip()
     before, after = content[: len(content) - len(content.lstrip())], content[len(content.rstrip()) :]
-    opening, closing = (opening if sides != "end" else ""), (closing if sides != "start" else "")
-    return f"{before}{opening}{core}{closing}{after}"
+    begin = {OUTSIDE: opening + before, INSIDE: before + opening, NOWHERE: before}[left]
+    end = {OUTSIDE: after + closing, INSIDE: closing + after, NOWHERE: after}[right]
+    return f"{begin}{content.strip()}{end}"
 
 
 def without_markers(text: str, indices: Sequence[int]) -> str:
