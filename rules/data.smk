@@ -15,9 +15,8 @@ rule download:
         force=forced("download"),
     shell:
         r"""
-        python workflow/pipeline run download-{wildcards.dataset:q} \
-            --marker {output.raw:q} \
-            {params.force}
+        python workflow/pipeline run download-{wildcards.dataset:q} {params.force} \
+            --marker {output.raw:q}
         """
 
 
@@ -33,9 +32,8 @@ rule tokenizer:
         force=forced("tokenizer"),
     shell:
         r"""
-        python workflow/pipeline run tokenizer-{wildcards.model:q} \
-            --marker {output.tokenizer:q} \
-            {params.force}
+        python workflow/pipeline run tokenizer-{wildcards.model:q} {params.force} \
+            --marker {output.tokenizer:q}
         """
 
 
@@ -51,9 +49,8 @@ rule model:
         force=forced("model"),
     shell:
         r"""
-        python workflow/pipeline run model-{wildcards.model:q} \
-            --marker {output.model:q} \
-            {params.force}
+        python workflow/pipeline run model-{wildcards.model:q} {params.force} \
+            --marker {output.model:q}
         """
 
 
@@ -71,7 +68,6 @@ rule process:
         force=forced("process"),
     shell:
         r"""
-        python workflow/pipeline run process-{wildcards.dataset:q} \
-            --marker {output.dataset:q} \
-            {params.force}
+        python workflow/pipeline run process-{wildcards.dataset:q} {params.force} \
+            --marker {output.dataset:q}
         """

@@ -21,7 +21,6 @@ rule evaluate:
         accelerator=1,
     shell:
         r"""
-        python workflow/pipeline run evaluate-{wildcards.run:q} \
-            --marker {output.metrics:q} \
-            {params.force}
+        python workflow/pipeline run evaluate-{wildcards.run:q} {params.force} \
+            --marker {output.metrics:q}
         """

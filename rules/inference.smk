@@ -20,7 +20,6 @@ rule generate:
         accelerator=1,
     shell:
         r"""
-        python workflow/pipeline run generate-{wildcards.run:q} \
-            --marker {output.generations:q} \
-            {params.force}
+        python workflow/pipeline run generate-{wildcards.run:q} {params.force} \
+            --marker {output.generations:q}
         """

@@ -20,7 +20,6 @@ rule train:
         accelerator=1,
     shell:
         r"""
-        python workflow/pipeline run train-{wildcards.run:q} \
-            --marker {output.checkpoint:q} \
-            {params.force}
+        python workflow/pipeline run train-{wildcards.run:q} {params.force} \
+            --marker {output.checkpoint:q}
         """

@@ -80,11 +80,7 @@ class Graph:
     def upstream(self) -> dict[str, tuple[str, ...]]:
         """Stage → the stages that it reads from."""
         return {
-            name: tuple(
-                dict.fromkeys(
-                    self.makers[path] for paths in stage.inputs.values() for path in paths if path in self.makers
-                )
-            )
+            name: tuple(dict.fromkeys(self.makers[path] for path in stage.deps if path in self.makers))
             for name, stage in self.stages.items()
         }
 
@@ -130,7 +126,7 @@ def build_graph(project) -> Graph:
 
     def add_model(name: str, weights: bool = True) -> None:
         model = project.models[name]
-        if model.tokenizer is not None:
+        if model.tokenizer is not None and model.tokenizer.train_on is not None:
             add(download_stages(project.datasets[model.tokenizer.train_on]))
         add(tokenizer_stages(model, project))
         if weights:
@@ -189,21 +185,21 @@ def download_stages(dataset) -> Iterator[Stage]:
 
 def tokenizer_stages(model, project) -> Iterator[Stage]:
     """The model's tokenizer: trained on a raw dataset, or fetched without the weights."""
-    section = "source" if model.tokenizer is None else "tokenizer"
+    sections = present(model, "source", "tokenizer")
     inputs, files, flags = {}, [], {}
-    if model.tokenizer is not None:
-        inputs, files, raw = raw_input(project.datasets[model.tokenizer.train_on])
-        flags["raw"] = raw
-        files += [str(model.tokenizer.chat_template)] if model.tokenizer.chat_template else []
+    if model.tokenizer is not None and model.tokenizer.train_on is not None:
+        inputs, files, flags["raw"] = raw_input(project.datasets[model.tokenizer.train_on])
+    if model.tokenizer is not None and model.tokenizer.chat_template:
+        files.append(str(model.tokenizer.chat_template))
     yield Stage(
         kind="tokenizer",
         subject=model.name,
         cmd=command(
-            "python", "scripts/create_tokenizer.py", model, [section], **flags, output=f"tokenizers/{model.name}"
+            "python", "scripts/create_tokenizer.py", model, sections, **flags, output=f"tokenizers/{model.name}"
         ),
         inputs=inputs,
         files=(*code("scripts/create_tokenizer.py"), *files),
-        params={str(model.path): (section,)},
+        params={str(model.path): tuple(sections)},
         outs=(f"tokenizers/{model.name}",),
     )
 
@@ -236,7 +232,7 @@ def process_stages(dataset) -> Iterator[Stage]:
         inputs = {"datasets": tuple(parts.values())}
         flags: dict[str, Any] = {"datasets": [f"{name}={path}" for name, path in parts.items()]}
     else:
-        sections = ["processing"] if dataset.processing is not None and "processing" in dataset.model_fields_set else []
+        sections = ["processing"]
         inputs, files, raw = raw_input(dataset)
         tokenizer = f"tokenizers/{dataset.tokenizer}"
         inputs["tokenizer"] = (tokenizer,)
@@ -260,10 +256,10 @@ def process_stages(dataset) -> Iterator[Stage]:
 
 def run_stages(run, project) -> Iterator[Stage]:
     """Train a run's base on its dataset, generate from the result, evaluate it."""
-    path = f"config/runs/{run.name}.yaml"
+    path = str(run.path)
     dataset = f"data/processed/{run.dataset}"
     checkpoint = checkpoint_of(run.name, project)
-    resources = run.resources.model_dump(exclude_none=True) if run.resources else {}
+    resources = run.resources.model_dump(exclude_none=True)
     if run.trainer is not None:
         script = TRAINERS[run.trainer]
         if not (PROJECT / script).exists():
@@ -391,6 +387,6 @@ def datasets_of(run) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def present(run, *sections: str) -> list[str]:
-    """Return those of the sections that the run's file has."""
-    return [name for name in sections if name in run.model_fields_set and getattr(run, name) is not None]
+def present(subject, *sections: str) -> list[str]:
+    """Return those of the sections that a config file has."""
+    return [name for name in sections if name in subject.model_fields_set and getattr(subject, name) is not None]

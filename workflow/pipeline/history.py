@@ -70,7 +70,7 @@ class History:
                 row = {"stage": stage, "identity": identity, "entry": entry}
                 if records and records.get(stage):
                     row["record"] = records[stage]
-                lines.append(json.dumps(row, sort_keys=True) + "\n")
+                lines.append(json.dumps(row) + "\n")
                 self.entries[identity] = entry
         if lines:
             self._path.parent.mkdir(exist_ok=True)

@@ -49,14 +49,6 @@ class Ledger:
         """Return the selected stages whose entry holds and whose data is where it should be."""
         return {name: self.entries[name] for name in self.names if self.verdicts[name].action is Action.CURRENT}
 
-    def holding(self) -> dict[str, Entry]:
-        """Return the stages whose recorded entry holds, wherever the data is, and those that only follow others."""
-        return {
-            name: self.entries[name]
-            for name in self.names
-            if self.verdicts[name].action is not Action.RUN and name in self.entries
-        }
-
 
 def open_ledger(local_data: bool = True, runs: str | None = None, force: Iterable[str] = ()) -> Ledger:
     """Read config, code, dvc.lock and (with `local_data`) the data's stats; give every stage its verdict.

@@ -17,6 +17,10 @@ LONG_AGO = 1_000_000_000
 """Modification time of every marker, in seconds since 1970: no marker is ever newer than another."""
 
 
+NOTHING = "nothing-to-do"
+"""What `rule all` asks for when every stage is current; a rule without any input would always be executed."""
+
+
 def marker_path(folder: Path, artifact: str) -> Path:
     """Return the marker that stands for an artifact such as `checkpoints/NAME`."""
     return folder / artifact
@@ -35,7 +39,7 @@ def write_marker(path: Path, entry: Entry) -> None:
     """Write a marker in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(entry, sort_keys=True) + "\n")
+    partial.write_text(json.dumps(entry) + "\n")
     os.utime(partial, (LONG_AGO, LONG_AGO))
     partial.replace(path)
 
@@ -43,6 +47,7 @@ def write_marker(path: Path, entry: Entry) -> None:
 def synchronise(folder: Path, graph: Graph, present: dict[str, Entry]) -> None:
     """Make the folder hold exactly the markers of the stages in `present`."""
     wanted = {marker_path(folder, graph.stages[name].artifact): entry for name, entry in present.items()}
+    wanted[marker_path(folder, NOTHING)] = {}
     for file in [path for path in folder.rglob("*") if path.is_file()]:
         if file not in wanted:
             file.unlink()

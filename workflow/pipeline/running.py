@@ -2,7 +2,10 @@
 
 import json
 import os
+import select
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -23,12 +26,16 @@ from pipeline.paths import RECORDS
 from pipeline.restoring import put_in_place
 from pipeline.staleness import differences, expected_entry
 
+CONTROLLER = "HEIRLOOM_CONTROLLER"
+"""Environment variable with the process id of the Snakemake process that a local job belongs to."""
+
 
 def run_stage(name: str, marker: Path, force: bool = False) -> None:
     """Bring a stage up to date and write its marker: nothing to do, restore, or execute through DVC.
 
     Raises HeirloomError when the stage fails; its script's own last error stands above in the output.
     """
+    end_with_controller()
     graph = load_graph()[1]
     stage = graph.stages[name]
     entry = None if force else holding_entry(stage, graph)
@@ -40,16 +47,33 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     write_marker(marker, entry)
 
 
+def end_with_controller() -> None:
+    """Stop this job when the Snakemake process that started it dies, even by SIGKILL.
+
+    Otherwise the job would go on unseen, and the next `snakemake` would find its stage busy.
+    """
+    controller = os.environ.get(CONTROLLER)
+    if controller is None or not hasattr(os, "pidfd_open"):
+        return
+
+    def watch(descriptor: int) -> None:
+        select.select([descriptor], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)  # launch.py and its ranks end with us
+
+    try:
+        descriptor = os.pidfd_open(int(controller))
+    except OSError:
+        raise HeirloomError("the `snakemake` that started this job is gone") from None
+    threading.Thread(target=watch, args=(descriptor,), daemon=True).start()
+
+
 def holding_entry(stage: Stage, graph: Graph) -> Entry | None:
     """Return the recorded entry if it holds for the stage as it is now."""
     entries = read_lock()
     entry = entries.get(stage.name)
     with Fingerprints() as fingerprints:
-        return (
-            entry
-            if not differences(stage, entry, current_hash(graph, entries, fingerprints), config_sections())
-            else None
-        )
+        changed = differences(stage, entry, current_hash(graph, entries, fingerprints), config_sections())
+    return None if changed else entry
 
 
 def current_hash(graph: Graph, entries: dict[str, Entry], fingerprints: Fingerprints):

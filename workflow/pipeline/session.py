@@ -11,8 +11,10 @@ from pipeline import dvcfile, lockfile, markers
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger, load_graph, open_ledger
 from pipeline.locking import WorkflowLock, dvc_lock
+from pipeline.markers import NOTHING
 from pipeline.paths import DVC_LOCK, MARKERS
 from pipeline.planning import print_plan
+from pipeline.running import CONTROLLER
 from pipeline.staleness import Action
 
 _lock = WorkflowLock()
@@ -67,7 +69,7 @@ class Session:
     def targets(self) -> list[str]:
         """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing."""
         names = self.ledger.to_do() if self.ledger else []
-        return [self.artifact(self.graph.stages[name].artifact) for name in names]
+        return [self.artifact(self.graph.stages[name].artifact) for name in names] or [self.artifact(NOTHING)]
 
 
 def open_session(workflow, config: dict) -> Session:
@@ -93,6 +95,7 @@ def open_session(workflow, config: dict) -> Session:
     folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
     if real:
         bring_in_step(ledger)
+        os.environ[CONTROLLER] = str(os.getpid())
     markers.synchronise(folder, ledger.graph, whole_graph(ledger))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
@@ -100,16 +103,9 @@ def open_session(workflow, config: dict) -> Session:
 
 
 def whole_graph(ledger: Ledger) -> dict:
-    """Return the markers to show: of current stages, of those that follow others, and of all outside the selection."""
-    present = {
-        name: entry for name, entry in ledger.holding().items() if ledger.verdicts[name].action is not Action.RESTORE
-    }
-    outside = {
-        name: ledger.entries[name]
-        for name in ledger.graph.stages
-        if name not in ledger.verdicts and name in ledger.entries
-    }
-    return present | outside
+    """Return stage → entry for the markers to show: all but those of stages that must run or be restored."""
+    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in (Action.RUN, Action.RESTORE)]
+    return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
 
 
 def bring_in_step(ledger: Ledger) -> None:
@@ -177,8 +173,8 @@ def reject_unsupported(options) -> None:
 MODES_WITHOUT_EXECUTION = (
     "dryrun", "lint", "list_rules", "list_target_rules", "print_compilation", "dag", "rulegraph", "filegraph", "d3dag",
     "unlock", "cleanup_metadata", "conda_cleanup_envs", "conda_create_envs_only", "list_conda_envs", "cleanup_shadow",
-    "container_cleanup_images", "list_changes", "list_input_changes", "list_params_changes", "list_untracked", "summary",
-    "detailed_summary", "archive", "generate_unit_tests", "containerize", "report",
+    "container_cleanup_images", "list_changes", "list_input_changes", "list_params_changes", "list_untracked",
+    "summary", "detailed_summary", "archive", "generate_unit_tests", "containerize", "report",
 )  # fmt: skip
 
 

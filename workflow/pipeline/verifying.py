@@ -20,9 +20,7 @@ def verify() -> int:
     products = sum(len(entry.get("outs", [])) for entry in entries.values())
     print(f"{products} artifacts of {len(entries)} stages hashed: {len(found)} wrong")
     if found:
-        print(
-            "`snakemake` restores what was edited or lost; a damaged object in the cache is fetched again by `dvc fetch`"
-        )
+        print("`snakemake` restores what was edited or lost; delete a damaged object and `dvc fetch` gets it again")
     return 1 if found else 0
 
 

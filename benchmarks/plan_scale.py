@@ -1,0 +1,146 @@
+"""What does it cost to find out that there is nothing to do, with 10, 100 and 1000 runs of four stages each?
+
+    python benchmarks/plan_scale.py [--runs 10 100 1000] [--executions 3]
+
+Makes a repository in which everything is up to date (the artifacts, the cache and dvc.lock are written directly, no
+stage is executed) and times `snakemake -n`, the ledger alone (`workflow/pipeline plan`), `dvc status` and
+`dvc repro`. Each DVC command at 1000 runs takes minutes, so from there on DVC is run once.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measuring import cost_of, machine, median, write_result
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+MODEL = """
+tokenizer: {train_on: dataset-0, vocab_size: 300}
+init: {model_type: llama, hidden_size: 8, seed: 0}
+"""
+DATASET = """
+tokenizer: tiny
+source: {path: config/rows.jsonl}
+processing: {processing_function: dummy_processing_function, max_length: 16}
+"""
+RUN = """
+base: tiny
+dataset: dataset-NUMBER
+trainer: sft
+deepspeed: zero2
+training: {learning_rate: 1e-5, per_device_train_batch_size: 1, global_batch_size: 2, max_steps: 1, seed: NUMBER}
+generation: {max_new_tokens: 16}
+evaluation: {metrics: [exact_match]}
+"""
+
+FILL = """
+import hashlib, json, os, sys
+from pathlib import Path
+sys.path[:0] = ["workflow", "scripts"]
+from pipeline import dvcfile
+from pipeline.fingerprints import Fingerprints, object_path
+from pipeline.ledger import config_sections, load_graph
+from pipeline.lockfile import format_block, write_blocks
+from pipeline.staleness import expected_entry
+from pipeline.verifying import bytes_hash
+
+graph = load_graph()[1]
+dvcfile.write(graph)
+cache, recorded, blocks = Path(".dvc/cache/files/md5"), {}, {}
+sections, fingerprints = config_sections(), Fingerprints()
+
+def store(data):
+    value = hashlib.md5(data).hexdigest()
+    object_path(value, cache).parent.mkdir(parents=True, exist_ok=True)
+    object_path(value, cache).write_bytes(data)
+    return value
+
+for name, stage in graph.stages.items():
+    entry = expected_entry(stage, lambda path: recorded.get(path) or fingerprints.of(path), sections)
+    for out in entry["outs"]:
+        path, data = Path(out["path"]), f"{name}\\n".encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".json", ".csv"):
+            path.write_bytes(data)
+            store(data)
+            out |= {"hash": "md5", "md5": bytes_hash(str(path)), "size": len(data)}
+        else:
+            path.mkdir()
+            (path / "content").write_bytes(data)
+            rows = [{"md5": store(data), "relpath": "content"}]
+            value = bytes_hash(str(path))
+            listing = object_path(value, cache)
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            listing.write_text(json.dumps(rows))
+            out |= {"hash": "md5", "md5": value, "size": len(data), "nfiles": 1}
+        recorded[out["path"]] = out["md5"]
+    for dep in entry["deps"]:
+        if os.path.isfile(dep["path"]):
+            dep["size"] = os.path.getsize(dep["path"])
+    blocks[name] = format_block(name, entry)
+write_blocks(blocks, Path("dvc.lock"))
+print(len(graph.stages), "stages")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--executions", type=int, default=3)
+    parser.add_argument("--without-dvc", action="store_true", help="time our side alone; writes no result")
+    arguments = parser.parse_args()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    result = {"machine": machine("snakemake", "dvc"), "nothing to do": {}}
+    for runs in arguments.runs:
+        with tempfile.TemporaryDirectory() as folder:
+            repository = make_repository(Path(folder) / "repository", runs, environment)
+            rows = {
+                "snakemake -n": measure(["snakemake", "-n"], repository, environment, arguments.executions),
+                "ledger alone": measure(
+                    [sys.executable, "workflow/pipeline", "plan"], repository, environment, arguments.executions
+                ),
+            }
+            if not arguments.without_dvc:
+                executions = arguments.executions if runs < 1000 else 1
+                rows["dvc status"] = measure(["dvc", "status"], repository, environment, executions)
+                rows["dvc repro"] = measure(["dvc", "repro"], repository, environment, executions)
+        result["nothing to do"][f"{runs} runs"] = rows
+        for name, row in rows.items():
+            figures = f"{row['cpu_s']:8.2f} s CPU {row['wall_s']:8.2f} s wall {row['peak_mb']:6} MB"
+            print(f"{runs:5} runs  {name:14} {figures}")
+    if not arguments.without_dvc:
+        write_result("plan_scale", result)
+
+
+def make_repository(folder: Path, runs: int, environment: dict[str, str]) -> Path:
+    """Return a copy of this repository with `runs` runs, in which everything is up to date."""
+    listing = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in listing.stdout.split():
+        if not name.startswith(("config/runs", "config/datasets", "config/models", "dvc.", ".dvc/history", "tests")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    for kind in ("models", "datasets", "runs"):
+        (folder / "config" / kind).mkdir(parents=True, exist_ok=True)
+    (folder / "config/rows.jsonl").write_text('{"messages": []}\n')
+    (folder / "config/models/tiny.yaml").write_text(MODEL)
+    for number in range(runs):
+        (folder / f"config/datasets/dataset-{number}.yaml").write_text(DATASET)
+        (folder / f"config/runs/run-{number}.yaml").write_text(RUN.replace("NUMBER", str(number)))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-c", FILL], cwd=folder, env=environment, check=True)
+    return folder
+
+
+def measure(command: list[str], folder: Path, environment: dict[str, str], executions: int) -> dict:
+    """Return the medians of a command; a first execution, which fills what is remembered, is not counted."""
+    cost_of(command, folder, environment)
+    return median([cost_of(command, folder, environment) for _ in range(executions)])
+
+
+if __name__ == "__main__":
+    main()

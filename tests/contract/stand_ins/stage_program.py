@@ -1,0 +1,67 @@
+"""A stage's program that costs nothing: what it makes is a hash of what it is given.
+
+Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from heirloom import shared_part, stage  # noqa: F401
+from heirloom.artifacts import new_artifact
+from heirloom.errors import HeirloomError
+
+# OWN IMPORTS
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    name = os.environ["DVC_STAGE"]
+    with Path(os.environ["TRACE"]).open("a") as trace:
+        trace.write(f"{name}\n")
+    digest = hashlib.sha256(json.dumps(what_counts(arguments), sort_keys=True).encode()).hexdigest()
+    if arguments.output:
+        with new_artifact(arguments.output) as partial:
+            partial.mkdir()
+            (partial / "content.txt").write_text(digest + "\n")
+            if os.environ.get("SLOW") == name:
+                Path(os.environ["TRACE"] + ".slow").touch()
+                time.sleep(60)
+            if os.environ.get("FAIL") == name:
+                raise HeirloomError("this stage was told to fail")
+            (partial / "more.txt").write_text(digest[::-1] + "\n")
+    for file in filter(None, (arguments.metrics, arguments.statistics)):
+        with new_artifact(file) as partial:
+            partial.write_text(json.dumps({"value": int(digest[:4], 16)}))
+    if arguments.loss:
+        with new_artifact(arguments.loss) as partial:
+            partial.write_text("step,loss\n1,2.0\n")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for flag in ("config", "sections", "output", "metrics", "statistics", "loss", "deepspeed"):
+        parser.add_argument(f"--{flag}")
+    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations"):
+        parser.add_argument(f"--{flag}", type=Path)
+    return parser.parse_args()
+
+
+def what_counts(arguments: argparse.Namespace) -> dict:
+    """Return what the result depends on: the sections of the config and the content of the inputs."""
+    from heirloom.config.reading import read_yaml
+
+    config = read_yaml(Path(arguments.config))
+    sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}
+    inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
+    files = sorted(
+        file for path in inputs for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()
+    )
+    return {"sections": sections, "files": {str(file): file.read_text() for file in files}}
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,81 @@
+"""heirloom.code_closure and heirloom.stage: an edit re-executes the stages that import the edited module."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heirloom import code_closure
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own: scripts/ with a library `lib`."""
+    folder = tmp_path / "scripts"
+    (folder / "lib" / "deep").mkdir(parents=True)
+    for name in ("__init__", "a", "b", "c", "d", "e", "unused", "deep/__init__", "deep/f", "deep/g"):
+        (folder / "lib" / f"{name}.py").touch()
+    monkeypatch.setattr(code_closure, "SCRIPTS", folder)
+    monkeypatch.setattr(code_closure, "PROJECT", tmp_path)
+    code_closure.direct_imports.cache_clear()
+    return folder
+
+
+def names(scripts: Path, text: str) -> list[str]:
+    """Return the closure of a script with this text, as paths below scripts/."""
+    (scripts / "script.py").write_text(text)
+    code_closure.direct_imports.cache_clear()
+    return [str(path.relative_to(scripts)) for path in code_closure.code_closure(scripts / "script.py")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import lib.a", ["lib/a.py"]),
+        ("from lib import a, b", ["lib/a.py", "lib/b.py"]),
+        ("from lib.a import name", ["lib/a.py"]),
+        ("from lib.deep import f", ["lib/deep/f.py"]),
+        ("def later():\n    from lib import c", ["lib/c.py"]),
+        ("import importlib\nimportlib.import_module('lib.d')", ["lib/d.py"]),
+        ("import os, json, numpy", []),
+        ("import lib.missing", []),
+    ],
+)
+def test_each_way_to_import(scripts: Path, text: str, expected: list[str]) -> None:
+    assert names(scripts, text) == sorted([*expected, "script.py"])
+
+
+def test_imports_of_imports_and_relative_ones(scripts: Path) -> None:
+    (scripts / "lib/a.py").write_text("from . import b\nfrom .deep.f import x\n")
+    (scripts / "lib/deep/f.py").write_text("from .. import c\nfrom .g import y\n")
+    assert names(scripts, "import lib.a") == [
+        "lib/a.py", "lib/b.py", "lib/c.py", "lib/deep/f.py", "lib/deep/g.py", "script.py",
+    ]  # fmt: skip
+
+
+def test_a_package_counts_once_it_holds_code(scripts: Path) -> None:
+    assert "lib/__init__.py" not in names(scripts, "import lib.a")
+    (scripts / "lib/__init__.py").write_text("VERSION = 1\n")
+    assert "lib/__init__.py" in names(scripts, "import lib.a")
+
+
+def test_a_circle_of_imports_ends(scripts: Path) -> None:
+    (scripts / "lib/a.py").write_text("import lib.b")
+    (scripts / "lib/b.py").write_text("import lib.a")
+    assert names(scripts, "import lib.a") == ["lib/a.py", "lib/b.py", "script.py"]
+
+
+@pytest.mark.parametrize("hidden", ['__import__("heirloom.artifacts")', ""])
+def test_a_script_fails_when_it_loads_what_its_imports_do_not_show(tmp_path: Path, hidden: str) -> None:
+    script = code_closure.SCRIPTS / "_test_of_stage_run.py"
+    script.write_text(f"from heirloom import stage\n\n\ndef main():\n    {hidden or 'pass'}\n\n\nstage.run(main)\n")
+    try:
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    finally:
+        script.unlink()
+    if hidden:
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: _test_of_stage_run.py loaded scripts/heirloom/artifacts.py, which its")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,120 @@
+"""The parts of workflow/pipeline that must agree with DVC to the letter are compared with DVC itself."""
+
+import copy
+import subprocess
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from dvc.stage.cache import _get_stage_hash
+from dvc.stage.serialize import to_single_stage_lockfile
+from dvc.utils.serialize import dumps_yaml
+
+from pipeline import lockfile
+from pipeline.fingerprints import Fingerprints, cached
+from pipeline.identity import identity_of
+from pipeline.lockfile import DamagedLockError, read_lock, write_entries
+from pipeline.merging import merge_files
+from pipeline.verifying import bytes_hash
+
+ENTRY = {
+    "cmd": "python scripts/x.py --name 'a b'",
+    "deps": [{"path": "scripts/x.py", "hash": "md5", "md5": "d41d8cd98f00b204e9800998ecf8427e", "size": 0}],
+    "params": {"config/runs/a.yaml": {"training": {"learning_rate": 1e-05, "text": "yes", "list": [1, None, True]}}},
+    "outs": [
+        {"path": "checkpoints/a", "hash": "md5", "md5": "d41d8cd98f00b204e9800998ecf8427e.dir", "size": 1, "nfiles": 2}
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of DVC's in which one stage with parameters has run."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("training: {rate: 1e-5, size: 3}\n")
+    Path("raw/deep").mkdir(parents=True)
+    Path("raw/b.txt").write_text("b")
+    Path("raw/deep/a.txt").write_text("a")
+    Path("raw/a.txt").write_text("a")
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["dvc", "stage", "add", "-q", "-n", "copy", "-d", "raw", "-p", "training", "-o", "out", "-M",
+         "m.json", "cp -r raw out && echo '{\"x\": 1}' > m.json"],
+        ["dvc", "repro", "-q"],
+    ):  # fmt: skip
+        subprocess.run(command, check=True)
+    return tmp_path
+
+
+def test_hashes_of_files_and_folders_are_dvcs(repository: Path) -> None:
+    entry = read_lock()["copy"]
+    recorded = {item["path"]: item["md5"] for item in (*entry["deps"], *entry["outs"])}
+    with Fingerprints() as fingerprints:
+        assert {path: fingerprints.of(path) for path in recorded} == recorded
+    assert {path: bytes_hash(path) for path in recorded} == recorded
+    assert cached(recorded["out"], Path(".dvc/cache/files/md5"), {})
+
+
+def test_an_edit_in_place_is_seen_and_a_touch_is_not(repository: Path) -> None:
+    with Fingerprints() as fingerprints:
+        before = fingerprints.of("out")
+    Path("out/a.txt").touch()
+    with Fingerprints() as fingerprints:
+        assert fingerprints.of("out") == before
+    Path("out/a.txt").write_text("z")
+    with Fingerprints() as fingerprints:
+        assert fingerprints.of("out") != before
+
+
+def test_the_identity_is_the_key_of_dvcs_run_cache(repository: Path) -> None:
+    with Repo() as repo:
+        stage = repo.stage.load_one(name="copy")
+        stage.save_deps()
+        key = _get_stage_hash(stage)
+        assert identity_of(to_single_stage_lockfile(stage)) == key
+    assert identity_of(read_lock()["copy"]) == key
+
+
+def test_entries_are_written_as_dvc_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = copy.deepcopy(ENTRY) | {"cmd": "python " + "x" * 300}
+    write_entries({"train-a": ENTRY})
+    write_entries({"train-b": other})
+    assert Path("dvc.lock").read_text() == dumps_yaml({"schema": "2.0", "stages": {"train-a": ENTRY, "train-b": other}})
+    assert read_lock() == {"train-a": ENTRY, "train-b": other}
+    write_entries({"train-a": None})
+    assert read_lock() == {"train-b": other}
+
+
+def test_only_changed_blocks_are_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_entries({"train-a": ENTRY, "train-b": ENTRY})
+    read_lock()
+    parsed = []
+    monkeypatch.setattr(lockfile, "parse_block", lambda block: parsed.append(block) or {"train-b": ENTRY})
+    write_entries({"train-b": ENTRY | {"cmd": "changed"}})
+    read_lock()
+    assert len(parsed) == 1
+    assert "changed" in parsed[0]
+
+
+@pytest.mark.parametrize("cut", [10, 100, 300])
+def test_a_lock_cut_short_is_told_from_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_entries({"train-a": ENTRY, "train-b": ENTRY})
+    text = Path("dvc.lock").read_text()
+    Path("dvc.lock").write_text(text[:cut])
+    with pytest.raises(DamagedLockError, match="dvc.lock"):
+        read_lock()
+
+
+def test_locks_of_two_branches_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base, ours, theirs = Path("base"), Path("ours"), Path("theirs")
+    gone, kept = ENTRY | {"cmd": "gone"}, ENTRY | {"cmd": "kept"}
+    write_entries({"a": ENTRY, "gone": gone, "same": kept}, base)
+    write_entries({"a": ENTRY, "gone": gone, "same": kept, "mine": kept}, ours)
+    write_entries({"a": ENTRY | {"cmd": "newer"}, "same": kept, "yours": kept}, theirs)
+    merge_files(base, ours, theirs)
+    assert read_lock(ours) == {"a": ENTRY | {"cmd": "newer"}, "mine": kept, "same": kept, "yours": kept}
