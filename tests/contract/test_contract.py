@@ -1,5 +1,6 @@
 """The contract (a) to (k) of Snakemake and DVC: they never disagree about what is stale (docs/decisions.md)."""
 
+import os
 import shutil
 import signal
 import time
@@ -209,7 +210,7 @@ def test_i_two_at_once(clone: Clone) -> None:
     by_dvc = clone.dvc("repro", "train-sft")
     assert by_dvc.returncode != 0
     assert "busy" in by_dvc.stderr
-    first.send_signal(signal.SIGINT)
+    os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
     first.communicate(timeout=60)
     clone.executed()
     succeeded(clone.snakemake())
