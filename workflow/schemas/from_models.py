@@ -30,21 +30,32 @@ def model_schemas() -> Iterator[tuple[str, str]]:
         schema = {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": f"config/{name}s/NAME.yaml",
-            **without_titles(model.model_json_schema()),
+            **simplified(model.model_json_schema()),
         }
         if model is Run:
             add_passed_through_keys(schema)
         yield f"{name}.schema.json", json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def without_titles(schema: Any) -> Any:
-    """Return a schema without the titles that pydantic makes from the names, and with draft-07's `definitions`."""
+def simplified(schema: Any) -> Any:
+    """Return a schema without the titles that pydantic makes from names, and with `absent` instead of `null`.
+
+    A key that may be absent is written `X | None` in the models; an editor should offer X.
+    """
     if isinstance(schema, list):
-        return [without_titles(item) for item in schema]
+        return [simplified(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
-    return {key: without_titles(value) for key, value in kept.items()}
+    if isinstance(kept.get("default", 0), dict | None):
+        del kept["default"]
+    options = [option for option in kept.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) == 1:
+        del kept["anyOf"]
+        kept = {**options[0], **kept} if "$ref" not in options[0] else {"allOf": options, **kept}
+    elif options:
+        kept["anyOf"] = options
+    return {key: simplified(value) for key, value in kept.items()}
 
 
 def add_passed_through_keys(schema: dict[str, Any]) -> None:

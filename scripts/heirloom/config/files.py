@@ -17,12 +17,14 @@ from typing import Any
 import pydantic
 
 from heirloom.config.dataset import Dataset
+from heirloom.config.generation import GenerationSection
 from heirloom.config.library_arguments import SCHEMAS, argument_problems
 from heirloom.config.mistakes import ConfigErrors, Mistake, is_secret
 from heirloom.config.model import Model
 from heirloom.config.named_file import NamedFile
 from heirloom.config.reading import dotted, line_of, parse_yaml, read_text
 from heirloom.config.run import Run
+from heirloom.config.training import TrainingSection
 
 KINDS: dict[str, type[NamedFile]] = {"datasets": Dataset, "models": Model, "runs": Run}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -107,10 +109,12 @@ def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]
 
 def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield what is wrong with the keys that a run passes through to transformers and TRL."""
-    sections = {"training": (run.trainer, run.training), "generation": ("generation_config", run.generation)}
+    sections = {"training": (run.trainer, TrainingSection), "generation": ("generation_config", GenerationSection)}
     for name, (library, section) in sections.items():
-        if library is not None and section is not None:
-            for keys, problem in argument_problems(name, library, section.passed_through):
+        written = run.raw.get(name)
+        if library is not None and isinstance(written, dict):
+            arguments = {key: value for key, value in written.items() if key not in section.model_fields}
+            for keys, problem in argument_problems(name, library, arguments):
                 yield (name, *keys), problem
 
 

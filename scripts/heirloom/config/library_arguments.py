@@ -35,10 +35,22 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
             yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
         else:
             checked[key] = value
+    if section == "training":
+        yield from contradictions(arguments)
     try:
         arguments_model(library).model_validate(checked)
     except ValidationError as error:
         yield from explain(error, arguments_model(library), checked)
+
+
+def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield keys of `training` that cancel each other, or that have no effect beside the others."""
+    if "max_steps" in arguments and "num_train_epochs" in arguments:
+        yield ("num_train_epochs",), "has no effect beside max_steps, which ends the training; delete one of them"
+    if "eval_steps" in arguments and arguments.get("eval_strategy") != "steps":
+        yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
+    if arguments.get("bf16") is True and arguments.get("fp16") is True:
+        yield ("fp16",), "cannot be true beside bf16; delete one of them"
 
 
 def known_elsewhere(key: str) -> bool:

@@ -24,7 +24,7 @@ def deepspeed_problem(root: Path, name: str) -> str | None:
         return f"{file} must hold an object, {{…}}"
     fixed = [key for key in BATCH_KEYS if settings.get(key, "auto") != "auto"]
     if fixed:
-        return f'{file} fixes {" and ".join(fixed)}, which follow from `training:`; write "auto" there'
+        return f'{file} fixes {" and ".join(fixed)}, set by `training:`; write "auto" there'
     return None
 
 

@@ -26,18 +26,24 @@ EXPECTED = {
     "none_required": "nothing (null)",
     "int_from_float": "a whole number",
 }
+LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+MANY = 12  # choices; more are not listed in a message when one of them is near
 SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,})")
 SECRET_KEY = re.compile(r"(^|_)(token|api_?key|secret|secret_key|access_key|password)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: `file:line: key: sentence`."""
+    """One mistake: `file:line: key: sentence`. Credentials never get into it."""
 
     file: str
     line: int | None
     key: str
     problem: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", SECRET.sub("(a credential)", self.key))
+        object.__setattr__(self, "problem", SECRET.sub("(a credential)", self.problem))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -55,10 +61,16 @@ class ConfigErrors(HeirloomError):  # noqa: N818 - several errors in one
 def did_you_mean(name: str, known: Iterable[str], what: str = "known") -> str:
     """Return `did you mean …?` for a near miss, else the list of what is known."""
     known = sorted(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
+    close = closest(str(name), known)
+    if close is not None:
+        return f"did you mean {close}?"
     return f"{what}: {', '.join(known)}" if known else f"{what}: none"
+
+
+def closest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that was probably meant; None when none is near."""
+    close = difflib.get_close_matches(name, known, n=5)
+    return next((match for match in close if match.startswith(name)), close[0] if close else None)
 
 
 def is_secret(key: str | int, value: Any) -> bool:
@@ -108,6 +120,8 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Itera
 
 def real_keys(value: Any, detail: dict[str, Any]) -> tuple[tuple[str | int, ...], int | None]:
     """Return the location without the branch names that pydantic adds for unions, and where the first one stood."""
+    if detail["type"] == "invalid_key":
+        return detail["loc"], None
     keys: list[str | int] = []
     branch_at = None
     for position, part in enumerate(detail["loc"]):
@@ -131,10 +145,15 @@ def sentence(detail: dict[str, Any], keys: Keys, model: type[BaseModel]) -> str:
         return f"this key is missing; give it{meaning}"
     if kind == "extra_forbidden":
         return f"there is no such key; {did_you_mean(keys[-1], fields_at(model, keys[:-1]))}"
+    if kind == "invalid_key":
+        return f"a key must be a text, found {shown(detail['input'])}; write it in quotes"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind in EXPECTED or kind == "literal_error":
         return mismatch(expectation(detail), detail["input"], keys)
+    for limit, words in LIMITS.items():
+        if limit in detail.get("ctx", {}):
+            return mismatch(f"{words} {detail['ctx'][limit]}", detail["input"], keys)
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {shown(detail['input'], keys[-1] if keys else '')}"
 
 
@@ -147,7 +166,8 @@ def expectation(detail: dict[str, Any]) -> str:
 
 def mismatch(expected: str, found: Any, keys: Keys) -> str:
     """Return `expected X, found Y`, with the remedy where it is known."""
-    text = f"expected {expected}, found {shown(found, keys[-1] if keys else '')}"
+    what = shown(found, keys[-1] if keys else "")
+    text = f"expected {expected}, found {what}"
     if found is None:
         return f"{text}; give a value or delete the key"
     if isinstance(found, str):
@@ -155,9 +175,13 @@ def mismatch(expected: str, found: Any, keys: Keys) -> str:
             return f"{text}; write true or false"
         if "number" in expected and re.fullmatch(r"[-+]?[\d_]*\.?\d+([eE][-+]?\d+)?", found):
             return f"{text}; write it without quotes"
-        if ", " in expected or " or " in expected:
-            close = difflib.get_close_matches(found, re.split(r", | or ", expected), n=1)
-            return f"{text}; did you mean {close[0]}?" if close else text
+        if expected == "a list":
+            return f"{text}; write [{found}]"
+        choices = re.split(r", | or ", expected)
+        close = closest(found, choices)
+        if close is not None and len(choices) > MANY:
+            return f"{what} is none of the {len(choices)} that are known; did you mean {close}?"
+        return f"{text}; did you mean {close}?" if close is not None and len(choices) > 1 else text
     return text
 
 

@@ -44,15 +44,16 @@ def parse_yaml(text: str, path: Path | str) -> Any:
     try:
         return YAML(typ="safe").load(text) or {}
     except YAMLError as error:
-        raise ConfigErrors([syntax_mistake(error, str(path))]) from None
+        raise ConfigErrors([syntax_mistake(error, text, str(path))]) from None
     except ValueError as error:  # a date that does not exist
         raise ConfigErrors([Mistake(str(path), None, "", f"a value cannot be read: {error}")]) from None
 
 
-def syntax_mistake(error: YAMLError, path: str) -> Mistake:
+def syntax_mistake(error: YAMLError, text: str, path: str) -> Mistake:
     """Turn ruamel.yaml's several lines into one sentence with a line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line = mark.line + 1 if mark else None
+    last = max(len(text.splitlines()), 1)  # an open bracket is missed after the end of the file only
+    line = min(mark.line + 1, last) if mark else None
     problem = (getattr(error, "problem", None) or str(error)).splitlines()[0]
     if isinstance(error, DuplicateKeyError):
         key = problem.split('"')[1]

@@ -43,7 +43,9 @@ class References:
         for file in (*self.files.datasets.values(), *self.files.models.values()):
             if file.source is not None and not file.source.pinned:
                 key = "revision" if file.source.revision is not None else "hub"
-                found = f"revision {file.source.revision}" if file.source.revision is not None else "no revision"
+                found = (
+                    f"revision {file.source.revision}" if file.source.revision is not None else "without a revision it"
+                )
                 yield (
                     file.path,
                     ("source", key),
@@ -144,7 +146,7 @@ class References:
     def mixture_problems(self, dataset: Dataset) -> Iterator[Problem]:
         kind = self.kind(dataset.name)
         circle = self.mixture_circle(dataset.name)
-        if circle:
+        if circle and dataset.name == min(circle):
             yield (
                 dataset.path,
                 ("mixture", "datasets"),
@@ -199,7 +201,8 @@ class References:
         if run.base not in self.files.models and run.base not in self.files.runs:
             known = {**self.files.models, **self.files.runs}
             yield ("base",), f"there is no model and no run {run.base}; {did_you_mean(run.base, known)}"
-        if circle := self.circle(run):
+        circle = self.circle(run)
+        if circle and run.name == min(circle):
             yield ("base",), f"the runs go round in a circle: {' → '.join(circle)}; one must stand on a model"
         base = self.files.runs.get(run.base)
         if base is not None and run.enabled and base.enabled is False:
@@ -240,14 +243,14 @@ class References:
     def scoring_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         if run.generation is not None:
             name = run.generation.dataset or run.dataset
-            if name is None and not run.given("dataset"):
+            if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("generation",), "has no prompts; give generation.dataset or dataset"
             elif self.kind(name) == "text":
                 keys = ("generation", "dataset") if run.generation.dataset else ("generation",)
                 yield keys, f"{name} has text rows, which hold no prompts; name a chat or preference dataset"
         if run.evaluation is not None and run.evaluation.reads_checkpoint:
             name = run.evaluation.dataset or run.dataset
-            if name is None and not run.given("dataset"):
+            if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("evaluation",), "perplexity has no rows; give evaluation.dataset or dataset"
             elif self.kind(name) == "preference":
                 keys = ("evaluation", "dataset") if run.evaluation.dataset else ("evaluation",)

@@ -1,0 +1,471 @@
+"""Every mistake in config/ is told at once, before any job: the file, the line, the key, the remedy."""
+
+# ruff: noqa: E501 - messages stand here as they are printed
+
+from collections.abc import Callable
+
+import pytest
+
+CAN_CHANGE = "pin the commit (40 hex digits) that the hub shows under Files and versions → History of"
+CREDENTIAL = "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
+
+
+def changed(path: str, old: str, new: str) -> Callable:
+    return lambda workplace: workplace.change(path, old, new)
+
+
+def written(path: str, text: str) -> Callable:
+    return lambda workplace: workplace.write(path, text)
+
+
+def test_a_right_project_loads(workplace):
+    project = workplace.load()
+    assert set(project.runs) == {"pretrain", "sft", "dpo"}
+    assert project.warnings == []
+    assert (project.kind("both"), project.kind("text"), project.root_model("dpo")) == ("chat", "text", "tiny")
+    sft = project.runs["sft"]
+    assert (sft.name, sft.path) == ("sft", "config/runs/sft.yaml")
+    assert sft.raw["training"] == {"global_batch_size": 64, "learning_rate": 0.0001}
+    assert sft.training.arguments == {"per_device_train_batch_size": 8, "learning_rate": 0.0001}
+    assert "tracking" not in sft.raw and sft.tracking.logging_steps == 10
+
+
+ONE_MISTAKE = {
+    # keys and types
+    "unknown key of a file": (
+        changed("config/runs/sft.yaml", "base: pretrain\n", "base: pretrain\ndeepsped: zero2\n"),
+        "config/runs/sft.yaml:2: deepsped: there is no such key; did you mean deepspeed?",
+    ),
+    "unknown key of a section": (
+        changed("config/datasets/text.yaml", "packed", "paked"),
+        "config/datasets/text.yaml:3: processing.paked: there is no such key; did you mean packed?",
+    ),
+    "unknown key of a library": (
+        changed("config/runs/sft.yaml", "learning_rate", "learnin_rate"),
+        "config/runs/sft.yaml:6: training.learnin_rate: trl.SFTConfig 1.16.0 has no such key; did you mean learning_rate?",
+    ),
+    "unknown key of generation": (
+        changed("config/runs/sft.yaml", "max_new_tokens: 16", "max_new_tokens: 16, temperatur: 0.5"),
+        "config/runs/sft.yaml:7: generation.temperatur: transformers.GenerationConfig 5.23.0 has no such key; "
+        "did you mean temperature?",
+    ),
+    "missing key": (
+        changed("config/runs/pretrain.yaml", "base: tiny\n", ""),
+        "config/runs/pretrain.yaml: base: this key is missing; give it: model in config/models/, or another run: its "
+        "checkpoint",
+    ),
+    "missing key of a section": (
+        changed("config/datasets/chats.yaml", ", max_length: 128", ""),
+        "config/datasets/chats.yaml:3: processing.max_length: this key is missing; give it: longest row, tokens",
+    ),
+    "quoted number": (
+        changed("config/runs/sft.yaml", "1e-4", '"1e-4"'),
+        "config/runs/sft.yaml:6: training.learning_rate: expected a number, found the text '1e-4'; write it without "
+        "quotes",
+    ),
+    "yes for true": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "bf16: yes"),
+        "config/runs/sft.yaml:6: training.bf16: expected true or false, found the text 'yes'; write true or false",
+    ),
+    "fraction for a whole number": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "max_steps: 1.5"),
+        "config/runs/sft.yaml:6: training.max_steps: expected a whole number, found 1.5",
+    ),
+    "text for a list": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "sigmoid"),
+        "config/runs/dpo.yaml:7: training.loss_type: expected a list, found the text 'sigmoid'; write [sigmoid]",
+    ),
+    "choice in a list": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_mach]"),
+        "config/runs/dpo.yaml:9: evaluation.metrics[0]: expected perplexity, exact_match or token_counts, found the text "
+        "'exact_mach'; did you mean exact_match?",
+    ),
+    "choice of a library": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmod]"),
+        "config/runs/dpo.yaml:7: training.loss_type[0]: the text 'sigmod' is none of the 15 that are known; did you mean "
+        "sigmoid?",
+    ),
+    "unknown trainer": (
+        changed("config/runs/dpo.yaml", "trainer: dpo", "trainer: dpoo"),
+        "config/runs/dpo.yaml:3: trainer: expected trainer, seq2seq, sft, dpo or orpo, found the text 'dpoo'; did you "
+        "mean dpo?",
+    ),
+    "out of range": (
+        changed("config/runs/dpo.yaml", "global_batch_size: 64", "global_batch_size: 0"),
+        "config/runs/dpo.yaml:5: training.global_batch_size: expected at least 1, found 0",
+    ),
+    "empty section": (
+        written("config/runs/x.yaml", "base: tiny\ndataset: text\ntrainer: trainer\ntraining:\n"),
+        "config/runs/x.yaml:4: training: has no value; give one or delete the key",
+    ),
+    # YAML
+    "key given twice": (
+        written("config/runs/x.yaml", "base: tiny\nenabled: true\nbase: pretrain\n"),
+        "config/runs/x.yaml:3: base: this key is given twice (the mapping starts on line 1); keep one",
+    ),
+    "not YAML": (
+        written("config/runs/x.yaml", "base: [tiny\n"),
+        "config/runs/x.yaml:1: is not valid YAML: while parsing a flow sequence, did not find expected ',' or ']'",
+    ),
+    "not a mapping": (
+        written("config/models/x.yaml", "- tokenizer\n"),
+        "config/models/x.yaml: expected a mapping of keys, found a list",
+    ),
+    # names
+    "file with another suffix": (
+        written("config/runs/x.yml", "base: tiny\n"),
+        "config/runs/x.yml: is not read; only NAME.yaml belongs here: call it x.yaml or move it away",
+    ),
+    "characters of a name": (
+        written("config/models/llama 3.1.yaml", "source: {path: data}\n"),
+        "config/models/llama 3.1.yaml: a name is made of letters, digits, - and _, at most 63; call the file "
+        "llama-3-1.yaml",
+    ),
+    "name of a model and a run": (
+        written("config/models/dpo.yaml", "source: {path: data}\n"),
+        "config/runs/dpo.yaml: there is also config/models/dpo.yaml, and `base: dpo` could mean either; rename one",
+    ),
+    # references
+    "unknown base": (
+        changed("config/runs/dpo.yaml", "base: sft", "base: stf"),
+        "config/runs/dpo.yaml:1: base: there is no model and no run stf; did you mean sft?",
+    ),
+    "unknown dataset": (
+        changed("config/runs/dpo.yaml", "dataset: pairs", "dataset: pears"),
+        "config/runs/dpo.yaml:2: dataset: there is no config/datasets/pears.yaml; did you mean pairs?",
+    ),
+    "unknown dataset of a section": (
+        changed("config/runs/dpo.yaml", "dataset: chats", "dataset: chat"),
+        "config/runs/dpo.yaml:8: generation.dataset: there is no config/datasets/chat.yaml; did you mean chats?",
+    ),
+    "unknown model of a dataset": (
+        changed("config/datasets/pairs.yaml", "tokenizer: tiny", "tokenizer: tini"),
+        "config/datasets/pairs.yaml:1: tokenizer: there is no config/models/tini.yaml; did you mean tiny?",
+    ),
+    "unknown part of a mixture": (
+        changed("config/datasets/both.yaml", "more-chats", "more-chat"),
+        "config/datasets/both.yaml:5: mixture.datasets.more-chat: there is no config/datasets/more-chat.yaml; did you "
+        "mean more-chats?",
+    ),
+    "unknown dataset of a tokenizer": (
+        changed("config/models/tiny.yaml", "train_on: text", "train_on: texts"),
+        "config/models/tiny.yaml:1: tokenizer.train_on: there is no config/datasets/texts.yaml; did you mean text?",
+    ),
+    "tokenizer of a mixture": (
+        changed("config/models/tiny.yaml", "train_on: text", "train_on: both"),
+        "config/models/tiny.yaml:1: tokenizer.train_on: both is a mixture and has no raw text; name one of the datasets "
+        "in it",
+    ),
+    "circle of runs": (
+        changed("config/runs/pretrain.yaml", "base: tiny", "base: dpo"),
+        "config/runs/dpo.yaml:1: base: the runs go round in a circle: dpo → sft → pretrain → dpo; one must stand on a "
+        "model",
+    ),
+    "run on itself": (
+        changed("config/runs/pretrain.yaml", "base: tiny", "base: pretrain"),
+        "config/runs/pretrain.yaml:1: base: the runs go round in a circle: pretrain → pretrain; one must stand on a model",
+    ),
+    "circle of mixtures": (
+        changed("config/datasets/both.yaml", "more-chats", "both"),
+        "config/datasets/both.yaml:3: mixture.datasets: mixtures in a circle: both → both; break it",
+    ),
+    "disabled base": (
+        changed("config/runs/pretrain.yaml", "base: tiny", "base: tiny\nenabled: false"),
+        "config/runs/sft.yaml:1: base: the run pretrain has `enabled: false`, and its checkpoint is needed; enable it too",
+    ),
+    # what goes together
+    "DPO without chosen and rejected": (
+        changed("config/runs/dpo.yaml", "dataset: pairs", "dataset: chats"),
+        "config/runs/dpo.yaml:2: dataset: trainer dpo learns from preference rows (prompt, chosen and rejected), and "
+        "chats has chat rows; choose another dataset or trainer",
+    ),
+    "ORPO without chosen and rejected": (
+        written(
+            "config/runs/orpo.yaml",
+            "base: tiny\ndataset: text\ntrainer: orpo\ntraining: {global_batch_size: 16}\n",
+        ),
+        "config/runs/orpo.yaml:2: dataset: trainer orpo learns from preference rows (prompt, chosen and rejected), and "
+        "text has text rows; choose another dataset or trainer",
+    ),
+    "SFT on text": (
+        written("config/runs/x.yaml", "base: tiny\ndataset: text\ntrainer: sft\ntraining: {global_batch_size: 16}\n"),
+        "config/runs/x.yaml:2: dataset: trainer sft learns from chat rows (conversations), and text has text rows; "
+        "choose another dataset or trainer",
+    ),
+    "dataset of another model": (
+        written("config/runs/x.yaml", "base: big\ndataset: chats\ngeneration: {}\n"),
+        "config/runs/x.yaml:2: dataset: chats is tokenized for the model tiny, and this run stands on big; use a dataset "
+        "with `tokenizer: big`",
+    ),
+    "mixture of two kinds": (
+        changed("config/datasets/both.yaml", "more-chats", "pairs"),
+        "config/datasets/both.yaml:5: mixture.datasets.pairs: has preference rows and the others have chat rows; mix one "
+        "kind only",
+    ),
+    "mixture of two tokenizers": (
+        changed("config/datasets/more-chats.yaml", "tokenizer: tiny", "tokenizer: big"),
+        "config/datasets/both.yaml:5: mixture.datasets.more-chats: more-chats has the tokenizer of big and the mixture "
+        "that of tiny, whose token ids mean something else; give all the same `tokenizer:`",
+    ),
+    "weight of a mixture": (
+        changed("config/datasets/both.yaml", "more-chats: 0.3", "more-chats: 0"),
+        "config/datasets/both.yaml:3: mixture.datasets: the weights of more-chats must be greater than 0; delete what to "
+        "leave out",
+    ),
+    "batch that two ranks cannot divide": (
+        changed("config/runs/pretrain.yaml", "global_batch_size: 64", "global_batch_size: 72"),
+        "config/runs/pretrain.yaml:6: training.global_batch_size: 72 is no multiple of 16 = per_device_train_batch_size 8 "
+        "× 2 ranks (no resources.instance_type, so two CPU ranks are assumed); set global_batch_size to 64 or "
+        "per_device_train_batch_size to 6",
+    ),
+    "batch that 16 GPUs cannot divide": (
+        changed(
+            "config/runs/dpo.yaml",
+            "base: sft\n",
+            "base: sft\nresources: {instance_type: ml.p4d.24xlarge, instance_count: 2}\n",
+        ),
+        "config/runs/dpo.yaml:6: training.global_batch_size: 64 is no multiple of 128 = per_device_train_batch_size 8 × "
+        "16 ranks (2 × ml.p4d.24xlarge); set global_batch_size to 128 or per_device_train_batch_size to 4",
+    ),
+    "evaluation without generation": (
+        changed("config/runs/sft.yaml", "generation: {max_new_tokens: 16}\n", ""),
+        "config/runs/sft.yaml:7: evaluation.metrics: need answers to score; add `generation:` or keep only perplexity",
+    ),
+    "generation without prompts": (
+        changed("config/runs/dpo.yaml", "generation: {dataset: chats}", "generation: {dataset: text}"),
+        "config/runs/dpo.yaml:8: generation.dataset: text has text rows, which hold no prompts; name a chat or preference "
+        "dataset",
+    ),
+    "generation without dataset": (
+        written("config/runs/x.yaml", "base: tiny\ngeneration: {}\n"),
+        "config/runs/x.yaml:2: generation: has no prompts; give generation.dataset or dataset",
+    ),
+    "generation without checkpoint": (
+        written("config/runs/x.yaml", "dataset: chats\ngeneration: {}\n"),
+        "config/runs/x.yaml: base: this key is missing; give it: model in config/models/, or another run: its checkpoint",
+    ),
+    "perplexity of pairs": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match, perplexity]"),
+        "config/runs/dpo.yaml:9: evaluation: perplexity is measured on text or chat rows, and pairs has preference rows; "
+        "name another",
+    ),
+    "run that does nothing": (
+        written("config/runs/x.yaml", "base: tiny\n"),
+        "config/runs/x.yaml: trainer: this run does nothing; give trainer, generation or evaluation",
+    ),
+    "training without trainer": (
+        changed("config/runs/sft.yaml", "trainer: sft\n", ""),
+        "config/runs/sft.yaml:3: training: has no effect without `trainer:`; give a trainer or delete it",
+    ),
+    "quantized weights without adapter": (
+        changed("config/runs/sft.yaml", "base: pretrain\n", "base: pretrain\nquantization: {load_in_4bit: true}\n"),
+        "config/runs/sft.yaml:2: quantization: quantized weights cannot be trained; add `peft:` or delete it",
+    ),
+    "neither source nor init": (
+        written("config/models/x.yaml", "tokenizer: {pad_token: <pad>}\n"),
+        "config/models/x.yaml: source: give exactly one of source and init; neither is there",
+    ),
+    "two places": (
+        changed("config/models/big.yaml", "hub: owner/big", "hub: owner/big, path: data"),
+        "config/models/big.yaml:1: source: give exactly one of hub, s3, path; found hub and path",
+    ),
+    "dataset without processing": (
+        written("config/datasets/x.yaml", "tokenizer: tiny\nsource: {generator: demo, part: text}\n"),
+        "config/datasets/x.yaml: processing: this section is missing; a dataset has source and processing, or mixture",
+    ),
+    "unknown processing function": (
+        changed("config/datasets/chats.yaml", "dummy_processing", "dumy_processing"),
+        "config/datasets/chats.yaml:3: processing.processing_function: dumy_processing_function is not built in; did you "
+        "mean dummy_processing_function? (your own: module:function)",
+    ),
+    # other files
+    "missing DeepSpeed file": (
+        changed("config/runs/pretrain.yaml", "zero2", "zero5"),
+        "config/runs/pretrain.yaml:4: deepspeed: there is no config/deepspeed/zero5.json; did you mean zero2?",
+    ),
+    "DeepSpeed file that is no JSON": (
+        written("config/deepspeed/zero2.json", '{"a": }'),
+        "config/runs/pretrain.yaml:4: deepspeed: config/deepspeed/zero2.json is not valid JSON: Expecting value: line 1 "
+        "column 7 (char 6)",
+    ),
+    "DeepSpeed file that fixes the batch": (
+        written("config/deepspeed/zero2.json", '{"train_batch_size": 8}'),
+        "config/runs/pretrain.yaml:4: deepspeed: config/deepspeed/zero2.json fixes train_batch_size, set by `training:`; "
+        'write "auto" there',
+    ),
+    "missing chat template": (
+        changed("config/models/tiny.yaml", "plain.jinja", "plan.jinja"),
+        "config/models/tiny.yaml:1: tokenizer.chat_template: there is no config/chat_templates/plan.jinja (paths are "
+        "relative to the repository's root); put it there or mend it",
+    ),
+    "missing local data": (
+        changed("config/datasets/more-chats.yaml", "data/mine", "data/yours"),
+        "config/datasets/more-chats.yaml:2: source.path: there is no data/yours.jsonl (paths are relative to the "
+        "repository's root); put it there or mend it",
+    ),
+    "missing user module": (
+        changed("config/datasets/more-chats.yaml", "my_rows", "my_row"),
+        "config/datasets/more-chats.yaml:3: processing.processing_function: there is no my_row.py or scripts/my_row.py for "
+        "the module my_row; write it or mend the name",
+    ),
+    "missing user function": (
+        changed("config/datasets/more-chats.yaml", "shorten", "shortn"),
+        "config/datasets/more-chats.yaml:3: processing.processing_function: my_rows.py has no function shortn; did you "
+        "mean shorten?",
+    ),
+    "user module that is no Python": (
+        written("my_rows.py", "\ndef shorten(:\n"),
+        "config/datasets/more-chats.yaml:3: processing.processing_function: my_rows.py:2: is not valid Python: invalid "
+        "syntax",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_MISTAKE)
+def test_one_mistake_gives_one_sentence(workplace, name: str):
+    spoil, message = ONE_MISTAKE[name]
+    spoil(workplace)
+    assert workplace.mistakes() == [message]
+
+
+def test_all_mistakes_of_all_files_come_at_once(workplace):
+    workplace.change("config/runs/pretrain.yaml", "global_batch_size: 64", 'global_batch_size: "64"\n  fp16: maybe')
+    workplace.change("config/runs/pretrain.yaml", "base: tiny", "base: tny")
+    workplace.change("config/runs/dpo.yaml", "dataset: pairs", "dataset: chats\nfoo: 1")
+    workplace.change("config/datasets/both.yaml", "chats: 0.7", "chats: many")
+    workplace.change("config/models/tiny.yaml", "plain.jinja", "plan.jinja")
+    workplace.write("config/runs/broken.yaml", "a: [")
+    places = [mistake.split(": ")[:2] for mistake in workplace.mistakes()]
+    assert places == [
+        ["config/datasets/both.yaml:4", "mixture.datasets.chats"],
+        ["config/models/tiny.yaml:1", "tokenizer.chat_template"],
+        ["config/runs/broken.yaml:1", "is not valid YAML"],
+        ["config/runs/dpo.yaml:2", "dataset"],
+        ["config/runs/dpo.yaml:3", "foo"],
+        ["config/runs/pretrain.yaml:1", "base"],
+        ["config/runs/pretrain.yaml:6", "training.global_batch_size"],
+        ["config/runs/pretrain.yaml:7", "training.fp16"],
+    ]
+
+
+def test_settings_that_leave_the_result_as_it_is_are_sent_to_their_place(workplace):
+    keys = {"report_to": "wandb", "logging_steps": 5, "save_steps": 5, "save_total_limit": 2, "run_name": "x"}
+    keys |= {"dataloader_num_workers": 2, "ddp_timeout": 60}
+    lines = "".join(f"\n  {key}: {value}" for key, value in keys.items())
+    workplace.change("config/runs/sft.yaml", "\n  learning_rate: 1e-4", lines)
+    section = {key: "resources" if key.startswith("d") else "tracking" for key in keys}
+    assert workplace.mistakes() == [
+        f"config/runs/sft.yaml:{line}: training.{key}: does not change the result, so it belongs to `{section[key]}:`; "
+        f"move it there as {section[key]}.{key}"
+        for line, key in enumerate(keys, 6)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("output_dir", "the rule gives the paths; delete it"),
+        ("deepspeed", "name a file of config/deepspeed/ with `deepspeed:` at the top of the run"),
+        (
+            "gradient_accumulation_steps",
+            "it follows from global_batch_size, per_device_train_batch_size and the hardware; set global_batch_size",
+        ),
+        ("disable_tqdm", "progress is printed as plain lines, as often as tracking.logging_steps says; delete it"),
+        (
+            "max_length",
+            "the rows come tokenized and masked from the processed dataset: set processing.max_length in the dataset's "
+            "file",
+        ),
+        (
+            "packing",
+            "the rows come tokenized and masked from the processed dataset: set processing.packed in the dataset's file",
+        ),
+        ("resume_from_checkpoint", "an interrupted stage resumes by itself from its own checkpoints; delete it"),
+    ],
+)
+def test_settings_that_the_workflow_makes_say_who_makes_them(workplace, key: str, reason: str):
+    workplace.change("config/runs/sft.yaml", "learning_rate: 1e-4", f"{key}: 1")
+    assert workplace.mistakes() == [f"config/runs/sft.yaml:6: training.{key}: is set by the workflow: {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("warmup_ratio", "use warmup_steps, where a number below 1 is a share of all steps"),
+        ("evaluation_strategy", "use eval_strategy"),
+        ("per_gpu_train_batch_size", "use per_device_train_batch_size"),
+        ("group_by_length", "use train_sampling_strategy: group_by_length"),
+        ("no_cuda", "the launcher finds the hardware; delete it"),
+    ],
+)
+def test_names_of_older_versions_say_the_new_one(workplace, key: str, remedy: str):
+    workplace.change("config/runs/sft.yaml", "learning_rate: 1e-4", f"{key}: 1")
+    message = f"config/runs/sft.yaml:6: training.{key}: is no key of the pinned version any more: {remedy}"
+    assert workplace.mistakes() == [message]
+
+
+def test_keys_that_cancel_each_other(workplace):
+    keys = "max_steps: 10\n  num_train_epochs: 2\n  eval_steps: 5\n  bf16: true\n  fp16: true"
+    workplace.change("config/runs/sft.yaml", "learning_rate: 1e-4", keys)
+    assert workplace.mistakes() == [
+        "config/runs/sft.yaml:7: training.num_train_epochs: has no effect beside max_steps, which ends the training; "
+        "delete one of them",
+        "config/runs/sft.yaml:8: training.eval_steps: has no effect without eval_strategy: steps; add that or delete it",
+        "config/runs/sft.yaml:10: training.fp16: cannot be true beside bf16; delete one of them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("base: hf_abcdefghijklmnopqrstuvwxyz", "config/runs/x.yaml:1: base: "),
+        ("base: AKIAIOSFODNN7EXAMPLE", "config/runs/x.yaml:1: base: "),
+        (
+            "base: tiny\nwandb_api_key: 0123456789abcdef0123456789abcdef01234567",
+            "config/runs/x.yaml:2: wandb_api_key: ",
+        ),
+        (
+            "base: tiny\ntracking: {run_name: [hf_abcdefghijklmnopqrstuvwxyz]}",
+            "config/runs/x.yaml:2: tracking.run_name[0]: ",
+        ),
+    ],
+)
+def test_credentials_are_refused_and_never_shown(workplace, text: str, place: str):
+    workplace.write("config/runs/x.yaml", text)
+    mistakes = workplace.mistakes()
+    assert f"{place}{CREDENTIAL}" in mistakes
+    for secret in ("hf_abc", "AKIA", "0123456789abcdef"):
+        assert not any(secret in mistake for mistake in mistakes)
+
+
+def test_a_revision_that_is_not_pinned_is_a_warning_where_an_enabled_run_needs_it(workplace):
+    workplace.change("config/models/big.yaml", "0123456789abcdef0123456789abcdef01234567", "main")
+    warning = f"config/models/big.yaml:1: source.revision: revision main can change under you; {CAN_CHANGE} owner/big"
+    project = workplace.load()
+    assert (project.warnings, list(map(str, project.dormant_warnings))) == ([], [warning])
+
+    function = "dummy_processing_function"
+    text = f"tokenizer: big\nsource: {{hub: a/b}}\nprocessing: {{processing_function: {function}, max_length: 8}}\n"
+    workplace.write("config/datasets/hub.yaml", text)
+    workplace.write("config/runs/x.yaml", "base: big\ndataset: hub\ngeneration: {}\n")
+    project = workplace.load()
+    assert list(map(str, project.warnings)) == [
+        f"config/datasets/hub.yaml:2: source.hub: without a revision it can change under you; {CAN_CHANGE} a/b",
+        warning,
+    ]
+    assert project.dormant_warnings == []
+
+
+def test_an_instance_type_that_is_not_known_is_a_warning(workplace):
+    workplace.change("config/runs/dpo.yaml", "base: sft", "base: sft\nresources: {instance_type: ml.z9.48xlarge}")
+    assert list(map(str, workplace.load().warnings)) == [
+        "config/runs/dpo.yaml:2: resources.instance_type: the number of GPUs of ml.z9.48xlarge is not known here, so "
+        "global_batch_size is checked only when training starts"
+    ]
+
+
+def test_a_disabled_run_is_checked_too(workplace):
+    workplace.change("config/runs/dpo.yaml", "base: sft", "enabled: false\nbase: nobody")
+    assert workplace.mistakes()[0].startswith(
+        "config/runs/dpo.yaml:2: base: there is no model and no run nobody; known: big, dpo"
+    )

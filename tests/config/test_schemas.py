@@ -1,0 +1,109 @@
+"""What is generated from the models is up to date, and editors say with it what the workflow says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from referencing import Registry, Resource
+
+from heirloom.config.files import KINDS
+from heirloom.config.library_arguments import argument_schemas
+from heirloom.config.reading import read_yaml
+from heirloom.config.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
+from heirloom.config.resources import ResourcesSection
+from heirloom.config.tracking import TrackingSection
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = ROOT / "workflow" / "schemas"
+TRAINERS = ("trainer", "seq2seq", "sft", "dpo", "orpo")
+
+
+def test_generated_files_are_up_to_date():
+    """Also those of the libraries: the tests run in the training environment."""
+    command = [sys.executable, "workflow/schemas/generate.py", "--check", "--libraries"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+
+
+def test_a_stale_file_is_shown_with_the_command_that_mends_it(tmp_path):
+    for folder in ("workflow/schemas", "config", "scripts/heirloom"):
+        copy = tmp_path / folder
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-r", ROOT / folder, copy], check=True)
+    readme = tmp_path / "config/README.md"
+    readme.write_text(readme.read_text().replace("optimizer step", "optimiser step"))
+    command = [sys.executable, "workflow/schemas/generate.py"]
+    stale = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
+    assert stale.returncode == 1
+    assert "-| `global_batch_size`" in stale.stdout
+    assert "1 generated files are out of date: run python workflow/schemas/generate.py" in stale.stdout
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == "wrote config/README.md\n"
+    assert subprocess.run([*command, "--check"], cwd=tmp_path).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    files = [*SCHEMAS.glob("*.json"), *SCHEMAS.glob("training_arguments/*.json")]
+    specification = jsonschema.validators.Draft7Validator.META_SCHEMA["$schema"]
+    resources = []
+    for file in files:
+        content = {"$schema": specification, **json.loads(file.read_text())}
+        resources.append((file.relative_to(SCHEMAS).as_posix(), Resource.from_contents(content)))
+    return Registry().with_resources(resources)
+
+
+def schema_mistakes(registry: Registry, kind: str, value: object) -> list[str]:
+    schema = {"$ref": f"{kind}.schema.json"}
+    return [error.message for error in jsonschema.Draft7Validator(schema, registry=registry).iter_errors(value)]
+
+
+@pytest.mark.parametrize(
+    "path", [path.relative_to(ROOT) for kind in KINDS for path in ROOT.glob(f"config/{kind}/*.yaml")]
+)
+def test_shipped_files_satisfy_the_schema_that_their_first_line_names(registry, path: Path):
+    kind = path.parent.name.removesuffix("s")
+    text = (ROOT / path).read_text()
+    assert text.startswith(f"# yaml-language-server: $schema=../../workflow/schemas/{kind}.schema.json\n")
+    assert schema_mistakes(registry, kind, read_yaml(ROOT / path)) == []
+
+
+def test_the_schema_knows_what_each_trainer_takes(registry):
+    def run(trainer: str, **training: object) -> list[str]:
+        value = {"base": "a", "dataset": "b", "trainer": trainer, "training": {"global_batch_size": 8, **training}}
+        return schema_mistakes(registry, "run", value)
+
+    assert run("dpo", beta=0.1, learning_rate=1e-5, loss_type=["ipo"]) == []
+    assert run("sft", beta=0.1) == ["Additional properties are not allowed ('beta' was unexpected)"]
+    assert run("dpo", beta="0.1") == ["'0.1' is not of type 'number'"]
+    assert run("sft", optim="adam")[0].startswith("'adam' is not one of ['adamw_torch',")
+    assert run("sft", output_dir="x") == ["Additional properties are not allowed ('output_dir' was unexpected)"]
+    assert run("trainer", global_batch_size=0) == ["0 is less than the minimum of 1"]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_library_schemas_hold_names_types_choices_and_help(trainer: str):
+    keys = argument_schemas(trainer)
+    assert {"learning_rate", "max_steps", "optim", "lr_scheduler_type"} <= keys.keys()
+    assert keys["max_steps"]["type"] == "integer"
+    assert "cosine" in keys["lr_scheduler_type"]["enum"]
+    assert all(key["description"] for key in keys.values())
+
+
+def test_every_key_of_the_libraries_is_either_usable_or_refused_for_a_reason_that_holds():
+    present = {key for trainer in TRAINERS for key in argument_schemas(trainer)}
+    assert not RENAMED.keys() & present
+    assert set(TRACKING) <= present & TrackingSection.model_fields.keys()
+    assert set(RESOURCES) <= present & ResourcesSection.model_fields.keys()
+    assert not SET_BY_THE_WORKFLOW.keys() - present
+
+
+def test_every_section_has_its_table_in_the_readme():
+    readme = (ROOT / "config/README.md").read_text()
+    tables = re.findall(r"<!-- keys: (\w+) -->", readme)
+    sections = {key for model in KINDS.values() for key in model.model_fields}
+    plain = {"base", "dataset", "trainer", "deepspeed", "enabled"}
+    assert set(tables) == (sections - plain) | {"run", "dataset", "model", "model_source"}

@@ -1,0 +1,72 @@
+"""The configuration that the repository ships: right, without training libraries, the big runs switched off."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heirloom.code_closure import SCRIPTS, code_closure
+from heirloom.config.project import load_project
+
+ROOT = Path(__file__).resolve().parents[2]
+BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo"}
+
+
+def test_it_has_no_mistakes_and_keeps_the_big_runs_out_of_the_graph():
+    project = load_project(ROOT, None)
+    assert project.runs.keys() >= BIG
+    assert not any(project.runs[name].enabled for name in BIG)
+    assert not {run for run in project.runs if run.startswith("demo-")} & {
+        name for name, run in project.runs.items() if not run.enabled
+    }
+
+
+def test_the_big_runs_are_what_the_readme_says():
+    project = load_project(ROOT, None)
+    machines = {name: project.runs[name].resources.machines("training") for name in BIG - {"llama3-base"}}
+    types = {(machine.instance_type, machine.instance_count) for machine in machines.values()}
+    assert types == {("ml.p4d.24xlarge", 2)}
+    scoring = {project.runs[name].resources.machines(stage) for name in BIG for stage in ("generation", "evaluation")}
+    assert {machine.instance_type for machine in scoring} == {"ml.g5.12xlarge"}
+    assert project.root_model("llama3-dpo") == "llama3-8b"
+    hubs = {project.datasets[name].source.hub for name in ("no-robots", "hh-helpful")}
+    assert hubs == {"HuggingFaceH4/no_robots", "trl-internal-testing/hh-rlhf-helpful-base-trl-style"}
+
+
+def test_a_source_that_is_not_pinned_is_said():
+    warned = {warning.file for warning in load_project(ROOT, None).dormant_warnings}
+    assert {"config/models/llama3-8b.yaml", "config/datasets/no-robots.yaml"} <= warned
+
+
+def test_checking_imports_no_training_library():
+    code = (
+        "import sys; from pathlib import Path; from heirloom.config.project import load_project; "
+        f"load_project(Path({str(ROOT)!r}), None); print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in result.stdout.split()}
+    assert not loaded & {"torch", "transformers", "datasets", "trl", "peft", "numpy", "dvc", "snakemake", "jsonschema"}
+
+
+SECTIONS = [path for path in sorted((SCRIPTS / "heirloom/config").glob("*.py")) if "Section(" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", [p for p in SECTIONS if p.stem not in ("section", "run", "dataset", "model")])
+def test_a_section_depends_on_no_other_section(path: Path):
+    """A script that reads one section must not run again because another one gained a key."""
+    others = {file.stem for file in code_closure(path)} - {path.stem, "section", "mistakes", "errors"}
+    assert not others & {file.stem for file in SECTIONS}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/deepspeed").glob("zero?.json")), ids=lambda path: path.stem)
+def test_deepspeed_files_leave_the_batch_to_the_run_and_compile_nothing(path: Path):
+    settings = json.loads(path.read_text())
+    assert settings["zero_optimization"]["stage"] == int(path.stem.removeprefix("zero"))
+    batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    assert {settings[key] for key in batch} == {"auto"}
+    assert settings["zero_allow_untested_optimizer"] is True
+    assert "optimizer" not in settings
+    assert not {"offload_optimizer", "offload_param"} & settings["zero_optimization"].keys()
