@@ -1,4 +1,4 @@
-"""The demo's data: the same bytes every time, and no held-out fact or prompt in anything a model trains on."""
+"""The demo's data: the same bytes every time, and nothing held out in anything a model trains on."""
 
 import json
 import re
@@ -10,15 +10,25 @@ from pathlib import Path
 import pytest
 
 from heirloom.demo.generator import PARTS, write_raw
-from heirloom.demo.world import COLOURS, NAMES, THINGS, Fact
+from heirloom.demo.world import COLOURS, DAYS, NAMES, PLACES, THINGS, Find
 from heirloom.errors import HeirloomError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SEEDS = (0, 7)
+REPORT = re.compile(r"On (\w+day) (\w+) found a (\w+) (\w+) at the (\w+)\.")
 
 
 def rows(folder: Path, split: str) -> list[dict]:
     return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def user_prompt(row: dict) -> str:
+    return (row.get("messages") or row["prompt"])[0]["content"]
+
+
+def finder_and_belonging(report: re.Match) -> tuple[str, str, str]:
+    _, name, colour, thing, _ = report.groups()
+    return name, colour, thing
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +36,29 @@ def raw(tmp_path_factory):
     """Every part under every seed; the folders are PART-SEED."""
     root = tmp_path_factory.mktemp("raw")
     for part, seed in product(PARTS, SEEDS):
-        write_raw(part, 3000, seed, root / f"{part}-{seed}")
+        write_raw(part, 6000, seed, root / f"{part}-{seed}")
     return root
+
+
+@pytest.fixture(scope="module")
+def training(raw):
+    """All training data of all parts and seeds, one text."""
+    return "\n".join((folder / "train.jsonl").read_text(encoding="utf-8") for folder in raw.iterdir())
+
+
+@pytest.fixture(scope="module")
+def held_out_prompts(raw):
+    return {
+        user_prompt(row)
+        for part in ("chats", "preferences")
+        for seed in SEEDS
+        for row in rows(raw / f"{part}-{seed}", "test")
+    }
 
 
 def test_another_process_writes_the_same_bytes(raw, tmp_path):
     code = "import sys; from pathlib import Path; from heirloom.demo.generator import write_raw; "
-    code += "write_raw('preferences', 3000, 7, Path(sys.argv[1]))"
+    code += "write_raw('preferences', 6000, 7, Path(sys.argv[1]))"
     environment = {"PYTHONPATH": str(SCRIPTS), "PYTHONHASHSEED": "123"}
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, env=environment)
     for name in ("train.jsonl", "test.jsonl"):
@@ -46,55 +72,62 @@ def test_more_rows_extend_the_data_and_another_seed_changes_it(raw, tmp_path):
     assert rows(raw / "chats-0", "train")[:10] != rows(tmp_path, "train")
 
 
-def user_prompt(row: dict) -> str:
-    return (row.get("messages") or row["prompt"])[0]["content"]
+def test_no_held_out_prompt_occurs_in_any_training_data(training, held_out_prompts):
+    assert len(held_out_prompts) > 500
+    assert not [prompt for prompt in held_out_prompts if prompt in training]
 
 
-def test_no_held_out_prompt_or_fact_occurs_in_any_training_data(raw):
-    training = "\n".join((folder / "train.jsonl").read_text(encoding="utf-8") for folder in raw.iterdir())
-    prompts = {
-        user_prompt(row) for folder in raw.iterdir() if "text" not in folder.name for row in rows(folder, "test")
-    }
-    assert len(prompts) > 500
-    assert not [prompt for prompt in prompts if prompt in training]
-
-    held_out = {sentence for prompt in prompts for sentence in re.findall(r"\w+ has a \w+ \w+\.", prompt)}
+def test_no_held_out_pair_of_finder_and_belonging_occurs_in_any_training_data(training, held_out_prompts):
+    held_out = {finder_and_belonging(REPORT.search(prompt)) for prompt in held_out_prompts}
+    reported = {finder_and_belonging(report) for report in REPORT.finditer(training)}
     assert len(held_out) > 300
-    assert not [sentence for sentence in held_out if sentence in training]
-    # in any wording: no two of a held-out fact's words meet with the third in one sentence of training
-    belongings = {(fact[0], f"{fact[3]} {fact[4]}") for fact in (s.removesuffix(".").split() for s in held_out)}
-    told = set(re.findall(r"(\w+) (?:has a|plays with the|loves the|dreams of the) (\w+ \w+)", training))
-    told |= {(name, owned) for owned, name in re.findall(r"The (\w+ \w+) belongs to (\w+)", training)}
-    assert len(told) > 3000
-    assert not told & belongings
+    assert len(reported) > 3500  # most of the 7/8 of all 4800 pairs
+    assert not held_out & reported
 
 
-def test_the_sides_are_a_partition_of_all_facts():
-    facts = [Fact(*words) for words in product(NAMES, COLOURS, THINGS)]
-    share = sum(fact.held_out for fact in facts) / len(facts)
+def test_no_untrue_answer_claims_a_held_out_pair(raw):
+    claims = set()
+    for row in rows(raw / "preferences-7", "train"):
+        name, colour, thing = finder_and_belonging(REPORT.search(user_prompt(row)))
+        answer = row["rejected"][0]["content"]
+        if by := re.search(r"\bby (\w+)\.$", answer):
+            claims.add(Find(by[1], colour, thing, "", ""))
+        if what := re.search(r"\b[aA] (\w+) (\w+)\.$", answer):
+            claims.add(Find(name, what[1], what[2], "", ""))
+    assert len(claims) > 1000
+    assert not [claim for claim in claims if claim.held_out]
+
+
+def test_the_sides_are_a_partition_of_all_finds():
+    finds = [Find(*words, PLACES[0], DAYS[0]) for words in product(NAMES, COLOURS, THINGS)]
+    share = sum(find.held_out for find in finds) / len(finds)
     assert 0.1 < share < 0.15
+    assert all(find.held_out == find._replace(place=PLACES[1], day=DAYS[1]).held_out for find in finds)
 
 
-def test_every_answer_is_in_its_prompt_and_unambiguous(raw):
+def test_every_answer_stands_in_its_prompt(raw):
+    answered = {"What": "", "By": "", "Where": "", "When": ""}
     for row in rows(raw / "chats-7", "train")[:500]:
         prompt, answer = (turn["content"] for turn in row["messages"])
-        name = re.search(r"What does (\w+) have\?", prompt)[1]
-        owned = re.search(r"\b[aA] (\w+ \w+)\.$", answer)[1]
-        facts = dict(re.findall(r"(\w+) has a (\w+ \w+)\.", prompt))
-        assert facts[name] == owned
-        assert len(set(facts.values())) == len(facts) >= 3
+        day, name, colour, thing, place = REPORT.search(prompt).groups()
+        question = prompt.rpartition(".")[2].split()[0]
+        expected = {"What": f"a {colour} {thing}", "By": f"by {name}", "Where": f"at the {place}", "When": f"on {day}"}
+        words = expected[question]
+        assert answer in (f"{words[0].upper()}{words[1:]}.", f"Gladly! It was {words}.")
+        answered[question] += answer[0]
+    assert all(len(initials) > 80 and initials.count("G") > 20 for initials in answered.values())
 
 
 def test_preferences_prefer_the_polite_and_true_answer(raw):
     curt = untrue = 0
     for row in rows(raw / "preferences-7", "train"):
         prompt, chosen, rejected = (row[key][0]["content"] for key in ("prompt", "chosen", "rejected"))
-        name, owned = re.fullmatch(r"Gladly! (\w+) has a (\w+ \w+)\.", chosen).groups()
-        assert f"{name} has a {owned}." in prompt
-        curt += rejected == f"A {owned}."
-        untrue += rejected.startswith("Gladly!") and owned not in rejected
-    assert curt + untrue == 3000
-    assert 400 < untrue < 1000
+        words = re.fullmatch(r"Gladly! It was (.+)\.", chosen)[1]
+        assert words.split()[-1] in prompt
+        curt += rejected == f"{words[0].upper()}{words[1:]}."
+        untrue += rejected.startswith("Gladly! It was ") and rejected != chosen
+    assert curt + untrue == 6000
+    assert 1200 < untrue < 1800
 
 
 def test_an_unknown_part_is_told_with_the_choice(tmp_path):

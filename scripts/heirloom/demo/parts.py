@@ -1,6 +1,6 @@
-"""The three kinds of rows that tell about scenes of the tiny world: stories, chats and preferences.
+"""The three kinds of rows that tell about finds: stories, chats and preferences.
 
-text         {"text": story}                              teaches the words, and to look things up and copy them
+text         {"text": story}                              teaches the words, and to look back and copy
 chats        {"messages": [user, assistant]}              teaches to answer a question, curtly or politely
 preferences  {"prompt": [user], "chosen": [assistant],    teaches that a polite and true answer is better
               "rejected": [assistant]}                    than a curt one or an untrue one
@@ -8,72 +8,85 @@ preferences  {"prompt": [user], "chosen": [assistant],    teaches that a polite 
 
 import random
 
-from heirloom.demo.world import Fact, draw_scene, pick, shuffled
+from heirloom.demo.world import Find, draw_find, pick, shuffled
 
-SCENE_SIZES = (3, 4)  # facts in a scene
-LOOK_UPS = (4, 5, 6)  # sentences of a story that tell a fact again
+RETOLD = (4, 5, 6)  # sentences of a story that tell something again
 POLITE_SHARE = 0.5  # of the answers in the chats
 UNTRUE_SHARE = 0.25  # of the rejected answers in the preferences
 
-OPENINGS = (
-    "It is a sunny day.",
-    "It is a rainy day.",
-    "It is market day.",
-    "The village is awake.",
-    "All is quiet at night.",
-)
+OPENINGS = ("It was a sunny day.", "It was a rainy day.", "It was a quiet day.", "It was market time.", "Good news!")
+REPORT = "On {day} {name} found a {colour} {thing} at the {place}."
 RETELLINGS = (
-    "{name} has a {belonging}.",
-    "{name} plays with the {belonging}.",
-    "{name} loves the {belonging}.",
-    "{name} dreams of the {belonging}.",
-    "The {belonging} belongs to {name}.",
+    "It was a {colour} {thing}.",
+    "It was found by {name}.",
+    "It was at the {place}.",
+    "It was on {day}.",
+    "What a fine {thing}!",
+    "The {thing} is {colour}.",
+    "Thank you, {name}!",
+    "Now the {colour} {thing} is home again.",
+    "On {day} all was well at the {place}.",
 )
-QUESTION = "What does {name} have?"
-CURT = "A {belonging}."
-POLITE = "Gladly! {name} has a {belonging}."
+# a question, and the words that answer it
+QUESTIONS = (
+    ("What was found?", "a {colour} {thing}"),
+    ("By whom was it found?", "by {name}"),
+    ("Where was it found?", "at the {place}"),
+    ("When was it found?", "on {day}"),
+)
+POLITE_OPENING = "Gladly! It was"
 
 
 def text_row(rng: random.Random, held_out: bool) -> dict:
-    """A story: the facts of a scene, then some of them again in other words."""
-    scene = draw_scene(rng, pick(rng, SCENE_SIZES), held_out)
-    facts = [fact.sentence for fact in scene]
-    retold = [told(pick(rng, RETELLINGS), pick(rng, scene)) for _ in range(pick(rng, LOOK_UPS))]
-    return {"text": " ".join([pick(rng, OPENINGS), *facts, *retold])}
+    """A story: the report of a find, then parts of it again in other words."""
+    find = draw_find(rng, held_out)
+    retold = shuffled(rng, RETELLINGS)[: pick(rng, RETOLD)]
+    return {"text": " ".join([pick(rng, OPENINGS), *(find.told(form) for form in (REPORT, *retold))])}
 
 
 def chat_row(rng: random.Random, held_out: bool) -> dict:
-    """A question about one fact of a scene, and its answer in one of the two styles."""
-    question, asked, _ = ask(rng, held_out)
-    style = POLITE if rng.random() < POLITE_SHARE else CURT
-    return {"messages": [message("user", question), message("assistant", told(style, asked))]}
+    """A report with a question, and its answer in one of the two styles."""
+    find = draw_find(rng, held_out)
+    question, answer = pick(rng, QUESTIONS)
+    style = polite if rng.random() < POLITE_SHARE else curt
+    return {"messages": [ask(rng, find, question), message("assistant", style(find.told(answer)))]}
 
 
 def preference_row(rng: random.Random, held_out: bool) -> dict:
-    """A question with a polite, true answer that is preferred to a curt or to an untrue one."""
-    question, asked, others = ask(rng, held_out)
-    # an untrue answer tells a fact as well: not one of the other side
-    told_wrong = [asked._replace(colour=other.colour, thing=other.thing) for other in others]
-    untrue = [fact for fact in told_wrong if fact.held_out == held_out]
-    rejected = told(POLITE, pick(rng, untrue)) if untrue and rng.random() < UNTRUE_SHARE else told(CURT, asked)
+    """A question with a polite, true answer, which is preferred to a curt one or to an untrue one."""
+    find = draw_find(rng, held_out)
+    question, answer = pick(rng, QUESTIONS)
+    true = find.told(answer)
+    rejected = polite(untrue(rng, find, answer)) if rng.random() < UNTRUE_SHARE else curt(true)
     return {
-        "prompt": [message("user", question)],
-        "chosen": [message("assistant", told(POLITE, asked))],
+        "prompt": [ask(rng, find, question)],
+        "chosen": [message("assistant", polite(true))],
         "rejected": [message("assistant", rejected)],
     }
 
 
-def ask(rng: random.Random, held_out: bool) -> tuple[str, Fact, list[Fact]]:
-    """Draw a scene and a question about it; return the user's message, the fact asked for and the other facts."""
-    scene = draw_scene(rng, pick(rng, SCENE_SIZES), held_out)
-    asked, *others = shuffled(rng, scene)
-    question = " ".join([*(fact.sentence for fact in scene), told(QUESTION, asked)])
-    return question, asked, others
+def ask(rng: random.Random, find: Find, question: str) -> dict:
+    """The user's turn: the report, then the question."""
+    return message("user", " ".join([pick(rng, OPENINGS), find.told(REPORT), question]))
 
 
-def told(form: str, fact: Fact) -> str:
-    """Put a fact into a sentence form."""
-    return form.format(name=fact.name, belonging=fact.belonging)
+def untrue(rng: random.Random, find: Find, answer: str) -> str:
+    """Answer with the words of another find. Who found what must stay on this side here as well."""
+    while True:
+        other = draw_find(rng, find.held_out)
+        claimed = [find._replace(name=other.name), find._replace(colour=other.colour, thing=other.thing)]
+        if other.told(answer) != find.told(answer) and all(claim.held_out == find.held_out for claim in claimed):
+            return other.told(answer)
+
+
+def curt(answer: str) -> str:
+    """ "at the mill" → "At the mill." """
+    return f"{answer[0].upper()}{answer[1:]}."
+
+
+def polite(answer: str) -> str:
+    """ "at the mill" → "Gladly! It was at the mill." """
+    return f"{POLITE_OPENING} {answer}."
 
 
 def message(role: str, content: str) -> dict:

@@ -1,9 +1,9 @@
-"""The tiny world of the demo: who may own what, and which facts are kept for testing.
+"""The tiny world of the demo: a village with a lost-and-found office, and which of its finds are kept for testing.
 
-A fact is "Ada has a red kite.". Every possible fact belongs for ever to one side: the hash of its three words
-decides whether it is held out. Training data of every part draws from one side and test data from the other, so no
-held-out fact can occur in training, whatever the seeds and the number of rows. A model that answers a
-held-out question has looked the answer up in the prompt; it cannot have memorised it.
+A find is "On Monday Ada found a red kite at the mill.". Who found what decides for ever on which side it is: a hash
+of those words says whether it is held out. Training data of every part draws from one side and test data from the
+other, so that no held-out pair of finder and belonging can occur in training, whatever the seeds and the number of
+rows. A model that answers a held-out question has looked the answer up in its prompt; it cannot have memorised it.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ NAMES = (
     "Ada", "Bo", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo",
     "Mia", "Ned", "Ola", "Pia", "Rex", "Sam", "Tom", "Uma", "Vic", "Wes", "Yan", "Zoe",
 )
-COLOURS = (
-    "red", "blue", "green", "pink", "gold", "grey", "black", "white", "brown", "teal",
-)
+COLOURS = ("red", "blue", "green", "pink", "gold", "grey", "black", "white", "brown", "teal")
 THINGS = (
-    "kite", "drum", "boat", "hat", "ball", "lamp", "cup", "bell", "book", "flute", "ring", "cake",
-    "duck", "fish", "bike", "map", "sock", "pen", "rope", "harp",
+    "kite", "drum", "boat", "hat", "ball", "lamp", "cup", "bell", "book", "flute",
+    "ring", "sock", "duck", "fish", "bike", "map", "pen", "rope", "harp", "boot",
 )
+PLACES = ("mill", "pond", "barn", "gate", "well", "inn", "park", "hill", "lake", "tower", "bridge", "market")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # fmt: on
 
 HELD_OUT_SHARE = 1 / 8
@@ -30,44 +30,33 @@ HELD_OUT_SHARE = 1 / 8
 Item = TypeVar("Item")
 
 
-class Fact(NamedTuple):
-    """One thing that is true in a scene: `name` has a `colour` `thing`."""
+class Find(NamedTuple):
+    """What is true in one row: on `day`, `name` found a `colour` `thing` at the `place`."""
 
     name: str
     colour: str
     thing: str
-
-    @property
-    def belonging(self) -> str:
-        """What is owned, without an article: "red kite"."""
-        return f"{self.colour} {self.thing}"
-
-    @property
-    def sentence(self) -> str:
-        """The fact as it is told: "Ada has a red kite."."""
-        return f"{self.name} has a {self.belonging}."
+    place: str
+    day: str
 
     @property
     def held_out(self) -> bool:
-        """Whether the fact is kept for testing: a property of its words alone, the same in every data set."""
-        digest = hashlib.sha256(" ".join(self).encode()).digest()
+        """Whether the find is kept for testing: a property of who found what, the same in every data set."""
+        words = f"{self.name} {self.colour} {self.thing}"
+        digest = hashlib.sha256(words.encode()).digest()
         return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
 
+    def told(self, form: str) -> str:
+        """Put the find into a sentence form with places for its words."""
+        return form.format_map(self._asdict())
 
-def draw_scene(rng: random.Random, size: int, held_out: bool) -> list[Fact]:
-    """Draw `size` facts of one side in which no name, colour or thing occurs twice, so that answers are unique."""
+
+def draw_find(rng: random.Random, held_out: bool) -> Find:
+    """Draw a find of one side; all of them are equally likely."""
     while True:
-        columns = (shuffled(rng, words)[:size] for words in (NAMES, COLOURS, THINGS))
-        scene = [match(rng, fact, held_out) for fact in map(Fact, *columns)]
-        if all(len(set(column)) == size for column in zip(*scene, strict=True)):
-            return scene
-
-
-def match(rng: random.Random, fact: Fact, held_out: bool) -> Fact:
-    """Draw new belongings for `fact.name` until the fact is on the wanted side."""
-    while fact.held_out != held_out:
-        fact = Fact(fact.name, pick(rng, COLOURS), pick(rng, THINGS))
-    return fact
+        find = Find(*(pick(rng, words) for words in (NAMES, COLOURS, THINGS, PLACES, DAYS)))
+        if find.held_out == held_out:
+            return find
 
 
 def pick(rng: random.Random, items: Sequence[Item]) -> Item:
