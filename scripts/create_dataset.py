@@ -5,28 +5,37 @@
         --output data/processed/demo-chat --statistics metrics/data/demo-chat.json
 
 In: the section `processing`, the raw dataset and a tokenizer; or the section `mixture` and --datasets name=folder …
+By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id … --dataset-name …, see --help there.
 Out: train/ and perhaps test/ for `datasets.load_from_disk`, dataset.json, preview.html to look at, the statistics.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from heirloom import stage
+from heirloom.config.mixture import MixtureSection
 from heirloom.config.processing import ProcessingSection
 from heirloom.config.reading import read_section
+from heirloom.data_statistics import summary
 from heirloom.dataset_creation import create_dataset
+from heirloom.datasets_by_hand import create_by_hand, is_by_hand
+from heirloom.mixing import mix_datasets
 
 
 def main() -> None:
+    if is_by_hand(sys.argv[1:]):
+        create_by_hand(sys.argv[1:])
+        return
     args = parse_arguments()
-    section = read_section(args.config, "processing", ProcessingSection)
-    metrics = create_dataset(args.raw, args.tokenizer, section, args.output, args.statistics)
-    for split, counts in metrics.items():
-        print(
-            f"{args.output}/{split}: {counts['rows_out']:,} rows, {counts['tokens']:,} tokens, "
-            f"{counts['share_trained_on']:.1%} trained on; of {counts['rows_in']:,} raw rows "
-            f"{counts['rows_dropped']:,} left out"
-        )
+    if args.sections == ["mixture"]:
+        section = read_section(args.config, "mixture", MixtureSection)
+        metrics = mix_datasets(dict(args.datasets), section, args.output, args.statistics)
+    else:
+        section = read_section(args.config, "processing", ProcessingSection)
+        metrics = create_dataset(args.raw, args.tokenizer, section, args.output, args.statistics)
+    for line in summary(metrics):
+        print(f"{args.output}/{line}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,9 +44,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read")
     parser.add_argument("--raw", type=Path, help="raw dataset: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer")
+    parser.add_argument("--datasets", type=name_and_folder, nargs="+", default=[], help="of a mixture: name=folder …")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--statistics", type=Path, help="JSON file to write the statistics to")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.sections != ["mixture"] and not (args.raw and args.tokenizer):
+        parser.error("give --raw and --tokenizer")
+    return args
+
+
+def name_and_folder(argument: str) -> tuple[str, Path]:
+    name, equals, folder = argument.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected name=folder, found {argument}")
+    return name, Path(folder)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from tokenizers import Encoding
 
 from heirloom.chat_templates import ChatTemplate
 from heirloom.config.processing import ProcessingSection, TrainOnTemplates
-from heirloom.masking import Pattern, labels_of, spans_by_templates, token_spans
+from heirloom.masking import TemplateMask, labels_of
 from heirloom.rows import FinishedRow, Prepared, padded
 from heirloom.tokenization import Tokenizer
 from heirloom.truncation import Dropped, kept
@@ -22,10 +23,8 @@ class ChatRows:
     def __init__(self, section: ProcessingSection, tokenizer: Tokenizer, template: ChatTemplate):
         self.section, self.tokenizer, self.template = section, tokenizer, template
         self.finder = TurnFinder(template, tokenizer.added_tokens)
-        templates = section.train_on if isinstance(section.train_on, TrainOnTemplates) else None
-        self.response = Pattern.parse(templates.response_template) if templates else None
-        instruction = templates.instruction_template if templates else None
-        self.instruction = Pattern.parse(instruction) if instruction else None
+        by_templates = isinstance(section.train_on, TrainOnTemplates)
+        self.mask = TemplateMask(section.train_on, tokenizer.positions, False) if by_templates else None
 
     def columns(self, split: str) -> dict[str, str]:
         """Return the columns of a split and their types."""
@@ -61,11 +60,11 @@ class ChatRows:
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
         text, spans, reference = prepared.details
         encoding = encodings[0]
-        ids = encoding.ids
+        ids = np.array(encoding.ids, dtype=np.int32)
         if spans is not None:
-            trained = token_spans(encoding, spans)
-        elif self.response:
-            trained = spans_by_templates(self.response, self.instruction, ids, text, encoding)
+            trained = self.tokenizer.positions.token_spans(text, ids, encoding, spans)
+        elif self.mask:
+            trained = self.mask.spans(text, ids, encoding)
         else:
             trained = [(0, len(ids))]
         keep = kept(len(ids), self.section)
@@ -73,9 +72,7 @@ class ChatRows:
         count = sum(max(0, min(end, last) - max(start, first)) for start, end in trained)
         if not count:
             raise Dropped("nothing_left_to_train_on")
-        labels = labels_of(ids, trained)
-        whole = last - first == len(ids)
-        columns = {"input_ids": ids if whole else ids[keep], "labels": labels if whole else labels[keep]}
+        columns: dict[str, Any] = {"input_ids": ids[keep], "labels": labels_of(ids, trained)[keep]}
         if self.section.padding:
             columns = padded(columns, self.section.max_length, self.tokenizer.pad_token_id)
         if split == "test":

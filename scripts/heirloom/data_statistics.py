@@ -1,6 +1,7 @@
 """Count what became of the rows of a split: a flat JSON file that `dvc metrics` shows and compares."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from heirloom.rows import FinishedRow
@@ -61,3 +62,13 @@ class SplitStatistics:
         while classes[-1] < top:
             classes.append(2 * classes[-1])
         return {f"up_to_{size}": self.lengths[size] for size in classes}
+
+
+def summary(metrics: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each split of a new dataset."""
+    for split, counts in metrics.items():
+        yield (
+            f"{split}: {counts['rows_out']:,} rows, {counts['tokens']:,} tokens, "
+            f"{counts['share_trained_on']:.1%} trained on; of {counts['rows_in']:,} raw rows "
+            f"{counts['rows_dropped']:,} left out"
+        )

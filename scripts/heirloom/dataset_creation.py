@@ -4,6 +4,7 @@ Rows flow through in batches: while the Rust tokenizer encodes one batch on all 
 does not grow with the number of rows.
 """
 
+import json
 import sys
 from array import array
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from heirloom.truncation import Dropped
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1_000_000
 BAD_ROWS_SHOWN = 10
+RAW_COLUMN = "raw"  # the raw row as JSON, where remove_columns is false
 UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, TemplateError)
 
 
@@ -45,6 +47,7 @@ class RawRow(NamedTuple):
 
     row_id: str
     split: str
+    raw: dict[str, Any]
     record: dict[str, Any]
 
 
@@ -119,13 +122,14 @@ class Creation:
         threshold = self.draw_test_rows() if self.drawn else None
         with ExitStack() as stack:
             writers = {
-                split: stack.enter_context(SplitWriter(folder / split, self.maker.columns(split)))
-                for split in self.splits
+                split: stack.enter_context(SplitWriter(folder / split, self.columns(split))) for split in self.splits
             }
             for raw_row, finished in self.finished_rows(threshold):
                 columns = finished.columns
                 if "row_id" in writers[raw_row.split].features:
                     columns = {**columns, "row_id": raw_row.row_id}
+                if not self.section.remove_columns:
+                    columns = {**columns, RAW_COLUMN: json.dumps(raw_row.raw, ensure_ascii=False, default=str)}
                 writers[raw_row.split].add(columns)
                 self.statistics[raw_row.split].keep(finished)
                 self.preview.keep(raw_row.split, raw_row.row_id, columns)
@@ -136,6 +140,11 @@ class Creation:
         write_json(folder / "dataset.json", self.facts())
         (folder / "preview.html").write_text(self.preview.page(metrics), encoding="utf-8")
         return metrics
+
+    def columns(self, split: str) -> dict[str, str]:
+        """Return the columns of a split and their types."""
+        raw = {} if self.section.remove_columns else {RAW_COLUMN: "text"}
+        return {**self.maker.columns(split), **raw}
 
     # the flow of rows
 
@@ -167,7 +176,7 @@ class Creation:
             except UNUSABLE as error:
                 yield Problem(row_id, split, BAD_ROW, told(error))
                 continue
-            yield RawRow(row_id, split, record)
+            yield RawRow(row_id, split, row, record)
 
     def draw_test_rows(self) -> int:
         """Return the threshold of prompt hashes under which rows belong to the test split."""
@@ -309,7 +318,7 @@ class Creation:
             "tokenizer": self.tokenizer.facts(),
             "chat_template": self.maker.template.source if getattr(self.maker, "template", None) else None,
             "splits": {
-                split: {"rows": counts.rows_out, "columns": list(self.maker.columns(split))}
+                split: {"rows": counts.rows_out, "columns": list(self.columns(split))}
                 for split, counts in self.statistics.items()
             },
         }

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 from datasets import Features, List, Value
 
@@ -61,9 +62,7 @@ class SplitWriter:
     def flush(self) -> None:
         """Write the pending rows."""
         if self.pending:
-            arrays = [
-                pyarrow.array([row[field.name] for row in self.pending], type=field.type) for field in self.schema
-            ]
+            arrays = [arrow_array([row[field.name] for row in self.pending], field.type) for field in self.schema]
             self.write(pyarrow.record_batch(arrays, schema=self.schema))
             self.pending.clear()
 
@@ -109,3 +108,13 @@ class SplitWriter:
         write_json(self.folder / "state.json", state)
         info = {"citation": "", "description": "", "features": self.features.to_dict(), "homepage": "", "license": ""}
         write_json(self.folder / "dataset_info.json", info)
+
+
+def arrow_array(values: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
+    """Return a column as Arrow has it; of token ids without making a Python object of each."""
+    if not pyarrow.types.is_list(kind):
+        return pyarrow.array(values, type=kind)
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum([len(ids) for ids in values], out=offsets[1:])
+    flat = np.concatenate([np.asarray(ids, dtype=np.int32) for ids in values])
+    return pyarrow.ListArray.from_arrays(offsets, flat, type=kind)

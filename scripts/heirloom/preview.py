@@ -54,13 +54,13 @@ class Preview:
         if "prompt_ids" in columns and "chosen_ids" in columns:
             prompt = columns["prompt_ids"]
             for name in ("chosen", "rejected"):
-                answer = columns[f"{name}_ids"]
+                answer = list(columns[f"{name}_ids"])
                 yield f"<h3>{escaped(row_id)}: {name} <small>{len(prompt)} + {len(answer)} tokens</small></h3>"
                 labels = [IGNORED] * len(prompt) + answer
                 yield f"<pre>{self.coloured(prompt + answer, labels, name)}</pre>"
             return
-        ids = columns["input_ids"]
-        labels = columns.get("labels", ids)
+        ids = list(map(int, columns["input_ids"]))
+        labels = list(map(int, columns.get("labels", ids)))
         trained = sum(label != IGNORED for label in labels)
         yield f"<h3>{escaped(row_id)} <small>{len(ids)} tokens, {trained} trained on</small></h3>"
         yield f"<pre>{self.coloured(ids, labels, 'trained')}</pre>"

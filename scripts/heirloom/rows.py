@@ -7,6 +7,8 @@ that is left out for a reason.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from heirloom.masking import IGNORED
 
 
@@ -28,13 +30,12 @@ class FinishedRow(NamedTuple):
 
 
 def padded(columns: dict[str, Any], length: int, pad_token_id: int) -> dict[str, Any]:
-    """Fill input_ids and labels up to `length` at the right and add the attention mask."""
+    """Fill input_ids and labels (T,) up to `length` at the right and add the attention mask (length,)."""
     ids = columns["input_ids"]
-    missing = max(0, length - len(ids))
-    labels = columns.get("labels", ids)
+    missing = (0, max(0, length - len(ids)))
     return {
         **columns,
-        "input_ids": ids + [pad_token_id] * missing,
-        "labels": labels + [IGNORED] * missing,
-        "attention_mask": [1] * len(ids) + [0] * missing,
+        "input_ids": np.pad(ids, missing, constant_values=pad_token_id),
+        "labels": np.pad(columns.get("labels", ids), missing, constant_values=IGNORED),
+        "attention_mask": np.pad(np.ones_like(ids), missing),
     }

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from tokenizers import Encoding
 
 from heirloom.config.processing import ProcessingSection, TrainOnTemplates
 from heirloom.errors import HeirloomError
-from heirloom.masking import Pattern, labels_of, spans_by_templates
+from heirloom.masking import IGNORED, TemplateMask, labels_of
 from heirloom.rows import FinishedRow, Prepared, padded
 from heirloom.tokenization import Tokenizer
 from heirloom.truncation import Dropped, Packer, kept
@@ -23,15 +24,13 @@ class TextRows:
             raise HeirloomError(f"{tokenizer.folder}: the tokenizer has no eos_token, which has to close documents")
         self.section, self.tokenizer = section, tokenizer
         self.packers = {split: Packer(section.max_length) for split in ("train", "test")} if section.packed else {}
-        templates = section.train_on if isinstance(section.train_on, TrainOnTemplates) else None
-        self.response = Pattern.parse(templates.response_template) if templates else None
-        instruction = templates.instruction_template if templates else None
-        self.instruction = Pattern.parse(instruction) if instruction else None
+        by_templates = isinstance(section.train_on, TrainOnTemplates)
+        self.mask = TemplateMask(section.train_on, tokenizer.positions, True) if by_templates else None
 
     def columns(self, split: str) -> dict[str, str]:
         """Return the columns of a split and their types."""
         padding = self.section.padding
-        labels = {"labels": "ids"} if self.response or padding else {}
+        labels = {"labels": "ids"} if self.mask or padding else {}
         return {"input_ids": "ids", **labels, **({"attention_mask": "ids"} if padding else {})}
 
     def prompt_of(self, record: dict[str, Any]) -> Any:
@@ -46,23 +45,22 @@ class TextRows:
 
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
         ids = encodings[0].ids
-        trained = None
-        if self.response:
-            trained = spans_by_templates(self.response, self.instruction, ids, prepared.details, encodings[0])
+        trained = self.mask.spans(prepared.details, np.array(ids), encodings[0]) if self.mask else None
         if ids[-1:] != [self.tokenizer.eos_token_id]:
-            closes_training = trained and trained[-1][1] == len(ids)
+            if trained and trained[-1][1] == len(ids):
+                trained[-1] = (trained[-1][0], len(ids) + 1)
             ids = [*ids, self.tokenizer.eos_token_id]
-            trained = [*trained[:-1], (trained[-1][0], len(ids))] if closes_training else trained
         if self.packers:
             for row in self.packers[split].add(ids):
                 yield FinishedRow({"input_ids": row}, len(row), len(row))
             return
         keep = kept(len(ids), self.section)
-        columns = {"input_ids": ids[keep]}
+        row = np.array(ids, dtype=np.int32)
+        columns: dict[str, Any] = {"input_ids": row[keep]}
         if trained is not None:
-            columns["labels"] = labels_of(ids, trained)[keep]
+            columns["labels"] = labels_of(row, trained)[keep]
         length = len(columns["input_ids"])
-        count = length if trained is None else sum(label >= 0 for label in columns["labels"])
+        count = length if trained is None else int((columns["labels"] != IGNORED).sum())
         if not count:
             raise Dropped("nothing_left_to_train_on")
         if self.section.padding:

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Encoding
 
 from heirloom.errors import HeirloomError
+from heirloom.token_positions import TokenPositions
 
 # Classes of tokenizer_config.json that mean: everything is in tokenizer.json.
 GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend", None}
@@ -29,6 +30,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
+        self.positions = TokenPositions(backend)
 
     @property
     def eos_token(self) -> str | None:
@@ -63,7 +65,8 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[Encoding]:
         """Encode texts on all cores; the other threads of this process run on meanwhile."""
-        return self.backend.encode_batch(texts, add_special_tokens=add_special_tokens)
+        encode = self.backend.encode_batch if self.positions.tracked else self.backend.encode_batch_fast
+        return encode(texts, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""

@@ -1,0 +1,89 @@
+"""Which tokens hold which characters of a text.
+
+A fast tokenizer keeps track of that while it encodes, at a quarter of its speed. The tokens of a byte-level one
+(GPT-2, Llama 3, Qwen and others) cut the text's bytes without loss, so there the lengths of the tokens tell it too;
+the row where their sum is not the text's length is encoded again with tracking.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tokenizers
+from tokenizers import Encoding, decoders
+
+Span = tuple[int, int]  # characters, or tokens, [start, end)
+
+
+class TokenPositions:
+    """Finds the tokens of character spans for one tokenizer."""
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        self.backend, self.normalizer = backend, backend.normalizer
+        self.byte_lengths = token_byte_lengths(backend) if isinstance(backend.decoder, decoders.ByteLevel) else None
+
+    @property
+    def tracked(self) -> bool:
+        """Whether texts have to be encoded with tracking."""
+        return self.byte_lengths is None
+
+    def token_spans(
+        self, text: str, ids: np.ndarray, encoding: Encoding, spans: Sequence[Span], add_special_tokens: bool = False
+    ) -> list[Span]:
+        """Return the tokens [first, last) that hold a character of each span; a token across its edge belongs to it.
+
+        `ids` (T,) are those of `encoding`, made of `text` with or without special tokens around it. Raises
+        ValueError when a span has no token.
+        """
+        if self.byte_lengths is not None:
+            ends = self.byte_lengths[ids].cumsum()
+            size = len(text) if text.isascii() else len(text.encode())
+            unchanged = self.normalizer is None or self.normalizer.normalize_str(text) == text
+            if len(ends) and ends[-1] == size and unchanged:
+                return [token_span_by_ends(ends, *byte_span(text, span)) for span in spans]
+            encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
+        return [token_span_by_offsets(encoding.offsets, *span) for span in spans]
+
+
+def token_byte_lengths(backend: tokenizers.Tokenizer) -> np.ndarray:
+    """Return (V,) the number of bytes that each token of a byte-level vocabulary stands for.
+
+    Its tokens are written in an alphabet of one character a byte; added tokens are written as they are.
+    """
+    vocabulary = backend.get_vocab(with_added_tokens=False)
+    added = backend.get_added_tokens_decoder()
+    lengths = np.zeros(max([*vocabulary.values(), *added]) + 1, dtype=np.int64)
+    for token, index in vocabulary.items():
+        lengths[index] = len(token)
+    for index, token in added.items():
+        lengths[index] = len(token.content.encode())
+    return lengths
+
+
+def byte_span(text: str, span: Span) -> Span:
+    """Return where a span of characters lies in the text's UTF-8 bytes."""
+    if text.isascii():
+        return span
+    before = len(text[: span[0]].encode())
+    return before, before + len(text[slice(*span)].encode())
+
+
+def token_span_by_ends(ends: np.ndarray, start: int, end: int) -> Span:
+    """Return the tokens [first, last) that hold a byte of [start, end); `ends` (T,): where each token ends."""
+    first = int(ends.searchsorted(start, side="right"))
+    last = int(ends.searchsorted(end, side="left")) + 1
+    return first, min(last, len(ends))
+
+
+def token_span_by_offsets(offsets: Sequence[Span], start: int, end: int) -> Span:
+    """Return the tokens [first, last) that hold a character of [start, end), from every token's characters.
+
+    A tokenizer that trims its offsets gives white space no characters but the place where it ends.
+    """
+    inside = [
+        index
+        for index, (left, right) in enumerate(offsets)
+        if (left < end and right > start if left < right else start < left <= end)
+    ]
+    if not inside:
+        raise ValueError(f"the tokenizer makes no token of the characters {start} to {end} that are trained on")
+    return inside[0], inside[-1] + 1
