@@ -115,7 +115,7 @@ def test_values_that_json_cannot_hold_are_read_afresh(workplace, cache, parsed):
     workplace.change(
         "config/models/tiny.yaml",
         "hidden_size: 96",
-        "hidden_size: 96, made: 2026-01-02",
+        "hidden_size: 96, rope_parameters: {made: 2026-01-02}",
     )
     fresh = dumped(workplace.load(cache))
     parsed.clear()

@@ -76,9 +76,8 @@ ONE_MISTAKE = {
         "config/runs/dpo.yaml:7: training.loss_type: expected a list, found the text 'sigmoid'; write [sigmoid]",
     ),
     "choice in a list": (
-        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_mach]"),
-        "config/runs/dpo.yaml:9: evaluation.metrics[0]: expected perplexity, exact_match or token_counts, found the text "
-        "'exact_mach'; did you mean exact_match?",
+        changed("config/runs/dpo.yaml", "base: sft\n", "base: sft\ntracking: {report_to: [wandbb]}\n"),
+        "config/runs/dpo.yaml:2: tracking.report_to[0]: expected none, wandb, tensorboard, mlflow or trackio, found the text 'wandbb'; did you mean wandb?",
     ),
     "choice of a library": (
         changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmod]"),
@@ -110,6 +109,19 @@ ONE_MISTAKE = {
     "not a mapping": (
         written("config/models/x.yaml", "- tokenizer\n"),
         "config/models/x.yaml: expected a mapping of keys, found a list",
+    ),
+    # models
+    "unknown model type": (
+        changed("config/models/tiny.yaml", "llama", "lama"),
+        "config/models/tiny.yaml:2: init.model_type: transformers 5.23.0 trains no lama; did you mean llama?",
+    ),
+    "unknown key of a model": (
+        changed("config/models/tiny.yaml", "hidden_size", "hiden_size"),
+        "config/models/tiny.yaml:2: init.hiden_size: llama of transformers 5.23.0 has no such key; did you mean hidden_size?",
+    ),
+    "wrong type in a model": (
+        changed("config/models/tiny.yaml", "hidden_size: 96", "hidden_size: 96.5"),
+        "config/models/tiny.yaml:2: init.hidden_size: expected a whole number, found 96.5",
     ),
     # names
     "file with another suffix": (

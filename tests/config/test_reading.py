@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.mistakes import ConfigErrors
 from heirloom.config.reading import locate, read_section, read_yaml
+from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.errors import HeirloomError
 
@@ -89,19 +89,19 @@ def test_keys_are_found_on_their_lines(section_file):
 
 
 def test_a_script_reads_its_section_with_defaults(section_file):
-    file = section_file("evaluation: {metrics: [perplexity]}\nother: 1\n")
-    assert read_section(file, "evaluation", EvaluationSection).batch_size == 8
-    assert read_section(file, "tracking", TrackingSection, required=False) == TrackingSection()
-    with pytest.raises(HeirloomError, match="has no section `tracking:`; it holds evaluation, other"):
-        read_section(file, "tracking", TrackingSection)
+    file = section_file("tracking: {report_to: wandb}\nother: 1\n")
+    assert read_section(file, "tracking", TrackingSection).logging_steps == 10
+    assert read_section(file, "resources", ResourcesSection, required=False) == ResourcesSection()
+    with pytest.raises(HeirloomError, match="has no section `resources:`; it holds tracking, other"):
+        read_section(file, "resources", ResourcesSection)
 
 
 def test_a_script_tells_every_mistake_of_its_section(section_file):
-    file = section_file("evaluation:\n  metrics: [exact_mach, perplexity]\n  batchsize: 3\n")
+    file = section_file("tracking:\n  report_to: [wandbb]\n  loging_steps: 3\n")
     with pytest.raises(ConfigErrors) as caught:
-        read_section(file, "evaluation", EvaluationSection)
+        read_section(file, "tracking", TrackingSection)
     assert str(caught.value).splitlines() == [
-        f"{file}:2: evaluation.metrics[0]: expected perplexity, exact_match or token_counts, found the text "
-        "'exact_mach'; did you mean exact_match?",
-        f"{file}:3: evaluation.batchsize: there is no such key; did you mean batch_size?",
+        f"{file}:2: tracking.report_to[0]: expected none, wandb, tensorboard, mlflow or trackio, found the text "
+        "'wandbb'; did you mean wandb?",
+        f"{file}:3: tracking.loging_steps: there is no such key; did you mean logging_steps?",
     ]

@@ -20,7 +20,7 @@ DESCRIPTION_LENGTH = 240
 
 
 def library_schemas() -> Iterator[tuple[str, str]]:
-    """Yield (name of the file, its text) for each trainer and for generation_config."""
+    """Yield (path of the file, its text) for each trainer, for generation_config and for the models' configurations."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import transformers
     import trl
@@ -38,9 +38,38 @@ def library_schemas() -> Iterator[tuple[str, str]]:
     }
     for name, (arguments, title) in classes.items():
         properties = {field.name: field_schema(field) for field in dataclasses.fields(arguments) if field.init}
-        yield f"{name}.json", rendered(title, properties)
+        yield f"training_arguments/{name}.json", rendered(title, properties)
     title = f"transformers.GenerationConfig {transformers.__version__}"
-    yield "generation_config.json", rendered(title, generation_properties(transformers.GenerationConfig))
+    yield (
+        "training_arguments/generation_config.json",
+        rendered(title, generation_properties(transformers.GenerationConfig)),
+    )
+    yield "model_configs.json", model_configs(transformers)
+
+
+def model_configs(transformers: types.ModuleType) -> str:
+    """Return the keys of the configuration class of each text model that can be trained from scratch.
+
+    A key has the name or names of its JSON types; none where any value may stand. One model a line.
+    """
+    from transformers.models.auto import modeling_auto
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_types = {
+        *modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        *modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        *modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    }
+    common = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
+    lines = []
+    for model_type in sorted(model_types):
+        config = CONFIG_MAPPING[model_type]
+        own = (field for field in dataclasses.fields(config) if field.name not in common)
+        keys = {field.name: type_schema(field.type).get("type", []) for field in own}
+        keys |= {name: [] for name in config.attribute_map if name not in keys}
+        lines.append(f"  {json.dumps(model_type)}: {json.dumps(keys, sort_keys=True, separators=(',', ':'))}")
+    models = ",\n".join(lines)
+    return f'{{"title": "transformers {transformers.__version__}", "models": {{\n{models}\n}}}}\n'
 
 
 def rendered(title: str, properties: dict[str, dict[str, Any]]) -> str:

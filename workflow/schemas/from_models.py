@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from heirloom.config.dataset import Dataset
 from heirloom.config.generation import GenerationSection
-from heirloom.config.library_arguments import argument_schemas
+from heirloom.config.library_arguments import argument_schemas, model_configs
 from heirloom.config.mistakes import models_in
 from heirloom.config.model import Model
 from heirloom.config.refused_arguments import refusal
@@ -32,6 +32,8 @@ def model_schemas() -> Iterator[tuple[str, str]]:
             "title": f"config/{name}s/NAME.yaml",
             **simplified(model.model_json_schema()),
         }
+        if model is Model:
+            schema["$defs"]["InitSection"]["properties"]["model_type"]["enum"] = sorted(model_configs()["models"])
         if model is Run:
             add_passed_through_keys(schema)
         yield f"{name}.schema.json", json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

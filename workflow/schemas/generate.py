@@ -37,7 +37,7 @@ def library_files() -> Iterator[tuple[Path, str]]:
     from from_libraries import library_schemas
 
     for name, text in library_schemas():
-        yield SCHEMAS / "training_arguments" / name, text
+        yield SCHEMAS / name, text
 
 
 def model_files() -> Iterator[tuple[Path, str]]:

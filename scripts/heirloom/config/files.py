@@ -18,7 +18,7 @@ import pydantic
 
 from heirloom.config.dataset import Dataset
 from heirloom.config.generation import GenerationSection
-from heirloom.config.library_arguments import SCHEMAS, argument_problems
+from heirloom.config.library_arguments import SCHEMAS, argument_problems, config_problems
 from heirloom.config.mistakes import ConfigErrors, Mistake, is_secret
 from heirloom.config.model import Model
 from heirloom.config.named_file import NamedFile
@@ -101,6 +101,9 @@ def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]
     problems += secret_problems(value)
     if isinstance(file, Run):
         problems += training_problems(file)
+    if isinstance(file, Model) and file.init is not None:
+        found = config_problems(file.init.model_type, file.init.passed_through)
+        problems += ((("init", *keys), problem) for keys, problem in found)
     return {
         "value": value,
         "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
@@ -154,7 +157,7 @@ def save_cache(folder: Path, entries: dict[str, Any]) -> None:
 def sealed(payload: bytes) -> str:
     """Return a digest of the cache's bytes and of all that decides whether a file of config/ is right."""
     digest = hashlib.blake2b(pydantic.VERSION.encode(), digest_size=16)
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(SCHEMAS.glob("*.json"))):
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(SCHEMAS.rglob("*.json"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(payload)
     return digest.hexdigest()

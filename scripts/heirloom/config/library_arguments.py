@@ -1,6 +1,7 @@
 """Check the keys that a section passes through to transformers or TRL, without importing either.
 
-Their names, types and choices stand in workflow/schemas/training_arguments/, generated from the pinned versions.
+Their names, types and choices stand in workflow/schemas/training_arguments/ and workflow/schemas/model_configs.json,
+generated from the pinned versions.
 """
 
 import functools
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from heirloom.config.mistakes import did_you_mean, explain
 from heirloom.config.refused_arguments import RENAMED, refusal
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "workflow" / "schemas" / "training_arguments"
+SCHEMAS = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
+ARGUMENTS = SCHEMAS / "training_arguments"
+MODEL_CONFIGS = SCHEMAS / "model_configs.json"
 TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any], "null": None}
 
 
@@ -55,13 +58,13 @@ def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...],
 
 def known_elsewhere(key: str) -> bool:
     """Whether the arguments of any trainer have the key, such as `packing` of SFT in a DPO run."""
-    return any(key in argument_schemas(file.stem) for file in sorted(SCHEMAS.glob("*.json")))
+    return any(key in argument_schemas(file.stem) for file in sorted(ARGUMENTS.glob("*.json")))
 
 
 @functools.cache
 def argument_file(library: str) -> dict[str, Any]:
     """Return a generated description of one of the libraries' argument classes."""
-    return json.loads((SCHEMAS / f"{library}.json").read_text())
+    return json.loads((ARGUMENTS / f"{library}.json").read_text())
 
 
 def argument_schemas(library: str) -> dict[str, dict[str, Any]]:
@@ -77,8 +80,38 @@ def known_title(library: str) -> str:
 @functools.cache
 def arguments_model(library: str) -> type[BaseModel]:
     """Return a pydantic model of a trainer's arguments, built from the generated schema."""
-    fields = {key: (annotation(schema), None) for key, schema in argument_schemas(library).items()}
+    return built_model(argument_schemas(library))
+
+
+def built_model(schemas: dict[str, dict[str, Any]]) -> type[BaseModel]:
+    """Return a pydantic model that checks types and choices as the JSON Schemas of its keys say."""
+    fields = {key: (annotation(schema), None) for key, schema in schemas.items()}
     return create_model("Arguments", __config__=ConfigDict(strict=True, protected_namespaces=()), **fields)
+
+
+# ---- configurations of fresh models ----
+
+
+@functools.cache
+def model_configs() -> dict[str, Any]:
+    """Return the generated description of the configuration classes of models that can be trained from scratch."""
+    return json.loads(MODEL_CONFIGS.read_text())
+
+
+def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield (nested keys, sentence) for what is wrong with the configuration of a fresh model."""
+    title, models = model_configs()["title"], model_configs()["models"]
+    if model_type not in models:
+        yield ("model_type",), f"{title} trains no {model_type}; {did_you_mean(model_type, models)}"
+        return
+    for key in keys.keys() - models[model_type].keys():
+        yield (key,), f"{model_type} of {title} has no such key; {did_you_mean(key, models[model_type])}"
+    known = {key: value for key, value in keys.items() if key in models[model_type]}
+    model = built_model({key: {"type": models[model_type][key]} for key in known})
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        yield from explain(error, model, known)
 
 
 def annotation(schema: dict[str, Any]) -> Any:
