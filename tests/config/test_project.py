@@ -119,6 +119,10 @@ ONE_MISTAKE = {
         changed("config/models/tiny.yaml", "hidden_size", "hiden_size"),
         "config/models/tiny.yaml:2: init.hiden_size: llama of transformers 5.23.0 has no such key; did you mean hidden_size?",
     ),
+    "older key of a model": (
+        changed("config/models/tiny.yaml", "hidden_size: 96", "rope_theta: 100.0"),
+        "config/models/tiny.yaml:2: init.rope_theta: llama of transformers 5.23.0 has no such key; use rope_parameters: {rope_type: default, rope_theta: …}",
+    ),
     "wrong type in a model": (
         changed("config/models/tiny.yaml", "hidden_size: 96", "hidden_size: 96.5"),
         "config/models/tiny.yaml:2: init.hidden_size: expected a whole number, found 96.5",

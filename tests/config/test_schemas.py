@@ -11,7 +11,7 @@ import pytest
 from referencing import Registry, Resource
 
 from heirloom.config.files import KINDS
-from heirloom.config.library_arguments import argument_schemas
+from heirloom.config.library_arguments import argument_schemas, arguments_model
 from heirloom.config.reading import read_yaml
 from heirloom.config.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
 from heirloom.config.resources import ResourcesSection
@@ -93,12 +93,28 @@ def test_library_schemas_hold_names_types_choices_and_help(trainer: str):
     assert all(key["description"] for key in keys.values())
 
 
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_libraries_own_defaults_are_of_the_types_found(trainer: str):
+    defaults = {key: schema["default"] for key, schema in argument_schemas(trainer).items() if "default" in schema}
+    assert len(defaults) > 100
+    arguments_model(trainer).model_validate(defaults)
+
+
 def test_every_key_of_the_libraries_is_either_usable_or_refused_for_a_reason_that_holds():
     present = {key for trainer in TRAINERS for key in argument_schemas(trainer)}
     assert not RENAMED.keys() & present
     assert set(TRACKING) <= present & TrackingSection.model_fields.keys()
     assert set(RESOURCES) <= present & ResourcesSection.model_fields.keys()
     assert not SET_BY_THE_WORKFLOW.keys() - present
+
+
+def test_the_mistake_that_the_readme_shows_is_what_is_printed(workplace):
+    readme = (ROOT / "config/README.md").read_text()
+    shown = re.search(r"^ {4}(config/runs/my-run.yaml:(\d+): .*)$", readme, re.MULTILINE)
+    lines = ["base: tiny", "dataset: chats", "trainer: sft", "training:", "  global_batch_size: 16", "  max_steps: 1"]
+    workplace.write("config/runs/my-run.yaml", "\n".join([*lines, "  learning_rat: 1e-4"]))
+    assert int(shown[2]) == len(lines) + 1
+    assert workplace.mistakes() == [shown[1]]
 
 
 def test_every_section_has_its_table_in_the_readme():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from heirloom.config.mistakes import did_you_mean, explain
-from heirloom.config.refused_arguments import RENAMED, refusal
+from heirloom.config.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
 ARGUMENTS = SCHEMAS / "training_arguments"
@@ -105,7 +105,8 @@ def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tup
         yield ("model_type",), f"{title} trains no {model_type}; {did_you_mean(model_type, models)}"
         return
     for key in keys.keys() - models[model_type].keys():
-        yield (key,), f"{model_type} of {title} has no such key; {did_you_mean(key, models[model_type])}"
+        remedy = RENAMED_IN_CONFIGURATIONS.get(key) or did_you_mean(key, models[model_type])
+        yield (key,), f"{model_type} of {title} has no such key; {remedy}"
     known = {key: value for key, value in keys.items() if key in models[model_type]}
     model = built_model({key: {"type": models[model_type][key]} for key in known})
     try:

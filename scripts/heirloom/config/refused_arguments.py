@@ -177,6 +177,13 @@ GENERATION = {
     "transformers_version": "the environment pins it; delete it",
 }
 
+# Keys of model configurations in earlier transformers versions.
+RENAMED_IN_CONFIGURATIONS = {
+    "rope_theta": "use rope_parameters: {rope_type: default, rope_theta: …}",
+    "rope_scaling": "use rope_parameters: {rope_type: …, …}",
+    "torch_dtype": "use dtype",
+}
+
 
 def refusal(section: str, key: str) -> str | None:
     """Return why `key` cannot stand in `training` or `generation`, with the remedy; None when nothing is against it."""

@@ -1,0 +1,45 @@
+"""The machines of a run's stages, and the ranks that train on them."""
+
+import pytest
+
+from heirloom.config.instance_types import ranks
+from heirloom.config.resources import ResourcesSection
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "count", "expected"),
+    [
+        (None, None, 2),  # this machine, unknown to the configuration: as on a CPU
+        ("ml.c5.4xlarge", 4, 2),  # without GPUs two ranks in total, whatever the hosts
+        ("ml.m6i.large", 1, 2),
+        ("ml.p4d.24xlarge", 2, 16),
+        ("ml.p4d.24xlarge", None, 8),
+        ("ml.g5.xlarge", 1, 1),
+        ("ml.g5.12xlarge", 2, 8),
+        ("ml.g6e.48xlarge", 1, 8),
+        ("ml.p9.48xlarge", 1, None),
+    ],
+)
+def test_ranks_follow_from_the_instances(instance_type, count, expected):
+    assert ranks(instance_type, count) == expected
+
+
+def test_a_stage_takes_its_own_machine_key_by_key():
+    resources = ResourcesSection.model_validate(
+        {
+            "instance_type": "ml.p4d.24xlarge",
+            "instance_count": 2,
+            "volume_size": 500,
+            "generation": {"instance_type": "ml.g5.12xlarge", "instance_count": 1},
+        }
+    )
+    generation = resources.machines("generation")
+    assert generation.model_dump() == {"instance_type": "ml.g5.12xlarge", "instance_count": 1, "volume_size": 500}
+    assert resources.machines("evaluation") == resources.machines("training")
+    assert resources.machines("training").instance_count == 2
+
+
+def test_only_the_keys_of_the_trainer_go_to_the_trainer():
+    resources = ResourcesSection.model_validate({"instance_type": "ml.g5.xlarge", "dataloader_num_workers": 4})
+    expected = {"dataloader_num_workers": 4, "dataloader_persistent_workers": False, "ddp_timeout": 1800}
+    assert resources.arguments == expected
