@@ -1,0 +1,62 @@
+"""Sampling whose outcome belongs to the prompt: not to its batch, its rank or what was drawn before."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopHLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+WARPERS = {
+    "temperature": (TemperatureLogitsWarper, 1.0),
+    "top_h": (TopHLogitsWarper, None),
+    "top_k": (TopKLogitsWarper, 0),
+    "top_p": (TopPLogitsWarper, 1.0),
+    "min_p": (MinPLogitsWarper, 0.0),
+    "typical_p": (TypicalLogitsWarper, 1.0),
+    "epsilon_cutoff": (EpsilonLogitsWarper, 0.0),
+    "eta_cutoff": (EtaLogitsWarper, 0.0),
+}
+"""Sampling options in the order in which transformers applies them, each with the value that changes nothing."""
+
+
+class SeededSampling(LogitsProcessor):
+    """Leaves each row one token, drawn from the row's own stream of numbers; a greedy search then takes it.
+
+    The token is the inverse of the cumulative distribution at a uniform number, so that it is exactly a draw from
+    softmax(scores).
+    """
+
+    def __init__(self, seeds: Sequence[str]) -> None:
+        """Give each row of the batch its seed."""
+        self.streams = [random.Random(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Return scores (B, V) that are -inf for all but the drawn token of each row."""
+        cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)  # (B, V); double: V may be 10^5 small terms
+        uniform = torch.tensor([[stream.random()] for stream in self.streams], dtype=torch.double, device=scores.device)
+        # right=True never takes a token of probability 0; the last value may be rounded to less than 1
+        drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+        drawn = drawn.clamp(max=scores.shape[-1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0.0)
+
+
+def sampling_processors(options: dict[str, Any], seeds: Sequence[str]) -> LogitsProcessorList:
+    """Return what draws from the distribution that `options` (keys of WARPERS, transformers' meaning) describe."""
+    warpers = [
+        warper(options[name])
+        for name, (warper, neutral) in WARPERS.items()
+        if options.get(name) is not None and options[name] != neutral
+    ]
+    return LogitsProcessorList([*warpers, SeededSampling(seeds)])
