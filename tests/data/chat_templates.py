@@ -79,4 +79,5 @@ GENERATION = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-UNLOCATABLE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | upper | replace('E', '3') | length }}<|im_end|>{% endfor %}"
+# writes something else than the content
+UNLOCATABLE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | length }}<|im_end|>{% endfor %}"

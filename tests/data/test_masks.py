@@ -138,3 +138,113 @@ def test_a_remembered_frame_gives_the_same_masks_as_no_memory(masked_text, name,
         chats,
         template,
     )
+
+
+def test_only_the_last_answer_or_everything_is_trained_on(masked_text):
+    (last,) = masked_text([TALK], chat_templates.CHATML, train_on="last_assistant")
+    assert last.count("⟦") == 1
+    assert last.endswith("<|im_start|>assistant\n⟦Yes, that is all.<|im_end|>⟧\n")
+    (everything,) = masked_text([TALK], chat_templates.CHATML, train_on="all")
+    assert everything == f"⟦{last.replace('⟦', '').replace('⟧', '')}⟧"
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_masks_by_response_and_instruction_template(masked_text, tokenizer_folder, as_ids):
+    """As text and as comma-separated ids, for one answer and for all."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+
+    def form(text):
+        return ",".join(map(str, tokenizer.encode(text, add_special_tokens=False))) if as_ids else text
+
+    header = "<|start_header_id|>{}<|end_header_id|>"
+    response, instruction = form(header.format("assistant")), form(header.format("user"))
+    (both,) = masked_text(
+        [TALK],
+        chat_templates.LLAMA3,
+        train_on={"response_template": response, "instruction_template": instruction},
+    )
+    assert both == (
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHow many legs does a spider have?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>⟦\n\nA spider has eight legs.<|eot_id|>⟧"
+        "<|start_header_id|>user<|end_header_id|>\n\nIs that all?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>⟦\n\nYes, that is all.<|eot_id|>⟧"
+    )
+    (last,) = masked_text([TALK], chat_templates.LLAMA3, train_on={"response_template": response})
+    assert last.count("⟦") == 1 and last.endswith("⟦\n\nYes, that is all.<|eot_id|>⟧")
+
+
+def test_a_response_template_is_found_whatever_tokens_its_words_become(masked_text):
+    """`### Response:` before a newline is other tokens than alone: looking for its ids would mask everything."""
+    train_on = {"response_template": "### Response:\n", "instruction_template": "### Instruction:"}
+    (text,) = masked_text([TALK], chat_templates.ALPACA, train_on=train_on)
+    assert text.count("⟦") == 2 and "### Response:\n⟦A spider has eight legs.\n\n⟧### Instruction:" in text
+
+
+def test_a_turn_that_cannot_be_located_is_refused_with_its_place(masked_text):
+    with pytest.raises(HeirloomError, match=r"train.jsonl:1: .*message 2 .*cannot be located.*generation"):
+        masked_text([TALK], chat_templates.UNLOCATABLE)
+
+
+@pytest.mark.parametrize("chat", [TALK[:1], [{"role": "user", "content": ""}]])
+def test_a_chat_without_an_answer_is_refused(masked_text, chat):
+    with pytest.raises(HeirloomError, match="no assistant turn"):
+        masked_text([chat], chat_templates.CHATML)
+
+
+def test_a_generation_prompt_at_the_end_is_not_trained_on(masked_text):
+    (text,) = masked_text([TALK], chat_templates.GEMMA, add_generation_prompt=True)
+    assert text.endswith("<start_of_turn>model\n⟦Yes, that is all.<end_of_turn>⟧\n<start_of_turn>model\n")
+
+
+def test_characters_of_several_bytes_and_rare_ones_are_masked_exactly(masked_text):
+    chat = [
+        {"role": "user", "content": "Grüße 👩‍🚀?"},
+        {"role": "assistant", "content": "Ça va 👍🏽 é\u0301 \u200b日本"},
+    ]
+    (text,) = masked_text([chat], chat_templates.PHI)
+    # a token may hold a part of a character, so compare where the marks are, not the decoded text
+    before, trained, after = text.replace("⟧", "⟦").split("⟦")
+    assert before.endswith("<|assistant|>\n") and trained.endswith("<|end|>") and after == "\n<|endoftext|>"
+
+
+def test_tool_calls_are_trained_on_with_their_turn(masked_text):
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m.tool_calls %}{{ m.tool_calls | tojson }}"
+        "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "legs"}]}
+    (text,) = masked_text([[TALK[0], call, {"role": "tool", "content": "8"}, TALK[1]]], template)
+    assert text == (
+        "<|im_start|>user\nHow many legs does a spider have?<|im_end|>\n"
+        '<|im_start|>assistant\n⟦[{"name": "legs"}]<|im_end|>⟧\n<|im_start|>tool\n8<|im_end|>\n'
+        "<|im_start|>assistant\n⟦A spider has eight legs.<|im_end|>⟧\n"
+    )
+
+
+@pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
+def test_rows_are_cut_on_the_side_that_is_asked_for(masked_text, mode):
+    (whole,) = masked_text([TALK], chat_templates.CHATML)
+    (cut,) = masked_text([TALK], chat_templates.CHATML, max_length=60, truncation_mode=mode)
+    assert len(cut) < len(whole) and "⟦" in cut
+    assert whole.startswith(cut.removesuffix("⟧")) if mode == "keep_start" else whole.endswith(cut.removeprefix("⟦"))
+
+
+@pytest.mark.parametrize("name", ["LLAMA3", "CHATML", "MISTRAL", "REASONING", "DROPPING"])
+def test_rendering_equals_transformers(tokenizer_folder, name):
+    """The fast path, the rich path (tools, values of None) and transformers write the same text."""
+    from heirloom.chat_templates import ChatTemplate
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.chat_template = source = getattr(chat_templates, name)
+    template = ChatTemplate(source, dict(tokenizer.special_tokens_map))
+    for chat in (TALK, SPACED, THINKING, TALK[:3], [{**message, "name": None} for message in TALK]):
+        for prompted in (False, True):
+            expected = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=prompted)
+            assert template.render(chat, prompted) == expected
+
+
+def test_a_template_that_writes_todays_date_writes_a_fixed_one(masked_text):
+    template = "{{ strftime_now('%d %b %Y') }}" + chat_templates.PHI
+    (text,) = masked_text([TALK[:2]], template)
+    assert text.startswith("26 Jul 2024<|user|>")
