@@ -43,9 +43,7 @@ class References:
         for file in (*self.files.datasets.values(), *self.files.models.values()):
             if file.source is not None and not file.source.pinned:
                 key = "revision" if file.source.revision is not None else "hub"
-                found = (
-                    f"revision {file.source.revision}" if file.source.revision is not None else "without a revision it"
-                )
+                found = "without a revision it" if key == "hub" else f"revision {file.source.revision}"
                 yield (
                     file.path,
                     ("source", key),
@@ -67,6 +65,7 @@ class References:
     # ---- names ----
 
     def shared_names(self) -> Iterator[Problem]:
+        """Yield the runs whose name is also a model's."""
         for name in self.files.runs.keys() & self.files.models.keys():
             problem = f"there is also config/models/{name}.yaml, and `base: {name}` could mean either; rename one"
             yield f"config/runs/{name}.yaml", (), problem
@@ -130,6 +129,7 @@ class References:
     # ---- datasets and models ----
 
     def dataset_problems(self, dataset: Dataset) -> Iterator[Problem]:
+        """Yield what is wrong with the names and paths in a dataset's file."""
         if problem := self.unknown_model(dataset.tokenizer):
             yield dataset.path, ("tokenizer",), problem
         if dataset.source is not None:
@@ -144,6 +144,7 @@ class References:
             yield from self.mixture_problems(dataset)
 
     def mixture_problems(self, dataset: Dataset) -> Iterator[Problem]:
+        """Yield the parts of a mixture that are unknown or do not go together."""
         kind = self.kind(dataset.name)
         circle = self.mixture_circle(dataset.name)
         if circle and dataset.name == min(circle):
@@ -170,6 +171,7 @@ class References:
                 yield dataset.path, keys, f"has {part} rows and the others have {kind} rows; mix one kind only"
 
     def model_problems(self, model: Model) -> Iterator[Problem]:
+        """Yield what is wrong with the names and paths in a model's file."""
         if model.source is not None:
             yield from self.missing_file(model, ("source", "path"), model.source.path)
         if model.tokenizer is not None:
@@ -182,6 +184,7 @@ class References:
                 yield model.path, ("tokenizer", "train_on"), problem
 
     def missing_file(self, file: Any, keys: tuple[str, ...], path: str | None) -> Iterator[Problem]:
+        """Yield a path that does not exist."""
         if path is not None and not (self.root / path).exists():
             yield (
                 file.path,
@@ -192,10 +195,12 @@ class References:
     # ---- runs ----
 
     def run_problems(self, run: Run) -> Iterator[Problem]:
+        """Yield what is wrong with a run's base, datasets and hardware."""
         for keys, problem in (*self.base_problems(run), *self.data_problems(run), *self.hardware_problems(run)):
             yield run.path, keys, problem
 
     def base_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield a base that is unknown, disabled, or leads back to the run."""
         if run.base is None:
             return
         if run.base not in self.files.models and run.base not in self.files.runs:
@@ -212,6 +217,7 @@ class References:
             )
 
     def data_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield datasets that are unknown, of another tokenizer, or of a kind that the run cannot use."""
         named = {("dataset",): run.dataset}
         named |= {
             (key, "dataset"): section.dataset
@@ -241,6 +247,7 @@ class References:
         yield from self.scoring_problems(run)
 
     def scoring_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield generation and evaluation stages that have no rows to work on."""
         if run.generation is not None:
             name = run.generation.dataset or run.dataset
             if name is None and run.trainer is None and not run.given("dataset"):
@@ -257,6 +264,7 @@ class References:
                 yield keys, f"perplexity is measured on text or chat rows, and {name} has preference rows; name another"
 
     def hardware_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield DeepSpeed files that are wrong and batches that the ranks cannot divide."""
         if run.deepspeed is not None and (problem := self.deepspeed_problem(run.deepspeed)):
             yield ("deepspeed",), problem
         if run.training is None or run.resources is None:

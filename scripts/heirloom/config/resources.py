@@ -35,5 +35,5 @@ class ResourcesSection(Machines):
     @property
     def arguments(self) -> dict[str, object]:
         """The keys of transformers.TrainingArguments among these; absent ones are left to transformers."""
-        keys = [key for key in self.model_fields if key.startswith("dataloader_") or key == "ddp_timeout"]
+        keys = [key for key in type(self).model_fields if key.startswith("dataloader_") or key == "ddp_timeout"]
         return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
