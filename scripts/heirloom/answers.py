@@ -75,7 +75,7 @@ class Answerer:
         ends = [index for index, token in enumerate(new_ids) if token in self.end_ids]
         answer_ids = new_ids[: ends[0]] if ends else new_ids
         finished = bool(ends)
-        if not finished and self.section.stop_strings:  # stopped rows are padded while others go on
+        if not finished and "stop_strings" in self.section.search_arguments:  # rows that stopped first are padded
             while answer_ids and answer_ids[-1] == self.pad_id:
                 answer_ids = answer_ids[:-1]
             finished = len(answer_ids) < self.section.max_new_tokens
