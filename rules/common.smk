@@ -11,8 +11,6 @@ present while the artifact's entry in dvc.lock holds.
 
 import sys
 
-from snakemake.exceptions import WorkflowError
-
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/../scripts"]
 
 from heirloom.errors import HeirloomError
@@ -22,7 +20,7 @@ interpreter_first_on_path()
 try:
     SESSION = open_session(workflow, config)
 except HeirloomError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")  # a mistake of the user's: no trace, no line of this file
 
 artifact = SESSION.artifact
 reads = SESSION.inputs

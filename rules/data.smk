@@ -11,6 +11,8 @@ rule download:
         raw=artifact("data/raw/{dataset}"),
     log:
         "logs/download-{dataset}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("download"),
     shell:
@@ -28,6 +30,8 @@ rule tokenizer:
         tokenizer=artifact("tokenizers/{model}"),
     log:
         "logs/tokenizer-{model}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("tokenizer"),
     shell:
@@ -45,6 +49,8 @@ rule model:
         model=artifact("models/{model}"),
     log:
         "logs/model-{model}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("model"),
     shell:
@@ -64,6 +70,8 @@ rule process:
         dataset=artifact("data/processed/{dataset}"),
     log:
         "logs/process-{dataset}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("process"),
     shell:

@@ -15,6 +15,8 @@ rule evaluate:
         metrics=artifact("metrics/evaluation/{run}.json"),
     log:
         "logs/evaluate-{run}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("evaluate"),
     resources:

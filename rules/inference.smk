@@ -14,6 +14,8 @@ rule generate:
         generations=artifact("generations/{run}"),
     log:
         "logs/generate-{run}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("generate"),
     resources:

@@ -14,6 +14,8 @@ rule train:
         checkpoint=artifact("checkpoints/{run}"),
     log:
         "logs/train-{run}.log",
+    conda:
+        "../envs/training.yaml"
     params:
         force=forced("train"),
     resources:

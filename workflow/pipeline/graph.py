@@ -259,7 +259,6 @@ def run_stages(run, project) -> Iterator[Stage]:
     path = str(run.path)
     dataset = f"data/processed/{run.dataset}"
     checkpoint = checkpoint_of(run.name, project)
-    resources = run.resources.model_dump(exclude_none=True)
     if run.trainer is not None:
         script = TRAINERS[run.trainer]
         if not (PROJECT / script).exists():
@@ -292,7 +291,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             outs=(checkpoint,),
             metrics=(metrics,),
             plots={loss: {"x": "step", "y": "loss", "title": f"training loss of {run.name}"}},
-            resources=resources,
+            resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
         prompts = f"data/processed/{run.generation.dataset or run.dataset}"
@@ -313,7 +312,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             files=code("scripts/inference.py"),
             params={path: ("generation",)},
             outs=(generations,),
-            resources=resources,
+            resources=run.resources.machines("generation").model_dump(exclude_none=True),
         )
     if run.evaluation is not None:
         inputs, flags = {}, {}
@@ -333,7 +332,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             files=code("scripts/evaluate_model.py"),
             params={path: ("evaluation",)},
             metrics=(metrics,),
-            resources=resources,
+            resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
         )
 
 

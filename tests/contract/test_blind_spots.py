@@ -1,0 +1,98 @@
+"""What lies outside dvc.lock: artifacts edited in place, data gone missing, a cache that lost or gained objects."""
+
+import re
+import shutil
+
+from clone import Clone, succeeded
+
+
+def test_an_artifact_edited_in_place_is_restored(clone: Clone) -> None:
+    file = clone.folder / "checkpoints/pre/content.txt"
+    before = file.read_text()
+    file.write_text("z" + before[1:])  # the same size
+    assert clone.plan() == {"train-pre": "restore: checkpoints/pre was edited"}
+    assert "train-pre" in clone.dvc("status").stdout
+    succeeded(clone.snakemake())
+    assert (file.read_text(), clone.executed()) == (before, [])
+    clone.nothing_to_do()
+
+
+def test_local_raw_data_that_changed_is_processed_again(clone: Clone) -> None:
+    clone.write("config/chats.jsonl", '{"messages": [1]}\n')
+    plan = clone.plan()
+    assert plan["process-chats"] == "run: config/chats.jsonl changed"
+    assert set(plan) == {"process-chats", "generate-pre", "evaluate-pre", "train-sft", "generate-sft"}
+    assert "process-chats" in clone.dvc("status").stdout
+    succeeded(clone.snakemake())
+    clone.nothing_to_do()
+
+
+def test_local_raw_data_that_is_missing_is_named_at_once(clone: Clone) -> None:
+    (clone.folder / "config/chats.jsonl").unlink()
+    done = clone.snakemake()
+    assert done.returncode != 0
+    assert "config/datasets/chats.yaml:2: source.path: " in done.stderr
+    assert "config/chats.jsonl" in done.stderr
+
+
+def test_objects_gone_from_the_cache_come_back_from_the_working_tree(clone: Clone) -> None:
+    shutil.rmtree(clone.folder / ".dvc/cache/files")
+    assert {text.split(" ")[0] for text in clone.plan().values()} == {"restore:"}
+    succeeded(clone.snakemake())
+    assert clone.executed() == []
+    clone.nothing_to_do()
+
+
+def test_data_that_is_nowhere_is_made_again(clone: Clone) -> None:
+    shutil.rmtree(clone.folder / "generations/sft")
+    shutil.rmtree(clone.folder / ".dvc/cache/files")
+    clone.write(".dvc/config.local", "[core]\n    remote = none\n['remote \"none\"']\n    url = ../nothing\n")
+    assert clone.plan()["generate-sft"] == "restore: generations/sft is not here"
+    succeeded(clone.snakemake())
+    assert clone.executed() == ["generate-sft"]
+    clone.nothing_to_do()
+
+
+def test_verify_hashes_everything(clone: Clone) -> None:
+    done = succeeded(clone.pipeline("verify"))
+    assert "19 artifacts of 11 stages hashed: 0 wrong" in done.stdout
+    cached = next(file for file in (clone.folder / ".dvc/cache/files/md5").glob("??/*") if file.suffix != ".dir")
+    cached.chmod(0o644)
+    cached.write_bytes(b"damaged")
+    (clone.folder / "checkpoints/pre/more.txt").write_text("edited")
+    done = clone.pipeline("verify")
+    assert done.returncode == 1
+    assert "train-pre: checkpoints/pre was edited" in done.stdout
+    assert re.search(rf"object {cached.parent.name}{cached.name} in the cache is damaged", done.stdout)
+
+
+def test_accept_records_a_harmless_code_change_without_executing(clone: Clone) -> None:
+    clone.write("scripts/heirloom/inference_part.py", '"""Code of inference, better worded."""\n')
+    done = succeeded(clone.pipeline("accept", "generate-pre", "generate-sft"))
+    assert "generate-pre accepted in spite of: scripts/heirloom/inference_part.py changed" in done.stdout
+    assert clone.executed() == []
+    clone.nothing_to_do()
+    done = clone.pipeline("accept", "generate-nothing")
+    assert done.returncode == 1
+    assert "no stage is called generate-nothing" in done.stderr
+
+
+def test_clean_cache_deletes_what_no_branch_needs(clone: Clone) -> None:
+    clone.git("checkout", "-q", "-b", "experiment")
+    clone.edit("config/runs/sft.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
+    succeeded(clone.snakemake())
+    clone.commit("experiment")
+    clone.edit("config/runs/sft.yaml", "learning_rate: 2e-5", "learning_rate: 3e-5")
+    succeeded(clone.snakemake())
+    clone.git("checkout", "-q", "-f", "main")
+    succeeded(clone.snakemake())
+    done = succeeded(clone.pipeline("clean"))  # without a terminal nothing is deleted
+    # of the uncommitted third rate: two folders with two files each, and the training's metrics
+    assert "7 objects" in done.stdout
+    assert "deleted" not in done.stdout
+    assert "deleted" in succeeded(clone.pipeline("clean", "--yes")).stdout
+    assert "0 objects" in succeeded(clone.pipeline("clean", "--yes")).stdout
+    clone.git("checkout", "-q", "experiment")
+    clone.executed()
+    succeeded(clone.snakemake())
+    assert clone.executed() == []

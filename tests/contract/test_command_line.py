@@ -1,0 +1,65 @@
+"""What the user types, and what the workflow says."""
+
+from clone import Clone, succeeded
+
+
+def test_selecting_runs(fresh: Clone, tmp_path) -> None:
+    clone = fresh.copy_to(tmp_path / "clone")
+    chain = {"download-text", "tokenizer-tiny", "model-tiny", "process-text"}
+    assert clone.snakemake_jobs("--config", "runs=other") == {*chain, "train-other"}
+    assert clone.snakemake_jobs("--config", "runs=oth*,pre") == {
+        *chain, "train-other", "process-chats", "train-pre", "generate-pre", "evaluate-pre",
+    }  # fmt: skip
+    done = clone.snakemake("-n", "--config", "runs=otter")
+    assert "no run is called otter; config/runs/ has other, pre, sft" in done.stderr
+    clone.edit("config/runs/other.yaml", "base: tiny", "enabled: false\nbase: tiny")
+    done = clone.snakemake("-n", "--config", "runs=other")
+    assert "not enabled: set `enabled: true` in config/runs/other.yaml" in done.stderr
+
+
+def test_forcing_a_stage(clone: Clone) -> None:
+    assert clone.plan() == {}
+    jobs = clone.snakemake_jobs("--config", "force=generate-sft")
+    assert jobs == {"generate-sft"}
+    succeeded(clone.snakemake("--config", "force=generate-sft"))
+    assert clone.executed() == ["generate-sft"]
+    clone.nothing_to_do()
+    done = clone.snakemake("-n", "--config", "force=generate-soft")
+    assert "no stage is called generate-soft" in done.stderr
+
+
+def test_options_that_would_act_on_markers_are_refused_with_the_right_one(clone: Clone) -> None:
+    for option in (["-F"], ["-R", "train"], ["-f"], ["--touch"]):
+        done = clone.snakemake("-n", *option)
+        assert done.returncode != 0
+        assert "snakemake --config force=STAGE" in done.stderr
+    done = clone.snakemake("-n", "--config", "run=pre")
+    assert "--config run: not a setting of this workflow, which knows runs, force, data" in done.stderr
+
+
+def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:
+    clone.edit("config/runs/sft.yaml", "base: pre", "base: tiny")
+    before = clone.git("status", "--short")
+    for words in (["-n"], ["--lint"], ["--dag"], ["--list-rules"], ["--summary"]):
+        clone.snakemake(*words)
+    assert clone.git("status", "--short") == before
+    assert clone.pipeline("check").returncode == 1
+    assert "dvc.yaml is out of step with config/: run `make dvc.yaml`" in clone.pipeline("check").stderr
+
+
+def test_the_rules_are_lint_free_and_listed_with_what_they_do(fresh: Clone) -> None:
+    done = fresh.snakemake("--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Train a run's base on its dataset" in fresh.snakemake("--list-rules").stdout
+
+
+def test_every_mistake_in_the_config_is_told_at_once(clone: Clone) -> None:
+    clone.edit("config/runs/sft.yaml", "learning_rate: 1e-5", "learning_rat: fast")
+    clone.edit("config/runs/other.yaml", "base: tiny", "base: tyni")
+    done = clone.snakemake("-n")
+    assert done.returncode != 0
+    assert "config/runs/sft.yaml:4" in done.stderr
+    assert "learning_rate" in done.stderr
+    assert "config/runs/other.yaml:1" in done.stderr
+    assert "tiny" in done.stderr
+    assert "Traceback" not in done.stderr
