@@ -20,7 +20,9 @@ interpreter_first_on_path()
 try:
     SESSION = open_session(workflow, config)
 except HeirloomError as error:
-    sys.exit(f"error: {error}")  # a mistake of the user's: no trace, no line of this file
+    sys.exit(
+        f"error: {error}"
+    )  # a mistake of the user's: no trace, no line of this file
 
 artifact = SESSION.artifact
 reads = SESSION.inputs

@@ -17,10 +17,10 @@ rule evaluate:
         "logs/evaluate-{run}.log",
     conda:
         "../envs/training.yaml"
-    params:
-        force=forced("evaluate"),
     resources:
         accelerator=1,
+    params:
+        force=forced("evaluate"),
     shell:
         r"""
         python workflow/pipeline run evaluate-{wildcards.run:q} {params.force} \

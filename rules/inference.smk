@@ -16,10 +16,10 @@ rule generate:
         "logs/generate-{run}.log",
     conda:
         "../envs/training.yaml"
-    params:
-        force=forced("generate"),
     resources:
         accelerator=1,
+    params:
+        force=forced("generate"),
     shell:
         r"""
         python workflow/pipeline run generate-{wildcards.run:q} {params.force} \

@@ -16,10 +16,10 @@ rule train:
         "logs/train-{run}.log",
     conda:
         "../envs/training.yaml"
-    params:
-        force=forced("train"),
     resources:
         accelerator=1,
+    params:
+        force=forced("train"),
     shell:
         r"""
         python workflow/pipeline run train-{wildcards.run:q} {params.force} \
