@@ -1,0 +1,91 @@
+"""create_tokenizer.py and create_model.py: the same bytes each time, loadable, and clear about mistakes."""
+
+import json
+
+import pytest
+from training_workplace import MODEL_CONFIG, ROOT, tree
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from heirloom.config.init import InitSection
+from heirloom.errors import HeirloomError
+from heirloom.fresh_models import model_config
+from heirloom.tokenizer_training import train_bpe
+from heirloom.vocabulary import check_vocabulary
+
+SCRIPTS = ROOT / "scripts"
+
+
+def make_tokenizer(workplace, config, output, *more, **kwargs):
+    script = str(SCRIPTS / "create_tokenizer.py")
+    return workplace.launch("python", script, "--config", config, "--output", output, *more, **kwargs)
+
+
+def test_tokenizer_and_model_are_made_again_with_the_same_bytes(workplace):
+    make_tokenizer(workplace, "model.yaml", "again/tokenizer", "--sections", "tokenizer", "--raw", "raw")
+    workplace.launch(
+        *("python", str(SCRIPTS / "create_model.py"), "--config", "model.yaml", "--sections", "init"),
+        *("--tokenizer", "again/tokenizer", "--output", "again/model"),
+    )
+    assert tree(workplace.folder / "again" / "tokenizer") == tree(workplace.folder / "tokenizer")
+    assert tree(workplace.folder / "again" / "model") == tree(workplace.folder / "model")
+
+
+def test_the_model_folder_loads_with_its_tokenizer(workplace):
+    tokenizer = AutoTokenizer.from_pretrained(workplace.folder / "model")
+    model = AutoModelForCausalLM.from_pretrained(workplace.folder / "model")
+    assert len(tokenizer) == model.config.vocab_size == 300
+    assert tokenizer.decode(tokenizer("Zoë 漢字 \n\t x")["input_ids"]) == "Zoë 漢字 \n\t x"
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == tokenizer.get_vocab()["<|end|>"]
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert rendered == "<|user|>Hi<|end|>"
+
+
+def test_a_source_gives_its_own_tokenizer_and_model(workplace):
+    """`source: {path: …}` takes both over; `tokenizer:` beside it changes what it names."""
+    (workplace.folder / "other.jinja").write_text("{{ messages[0].content }}")
+    config = workplace.config("taken.yaml", source={"path": "model"}, tokenizer={"chat_template": "other.jinja"})
+    make_tokenizer(workplace, config, "taken/tokenizer", "--sections", "source,tokenizer")
+    workplace.launch(
+        *("python", str(SCRIPTS / "create_model.py"), "--config", config, "--sections", "source"),
+        *("--tokenizer", "taken/tokenizer", "--output", "taken/model"),
+    )
+    taken, original = tree(workplace.folder / "taken" / "model"), tree(workplace.folder / "model")
+    changed = {name for name in original if taken.get(name) != original[name]}
+    assert taken.keys() == original.keys() and changed == {"chat_template.jinja"}
+    assert str(workplace.folder).encode() not in b"".join(taken.values())
+
+
+def test_a_vocabulary_that_the_text_cannot_fill_is_an_error(workplace):
+    section = {**MODEL_CONFIG["tokenizer"], "vocab_size": 5000}
+    config = workplace.config("large.yaml", tokenizer=section)
+    done = make_tokenizer(workplace, config, "large", "--sections", "tokenizer", "--raw", "raw", check=False)
+    assert done.returncode == 1
+    assert "tokenizer.vocab_size is 5000, but the text gives only" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (workplace.folder / "large").exists()
+
+
+def test_training_a_tokenizer_does_not_depend_on_how_texts_are_fed():
+    texts = [f"{number} apples and {number * 7} pears" for number in range(300)]
+    once = train_bpe(iter(texts), 320, ["<pad>"]).to_str()
+    assert train_bpe(texts, 320, ["<pad>"]).to_str() == once
+    assert json.loads(once)["model"]["vocab"]["<pad>"] == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"model_type": "lama"}, "did you mean llama?"),
+        ({"model_type": "llama", "hiden_size": 8}, "init.hiden_size: llama has no such key, did you mean hidden_size?"),
+    ],
+)
+def test_what_transformers_would_swallow_is_an_error(workplace, section, said):
+    tokenizer = AutoTokenizer.from_pretrained(workplace.folder / "tokenizer")
+    with pytest.raises(HeirloomError, match=said.replace("?", r"\?")):
+        model_config(InitSection.model_validate(section), tokenizer)
+
+
+def test_token_ids_that_the_model_does_not_know_are_an_error():
+    check_vocabulary(300, 320, "tokenizer", "model")  # a model may have more
+    with pytest.raises(HeirloomError, match="tokenizer: has 301 tokens, but the model model knows 300"):
+        check_vocabulary(301, 300, "tokenizer", "model")
