@@ -89,6 +89,7 @@ def loaded_project_files() -> set[Path]:
         path
         for path in paths
         if PROJECT in path.parents
+        and path.is_file()  # torch makes modules whose `__file__` is only a name
         and installed not in path.parents
         and not (path.name == "__init__.py" and not path.stat().st_size)
     }
