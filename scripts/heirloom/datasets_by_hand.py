@@ -21,9 +21,10 @@ from heirloom.config.processing import PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data_statistics import summary
 from heirloom.dataset_creation import create_dataset
 from heirloom.errors import HeirloomError
-from heirloom.s3 import SCHEME, upload_folder
+from heirloom.s3 import SCHEME, check_destination, upload_folder
 
 DEBUG_ROWS = 100
+COMPLETE = "dataset.json"  # uploaded last: where it stands, a dataset is whole
 TOKEN_FLAG, TOKEN_VARIABLE = "--hf-token", "HF_TOKEN"
 
 
@@ -39,24 +40,28 @@ def create_by_hand(arguments: list[str]) -> None:
     hide_token(arguments)
     args = parse_by_hand(arguments)
     section = section_of(args)
+    model = place_of("--model-id", args.model_id, args.model_revision)
+    dataset = place_of("--dataset-name", args.dataset_name, args.dataset_revision)
+    if args.dataset_config and "hub" in dataset:
+        dataset["config"] = args.dataset_config
+    on_s3 = args.destination.startswith(SCHEME)
+    if on_s3:
+        check_destination(args.destination, belongs_to_dataset)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        tokenizer = fetched(
-            "create_tokenizer.py", place_of("--model-id", args.model_id, args.model_revision), work / "tokenizer"
-        )
-        source = place_of("--dataset-name", args.dataset_name, args.dataset_revision)
-        if "path" in source:
-            raw = Path(source["path"])
-        else:
-            extra = {"config": args.dataset_config} if args.dataset_config else {}
-            raw = fetched("download_dataset.py", source | extra, work / "raw")
-        on_s3 = args.destination.startswith(SCHEME)
+        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer")
+        raw = fetched("download_dataset.py", dataset, work / "raw")
         output = work / "processed" if on_s3 else Path(args.destination)
         metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)
         if on_s3:
-            upload_folder(output, args.destination, last="dataset.json")
+            upload_folder(output, args.destination, last=COMPLETE, is_ours=belongs_to_dataset)
     for line in summary(metrics):
         print(f"{args.destination.rstrip('/')}/{line}")
+
+
+def belongs_to_dataset(name: str) -> bool:
+    """Tell whether a processed dataset may hold a file of this name."""
+    return name in (COMPLETE, "preview.html") or name.partition("/")[0] in ("train", "test")
 
 
 def hide_token(arguments: list[str]) -> None:
@@ -155,7 +160,12 @@ def place_of(flag: str, place: str, revision: str | None) -> dict[str, str]:
 
 
 def fetched(script: str, source: dict[str, str], output: Path) -> Path:
-    """Run a script of the workflow on a `source` section; its messages appear as they come. Returns `output`."""
+    """Return a local path as it is; run a script of the workflow on any other `source` section and return `output`.
+
+    The script's messages appear as they come. Raises HeirloomError when it fails.
+    """
+    if "path" in source:
+        return Path(source["path"])
     config = output.with_name(f"{output.name}.yaml")
     config.write_text(json.dumps({"source": source}), encoding="utf-8")  # JSON is YAML
     command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", "source"]

@@ -50,26 +50,42 @@ def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> li
     return list(names)
 
 
-def upload_folder(folder: Path, url: str, last: str) -> None:
-    """Upload a folder's files to s3://bucket/prefix, the file named `last` after all others.
+def check_destination(url: str, is_ours: Callable[[str], bool]) -> set[str]:
+    """Return the names under s3://bucket/prefix, which is empty or holds only what an earlier upload left.
 
-    A reader that waits for `last` never sees half an artifact. What an earlier upload left under the prefix
-    goes away; a prefix with other people's objects, where `last` is missing, is refused with HeirloomError.
+    `is_ours` tells of a relative name whether it may belong to such an upload. Raises HeirloomError for a prefix
+    with other people's objects, and when it cannot be listed.
     """
     import s3fs
 
     root = url.removeprefix(SCHEME).rstrip("/")
     with s3_problems(url):
         store = s3fs.S3FileSystem()
-        earlier = {key.removeprefix(f"{root}/") for key in store.find(root)}
-        if earlier and last not in earlier:
-            raise HeirloomError(
-                f"s3: {url} holds {len(earlier)} objects that are no processed dataset: choose an empty prefix"
-            )
-        if earlier:
+        if not store.exists(root.partition("/")[0]):
+            raise HeirloomError(f"s3: there is no bucket {root.partition('/')[0]}")
+        names = {key.removeprefix(f"{root}/") for key in store.find(root)}
+    others = sorted(name for name in names if not is_ours(name))
+    if others:
+        raise HeirloomError(f"s3: {url} holds other objects ({others[0]}, …): choose an empty prefix")
+    return names
+
+
+def upload_folder(folder: Path, url: str, last: str, is_ours: Callable[[str], bool]) -> None:
+    """Upload a folder's files to s3://bucket/prefix, the file named `last` after all others.
+
+    A reader that waits for `last` never sees half an artifact, also while one replaces another. What an earlier
+    upload left under the prefix goes away. Raises HeirloomError as `check_destination` does.
+    """
+    import s3fs
+
+    root = url.removeprefix(SCHEME).rstrip("/")
+    earlier = check_destination(url, is_ours)
+    with s3_problems(url):
+        store = s3fs.S3FileSystem()
+        if last in earlier:
             store.rm_file(f"{root}/{last}")
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        for name in earlier - {last} - set(names):
+            store.rm_file(f"{root}/{name}")
         for name in sorted(names, key=lambda name: name == last):
             store.put_file(str(folder / name), f"{root}/{name}")
-        for name in earlier - set(names):
-            store.rm_file(f"{root}/{name}")
