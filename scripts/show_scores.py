@@ -1,0 +1,131 @@
+"""Show the scores of the runs in config/runs/ side by side, and where to look next.
+
+    python scripts/show_scores.py               # the runs that have been scored
+    python scripts/show_scores.py demo-sft …    # these
+
+Reads metrics/training/RUN.json, metrics/evaluation/RUN.json and generations/RUN/generations.jsonl; writes nothing.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from heirloom import stage
+from heirloom.config.project import Project, load_project
+from heirloom.demo.lessons import lessons
+from heirloom.errors import HeirloomError
+
+METRICS = Path("metrics")
+DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
+NEXT = """\
+Where to look next
+  generations/RUN/generations.jsonl    every answer, with prompt and reference
+  data/processed/DATASET/preview.html  what a model learned from, token by token
+  dvc plots show                       the loss, step by step (metrics/loss/)
+  dvc metrics show, dvc metrics diff   all scores; what changed since a commit
+  logs/STAGE.log                       what each stage printed
+  docs/demo.md                         the demo's little world
+  config/README.md                     every key; how to define a new run"""
+
+
+def main() -> None:
+    project = load_project(Path(), None)
+    names = [name for name in in_order(project) if sys.argv[1:] == [] or name in sys.argv[1:]]
+    scores = {name: read_scores(name) for name in names}
+    scores = {name: found for name, found in scores.items() if found}
+    if not scores:
+        raise HeirloomError("no run has been scored yet: `snakemake` trains and scores those of config/runs/")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(score_table(project, scores), soft_wrap=False)
+    for line in sample_answers(list(scores)):
+        console.print(line)
+    if set(scores) >= DEMO:
+        console.print()
+        for lesson in lessons(METRICS):
+            console.print(f"{'[green]✓' if lesson.holds else '[red]✗'}[/] {lesson.stage} {lesson.claim}")
+    console.print(f"\n{NEXT}")
+
+
+def in_order(project: Project) -> list[str]:
+    """Return the names of the runs, each after the run that it starts from."""
+    ordered: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        base = project.runs[name].base
+        if base in project.runs and base not in ordered:
+            add(base)
+        ordered.setdefault(name)
+
+    for name in sorted(project.runs):
+        add(name)
+    return list(ordered)
+
+
+def read_scores(run: str) -> dict[str, dict[str, Any]]:
+    """Return the run's metrics by the stage that wrote them: training, evaluation; those that there are."""
+    files = {stage: METRICS / stage / f"{run}.json" for stage in ("training", "evaluation")}
+    return {stage: json.loads(file.read_text()) for stage, file in files.items() if file.is_file()}
+
+
+def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
+    """Return one line a run: held-out perplexity before and after training, then the scores of its answers."""
+    patterns = dict.fromkeys(
+        name for found in scores.values() for name in found.get("evaluation", {}).get("patterns", {})
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for title in ("\nrun", "\nbase", "\ntrainer"):
+        table.add_column(title, no_wrap=True)
+    for title in (
+        "perplexity\nbefore",
+        "\nafter",
+        "exact\nmatch",
+        *(f"\n{name}" for name in patterns),
+        "tokens/\nanswer",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, found in scores.items():
+        run, training, evaluation = project.runs[name], found.get("training", {}), found.get("evaluation", {})
+        table.add_row(
+            name,
+            run.base,
+            run.trainer or "-",
+            number(training.get("before", {}).get("perplexity")),
+            number(training.get("after", {}).get("perplexity", evaluation.get("perplexity"))),
+            share(evaluation.get("exact_match")),
+            *(share(evaluation.get("patterns", {}).get(pattern)) for pattern in patterns),
+            number(evaluation.get("token_counts", {}).get("completion", {}).get("mean")),
+        )
+    return table
+
+
+def sample_answers(runs: Sequence[str]) -> Iterator[str]:
+    """Yield a prompt to which the runs gave the most different answers, and what each of them said."""
+    completions: dict[str, dict[str, str]] = {}
+    for run in runs:
+        file = Path("generations") / run / "generations.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        for row in map(json.loads, lines):
+            completions.setdefault(row["prompt"], {})[run] = row["completion"].strip()
+    if completions:
+        prompt, answers = max(completions.items(), key=lambda item: (len(set(item[1].values())), len(item[1])))
+        yield f"[dim]A held-out prompt and its answers:[/] {escape(prompt)}"
+        yield from (f"  {run:14} {escape(answer)}" for run, answer in answers.items())
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+if __name__ == "__main__":
+    stage.run(main)
