@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 UNUSED = ("bitsandbytes", "peft", "wandb")
@@ -18,8 +19,9 @@ def die_with_torchrun() -> None:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        sys.exit("torchrun died before this rank began")
+    parent = Path(f"/proc/{os.getppid()}/cmdline")
+    if parent.is_file() and b"torch" not in parent.read_bytes():
+        sys.exit("torchrun died before this rank began")  # another process has adopted it
 
 
 def leave_out(*names: str) -> None:

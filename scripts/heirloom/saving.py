@@ -38,7 +38,8 @@ def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any]) -> No
 def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Return all weights by name on the main rank, tied ones once. Every rank calls this.
 
-    Raises HeirloomError when the DeepSpeed configuration forbids to gather them.
+    Raises HeirloomError when the DeepSpeed configuration forbids to gather them, and when a weight is no number: the
+    last step can ruin a model whose loss was measured before it.
     """
     try:
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -48,7 +49,14 @@ def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
             "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
         ) from error
     tied = trainer.accelerator.unwrap_model(trainer.model).all_tied_weights_keys
-    return {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
+    weights = {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
+    ruined = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if ruined:
+        raise HeirloomError(
+            f"the last step left weights that are no numbers ({ruined[0]}): lower training.learning_rate, or "
+            "training.max_grad_norm"
+        )
+    return weights
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

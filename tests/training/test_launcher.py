@@ -1,0 +1,189 @@
+"""launch.py with small stand-in programs: output, exit codes, records, signals, work folders, the ledger's answer."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from training_workplace import Workplace
+
+from heirloom.launcher.failure import reason_of_failure
+from heirloom.launcher.hosts import LocalHost, visible_gpus
+
+IDENTITY = "0123456789abcdef" * 4
+PROGRAM = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+work = Path(os.environ["HEIRLOOM_WORK_DIR"])
+"""
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+def program(place: Workplace, body: str) -> str:
+    (place.folder / "program.py").write_text(PROGRAM + body)
+    return "program.py"
+
+
+def ledger(place: Workplace, restored: bool, identity: str = IDENTITY) -> None:
+    folder = place.folder / "workflow" / "pipeline"
+    folder.mkdir(parents=True, exist_ok=True)
+    answer = json.dumps({"identity": identity, "restored": restored})
+    (folder / "__main__.py").write_text(f"import sys\nassert sys.argv[1] == 'begin'\nprint('''{answer}''')\n")
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place):
+    body = "print(*(os.environ[n] for n in ('RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS', 'PYTHONHASHSEED')), flush=True)"
+    done = place.launch("torchrun", program(place, body), OMP_NUM_THREADS="7", PYTHONHASHSEED="5", PATH="/nowhere")
+    assert sorted(done.stdout.split("\n")) == ["", "0 2 1 0", "1 2 1 0"]
+    assert (place.folder / "logs" / "program.log").read_text() == done.stdout
+
+
+def test_one_rank_a_gpu(monkeypatch, tmp_path):
+    """A stand-in nvidia-smi lists four GPUs; CUDA_VISIBLE_DEVICES chooses among them."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text('#!/bin/sh\nfor n in 0 1 2 3; do echo "GPU $n: stand-in"; done\n')
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for chosen, count in ((None, 4), ("1,3", 2), ("", 0), ("-1", 0)):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        assert visible_gpus() == count
+    assert LocalHost(gpus=4).ranks("torchrun").world_size == 4
+    assert LocalHost(gpus=0).ranks("torchrun").world_size == 2
+    assert LocalHost(gpus=4).ranks("python").world_size == 1
+
+
+def test_the_exit_code_and_the_first_error_of_a_rank_reach_the_user(place):
+    body = "if os.environ['RANK'] == '1': raise RuntimeError('the real cause')\ntime.sleep(60)"
+    done = place.launch("torchrun", program(place, body), "--output", "out/x", check=False)
+    assert done.returncode == 1
+    assert done.stdout.rstrip().endswith("program-x failed: RuntimeError: the real cause")
+
+
+def test_an_exit_code_passes_through_and_a_secret_is_not_recorded(place):
+    body = "sys.exit(7)"
+    arguments = ("--hf-token=hf_secret1", "--api-key", "hf_secret2", "--rows", "3")
+    assert place.launch("python", program(place, body), *arguments, check=False).returncode == 7
+    text = (place.folder / ".heirloom" / "records" / "program.json").read_text()
+    record = json.loads(text)
+    assert record["exit_code"] == 7 and record["versions"]["torch"] and record["seconds"] >= 0
+    assert "hf_secret" not in text and record["command"][-2:] == ["--rows", "3"]
+
+
+@pytest.mark.parametrize("kind", ["python", "torchrun"])
+def test_sigterm_reaches_the_program_and_nothing_outlives_it(place, kind):
+    """The program ignores nothing and has a child in a session of its own, which ends too."""
+    body = """
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+(work / f"child{os.environ.get('RANK', '0')}").write_text(str(child.pid))
+time.sleep(600)
+"""
+    launcher = place.start(kind, program(place, body), "--output", "x")
+    children = place.folder / ".x.work"
+    wait_for(lambda: len(list(children.glob("child*"))) == (2 if kind == "torchrun" else 1))
+    wait_for(lambda: all(file.read_text() for file in children.glob("child*")))
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(timeout=40) == 128 + signal.SIGTERM
+    assert not any(alive(int(file.read_text())) for file in children.glob("child*"))
+
+
+def test_a_killed_launcher_takes_a_python_program_with_it(place):
+    body = "(work / 'pid').write_text(str(os.getpid()))\ntime.sleep(600)"
+    launcher = place.start("python", program(place, body), "--output", "x")
+    file = place.folder / ".x.work" / "pid"
+    wait_for(lambda: file.is_file() and file.read_text())
+    launcher.kill()
+    wait_for(lambda: not alive(int(file.read_text())), seconds=10)
+
+
+def test_a_program_that_ends_is_not_waited_for_because_of_what_it_left(place):
+    body = "subprocess.Popen(['sleep', '600'], start_new_session=True)\nprint('done', flush=True)"
+    begun = time.monotonic()
+    assert place.launch("python", program(place, body)).stdout == "done\n"
+    assert time.monotonic() - begun < 20
+
+
+def test_the_same_stage_runs_once_at_a_time(place):
+    body = "(work / 'begun').touch()\ntime.sleep(600)"
+    first = place.start("python", program(place, body), "--output", "x")
+    wait_for((place.folder / ".x.work" / "begun").is_file)
+    second = place.launch("python", "program.py", "--output", "x", check=False)
+    assert second.returncode == 75
+    assert f"already running (process {first.pid})" in second.stdout
+    first.kill()
+
+
+def test_a_restored_stage_is_not_executed(place):
+    ledger(place, restored=True)
+    done = place.launch("python", program(place, "raise SystemExit('executed')"), DVC_STAGE="train-a")
+    assert done.stdout == "train-a: restored from an earlier identical execution\n"
+
+
+def test_a_ledger_that_refuses_stops_the_stage(place):
+    ledger(place, restored=False)
+    (place.folder / "workflow" / "pipeline" / "__main__.py").write_text("import sys; sys.exit('stage unknown')")
+    done = place.launch("python", program(place, "print('executed')"), DVC_STAGE="train-a", check=False)
+    assert done.returncode == 1 and done.stdout == "stage unknown\n"
+
+
+def test_work_is_kept_by_identity_and_ranks_until_the_stage_succeeds(place):
+    ledger(place, restored=False)
+    work = place.folder / ".heirloom" / "work"
+    other_ranks = work / f"train-a-{IDENTITY[:16]}-w8"
+    other_stage = work / f"train-a-b-{IDENTITY[:16]}-w1"
+    other_ranks.mkdir(parents=True)
+    other_stage.mkdir()
+    body = "print(work, len(os.environ['HEIRLOOM_IDENTITY'])); sys.exit(not (work / 'x').exists())"
+    failed = place.launch("python", program(place, body), DVC_STAGE="train-a", check=False)
+    assert failed.returncode == 1 and f".heirloom/work/train-a-{IDENTITY[:16]}-w1 64" in failed.stdout
+    assert "an interrupted run on 8 ranks does not fit 1: starting afresh" in failed.stdout
+    mine = work / f"train-a-{IDENTITY[:16]}-w1"
+    assert mine.is_dir()
+    (mine / "x").touch()
+    place.launch("python", "program.py", DVC_STAGE="train-a")
+    assert not mine.exists() and not other_ranks.exists() and other_stage.exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("python",), ("mpirun", "x.py"), ("python", "absent.py")])
+def test_a_wrong_command_is_told_in_one_line(place, arguments):
+    done = place.launch(*arguments, check=False)
+    assert done.returncode != 0 and len(done.stdout.splitlines()) == 1
+
+
+def test_reasons_of_failures():
+    assert (
+        reason_of_failure(["error on rank 1: it is so: yes", "Traceback (most recent call last):"], 1)
+        == "it is so: yes"
+    )
+    trace = ["Traceback (most recent call last):", '  File "x.py"', "torch.OutOfMemoryError: CUDA out of memory."]
+    connection = ["[rank1]: Traceback (most recent call last):", "[rank1]: RuntimeError: Connection closed by peer"]
+    assert reason_of_failure([*trace, *connection], 1) == "torch.OutOfMemoryError: CUDA out of memory."
+    summary = [
+        "Root Cause (first observed failure):",
+        "[0]:",
+        "  rank      : 1 (local_rank: 1)",
+        "  exitcode  : -9 (pid: 7)",
+    ]
+    assert reason_of_failure(summary, 1).startswith("rank 1 was killed by signal 9 (the machine may be out of memory")
+    assert reason_of_failure(["done"], 3) == "its program ended with exit code 3"

@@ -1,0 +1,130 @@
+"""Mistakes are told in one sentence that names the remedy, before anything is trained or in time to stop."""
+
+import json
+import shutil
+import socket
+import threading
+
+import pytest
+from training_workplace import TRAINING, training_command
+from trl import SFTConfig
+
+from heirloom.config.resources import ResourcesSection
+from heirloom.config.tracking import TrackingSection
+from heirloom.config.training import TrainingSection
+from heirloom.errors import HeirloomError
+from heirloom.trackers import has_wandb_key
+from heirloom.training_arguments import accumulation_steps, trainer_arguments
+from heirloom.training_command import TrainingCommand
+from heirloom.training_data import TrainingData, load_training_data
+
+
+def section(**keys) -> TrainingSection:
+    return TrainingSection.model_validate({**TRAINING, **keys})
+
+
+def command(tmp_path, **keys) -> TrainingCommand:
+    return TrainingCommand(
+        dataset=tmp_path,
+        base=tmp_path,
+        deepspeed=None,
+        output=tmp_path / "out",
+        metrics=None,
+        loss=None,
+        training=section(**keys),
+        tracking=TrackingSection(),
+        resources=ResourcesSection(),
+    )
+
+
+NO_ROWS = TrainingData("chat", 64, train=None, test=None)
+
+
+def test_accumulation_follows_from_the_global_batch():
+    assert accumulation_steps(section(global_batch_size=64, per_device_train_batch_size=8), ranks=2) == 4
+    with pytest.raises(HeirloomError, match="must be a multiple of 16, for example 64;"):
+        accumulation_steps(section(global_batch_size=60, per_device_train_batch_size=8), ranks=2)
+    with pytest.raises(HeirloomError, match="must be a multiple of 16, for example 16;"):
+        accumulation_steps(section(global_batch_size=8, per_device_train_batch_size=8), ranks=2)
+
+
+def test_defaults_of_trl_that_surprise_are_set_openly(tmp_path):
+    args = trainer_arguments(SFTConfig, command(tmp_path), NO_ROWS)
+    assert (args.bf16, args.fp16, args.gradient_checkpointing, args.seed) == (False, False, False, 42)
+    asked = trainer_arguments(SFTConfig, command(tmp_path, bf16=True, gradient_checkpointing=True), NO_ROWS)
+    assert asked.bf16 and asked.gradient_checkpointing
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"fp16": True}, "training.fp16 needs a GPU"),
+        ({"learning_rat": 1.0}, "learning_rat"),
+        ({"output_dir": "x"}, "training: output_dir cannot be set there"),
+        ({"lr_scheduler_type": "cosin"}, "cosin"),
+    ],
+)
+def test_arguments_that_cannot_be(tmp_path, keys, said):
+    with pytest.raises(HeirloomError, match=said):
+        trainer_arguments(SFTConfig, command(tmp_path, **keys), NO_ROWS)
+
+
+def test_the_wrong_trainer_names_the_right_one(workplace):
+    with pytest.raises(HeirloomError, match=r"kind preference, .* train on it with dpo_train.py \(trainer: dpo\)"):
+        load_training_data(workplace.folder / "preference", kinds=("chat",))
+
+
+def test_an_empty_dataset(workplace, tmp_path):
+    shutil.copytree(workplace.folder / "chat" / "test", tmp_path / "data" / "test")
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"kind": "chat", "max_length": 64}))
+    with pytest.raises(HeirloomError, match="train split is empty"):
+        load_training_data(tmp_path / "data", kinds=("chat",))
+    with pytest.raises(HeirloomError, match="is no processed dataset"):
+        load_training_data(tmp_path, kinds=("chat",))
+
+
+def test_a_loss_that_is_no_number_stops_the_training(workplace):
+    arguments = workplace.training(
+        *("train.py", "diverged"),
+        dataset="text",
+        base="model",
+        training={**TRAINING, "learning_rate": 1e38, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"},
+    )
+    done = workplace.launch(*arguments, check=False)
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("train-checkpoint failed: the loss became nan at step ") and "learning_rate" in last
+    assert not (workplace.folder / "diverged" / "checkpoint").exists()
+
+
+def test_a_section_without_effect_is_refused(workplace):
+    arguments = training_command(workplace, "pretrain", "refused", {})
+    arguments[arguments.index("training")] = "training,peft"
+    done = workplace.launch(*arguments, check=False)
+    assert done.returncode == 1 and "this trainer has no use for peft" in done.stdout.splitlines()[-1]
+
+
+def test_wandb_without_a_key_works_offline(workplace):
+    """A server that stands in for Weights & Biases is never asked; a run is left to be synced later."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = threading.Event()
+        threading.Thread(target=lambda: (server.accept(), asked.set()), daemon=True).start()
+        tracking = {"report_to": "wandb", "run_name": "told", "logging_steps": 6}
+        arguments = training_command(workplace, "pretrain", "tracked", tracking)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        workplace.launch(*arguments, WANDB_BASE_URL=address, HOME=str(workplace.folder), NETRC="/nowhere")
+        assert not asked.is_set()
+    files = list((workplace.folder / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(files) == 1 and b"told" in files[0].read_bytes()
+
+
+def test_a_wandb_key_is_found_in_the_environment_or_netrc(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_wandb_key()
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert has_wandb_key()
+    (tmp_path / ".netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert has_wandb_key()
