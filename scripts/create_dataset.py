@@ -20,7 +20,6 @@ from heirloom.config.reading import read_section
 from heirloom.data_statistics import summary
 from heirloom.dataset_creation import create_dataset
 from heirloom.datasets_by_hand import create_by_hand, is_by_hand
-from heirloom.mixing import mix_datasets
 
 
 def main() -> None:
@@ -29,6 +28,8 @@ def main() -> None:
         return
     args = parse_arguments()
     if args.sections == ["mixture"]:
+        from heirloom.mixing import mix_datasets  # imports `datasets`, which takes a second
+
         section = read_section(args.config, "mixture", MixtureSection)
         metrics = mix_datasets(dict(args.datasets), section, args.output, args.statistics)
     else:

@@ -1,24 +1,29 @@
 """Write a processed dataset so that `datasets.load_from_disk` reads it and equal rows give equal bytes.
 
 `datasets` itself would do: but its fingerprints depend on the process that made the rows, and it writes rows to a
-cache first. Here rows go straight to Arrow files, a batch at a time, and the fingerprint is the hash of the bytes.
+cache first, and importing it takes longer than a small dataset. Here rows go straight to Arrow files, a batch at a
+time, and the fingerprint is the hash of the bytes.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
-from datasets import Features, List, Value
 
 from heirloom.json_files import write_json
 
 ROWS_AT_A_TIME = 1000  # rows of a record batch
 SHARD_BYTES = 500_000_000  # as `datasets` has it
 
-TYPES = {"ids": List(Value("int32")), "text": Value("string")}
+# What a column holds: its Arrow type, and what `datasets` calls it.
+TYPES = {
+    "ids": (pyarrow.list_(pyarrow.int32()), {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"}),
+    "text": (pyarrow.string(), {"dtype": "string", "_type": "Value"}),
+}
 
 
 class SplitWriter:
@@ -27,8 +32,11 @@ class SplitWriter:
     def __init__(self, folder: Path, columns: dict[str, str]):
         """Make `folder`. `columns` names each column's type, `ids` or `text`."""
         self.folder = folder
-        self.features = Features({name: TYPES[kind] for name, kind in columns.items()})
-        self.schema = self.features.arrow_schema
+        self.features = {name: TYPES[kind][1] for name, kind in columns.items()}
+        self.schema = pyarrow.schema(
+            [(name, TYPES[kind][0]) for name, kind in columns.items()],
+            metadata={"huggingface": json.dumps({"info": {"features": self.features}})},
+        )
         self.pending: list[dict[str, Any]] = []
         self.shards: list[Path] = []
         self.file = self.stream = None
@@ -106,7 +114,7 @@ class SplitWriter:
             "_split": self.folder.name,
         }
         write_json(self.folder / "state.json", state)
-        info = {"citation": "", "description": "", "features": self.features.to_dict(), "homepage": "", "license": ""}
+        info = {"citation": "", "description": "", "features": self.features, "homepage": "", "license": ""}
         write_json(self.folder / "dataset_info.json", info)
 
 

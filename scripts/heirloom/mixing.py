@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets, load_from_disk
+from datasets import Dataset, Value, concatenate_datasets, load_from_disk
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.mixture import MixtureSection
 from heirloom.data_statistics import SplitStatistics
-from heirloom.dataset_storage import ROWS_AT_A_TIME, TYPES, SplitWriter
+from heirloom.dataset_storage import ROWS_AT_A_TIME, SplitWriter
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 from heirloom.masking import IGNORED
@@ -133,7 +133,7 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -
     names = list(parts)
     statistics = SplitStatistics()
     given: Counter[str] = Counter()
-    columns = {name: "text" if feature == TYPES["text"] else "ids" for name, feature in joined.features.items()}
+    columns = {name: "text" if feature == Value("string") else "ids" for name, feature in joined.features.items()}
     with SplitWriter(folder, columns) as writer:
         for start in range(0, len(order), ROWS_AT_A_TIME):
             indices = order[start : start + ROWS_AT_A_TIME]
