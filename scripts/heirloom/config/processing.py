@@ -64,7 +64,9 @@ class ProcessingSection(Section):
     )
     remove_columns: bool = Field(True, description="keep only the columns that training and scoring read")
     train_split: str = Field("train", description="raw split (file name without suffix) that is trained on")
-    test_split: str | None = Field(None, description="raw split that is held out, if it exists there")
+    test_split: str | None = Field(
+        None, description="raw split that is held out; absent: `test` where the raw dataset has one"
+    )
     test_rows: int | None = Field(None, ge=1, description="rows to hold out, drawn by seed")
     test_fraction: float | None = Field(None, gt=0, lt=1, description="share of the rows to hold out, drawn by seed")
     seed: int = Field(0, description="seed of the split into train and test")
@@ -101,8 +103,23 @@ class ProcessingSection(Section):
             yield "packed", f"is for text rows, and these are {kind}; delete it"
         if self.max_prompt_length is not None and kind not in ("preference", None):
             yield "max_prompt_length", f"is for preference rows, and these are {kind}; delete it"
+        for key in self.keys_without_effect(kind):
+            yield key, f"has no effect on {'packed ' if self.packed else ''}{kind} rows; delete it"
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             yield "max_prompt_length", "must be smaller than max_length, or no answer remains"
         held_out = [key for key in ("test_split", "test_rows", "test_fraction") if getattr(self, key) is not None]
         if len(held_out) > 1:
             yield held_out[-1], f"{' and '.join(held_out)} say the same thing twice; keep one"
+
+    def keys_without_effect(self, kind: Kind | None) -> Iterator[str]:
+        """Yield the keys that are given though rows of this kind know nothing of them."""
+        unknown = {
+            "text": ("chat_template", "add_generation_prompt"),
+            "preference": ("padding", "train_on", "add_generation_prompt"),
+        }
+        yield from (key for key in unknown.get(kind or "", ()) if key in self.model_fields_set)
+        if self.packed:
+            yield from (key for key in ("padding", "truncation", "truncation_mode") if key in self.model_fields_set)
+        of_chats = self.packed or self.train_on in ("assistant", "last_assistant")
+        if kind == "text" and "train_on" in self.model_fields_set and of_chats:
+            yield "train_on"
