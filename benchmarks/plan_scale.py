@@ -39,7 +39,7 @@ evaluation: {metrics: [exact_match]}
 """
 
 FILL = """
-import hashlib, json, os, sys
+import hashlib, json, sys
 from pathlib import Path
 sys.path[:0] = ["workflow", "scripts"]
 from pipeline import dvcfile
@@ -61,7 +61,7 @@ def store(data):
     return value
 
 for name, stage in graph.stages.items():
-    entry = expected_entry(stage, lambda path: recorded.get(path) or fingerprints.of(path), sections)
+    entry = expected_entry(stage, lambda path: recorded.get(path) or fingerprints.of(path), sections, {})
     for out in entry["outs"]:
         path, data = Path(out["path"]), f"{name}\\n".encode()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,9 +79,6 @@ for name, stage in graph.stages.items():
             listing.write_text(json.dumps(rows))
             out |= {"hash": "md5", "md5": value, "size": len(data), "nfiles": 1}
         recorded[out["path"]] = out["md5"]
-    for dep in entry["deps"]:
-        if os.path.isfile(dep["path"]):
-            dep["size"] = os.path.getsize(dep["path"])
     blocks[name] = format_block(name, entry)
 write_blocks(blocks, Path("dvc.lock"))
 print(len(graph.stages), "stages")

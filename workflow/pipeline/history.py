@@ -1,8 +1,9 @@
 """Earlier results, found by identity: returning to an earlier config restores its result.
 
 `.dvc/history.jsonl` is in git, one line an execution, and travels with it; lines of two branches are united by
-git's own `union` merge. The data itself is in DVC's cache and remote. DVC's run cache on this machine is a second
-source: executions that `dvc repro` made since the last Snakemake run.
+git's own `union` merge. A line has the hashes of the products, and how they were made: times, machine, versions. The
+data itself is in DVC's cache and remote. DVC's run cache on this machine is a second source: executions that
+`dvc repro` made since the last Snakemake run.
 """
 
 import json
@@ -13,41 +14,36 @@ from ruamel.yaml import YAML, YAMLError
 
 from pipeline.identity import identity_of
 from pipeline.lockfile import Entry
-from pipeline.paths import HISTORY
+from pipeline.paths import HISTORY, RECORDS
 
 
 class History:
-    """The executions that are known, newest last."""
+    """The executions that are known; of several with one identity the last counts."""
 
     def __init__(self, path: Path = HISTORY, run_cache: Path | None = None) -> None:
         self._path = path
         self._run_cache = run_cache
-        self._entries: dict[str, Entry] | None = None
+        self._rows: dict[str, dict] | None = None
 
     @property
-    def entries(self) -> dict[str, Entry]:
-        """Identity → the newest entry with it; read when first asked for."""
-        if self._entries is None:
-            self._entries = {row["identity"]: row["entry"] for row in self.rows()}
-        return self._entries
-
-    def rows(self) -> Iterator[dict]:
-        """Yield the lines of the history; a line cut short by a crash is passed over."""
-        if not self._path.exists():
-            return
-        for line in self._path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if "identity" in row and "entry" in row:
-                yield row
+    def rows(self) -> dict[str, dict]:
+        """Identity → {stage, outs, record}; read when first asked for. A line cut short by a crash is passed over."""
+        if self._rows is None:
+            self._rows = {}
+            lines = self._path.read_text().splitlines() if self._path.exists() else []
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                    self._rows[row["identity"]] = row
+                except (ValueError, KeyError):
+                    continue
+        return self._rows
 
     def find(self, expected: Entry) -> Iterator[Entry]:
         """Yield the known results of executing `expected`, the likeliest first."""
         identity = identity_of(expected)
-        if identity in self.entries:
-            yield self.entries[identity]
+        if identity in self.rows:
+            yield expected | {"outs": self.rows[identity]["outs"]}
         if self._run_cache is not None:
             yield from self._in_run_cache(identity)
 
@@ -61,18 +57,33 @@ class History:
             except (OSError, YAMLError):
                 continue
 
-    def add(self, executions: dict[str, Entry], records: dict[str, dict] | None = None) -> None:
-        """Append what is not known yet: stage → entry; with what is recorded about how it was made."""
+    def add(self, executions: dict[str, Entry]) -> None:
+        """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made."""
         lines = []
         for stage, entry in executions.items():
             identity = identity_of(entry)
-            if self.entries.get(identity) != entry:
-                row = {"stage": stage, "identity": identity, "entry": entry}
-                if records and records.get(stage):
-                    row["record"] = records[stage]
-                lines.append(json.dumps(row) + "\n")
-                self.entries[identity] = entry
+            if self.rows.get(identity, {}).get("outs") == entry["outs"]:
+                continue
+            row = {
+                "stage": stage,
+                "identity": identity,
+                "outs": entry["outs"],
+                "record": execution_record(stage, identity),
+            }
+            self.rows[identity] = row
+            lines.append(json.dumps(row) + "\n")
         if lines:
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("a") as file:
                 file.write("".join(lines))
+
+
+def execution_record(stage: str, identity: str) -> dict:
+    """Return what launch.py recorded about this very execution: times, machine, versions; empty when it did not."""
+    try:
+        record = json.loads((RECORDS / f"{stage}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    if record.get("identity") != identity:
+        return {}
+    return {key: value for key, value in record.items() if key not in ("stage", "identity", "command", "exit_code")}

@@ -2,6 +2,7 @@
 
 from typing import TextIO
 
+from pipeline.environment import environment_changes
 from pipeline.ledger import Ledger
 from pipeline.staleness import Action
 
@@ -11,7 +12,7 @@ MOST_REASONS = 6
 
 def print_plan(ledger: Ledger, file: TextIO, everything: bool = False) -> None:
     """Write a line a stage that is not current, with its reasons; `everything` also lists the current ones."""
-    for warning in ledger.warnings:
+    for warning in [*ledger.warnings, *environment_changes(ledger.history, ledger.current())]:
         file.write(f"warning: {warning}\n")
     if ledger.damaged:
         file.write(f"warning: {ledger.damaged}; its entries are taken from the markers\n")

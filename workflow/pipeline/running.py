@@ -18,13 +18,11 @@ from pipeline.ledger import (
     absent_data,
     config_sections,
     load_graph,
-    run_cache_folder,
 )
 from pipeline.lockfile import Entry, read_lock
 from pipeline.markers import write_marker
-from pipeline.paths import RECORDS
 from pipeline.restoring import put_in_place
-from pipeline.staleness import differences, expected_entry
+from pipeline.staleness import differences, expected_entry, recorded_outs
 
 CONTROLLER = "HEIRLOOM_CONTROLLER"
 """Environment variable with the process id of the Snakemake process that a local job belongs to."""
@@ -43,7 +41,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
         execute(name, force)
         entry = read_lock()[name]
         learn_products(entry)
-        History(run_cache=run_cache_folder()).add({name: entry}, {name: read_record(name)})
+        History().add({name: entry})
     write_marker(marker, entry)
 
 
@@ -78,10 +76,10 @@ def holding_entry(stage: Stage, graph: Graph) -> Entry | None:
 
 def current_hash(graph: Graph, entries: dict[str, Entry], fingerprints: Fingerprints):
     """Return a function: path → content hash; what lies in the working tree comes first, then what is recorded."""
-    recorded = {out["path"]: out["md5"] for entry in entries.values() for out in entry.get("outs", [])}
+    recorded = recorded_outs(entries)
 
     def hash_of(path: str) -> str | None:
-        return fingerprints.of(path) or (recorded.get(path) if path in graph.makers else None)
+        return fingerprints.of(path) or (recorded.get(path, {}).get("md5") if path in graph.makers else None)
 
     return hash_of
 
@@ -104,6 +102,7 @@ def execute(name: str, force: bool) -> None:
     """Let DVC execute and record one stage. Raises HeirloomError when it fails."""
     from dvc.cli import main as dvc
 
+    print(f"{name}: started, log in logs/{name}.log", flush=True)
     flags = ["--force"] if force else []
     os.environ["DVC_NO_ANALYTICS"] = "1"
     if dvc(["--wait-for-lock", "repro", "--quiet", "--single-item", *flags, name]) != 0:
@@ -119,14 +118,6 @@ def learn_products(entry: Entry) -> None:
             fingerprints.learn(out["path"], out["md5"])
 
 
-def read_record(name: str) -> dict:
-    """Return what launch.py recorded about an execution: times, environment; empty when there is none."""
-    try:
-        return json.loads((RECORDS / f"{name}.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def begin(name: str) -> None:
     """Answer launch.py, which DVC has just started for a stage: its identity, and whether an earlier result is back.
 
@@ -137,7 +128,8 @@ def begin(name: str) -> None:
     stage = graph.stages[name]
     entries = read_lock()
     with Fingerprints() as fingerprints:
-        expected = expected_entry(stage, current_hash(graph, entries, fingerprints), config_sections())
+        hash_of = current_hash(graph, entries, fingerprints)
+        expected = expected_entry(stage, hash_of, config_sections(), recorded_outs(entries))
     if expected is None:
         missing = [path for path in stage.deps if not Path(path).exists()]
         raise HeirloomError(

@@ -1,5 +1,6 @@
 """What the Snakefile asks for: the graph, the markers, and what is to be done."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -148,7 +149,8 @@ def command_line():
 
     if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):
         return None
-    return parse_args(sys.argv[1:])[1]
+    with contextlib.redirect_stderr(None):  # it would tell a second time which profile it uses
+        return parse_args(sys.argv[1:])[1]
 
 
 def reject_unsupported(options) -> None:

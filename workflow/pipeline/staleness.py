@@ -4,11 +4,13 @@ A stage is current when its entry in dvc.lock records the command, the code, the
 that it has now. What DVC compares is compared here, in the same way, without importing DVC.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pipeline.fingerprints import files_below
 from pipeline.graph import Graph, Stage
 from pipeline.lockfile import Entry
 
@@ -144,10 +146,10 @@ def judge(
     wanted = set(names)
     verdicts: dict[str, Verdict] = {}
     adopted: dict[str, Entry] = {}
-    recorded = {out["path"]: out["md5"] for entry in entries.values() for out in entry.get("outs", [])}
+    recorded = recorded_outs(entries)
 
     def hash_of(path: str) -> str | None:
-        return recorded.get(path) if path in graph.makers else file_hash(path)
+        return recorded.get(path, {}).get("md5") if path in graph.makers else file_hash(path)
 
     for name, stage in graph.stages.items():
         if name not in wanted:
@@ -159,11 +161,11 @@ def judge(
             verdicts[name] = Verdict(Action.RUN, ["forced"])
             continue
         if reasons and not waiting:
-            expected = expected_entry(stage, hash_of, sections)
+            expected = expected_entry(stage, hash_of, sections, recorded)
             for candidate in candidates(stage, expected) if expected else ():
                 if not differences(stage, candidate, hash_of, sections):
                     entry = adopted[name] = candidate
-                    recorded |= {out["path"]: out["md5"] for out in candidate["outs"]}
+                    recorded |= recorded_outs({name: candidate})
                     break
         if reasons and name not in adopted:
             own = [reason for reason in reasons if not entry or not made_upstream(reason, waiting, graph)]
@@ -177,6 +179,11 @@ def judge(
     return verdicts, adopted
 
 
+def recorded_outs(entries: dict[str, Entry]) -> dict[str, dict]:
+    """Return path → what an entry records of it, for all products of all entries."""
+    return {out["path"]: out for entry in entries.values() for out in entry.get("outs", [])}
+
+
 def follow(waiting: list[str]) -> Verdict:
     """Return the verdict on a stage whose inputs are about to be made anew."""
     return Verdict(Action.FOLLOW, [f"after {', '.join(waiting)}"])
@@ -187,12 +194,14 @@ def made_upstream(reason: str, waiting: list[str], graph: Graph) -> bool:
     return any(reason.startswith(f"{path} ") for above in waiting for path in graph.stages[above].products)
 
 
-def expected_entry(stage: Stage, hash_of: HashOf, sections: Callable[[str], dict]) -> Entry | None:
+def expected_entry(
+    stage: Stage, hash_of: HashOf, sections: Callable[[str], dict], recorded: dict[str, dict]
+) -> Entry | None:
     """Return the entry that executing a stage now would record, without the hashes of its products.
 
-    None when an input does not exist yet.
+    `recorded` has what dvc.lock knows of other stages' artifacts (path → its out). None when an input does not exist.
     """
-    deps = [{"path": path, "hash": "md5", "md5": hash_of(path)} for path in stage.deps]
+    deps = [dependency_record(path, hash_of(path), recorded.get(path)) for path in stage.deps]
     if any(dep["md5"] is None for dep in deps):
         return None
     params = {
@@ -206,3 +215,18 @@ def expected_entry(stage: Stage, hash_of: HashOf, sections: Callable[[str], dict
         entry["params"] = params
     entry["outs"] = [{"path": path} for path in stage.products]
     return entry
+
+
+def dependency_record(path: str, value: str | None, out: dict | None) -> dict:
+    """Return what DVC records of an input: hash, size, and what else its `Meta` has (dvc_data/hashfile/meta.py)."""
+    record: dict[str, Any] = {"path": path, "hash": "md5", "md5": value}
+    if out is not None and out["md5"] == value:
+        return record | {key: out[key] for key in ("size", "nfiles", "isexec") if key in out}
+    if os.path.isdir(path):
+        sizes = [info.st_size for _, info in files_below(path, path)]
+        return record | {"size": sum(sizes), "nfiles": len(sizes)}
+    if os.path.isfile(path):
+        info = os.stat(path)
+        executable = {"isexec": True} if info.st_mode & 0o111 else {}
+        return record | {"size": info.st_size} | executable
+    return record
