@@ -76,4 +76,4 @@ $(VENV)/development: envs/development.txt | $(VENV)/training
 # ---- this clone's own settings: git's merge driver, DVC's default remote (docs/storage.md) ----
 
 clone-settings: | $(VENV)/bin/python
-	@workflow/clone_settings.sh
+	@workflow/clone_settings.sh $(abspath $(VENV))/bin/python

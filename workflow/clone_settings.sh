@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # What a clone needs and git does not carry: the merge driver for dvc.lock and dvc.yaml, and where `dvc push` goes.
-# Run by every make target that sets up; nothing that is already set is changed.
+# Run by every make target that sets up, with the environment's Python; a remote that is already set is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$PWD/.venv/bin/python
+python=$1
 
 if git rev-parse --git-dir >/dev/null 2>&1; then
     git config merge.dvc-stages.name "unite the stages of dvc.lock and dvc.yaml"

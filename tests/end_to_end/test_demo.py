@@ -1,0 +1,148 @@
+"""The main job, as a newcomer runs it: `make demo` in a fresh clone. Then the contract once more, on real stages."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heirloom.demo.lessons import lessons
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "metrics")
+
+
+class Demo:
+    """A clone of this repository, working tree included, with a home folder of its own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "PATH": path}
+
+    @classmethod
+    def create(cls, folder: Path, home: Path) -> "Demo":
+        listing = ["git", "ls-files", "-co", "--exclude-standard"]
+        files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\n")
+        for name in files:
+            if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, folder / name)
+        demo = cls(folder, home)
+        demo.git("init", "-q", "-b", "main")
+        demo.commit("begin")
+        return demo
+
+    def run(self, *command: str) -> str:
+        """Return what a command prints; fail with it when it does not end with 0."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}:\n{done.stdout[-8000:]}"
+        return done.stdout
+
+    def make(self, *words: str) -> str:
+        return self.run("make", *words, f"VENV={sys.prefix}")
+
+    def git(self, *words: str) -> str:
+        return self.run("git", "-c", "user.name=tester", "-c", "user.email=tester@example.org", *words)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def plan(self) -> list[str]:
+        """Return the stages that are not up to date."""
+        lines = self.run(sys.executable, "workflow/pipeline", "plan").splitlines()
+        return [line.split()[1] for line in lines if line.startswith(("run ", "then ", "restore "))]
+
+    def nothing_to_do(self) -> None:
+        assert self.plan() == []
+        assert "Nothing to be done" in self.run("snakemake", "-n")
+        assert "up to date" in self.run("dvc", "status")
+        assert "Running stage" not in self.run("dvc", "repro", "--dry")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def demo(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A clone in which `make demo` has run once."""
+    demo = Demo.create(tmp_path_factory.mktemp("demo") / "heirloom", home)
+    demo.printed = demo.make("demo")
+    return demo
+
+
+def test_each_stage_taught_the_model_something(demo: Demo) -> None:
+    found = lessons(demo.folder / "metrics")
+    assert len(found) >= 5
+    assert [lesson for lesson in found if not lesson.holds] == []
+
+
+def test_make_demo_ends_with_the_scores_and_where_to_look(demo: Demo) -> None:
+    end = demo.printed[demo.printed.index("Where to look next") :]
+    for name in ("demo-pretrain", "demo-sft", "demo-dpo"):
+        assert name in demo.printed
+    for line in end.splitlines()[1:]:
+        place = line.split()[0]
+        if "/" in place and not any(word in place for word in ("RUN", "DATASET", "STAGE")):
+            assert (demo.folder / place).exists(), place
+
+
+def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_path: Path) -> None:
+    demo.nothing_to_do()  # (a) and (b)
+    again = demo.make("demo")
+    assert "Nothing to be done" in again
+    assert "0 to run, 0 after them, 0 to restore" in again
+    demo.run("dvc", "push")
+    demo.commit("made")
+    assert "in sync" in demo.run("dvc", "status", "--cloud")
+
+    clone = Demo(tmp_path / "clone", home)  # (c)
+    subprocess.run(["git", "clone", "-q", str(demo.folder), str(clone.folder)], check=True)
+    clone.make("clone-settings")
+    clone.run("dvc", "pull")
+    clone.nothing_to_do()
+
+    run = clone.folder / "config/runs/demo-dpo.yaml"  # (d)
+    text = run.read_text()
+    run.write_text("# a comment\n\n" + text.replace("save_steps: 40", "save_steps:   20"))
+    clone.nothing_to_do()
+    run.write_text(text.replace("learning_rate: 1.0e-4", "learning_rate: 2.0e-4"))
+    assert clone.plan() == ["train-demo-dpo", "generate-demo-dpo", "evaluate-demo-dpo"]
+    assert clone.run("dvc", "status", "--json").count("train-demo-dpo") == 1
+    run.write_text(text)
+    clone.nothing_to_do()
+
+
+def test_verify_finds_every_artifact_as_recorded(demo: Demo) -> None:
+    assert ": 0 wrong" in demo.run(sys.executable, "workflow/pipeline", "verify")
+
+
+def test_dvc_alone_makes_the_same_bytes(demo: Demo, home: Path, tmp_path: Path) -> None:
+    other = Demo.create(tmp_path / "by-dvc" / "heirloom", home)
+    other.make("clone-settings")
+    other.run("dvc", "repro")
+    for kind in ARTIFACTS:
+        assert hashes(other.folder / kind) == hashes(demo.folder / kind)
+    other.nothing_to_do()
+
+
+def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:
+    host = os.uname().nodename.encode()
+    for kind in ARTIFACTS:
+        for file in (path for path in (demo.folder / kind).rglob("*") if path.is_file()):
+            data = file.read_bytes()
+            assert str(demo.folder).encode() not in data, file
+            assert len(host) < 4 or host not in data, file
+
+
+def hashes(folder: Path) -> dict[str, bytes]:
+    """Return file → content below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
