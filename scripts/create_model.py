@@ -8,6 +8,9 @@ Out: a folder that `AutoModel….from_pretrained` and `AutoTokenizer.from_pretra
 tokenizer's files. The same section gives the same bytes.
 """
 
+import heirloom.rank  # first: it makes the imports quick
+
+# isort: split
 import argparse
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
 
 def main() -> None:
     args = parse_arguments()
+    heirloom.rank.imports_done()
     tokenizer = load_tokenizer(args.tokenizer)
 
     with new_artifact(args.output) as partial:

@@ -3,13 +3,18 @@
 torchrun tells each rank by the environment (RANK, WORLD_SIZE, LOCAL_RANK); a script without torchrun is one rank.
 """
 
+import gc
 import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import torch
+
+import heirloom.rank
 
 
 def rank() -> int:
@@ -43,6 +48,7 @@ def start_rank() -> None:
         torch.set_num_threads(1)
     else:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    heirloom.rank.imports_done()
 
 
 def start_deepspeed() -> None:
@@ -52,11 +58,28 @@ def start_deepspeed() -> None:
     the CPU the arguments start plain torch.distributed only, which would leave DeepSpeed with a world of one.
     DeepSpeed's own shared-memory operator is left out: it would be compiled for a minute and a half at first use.
     """
+    gc.disable()
     import deepspeed
 
     if on_cpu():
+        with without_compiler():
+            import deepspeed.runtime.zero.muon.original_muon
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+    heirloom.rank.imports_done()
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Let `torch.compile` return functions as they are: DeepSpeed's Muon decorates some with it when it is imported,
+    which loads torch's whole compiler (0.5 s of CPU a rank), whether Muon is used or not.
+    """
+    compiler = torch.compile
+    torch.compile = lambda function=None, **_: function or (lambda decorated: decorated)
+    try:
+        yield
+    finally:
+        torch.compile = compiler
 
 
 def print_trace_at_once(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

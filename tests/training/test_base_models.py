@@ -2,7 +2,10 @@
 
 import json
 
+import boto3
 import pytest
+from loopback_hub import LoopbackHub
+from moto.server import ThreadedMotoServer
 from training_workplace import MODEL_CONFIG, ROOT, tree
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,19 +43,62 @@ def test_the_model_folder_loads_with_its_tokenizer(workplace):
     assert rendered == "<|user|>Hi<|end|>"
 
 
-def test_a_source_gives_its_own_tokenizer_and_model(workplace):
-    """`source: {path: …}` takes both over; `tokenizer:` beside it changes what it names."""
+@pytest.fixture(scope="module")
+def places(workplace):
+    """The workplace's model on a hub and on S3, both on this machine: sources by name, and how to reach them."""
+    files = tree(workplace.folder / "model")
+    hub = LoopbackHub(tokens={"hf_may_read": {"org/gated"}})
+    commit = hub.add("org/model", {**files, "README.md": b"a card", "pytorch_model.bin": b"older"}, kind="model")
+    hub.add("org/gated", files, kind="model", gated=True)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    endpoint = "http://{}:{}".format(*moto.get_host_and_port())
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=endpoint, **{name.lower(): keys[name] for name in list(keys)[:2]})
+    client.create_bucket(Bucket="models")
+    for name, content in files.items():
+        client.put_object(Bucket="models", Key=f"mine/{name}", Body=content)
+    with hub:
+        reach = {"HF_ENDPOINT": hub.url, "HF_HOME": str(workplace.folder / "hf"), "HF_HUB_OFFLINE": "0", **keys}
+        reach |= {"AWS_ENDPOINT_URL": endpoint, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        sources = {"hub": {"hub": "org/model", "revision": commit}, "s3": {"s3": "s3://models/mine"}}
+        yield {**sources, "path": {"path": "model"}}, reach
+    moto.stop()
+
+
+@pytest.mark.parametrize(("tokenizer_from", "model_from"), [("hub", "s3"), ("path", "hub")])
+def test_a_source_gives_its_own_tokenizer_and_model(workplace, places, tokenizer_from, model_from):
+    """`source:` takes both over; `tokenizer:` beside it changes what it names."""
+    sources, reach = places
     (workplace.folder / "other.jinja").write_text("{{ messages[0].content }}")
-    config = workplace.config("taken.yaml", source={"path": "model"}, tokenizer={"chat_template": "other.jinja"})
-    make_tokenizer(workplace, config, "taken/tokenizer", "--sections", "source,tokenizer")
+    changes = {"chat_template": "other.jinja"}
+    config = workplace.config("tokenizer.yaml", source=sources[tokenizer_from], tokenizer=changes)
+    tokenizer, model = f"from-{tokenizer_from}/tokenizer", f"from-{model_from}/model"
+    make_tokenizer(workplace, config, tokenizer, "--sections", "source,tokenizer", **reach)
     workplace.launch(
-        *("python", str(SCRIPTS / "create_model.py"), "--config", config, "--sections", "source"),
-        *("--tokenizer", "taken/tokenizer", "--output", "taken/model"),
+        *(
+            "python",
+            str(SCRIPTS / "create_model.py"),
+            "--config",
+            workplace.config("m.yaml", source=sources[model_from]),
+        ),
+        *("--sections", "source", "--tokenizer", tokenizer, "--output", model),
+        **reach,
     )
-    taken, original = tree(workplace.folder / "taken" / "model"), tree(workplace.folder / "model")
+    taken, original = tree(workplace.folder / model), tree(workplace.folder / "model")
     changed = {name for name in original if taken.get(name) != original[name]}
     assert taken.keys() == original.keys() and changed == {"chat_template.jinja"}
     assert str(workplace.folder).encode() not in b"".join(taken.values())
+
+
+def test_a_gated_model_says_what_to_do(workplace, places):
+    config = workplace.config("gated.yaml", source={"hub": "org/gated"})
+    refused = make_tokenizer(workplace, config, "gated", "--sections", "source", check=False, **places[1])
+    assert refused.returncode == 1 and "org/gated is gated: ask for access" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    granted = make_tokenizer(workplace, config, "gated", "--sections", "source", HF_TOKEN="hf_may_read", **places[1])
+    assert "warning: hub: org/gated is not pinned" in granted.stdout
+    assert not any(b"hf_may_read" in content for content in tree(workplace.folder / "gated").values())
 
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_an_error(workplace):

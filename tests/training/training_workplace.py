@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "data"))  # loopback_hub
 LAUNCH = ROOT / "scripts" / "launch.py"
 NAMES = ("Ada", "Bob", "Cem", "Dea", "Eli")
 THINGS = ("a red kite", "a blue bowl", "a green boat", "a grey lamp")
