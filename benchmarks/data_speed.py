@@ -7,8 +7,8 @@ bare    `encode_batch` of the `tokenizers` library over the same texts, already 
 ours    all of create_dataset.py but loading the tokenizer: read, render, encode, mask, count, write
 TRL     SFTTrainer's own preparation of the same chats, as prompt and completion, so that it masks prompts too
 
-Every run is timed by the wall clock and by the processor time of the process, and tokens per second are medians.
-The peak memory of `ours` is measured in processes of their own, at a fifth of the rows and at all of them.
+Every run is a process of its own, timed by the wall clock and by its processor time; the runs take turns, and the
+result is their median. The peak memory of `ours` is that of its processes, at a fifth of the rows and at all of them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import random
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +30,8 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from tokenizers import Encoding
 
 from heirloom.chat_templates import ChatTemplate
 from heirloom.config.processing import ProcessingSection
@@ -47,21 +49,37 @@ SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "
 
 def main() -> None:
     args = parse_arguments()
-    if args.measure_memory:
-        write(args.measure_memory, Tokenizer(args.tokenizer), Path(tempfile.mkdtemp()) / "processed")
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.data, args.tokenizer)))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        raw = write_rows(work / "rows.jsonl", args.rows, args.data)
-        tokenizer = args.tokenizer or train_tokenizer(work, raw)
-        results = {"machine": machine(), "rows": args.rows, "data": args.data.name if args.data else "made here"}
-        results |= {"tokenizer": tokenizer.name, "load_average_before": os.getloadavg()[0]}
-        results |= compare(raw, tokenizer, work, args)
-        results["peak_memory_of_ours_mb"] = {
-            str(rows): peak_memory(write_rows(work / f"{rows}.jsonl", rows, args.data), tokenizer)
-            for rows in (args.rows // 5, args.rows)
+        raw = {rows: write_rows(work / f"{rows}.jsonl", rows, args.data) for rows in (args.rows, args.rows // 5)}
+        raw_for_trl = write_rows(work / "trl.jsonl", args.trl_rows, args.data) if args.trl_rows else None
+        tokenizer = args.tokenizer or train_tokenizer(work, raw[args.rows])
+        results = {"machine": machine(), "rows": args.rows, "rows_of_trl": args.trl_rows}
+        results |= {"data": args.data.name if args.data else "made here", "tokenizer": tokenizer.name}
+        results["load_average_before"] = os.getloadavg()[0]
+        runs: dict[str, list[dict[str, float]]] = {"bare": [], "ours": [], "TRL": []}
+        for _ in range(args.repeats):  # in turns, so that a busy machine slows them alike
+            runs["bare"].append(in_own_process("bare", raw[args.rows], tokenizer))
+            runs["ours"].append(in_own_process("ours", raw[args.rows], tokenizer))
+            if raw_for_trl:
+                runs["TRL"].append(in_own_process("TRL", raw_for_trl, tokenizer))
+        medians = {
+            way: {name: statistics.median(run[name] for run in done) for name in done[0]}
+            for way, done in runs.items()
+            if done
         }
+        results["medians"] = medians
+        for clock in ("tokens_per_second", "tokens_per_processor_second"):
+            results[f"ours_to_bare_by_{clock}"] = round(medians["ours"][clock] / medians["bare"][clock], 3)
+        small = in_own_process("ours", raw[args.rows // 5], tokenizer)
+        results["peak_memory_of_ours_mb"] = {
+            str(args.rows // 5): small["peak_memory_mb"],
+            str(args.rows): medians["ours"]["peak_memory_mb"],
+        }
+        results["runs"] = runs
     results["load_average_after"] = os.getloadavg()[0]
     text = json.dumps(results, indent=2)
     print(text)
@@ -69,55 +87,42 @@ def main() -> None:
         args.output.write_text(text + "\n", encoding="utf-8")
 
 
-def compare(raw: Path, folder: Path, work: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Time the three ways in turns, so that a busy machine slows them alike; TRL over the first rows only."""
+def in_own_process(way: str, raw: Path, tokenizer: Path) -> dict[str, float]:
+    """Measure one run in a new process: nothing of another way lies in its memory or caches."""
+    command = [sys.executable, __file__, "--measure", way, "--data", str(raw), "--tokenizer", str(tokenizer)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def measure(way: str, raw: Path, folder: Path) -> dict[str, float]:
+    """Time one run; what comes before it (loading, and for the others reading and rendering) is not counted."""
     tokenizer = Tokenizer(folder)
-    template = ChatTemplate(tokenizer.chat_template(), tokenizer.special_tokens)
-    chats = [instruction_processing_function(row)["messages"] for _, row in read_rows(find_raw_files(raw)[0])]
-    texts = [template.render(messages) for messages in chats]
-    tokens = sum(len(encoding) for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False))
-    trl_chats = chats[: args.trl_rows]
-    prepare = trl_preparation(trl_chats, tokenizer.transformers_tokenizer) if trl_chats else None
-    runs: dict[str, list[dict[str, float]]] = {"bare": [], "ours": [], "TRL": []}
-    for number in range(args.repeats):
-        runs["bare"].append(timed(tokens, lambda: tokenizer.backend.encode_batch(texts, add_special_tokens=False)))
-        output = work / f"processed-{number}"
-        runs["ours"].append(timed(tokens, lambda output=output: write(raw, tokenizer, output)))
-        if prepare:
-            runs["TRL"].append(timed(None, prepare))
-    medians = {
-        way: {name: round(statistics.median(run[name] for run in done)) for name in done[0]}
-        for way, done in runs.items()
-        if done
-    }
-    per_second = {way: [round(run["tokens_per_second"]) for run in done] for way, done in runs.items()}
-    return {
-        "tokens": tokens,
-        "trl_rows": len(trl_chats),
-        "medians": medians,
-        "ours_to_bare_by_wall_clock": ratio(medians, "tokens_per_second"),
-        "ours_to_bare_by_processor_time": ratio(medians, "tokens_per_processor_second"),
-        "tokens_per_second_of_each_run": per_second,
-    }
+    if way == "ours":
+        output = Path(tempfile.mkdtemp()) / "processed"
 
+        def action() -> int:
+            section = ProcessingSection(processing_function="instruction_processing_function", max_length=8192)
+            return Creation(raw, tokenizer, section, None, "benchmark").write(output)["train"]["tokens"]
+    else:
+        chats = [instruction_processing_function(row)["messages"] for _, row in read_rows(find_raw_files(raw)[0])]
+        template = ChatTemplate(tokenizer.chat_template(), tokenizer.special_tokens)
+        texts = [template.render(messages) for messages in chats]
 
-def ratio(medians: dict[str, dict[str, float]], name: str) -> float:
-    return round(medians["ours"][name] / medians["bare"][name], 3)
+        def action() -> list[Encoding]:
+            return tokenizer.backend.encode_batch(texts, add_special_tokens=False)
 
-
-def timed(tokens: int | None, action: Callable[[], Any]) -> dict[str, float]:
-    """Run an action over `tokens` tokens (or as many as it returns) and return its speeds."""
+        if way == "TRL":
+            action = trl_preparation(chats, tokenizer.transformers_tokenizer)
     wall, processor = time.perf_counter(), time.process_time()
     made = action()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    count = made if tokens is None else tokens
-    return {"tokens_per_second": count / wall, "tokens_per_processor_second": count / processor}
-
-
-def write(raw: Path, tokenizer: Tokenizer, output: Path) -> None:
-    """Process the rows as create_dataset.py does."""
-    section = ProcessingSection(processing_function="instruction_processing_function", max_length=8192)
-    Creation(raw, tokenizer, section, None, "benchmark").write(output)
+    tokens = made if isinstance(made, int) else sum(map(len, made))
+    status = Path("/proc/self/status").read_text()
+    return {
+        "tokens": tokens,
+        "tokens_per_second": round(tokens / wall),
+        "tokens_per_processor_second": round(tokens / processor),
+        "peak_memory_mb": int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024,
+    }
 
 
 def trl_preparation(chats: list[list[dict]], tokenizer: Any) -> Callable[[], int]:
@@ -137,12 +142,6 @@ def trl_preparation(chats: list[list[dict]], tokenizer: Any) -> Callable[[], int
         return sum(map(len, prepared.with_format("numpy")["input_ids"]))
 
     return prepare
-
-
-def peak_memory(raw: Path, tokenizer: Path) -> int:
-    """Return the largest memory, in MB, of a process that only writes the dataset."""
-    command = [sys.executable, __file__, "--measure-memory", str(raw), "--tokenizer", str(tokenizer)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]) // 1024
 
 
 def write_rows(path: Path, rows: int, data: Path | None) -> Path:
@@ -211,7 +210,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--trl-rows", type=int, default=2_000, help="rows that TRL prepares; 0: leave TRL out")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, help="JSON file to write the results to")
-    parser.add_argument("--measure-memory", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=("bare", "ours", "TRL"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -5,7 +5,7 @@
         --output data/processed/demo-chat --statistics metrics/data/demo-chat.json
 
 In: the section `processing`, the raw dataset and a tokenizer; or the section `mixture` and --datasets name=folder …
-By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id … --dataset-name …, see --help there.
+By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id … --dataset-name …, see DESTINATION --help.
 Out: train/ and perhaps test/ for `datasets.load_from_disk`, dataset.json, preview.html to look at, the statistics.
 """
 
