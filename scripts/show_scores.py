@@ -79,8 +79,8 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
     patterns = dict.fromkeys(
         name for found in scores.values() for name in found.get("evaluation", {}).get("patterns", {})
     )
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for title in ("\nrun", "\nbase", "\ntrainer"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for title in ("\nrun", "\ntrainer"):
         table.add_column(title, no_wrap=True)
     for title in (
         "perplexity\nbefore",
@@ -94,7 +94,6 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
         run, training, evaluation = project.runs[name], found.get("training", {}), found.get("evaluation", {})
         table.add_row(
             name,
-            run.base,
             run.trainer or "-",
             number(training.get("before", {}).get("perplexity")),
             number(training.get("after", {}).get("perplexity", evaluation.get("perplexity"))),

@@ -1,0 +1,104 @@
+"""The lessons fail on a model that learned nothing, and the table shows what the metrics files say."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heirloom.demo.lessons import lessons
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {  # perplexity, exact match, share of polite answers
+    "demo-pretrain": (2.0, 0.0, 0.0),
+    "demo-sft": (1.1, 0.95, 0.5),
+    "demo-dpo": (1.3, 0.97, 0.99),
+}
+
+
+def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -> Path:
+    """Write metrics as the stages do; every run starts from a perplexity of 700."""
+    for run, (perplexity, exact_match, polite) in scores.items():
+        training = {"before": {"perplexity": 700.0}, "after": {"perplexity": perplexity}}
+        evaluation = {
+            "perplexity": perplexity,
+            "exact_match": exact_match,
+            "patterns": {"polite": polite},
+            "token_counts": {"completion": {"mean": 8.5}},
+        }
+        for stage, found in {"training": training, "evaluation": evaluation}.items():
+            file = folder / "metrics" / stage / f"{run}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found))
+    return folder / "metrics"
+
+
+def test_all_lessons_hold_on_good_scores(tmp_path):
+    assert all(lesson.holds for lesson in lessons(write_metrics(tmp_path, GOOD)))
+
+
+@pytest.mark.parametrize(
+    ("run", "scores", "broken"),
+    [
+        ("demo-pretrain", (650.0, 0.0, 0.0), "teaches the language: held-out perplexity 700 → 650"),
+        ("demo-pretrain", (2.0, 0.5, 0.0), "alone answers no questions: 50%"),
+        ("demo-sft", (1.1, 0.3, 0.5), "teaches to answer: right answers 0% → 30%"),
+        ("demo-dpo", (1.3, 0.97, 0.5), "teaches to be polite: polite answers 50% → 50%"),
+        ("demo-dpo", (1.3, 0.6, 0.99), "costs no knowledge: right answers 95% → 60%"),
+    ],
+)
+def test_each_lesson_can_fail(tmp_path, run, scores, broken):
+    failed = [lesson.claim for lesson in lessons(write_metrics(tmp_path, GOOD | {run: scores})) if not lesson.holds]
+    assert len(failed) == 1
+    assert failed[0].startswith(broken)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A clone with the project's configuration and no results."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    return tmp_path
+
+
+def show_scores(place: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "scripts" / "show_scores.py"]
+    wide = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(command, cwd=place, env=wide, capture_output=True, text=True, check=False)
+
+
+def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
+    write_metrics(place, GOOD)
+    for run in GOOD:
+        folder = place / "generations" / run
+        folder.mkdir(parents=True)
+        rows = [{"prompt": "[1] Who?", "completion": "Ada."}, {"prompt": "[2] Where?", "completion": f"Ask {run}."}]
+        (folder / "generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = show_scores(place)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    table = [line.split() for line in lines if line.split()[1:2] in (["trainer"], ["sft"], ["dpo"])]
+    assert table[1:] == [
+        ["demo-pretrain", "trainer", "700", "2", "0.0%", "0.0%", "8.5"],
+        ["demo-sft", "sft", "700", "1.1", "95.0%", "50.0%", "8.5"],
+        ["demo-dpo", "dpo", "700", "1.3", "97.0%", "99.0%", "8.5"],
+    ]
+    assert "A held-out prompt and its answers: [2] Where?" in lines
+    assert [line.split()[-1] for line in lines if "Ask demo" in line] == [f"{run}." for run in GOOD]
+    assert sum(line.startswith("✓") for line in lines) == 5
+    assert max(map(len, lines)) <= 80
+
+
+def test_files_that_the_table_points_to_exist(place):
+    write_metrics(place, GOOD)
+    pointed = show_scores(place).stdout
+    for name in ("docs/demo.md", "config/README.md"):
+        assert name in pointed
+        assert (ROOT / name).is_file()
+
+
+def test_without_scores_it_says_how_to_get_them(place):
+    done = show_scores(place)
+    assert done.returncode == 1
+    assert done.stderr == "error: no run has been scored yet: `snakemake` trains and scores those of config/runs/\n"

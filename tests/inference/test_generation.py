@@ -1,0 +1,171 @@
+"""Answers: what transformers itself would give, the same from any number of ranks, and none lost by a kill."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from conftest import PROMPTS, environment
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from heirloom.answers import Answerer
+from heirloom.config.generation import GenerationSection
+from heirloom.errors import HeirloomError
+from heirloom.generation_journal import Journal, job_description
+from heirloom.prompts import check_lengths, into_batches, read_prompts
+
+SAMPLED = {"max_new_tokens": 12, "batch_size": 3, "do_sample": True, "top_k": 40, "top_p": 0.95, "seed": 5}
+
+
+def answers(place, options: dict, limit: int | None = None) -> list[dict]:
+    """Return the rows of answers in dataset order, made in this process."""
+    section = GenerationSection.model_validate(options)
+    answerer = Answerer(place.folder / "model", section, torch.device("cpu"))
+    batches = into_batches(read_prompts(place.folder / "chats", limit), section.batch_size)
+    rows = [row for batch in batches for row in answerer.answer(batch)]
+    return sorted(rows, key=lambda row: int(row["row_id"].partition(":")[2]))
+
+
+def completions(place, options: dict, limit: int | None = None) -> list[str]:
+    return [row["completion"] for row in answers(place, options, limit)]
+
+
+@pytest.fixture(scope="module")
+def sampled(place):
+    """Sampled answers, made by one rank."""
+    place.run(*place.inference(place.config("sampled", generation=SAMPLED), "sampled"))
+    return place.folder / "sampled"
+
+
+def test_greedy_answers_are_those_of_each_prompt_alone(place):
+    config = place.config("greedy", generation={"max_new_tokens": 12, "batch_size": 4})
+    done = place.run(*place.inference(config, "greedy"))
+    assert "answers 13/13 on rank 0 of 1" in done.stdout
+    assert "tokens/s" in done.stdout
+
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(place.folder / "model")
+    rows = place.generations("greedy")
+    assert [row["row_id"] for row in rows] == [f"test.jsonl:{index + 1}" for index in range(PROMPTS)]
+    for row in rows:
+        ids = tokenizer(row["prompt"], return_tensors="pt")["input_ids"]
+        new = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
+        ended = 0 in new
+        new = new[: new.index(0)] if ended else new
+        assert row == {
+            "row_id": row["row_id"],
+            "dataset": "chats",
+            "prompt": row["prompt"],
+            "completion": tokenizer.decode(new, skip_special_tokens=True),
+            "reference": "A kite.",
+            "finish_reason": "stop" if ended else "length",
+            "prompt_tokens": ids.shape[1],
+            "completion_tokens": len(new),
+        }
+    assert len({row["completion"] for row in rows}) > PROMPTS // 2
+
+
+def test_two_ranks_give_the_same_bytes_as_one(place, sampled):
+    place.run(*place.inference(place.folder / "sampled.yaml", "two-ranks"), ranks=2)
+    one, two = (folder / "generations.jsonl" for folder in (sampled, place.folder / "two-ranks"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_sample_belongs_to_its_prompt_and_seed(place, sampled):
+    """Other neighbours in the batch change nothing; another seed does."""
+    expected = [row["completion"] for row in place.generations("sampled")]
+    assert completions(place, SAMPLED | {"batch_size": 7}, limit=8) == expected[:8]
+    other = completions(place, SAMPLED | {"seed": 6})
+    assert sum(a != b for a, b in zip(other, expected, strict=True)) > PROMPTS // 2
+
+
+def test_a_killed_job_goes_on_where_it_was(place):
+    slow = SAMPLED | {"batch_size": 1, "max_new_tokens": 60}
+    config = place.config("slow", generation=slow)
+    command = place.command(*place.inference(config, "killed"), ranks=1)
+    journal = place.folder / ".killed.work" / "answers-0-of-1.jsonl"
+    process = subprocess.Popen(command, cwd=place.folder, env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (journal.is_file() and len(journal.read_text().splitlines()) >= 4):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place.folder / "killed").exists()
+
+    # a mark in a finished answer shows whether it is taken up; a line that was cut short must not be
+    header, first, second, third, *_ = journal.read_text(encoding="utf-8").splitlines()
+    marked = json.loads(first) | {"completion": "kept from before the kill"}
+    journal.write_text("\n".join([header, json.dumps(marked), second, third[:-9]]), encoding="utf-8")
+    place.run(*place.inference(config, "killed"))
+    for row, clean in zip(place.generations("killed"), answers(place, slow), strict=True):
+        changed = {"completion": marked["completion"]} if row["row_id"] == marked["row_id"] else {}
+        assert row == {"dataset": "chats", **clean, **changed}
+
+
+def test_finished_answers_count_for_the_same_job_only(tmp_path):
+    row = {"row_id": "test.jsonl:1", "completion": "A kite."}
+    Journal(tmp_path, 0, 2, {"identity": "a"}).add([row])
+    assert Journal(tmp_path, 0, 2, {"identity": "a"}).rows == {"test.jsonl:1": row}
+    assert Journal(tmp_path, 1, 2, {"identity": "a"}).rows == {}
+    assert Journal(tmp_path, 0, 1, {"identity": "a"}).rows == {}
+    assert Journal(tmp_path, 0, 2, {"identity": "b"}).rows == {}
+
+
+def test_a_job_is_told_by_identity_or_by_its_options_and_inputs(tmp_path, monkeypatch):
+    monkeypatch.delenv("HEIRLOOM_IDENTITY", raising=False)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
+    plain = job_description({"seed": 1}, tmp_path)
+    assert plain == job_description({"seed": 1}, tmp_path)
+    assert plain != job_description({"seed": 2}, tmp_path)
+    weights.write_bytes(b"12")
+    assert plain != job_description({"seed": 1}, tmp_path)
+    monkeypatch.setenv("HEIRLOOM_IDENTITY", "abc")
+    assert job_description({"seed": 1}, tmp_path) == job_description({"seed": 2}, tmp_path) == {"identity": "abc"}
+
+
+def test_a_text_dataset_is_told_in_one_sentence(place):
+    command = place.inference(place.config("plain", generation={"max_new_tokens": 4}), "never")
+    command[command.index("--dataset") + 1] = place.folder / "text"
+    done = place.run(*command, check=False)
+    assert done.returncode == 1
+    assert "its text rows have no row_id, prompt, prompt_ids, reference: let generation.dataset name" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place.folder / "never").exists()
+
+
+def test_wrong_inputs_name_place_and_remedy(place):
+    with pytest.raises(HeirloomError, match="is no processed dataset"):
+        read_prompts(place.folder / "nowhere", None)
+    with pytest.raises(HeirloomError, match=r"holds no model \(no config.json\)"):
+        Answerer(place.folder / "nowhere", GenerationSection(), torch.device("cpu"))
+    with pytest.raises(HeirloomError, match="transformers refuses these options"):
+        Answerer(place.folder / "model", GenerationSection(cache_implementation="nonsense"), torch.device("cpu"))
+    prompts = read_prompts(place.folder / "chats", None)
+    check_lengths(prompts, 64, 128)
+    with pytest.raises(HeirloomError, match="exceed the model's 128 positions: lower max_new_tokens"):
+        check_lengths(prompts, 120, 128)
+
+
+def test_batches_do_not_depend_on_the_order_of_prompts(place):
+    prompts = read_prompts(place.folder / "chats", None)
+    batches = into_batches(prompts, 4)
+    assert batches == into_batches(prompts[::-1], 4)
+    assert sorted(prompt.position for batch in batches for prompt in batch) == list(range(PROMPTS))
+    lengths = [len(prompt.ids) for batch in batches for prompt in batch]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_stop_strings_end_an_answer(place):
+    greedy = {"max_new_tokens": 12, "batch_size": 4}
+    longest = max(answers(place, greedy), key=lambda row: row["completion_tokens"])
+    stop = next(a for a in longest["completion"] if a.isascii() and a.isalpha())
+    row = next(row for row in answers(place, greedy | {"stop_strings": [stop]}) if row["row_id"] == longest["row_id"])
+    assert row["completion"] == longest["completion"][: len(row["completion"])]
+    assert stop in row["completion"]
+    assert row["finish_reason"] == "stop"
+    assert row["completion_tokens"] < longest["completion_tokens"]
