@@ -11,6 +11,8 @@ from heirloom.processed_dataset import COLUMNS, load_split, read_description
 
 SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
 SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)"}
+MAY_HAVE = {"text": ("labels",)}
+"""Columns of some datasets of a kind that training reads too: the labels of padded or partly masked text."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ def load_training_data(dataset: Path, kinds: tuple[str, ...]) -> TrainingData:
             f"{dataset}: holds rows of kind {facts['kind']}, this trainer takes {' or '.join(kinds)}: "
             f"train on it with {SCRIPT_OF_KIND[facts['kind']]}, or choose another dataset"
         )
-    columns = list(COLUMNS[facts["kind"]])
     train, test = load_split(dataset, "train"), load_split(dataset, "test")
     if train is None:
         raise HeirloomError(f"{dataset}: its train split is empty, so there is nothing to train on")
+    read = (*COLUMNS[facts["kind"]], *MAY_HAVE.get(facts["kind"], ()))
+    columns = [column for column in train.column_names if column in read]
     return TrainingData(
         kind=facts["kind"],
         max_length=facts["max_length"],

@@ -6,9 +6,10 @@ import socket
 import threading
 
 import pytest
-from training_workplace import TRAINING, training_command
+from training_workplace import TRAINING, training_command, write_dataset
 from trl import SFTConfig
 
+from heirloom.collators import CausalCollator
 from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
@@ -72,6 +73,15 @@ def test_arguments_that_cannot_be(tmp_path, keys, said):
 def test_the_wrong_trainer_names_the_right_one(workplace):
     with pytest.raises(HeirloomError, match=r"kind preference, .* train on it with dpo_train.py \(trainer: dpo\)"):
         load_training_data(workplace.folder / "preference", kinds=("chat",))
+
+
+def test_labels_of_padded_text_reach_the_trainer(tmp_path):
+    """Without them the padding would be trained on."""
+    rows = [{"input_ids": [7, 8, 0, 0], "labels": [7, 8, -100, -100], "attention_mask": [1, 1, 0, 0]}]
+    write_dataset(tmp_path, "text", rows, rows)
+    data = load_training_data(tmp_path, kinds=("text",))
+    assert data.train.column_names == data.test.column_names == ["input_ids", "labels"]
+    assert CausalCollator(0)([data.train[0]])["labels"].tolist() == [[7, 8, -100, -100]]
 
 
 def test_an_empty_dataset(workplace, tmp_path):
