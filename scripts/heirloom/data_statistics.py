@@ -26,7 +26,7 @@ class SplitStatistics:
     def keep(self, row: FinishedRow) -> None:
         """Count a finished row."""
         self.rows_out += 1
-        self.tokens += row.length
+        self.tokens += row.tokens
         self.trained += row.trained
         self.longest = max(self.longest, row.length)
         self.lengths[max(HISTOGRAM_STARTS_AT, 1 << (row.length - 1).bit_length())] += 1

@@ -18,6 +18,7 @@ from heirloom.dataset_storage import ROWS_AT_A_TIME, SplitWriter
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 from heirloom.masking import IGNORED
+from heirloom.preference_rows import counted_pair
 from heirloom.rows import FinishedRow
 
 # Facts of dataset.json that the parts of a mixture must share.
@@ -153,7 +154,6 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -
 def counted(row: dict[str, Any]) -> FinishedRow:
     """Return a processed row with its number of tokens and of those trained on."""
     if "chosen_ids" in row:
-        answers = len(row["chosen_ids"]), len(row["rejected_ids"])
-        return FinishedRow(row, len(row["prompt_ids"]) + max(answers), sum(answers))
+        return counted_pair(row)
     length = int(row["attention_mask"].sum()) if "attention_mask" in row else len(row["input_ids"])
     return FinishedRow(row, length, int((row["labels"] != IGNORED).sum()) if "labels" in row else length)

@@ -70,8 +70,7 @@ class PreferenceRows:
         if split == "test":
             texts = dict(zip(("prompt", "chosen", "rejected"), prepared.details, strict=True))
             columns |= {**texts, "reference": texts["chosen"]}
-        trained = len(chosen) + len(rejected)
-        yield FinishedRow(columns, len(prompt) + max(len(chosen), len(rejected)), trained, cut)
+        yield counted_pair(columns, cut)
 
     def shortened(
         self, prompt: list[int], chosen: list[int], rejected: list[int]
@@ -98,6 +97,13 @@ class PreferenceRows:
                 prompt = prompt[max(0, len(prompt) + longest - limit) :]
                 chosen, rejected = chosen[-limit:], rejected[-limit:]
         return prompt, chosen, rejected, before - len(prompt) - len(chosen) - len(rejected)
+
+
+def counted_pair(columns: dict[str, Any], cut: int = 0) -> FinishedRow:
+    """Return the row of a pair with its counts: two sequences, each with the prompt, trained on in their answers."""
+    shorter, longer = sorted((len(columns["chosen_ids"]), len(columns["rejected_ids"])))
+    prompt = len(columns["prompt_ids"])
+    return FinishedRow(columns, prompt + longer, shorter + longer, cut, prompt + shorter)
 
 
 def with_prompt(record: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,15 @@ class FinishedRow(NamedTuple):
     """A row as it is stored, with what the statistics count, in tokens."""
 
     columns: dict[str, Any]
-    length: int
+    length: int  # of its longest sequence
     trained: int
     cut: int = 0  # lost by truncation
+    second: int = 0  # length of the other sequence of a preference pair
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a model reads for this row."""
+        return self.length + self.second
 
 
 def padded(columns: dict[str, Any], length: int, pad_token_id: int) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def test_the_lengths_are_kept(process, write_jsonl):
     prompt, chosen, rejected = (whole[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
 
     (row,), counts = ids_here(process, write_jsonl, long, name="a", max_length=len(prompt) + 10)
+    assert counts["tokens"] == 2 * len(prompt) + 20 and counts["tokens_trained_on"] == 20
     assert row["prompt_ids"] == prompt and row["chosen_ids"] == chosen[:10] and row["rejected_ids"] == rejected[:10]
     assert counts["rows_truncated"] == 1 and counts["tokens_cut"] == len(chosen) - 10 + max(0, len(rejected) - 10)
 
