@@ -6,7 +6,7 @@ Gives   data/raw/{dataset}, tokenizers/{model}, models/{model}, data/processed/{
 
 
 rule download:
-    """Fetch a raw dataset: scripts/download_dataset.py, section `source`."""
+    """Fetch a raw dataset, or generate it: scripts/{download,generate}_dataset.py, section `source`."""
     output:
         raw=artifact("data/raw/{dataset}"),
     log:

@@ -1,4 +1,4 @@
-"""Bring a raw dataset here, from wherever its config says, and note exactly what came."""
+"""Bring the files of a raw dataset here, from the Hugging Face Hub or from S3."""
 
 import os
 import shutil
@@ -6,49 +6,32 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from heirloom.config.source import DatasetSource
 from heirloom.errors import HeirloomError
-from heirloom.hub import sha256_of
-from heirloom.raw_files import READERS, SOURCE_FILE, is_description, split_named_by, suffix_of
+from heirloom.hub_datasets import download_hub_dataset, matches
+from heirloom.raw_dataset import is_data, splits_by_name
+from heirloom.s3 import download_prefix
 
 
-def fetch_raw(source: DatasetSource, folder: Path) -> dict[str, Any]:
-    """Fill the new folder `folder` with the files of a raw dataset and return what source.json says about them.
+def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None], str | None]:
+    """Fill `folder` with the files of a raw dataset; return file → split, and the commit of a hub repository.
 
-    source.json holds the source as configured, the commit of a hub repository, and each file's split, size and
-    SHA-256; no time and no place, so that the same files give the same bytes. Raises HeirloomError.
+    Raises HeirloomError when the place cannot be read, and for a source that is not fetched.
     """
-    note: dict[str, Any] = {"source": source.model_dump(exclude_defaults=True)}
     if source.hub is not None:
-        from heirloom.hub_datasets import download_hub_dataset
-
         with download_folder() as downloads:
-            note["commit"], splits = download_hub_dataset(source, downloads)
+            commit, splits = download_hub_dataset(source, downloads)
             for name in splits:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(downloads / name, folder / name)
-    elif source.s3 is not None:
-        from heirloom.hub_datasets import matches
-        from heirloom.s3 import download_prefix
-
+        return splits, commit
+    if source.s3 is not None:
         names = download_prefix(source.s3, folder, lambda name: is_data(name) and matches(name, source.files))
-        splits = {name: split_named_by(name) for name in names}
-    elif source.generator is not None:
-        splits = generate(source, folder)
-    else:
-        raise HeirloomError(f"source.path: {source.path} is here already: give it to create_dataset.py as --raw")
-    note["files"] = [
-        {
-            "path": name,
-            "split": split,
-            "bytes": (folder / name).stat().st_size,
-            "sha256": sha256_of(folder / name),
-        }
-        for name, split in sorted(splits.items())
-    ]
-    return note
+        return splits_by_name(names), None
+    if source.generator is not None:
+        raise HeirloomError("source.generator: generate_dataset.py makes this dataset")
+    raise HeirloomError(f"source.path: {source.path} is here already: give it to create_dataset.py as --raw")
 
 
 @contextmanager
@@ -62,24 +45,3 @@ def download_folder() -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
-
-
-def generate(source: DatasetSource, folder: Path) -> dict[str, str]:
-    """Let a built-in generator write the files; return {file: split}."""
-    if source.generator != "demo":
-        raise HeirloomError(f"source.generator: there is no generator {source.generator}; known is demo")
-    for key in ("part", "rows"):
-        if getattr(source, key) is None:
-            raise HeirloomError(f"source.{key} is missing: the demo generator needs part and rows")
-    from heirloom.demo.generator import write_raw
-
-    test_rows = {} if source.test_rows is None else {"test_rows": source.test_rows}
-    write_raw(source.part, source.rows, source.seed, folder, **test_rows)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_data(path.name))
-    return {name: split_named_by(name) for name in names}
-
-
-def is_data(name: str) -> bool:
-    """Tell whether a file may hold rows, by its name."""
-    path = Path(name)
-    return suffix_of(path) in READERS and not is_description(path) and path.name != SOURCE_FILE

@@ -285,8 +285,16 @@ ONE_MISTAKE = {
         changed("config/models/big.yaml", "hub: owner/big", "hub: owner/big, path: data"),
         "config/models/big.yaml:1: source: give exactly one of hub, s3, path; found hub and path",
     ),
+    "generator without rows": (
+        written(
+            "config/datasets/x.yaml",
+            "tokenizer: tiny\nsource: {generator: demo, part: text}\n"
+            "processing: {processing_function: plain_text_processing_function, max_length: 16}\n",
+        ),
+        "config/datasets/x.yaml:2: source.rows: is missing; a generator needs part and rows",
+    ),
     "dataset without processing": (
-        written("config/datasets/x.yaml", "tokenizer: tiny\nsource: {generator: demo, part: text}\n"),
+        written("config/datasets/x.yaml", "tokenizer: tiny\nsource: {generator: demo, part: text, rows: 9}\n"),
         "config/datasets/x.yaml: processing: this section is missing; a dataset has source and processing, or mixture",
     ),
     "unknown processing function": (

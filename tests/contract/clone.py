@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
 PROGRAMS = {
     "download_dataset": "",
+    "generate_dataset": "",
     "create_tokenizer": "",
     "create_model": "",
     "create_dataset": "from heirloom import data_part  # noqa: F401",

@@ -170,17 +170,18 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
 
 def download_stages(dataset) -> Iterator[Stage]:
     """The raw dataset, unless it is a local path (a plain input of `process`) or a mixture."""
-    if dataset.source is not None and dataset.source.path is None:
-        yield Stage(
-            kind="download",
-            subject=dataset.name,
-            cmd=command(
-                "python", "scripts/download_dataset.py", dataset, ["source"], output=f"data/raw/{dataset.name}"
-            ),
-            files=code("scripts/download_dataset.py"),
-            params={str(dataset.path): ("source",)},
-            outs=(f"data/raw/{dataset.name}",),
-        )
+    if dataset.source is None or dataset.source.path is not None:
+        return
+    script = "scripts/generate_dataset.py" if dataset.source.generator else "scripts/download_dataset.py"
+    output = f"data/raw/{dataset.name}"
+    yield Stage(
+        kind="download",
+        subject=dataset.name,
+        cmd=command("python", script, dataset, ["source"], output=output),
+        files=code(script),
+        params={str(dataset.path): ("source",)},
+        outs=(output,),
+    )
 
 
 def tokenizer_stages(model, project) -> Iterator[Stage]:

@@ -56,6 +56,12 @@ class DatasetSource(ModelSource):
 
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
+        if self.generator is not None:
+            if self.generator != "demo":
+                yield "generator", f"there is no generator {self.generator}; known is demo"
+            for key in ("part", "rows"):
+                if getattr(self, key) is None:
+                    yield key, "is missing; a generator needs part and rows"
         owners = {"config": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
         owners |= dict.fromkeys(("part", "rows", "test_rows", "seed"), ("generator",))
         for key, places in owners.items():
