@@ -21,7 +21,7 @@ test: $(VENV)/development clone-settings  ## set everything up and run all tests
 	snakefmt --check workflow/Snakefile rules
 	snakemake --lint
 	python workflow/pipeline check
-	pytest
+	pytest --numprocesses 2
 
 setup: $(VENV)/training clone-settings  ## install the training environment (with torch) and this clone's settings
 

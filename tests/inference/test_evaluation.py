@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from accelerate import PartialState
-from conftest import SCRIPTS, environment
+from tiny_place import SCRIPTS, environment
 from transformers import AutoModelForCausalLM
 
 from heirloom.answer_metrics import exact_match, pattern_shares, token_counts

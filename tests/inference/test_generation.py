@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from conftest import PROMPTS, environment
+from tiny_place import PROMPTS, environment
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.answers import Answerer

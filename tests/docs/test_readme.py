@@ -1,0 +1,104 @@
+"""Nothing in the README that is not run or checked."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heirloom.config.project import load_project
+from pipeline.graph import build_graph
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "config/README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced blocks of a language, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line.removeprefix(indent) for line in text.splitlines()) for indent, text in found]
+
+
+COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git has, in which nothing has run."""
+    folder = tmp_path_factory.mktemp("readme") / "clone"
+    listing = ["git", "ls-files", "-co", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in files:
+        if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
+def test_make_targets_exist(clone: Path, command: str) -> None:
+    words = shlex.split(command)
+    done = subprocess.run([*words, "--dry-run"], cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted({line for line in COMMANDS if line.startswith("snakemake")}))
+def test_snakemake_commands_are_understood(clone: Path, command: str) -> None:
+    dry = [*shlex.split(command), *([] if "-n" in command.split() else ["-n"])]
+    done = subprocess.run(dry, cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train-demo-pretrain" in done.stderr
+
+
+@pytest.mark.parametrize("command", sorted({line for line in COMMANDS if line.startswith("dvc ")}))
+def test_dvc_commands_are_understood(clone: Path, command: str) -> None:
+    done = subprocess.run([*shlex.split(command), "--help"], cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_of_a_kind_that_is_checked() -> None:
+    known = ("make ", "snakemake", "dvc ", "git ", ". .venv/bin/activate")
+    assert [line for line in COMMANDS if line and not line.startswith(known)] == []
+
+
+def test_the_new_run_of_the_readme_is_right_and_one_file(clone: Path) -> None:
+    (text,) = blocks("yaml")
+    file = clone / "config/runs/polite-quickly.yaml"
+    file.write_text(text + "\n")
+    try:
+        done = subprocess.run(
+            [sys.executable, "workflow/pipeline", "plan", "--runs", "polite-quickly"],
+            cwd=clone, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        file.unlink()
+    assert done.returncode == 0, done.stderr
+    assert "evaluate-polite-quickly" in done.stdout
+
+
+def test_the_table_of_stages_tells_the_truth() -> None:
+    rows = re.findall(r"^\| `(\w+)-[A-Z]+` \| \[(\w+)\]\((\S+)\) \| (.+?) \| (.+?) \| (.+?) \|$", README, re.MULTILINE)
+    graph = build_graph(load_project(REPOSITORY, None))
+    kinds = {stage.kind for stage in graph.stages.values()}
+    assert {kind for kind, *_ in rows} == kinds
+    for kind, rule, file, scripts, config, output in rows:
+        stages = [stage for stage in graph.stages.values() if stage.kind == kind]
+        assert re.search(rf"^rule {rule}:$", (REPOSITORY / file).read_text(), re.MULTILINE)
+        assert {stage.cmd.split()[3] for stage in stages} <= set(re.findall(r"\((scripts/\w+\.py)\)", scripts))
+        assert {name for stage in stages for names in stage.params.values() for name in names} <= set(
+            re.findall(r"`(\w+)`", config)
+        )
+        folders = {re.sub(r"[^/]+$", "", path) for stage in stages for path in stage.products}
+        assert folders == set(re.findall(r"`(\S+)`", output))

@@ -1,0 +1,78 @@
+"""A folder with a tiny model and tiny processed datasets, and how to run the two scripts in it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from heirloom.dataset_storage import SplitWriter
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SENTENCES = [
+    f"{name} found a {thing}." for name in ("Ada", "Bo", "Cleo", "Dan", "Eva") for thing in ("kite", "red boat")
+]
+PROMPTS = 13  # no multiple of batch size or ranks
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with model/, chats/ and text/ (processed datasets)."""
+
+    folder: Path
+
+    def config(self, name: str, **sections: dict) -> Path:
+        """Write a run file; JSON is YAML too."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(json.dumps(sections))
+        return file
+
+    def run(self, *command: str | Path, ranks: int = 1, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a script to its end: itself as one rank, or under the launcher as two."""
+        done = subprocess.run(
+            self.command(*command, ranks=ranks),
+            cwd=self.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+    def command(self, script: str, *arguments: str | Path, ranks: int) -> list[str]:
+        launched = [SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else []
+        return [sys.executable, *map(str, (*launched, SCRIPTS / script, *arguments))]
+
+    def inference(self, config: Path, output: str, model: str = "model") -> list[str | Path]:
+        """Return the command line of the inference stage."""
+        inputs = ["--checkpoint", self.folder / model, "--dataset", self.folder / "chats"]
+        return [
+            "inference.py",
+            "--config",
+            config,
+            "--sections",
+            "generation",
+            *inputs,
+            "--output",
+            self.folder / output,
+        ]
+
+    def generations(self, output: str) -> list[dict]:
+        lines = (self.folder / output / "generations.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEIRLOOM", "DVC"))}
+    return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def write_dataset(folder: Path, kind: str, columns: dict[str, str], rows: list[dict]) -> None:
+    folder.mkdir()
+    (folder / "dataset.json").write_text(json.dumps({"kind": kind}))
+    with SplitWriter(folder / "test", columns) as split:
+        for row in rows:
+            split.add(row)
