@@ -1,6 +1,7 @@
 """The main job, as a newcomer runs it: `make demo` in a fresh clone. Then the contract once more, on real stages."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,12 @@ def test_each_stage_taught_the_model_something(demo: Demo) -> None:
 
 
 def test_make_demo_ends_with_the_scores_and_where_to_look(demo: Demo) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    shown = readme[readme.index("```text\n") + 8 :]
+    shown = shown[: shown.index("```")]
+    for line in shown.splitlines():  # the numbers are this processor's own
+        if line.strip() and not line.startswith(("A held-out", "  demo-")):
+            assert without_numbers(line) in without_numbers(demo.printed), line
     end = demo.printed[demo.printed.index("Where to look next") :]
     for name in ("demo-pretrain", "demo-sft", "demo-dpo"):
         assert name in demo.printed
@@ -141,6 +148,11 @@ def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:
             data = file.read_bytes()
             assert str(demo.folder).encode() not in data, file
             assert len(host) < 4 or host not in data, file
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with each number replaced by #."""
+    return re.sub(r"\d+(\.\d+)?", "#", text)
 
 
 def hashes(folder: Path) -> dict[str, bytes]:
