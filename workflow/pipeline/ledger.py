@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from heirloom.config.project import load_project
-
 from heirloom.config.reading import read_yaml
 from heirloom.errors import HeirloomError
 from pipeline import markers
