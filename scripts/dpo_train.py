@@ -15,6 +15,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from trl import DPOConfig
 
 from heirloom import stage
+from heirloom.adapters import lora_config
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer
 from heirloom.pretokenized_trainers import PretokenizedDPOTrainer
@@ -25,19 +26,19 @@ from heirloom.training_data import copied_rows, load_training_data
 
 
 def main() -> None:
-    command = read_command(__doc__)
+    command = read_command(__doc__, DPOConfig)
     start_rank()
     data = load_training_data(command.dataset, kinds=("preference",))
     tokenizer = load_tokenizer(command.base)
 
     args = trainer_arguments(DPOConfig, command, data, max_length=None)
     start_deepspeed()
-    model = load_model(command.base, command.training)
+    model = load_model(command)
+    reference = None  # the model itself: before its first step, or with its adapter switched off
     if args.precompute_ref_log_probs:
-        reference = None  # the model itself, before its first step
         data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads
-    else:
-        reference = load_model(command.base, command.training)
+    elif command.peft is None:
+        reference = load_model(command)
 
     lifecycle = Lifecycle(command)
     trainer = PretokenizedDPOTrainer(
@@ -47,6 +48,7 @@ def main() -> None:
         train_dataset=data.train,
         eval_dataset=data.test,
         processing_class=tokenizer,
+        peft_config=lora_config(command.peft, model),
         callbacks=lifecycle.callbacks,
     )
     lifecycle.run(trainer, name="dpo")

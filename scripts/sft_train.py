@@ -14,6 +14,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from trl import SFTConfig
 
 from heirloom import stage
+from heirloom.adapters import lora_config
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer
 from heirloom.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
@@ -25,14 +26,14 @@ from heirloom.training_data import load_training_data
 
 
 def main() -> None:
-    command = read_command(__doc__)
+    command = read_command(__doc__, SFTConfig)
     start_rank()
     data = load_training_data(command.dataset, kinds=("chat",))
     tokenizer = load_tokenizer(command.base)
 
     args = trainer_arguments(SFTConfig, command, data, dataset_kwargs=SKIP_PREPARATION, max_length=None)
     start_deepspeed()
-    model = load_model(command.base, command.training)
+    model = load_model(command)
 
     lifecycle = Lifecycle(command)
     trainer = PretokenizedSFTTrainer(
@@ -41,6 +42,7 @@ def main() -> None:
         train_dataset=data.train,
         eval_dataset=data.test,
         processing_class=tokenizer,
+        peft_config=lora_config(command.peft, model),
         compute_metrics=token_weighted_metrics,
         callbacks=lifecycle.callbacks,
     )

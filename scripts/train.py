@@ -15,6 +15,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from transformers import Trainer, TrainingArguments
 
 from heirloom import stage
+from heirloom.adapters import with_adapter
 from heirloom.collators import CausalCollator
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer
@@ -30,14 +31,14 @@ class LanguageModelTrainer(TokenWeightedEvaluation, Trainer):
 
 
 def main() -> None:
-    command = read_command(__doc__)
+    command = read_command(__doc__, TrainingArguments)
     start_rank()
     data = load_training_data(command.dataset, kinds=("text", "chat"))
     tokenizer = load_tokenizer(command.base)
 
     args = trainer_arguments(TrainingArguments, command, data)
     start_deepspeed()
-    model = load_model(command.base, command.training)
+    model = with_adapter(load_model(command), command.peft, args)
 
     lifecycle = Lifecycle(command)
     trainer = LanguageModelTrainer(

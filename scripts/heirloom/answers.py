@@ -24,7 +24,7 @@ class Answerer:
         self.device = device
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            checkpoint, local_files_only=True, dtype=section.dtype
+            checkpoint, local_files_only=True, dtype=section.default_dtype
         )
         self.model.to(device).eval()
         self.end_ids = end_ids(self.model, self.tokenizer, checkpoint)

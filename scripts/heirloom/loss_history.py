@@ -84,13 +84,18 @@ class LossHistory(TrainerCallback):
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         self.rows, self.pending, self.loss_sum = content["rows"], content["pending"], content["loss_sum"]
 
+    @property
+    def repeatable_rows(self) -> list[dict[str, float]]:
+        """The rows with rounded values: what a result may hold."""
+        return [{column(name): rounded(value) for name, value in row.items()} for row in self.rows]
+
     def write_csv(self, file: Path) -> None:
         """Write the rows, a column a value; what was not measured at a step is empty."""
         names = dict.fromkeys(["step", *(name for row in self.rows for name in row)])
         with file.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.DictWriter(opened, [column(name) for name in names], restval="", lineterminator="\n")
             writer.writeheader()
-            writer.writerows({column(name): rounded(value) for name, value in row.items()} for row in self.rows)
+            writer.writerows(self.repeatable_rows)
 
 
 def is_repeatable(name: str, value: Any) -> bool:

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-UNUSED = ("bitsandbytes", "peft", "wandb")
-"""Optional libraries that transformers, peft and TRL import when they are installed, needed or not: 1.6 s of CPU."""
+OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_"), "wandb": ()}
+"""Libraries that transformers, peft and TRL import when they are installed, needed or not (1.6 s of CPU), and words
+without which neither the command line nor the run's file can ask for one. heirloom.trackers allows wandb later."""
 
 
 def die_with_torchrun() -> None:
@@ -23,6 +24,15 @@ def die_with_torchrun() -> None:
     parent = Path(f"/proc/{os.getppid()}/cmdline")
     if parent.is_file() and b"torch" not in parent.read_bytes():
         sys.exit("torchrun died before this rank began")  # another process has adopted it
+
+
+def unused() -> list[str]:
+    """Return the optional libraries that the command line and the file after its `--config` do not ask for."""
+    config = next((after for flag, after in zip(sys.argv, sys.argv[1:], strict=False) if flag == "--config"), "")
+    text = " ".join(sys.argv)
+    if Path(config).is_file():
+        text += Path(config).read_text(encoding="utf-8", errors="replace")
+    return [name for name, words in OPTIONAL.items() if not any(word in text for word in words)]
 
 
 def leave_out(*names: str) -> None:
@@ -50,4 +60,4 @@ def imports_done() -> None:
 
 gc.disable()
 die_with_torchrun()
-leave_out(*UNUSED)
+leave_out(*unused())

@@ -61,7 +61,7 @@ class Lifecycle:
         }
         if is_main_rank():
             self.write_metrics(facts)
-        save_checkpoint(trainer, self.command.output, facts)
+        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows)
         if is_main_rank() and "HEIRLOOM_WORK_DIR" not in os.environ:
             shutil.rmtree(work)
 
@@ -69,7 +69,11 @@ class Lifecycle:
         """Return what makes two trainings the same where no ledger says it."""
         command = self.command
         return {
-            "training": command.training.model_dump(),
+            "sections": [
+                section.model_dump()
+                for section in (command.training, command.peft, command.quantization)
+                if section is not None
+            ],
             "inputs": stat_facts(command.dataset, command.base, command.deepspeed),
         }
 

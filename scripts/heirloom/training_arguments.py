@@ -4,13 +4,16 @@ TRL's configs differ from transformers' in three defaults (bf16 on, gradient che
 steps). Here one set holds for all trainers: 32-bit arithmetic, no gradient checkpointing, unless the config asks.
 """
 
+import importlib.util
 from typing import Any, TypeVar
 
 from transformers import TrainingArguments
 
+from heirloom.config.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning
 from heirloom.config.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
+from heirloom.progress import say
 from heirloom.resuming import work_folder
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData
@@ -57,7 +60,10 @@ def trainer_arguments(
     clash = sorted(set(given) & set(decided))
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
-    check_precision(given)
+    check_hardware(given)
+    if warning := former_optimizer_warning(given.get("optim")):
+        say(f"warning: training.optim: {warning}")
+        given["optim"] = FORMER_OPTIMIZERS[given["optim"]]
     if "gradient_checkpointing" in given:  # the same setting's name before transformers 5
         given["activation_checkpointing"] = given.pop("gradient_checkpointing")
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
@@ -82,6 +88,15 @@ def accumulation_steps(section: TrainingSection, ranks: int) -> int:
     return steps
 
 
-def check_precision(given: dict[str, Any]) -> None:
+def check_hardware(given: dict[str, Any]) -> None:
+    """Raise HeirloomError for what needs hardware or a library that is not here."""
     if given.get("fp16") and on_cpu():
         raise HeirloomError("training.fp16 needs a GPU, and this machine has none: use bf16: true, or leave both out")
+    if given.get("use_liger_kernel"):
+        if on_cpu():
+            raise HeirloomError("training.use_liger_kernel needs a GPU, and this machine has none: delete it")
+        if importlib.util.find_spec("liger_kernel") is None:
+            raise HeirloomError(
+                "training.use_liger_kernel needs the package liger-kernel, which is not installed: pip install "
+                "liger-kernel, or delete the key"
+            )

@@ -400,10 +400,7 @@ def test_settings_that_leave_the_result_as_it_is_are_sent_to_their_place(workpla
             "the rows come tokenized and masked from the processed dataset: set processing.max_length in the dataset's "
             "file",
         ),
-        (
-            "packing",
-            "the rows come tokenized and masked from the processed dataset: set processing.packed in the dataset's file",
-        ),
+        ("eval_packing", "held-out rows are measured one by one; delete it"),
         ("resume_from_checkpoint", "an interrupted stage resumes by itself from its own checkpoints; delete it"),
     ],
 )

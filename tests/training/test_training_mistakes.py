@@ -26,6 +26,7 @@ def section(**keys) -> TrainingSection:
 
 def command(tmp_path, **keys) -> TrainingCommand:
     return TrainingCommand(
+        name="a-run",
         dataset=tmp_path,
         base=tmp_path,
         deepspeed=None,
@@ -33,6 +34,8 @@ def command(tmp_path, **keys) -> TrainingCommand:
         metrics=None,
         loss=None,
         training=section(**keys),
+        peft=None,
+        quantization=None,
         tracking=TrackingSection(),
         resources=ResourcesSection(),
     )
@@ -109,9 +112,9 @@ def test_a_loss_that_is_no_number_stops_the_training(workplace):
 
 def test_a_section_without_effect_is_refused(workplace):
     arguments = training_command(workplace, "pretrain", "refused", {})
-    arguments[arguments.index("training")] = "training,peft"
+    arguments[arguments.index("training")] = "training,evaluation"
     done = workplace.launch(*arguments, check=False)
-    assert done.returncode == 1 and "this trainer has no use for peft" in done.stdout.splitlines()[-1]
+    assert done.returncode == 1 and "this trainer has no use for evaluation" in done.stdout.splitlines()[-1]
 
 
 def test_wandb_without_a_key_works_offline(workplace):

@@ -18,7 +18,7 @@ class GenerationSection(PassThroughSection):
     dataset: str | None = Field(None, description="dataset whose test split gives the prompts; absent: the run's")
     batch_size: int = Field(8, ge=1, description="prompts a rank and forward pass")
     limit: int | None = Field(None, ge=1, description="only the first so many prompts; absent: all")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    default_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="type in which the checkpoint is loaded; auto: as it was saved"
     )
     max_new_tokens: int = Field(64, ge=1, description="longest answer, tokens")

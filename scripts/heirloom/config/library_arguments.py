@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from heirloom.config.mistakes import did_you_mean, explain
+from heirloom.config.optimizers import former_optimizer_warning
 from heirloom.config.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
@@ -36,7 +37,7 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
         elif key not in known:
             usable = [name for name in known if refusal(section, name) is None]
             yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
-        else:
+        elif former_optimizer_warning(value if key == "optim" else None) is None:
             checked[key] = value
     if section == "training":
         yield from contradictions(arguments)

@@ -26,3 +26,8 @@ class QuantizationSection(Section):
     def rules(self) -> Iterator[tuple[str, str]]:
         if self.load_in_8bit == self.load_in_4bit:
             yield "", "set exactly one of load_in_8bit and load_in_4bit to true, or delete the section"
+            return
+        width, other = ("load_in_8bit", "bnb_4bit_") if self.load_in_8bit else ("load_in_4bit", "llm_int8_")
+        for key in sorted(self.model_fields_set):
+            if key.startswith(other):
+                yield key, f"has no effect beside {width}: true; delete it"

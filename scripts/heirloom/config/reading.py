@@ -99,7 +99,13 @@ def read_section(path: Path | str, name: str, section: type[AnySection], *, requ
 
     An absent section gives the defaults when it is not `required`. Raises ConfigErrors naming file, line and key.
     """
-    value = read_yaml(path)
+    return validated_section(read_yaml(path), path, name, section, required=required)
+
+
+def validated_section(
+    value: Any, path: Path | str, name: str, section: type[AnySection], *, required: bool = True
+) -> AnySection:
+    """Do the same for the `value` of the file at `path`, which was read before."""
     if not isinstance(value, dict) or (name not in value and required):
         known = ", ".join(map(str, value)) if isinstance(value, dict) else "no keys"
         raise HeirloomError(f"{path}: has no section `{name}:`; it holds {known}")

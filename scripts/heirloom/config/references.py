@@ -9,6 +9,7 @@ from heirloom.config.instance_types import ranks
 from heirloom.config.linked_files import deepspeed_problem, user_function_problem
 from heirloom.config.mistakes import did_you_mean
 from heirloom.config.model import Model
+from heirloom.config.optimizers import former_optimizer_warning
 from heirloom.config.run import Run
 
 Problem = tuple[str, tuple[str | int, ...], str]
@@ -51,6 +52,9 @@ class References:
                     f"Files and versions → History of {file.source.hub}",
                 )
         for run in self.files.runs.values():
+            former = run.training and former_optimizer_warning(run.training.passed_through.get("optim"))
+            if former:
+                yield run.path, ("training", "optim"), former
             machines = run.resources
             if machines is None or run.training is None:
                 continue

@@ -26,7 +26,7 @@ RESOURCES = (
 BY_HARDWARE = "the launcher finds the hardware; delete it"
 BY_RESUMING = "an interrupted stage resumes by itself from its own checkpoints; delete it"
 BY_LEDGER = "DVC stores and pushes results; delete it"
-BY_LOADER = "the workflow loads the model from its artifact; use training.dtype or training.attn_implementation"
+BY_LOADER = "the workflow loads the model from its artifact; use training.default_dtype or training.attn_implementation"
 BY_DATASET = "the rows come tokenized and masked from the processed dataset"
 BY_DEEPSPEED = "name a file of config/deepspeed/ with `deepspeed:` at the top of the run"
 BY_LOG = "the stage writes its loss curve by step, and tracking has logging_steps and save_steps; delete it"
@@ -100,9 +100,7 @@ SET_BY_THE_WORKFLOW = {
     "dataset_kwargs": f"{BY_DATASET}; delete it",
     "dataset_num_proc": f"{BY_DATASET}; delete it",
     "shuffle_dataset": f"{BY_DATASET}; rows are shuffled by seed, see train_sampling_strategy",
-    "packing": f"{BY_DATASET}: set processing.packed in the dataset's file",
-    "packing_strategy": f"{BY_DATASET}: set processing.packed in the dataset's file",
-    "eval_packing": f"{BY_DATASET}: set processing.packed in the dataset's file",
+    "eval_packing": "held-out rows are measured one by one; delete it",
     "completion_only_loss": f"{BY_DATASET}: set processing.train_on in the dataset's file",
     "assistant_only_loss": f"{BY_DATASET}: set processing.train_on in the dataset's file",
     "max_completion_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
@@ -112,7 +110,6 @@ SET_BY_THE_WORKFLOW = {
     "padding_value": BY_TOKENIZER,
     "is_encoder_decoder": BY_LOADER,
     "model_init_kwargs": BY_LOADER,
-    "trust_remote_code": "code from a hub is not run, because the ledger could not see it change; delete it",
     "predict_with_generate": AFTER_TRAINING,
     "generation_max_length": AFTER_TRAINING,
     "generation_num_beams": AFTER_TRAINING,
@@ -152,7 +149,9 @@ RENAMED = {
     "push_to_hub_model_id": BY_LEDGER,
     "push_to_hub_organization": BY_LEDGER,
     "push_to_hub_token": BY_LEDGER,
-    "max_seq_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
+    "max_seq_length": "use seq_length for packing; rows are cut by processing.max_length in the dataset's file",
+    "dtype": "use default_dtype",
+    "torch_dtype": "use default_dtype",
     "max_prompt_length": f"{BY_DATASET}: set processing.max_prompt_length in the dataset's file",
     "neftune_alpha": "use neftune_noise_alpha",
     "rpo_alpha": "use loss_type: [sigmoid, sft] with loss_weights",
