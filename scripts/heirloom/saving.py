@@ -11,13 +11,12 @@ from transformers import Trainer
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
+from heirloom.model_facts import FACTS
 from heirloom.tokenizer_files import save_tokenizer
 
-FACTS = "heirloom.json"
 
-
-def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any]) -> None:
-    """Write model (consolidated safetensors, also under ZeRO-3), tokenizer and heirloom.json to `output`.
+def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any], card: str) -> None:
+    """Write model (consolidated safetensors, also under ZeRO-3), tokenizer, heirloom.json and model card to `output`.
 
     The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
     a part of the weights. `output` appears whole or not at all.
@@ -30,6 +29,7 @@ def save_checkpoint(trainer: Trainer, output: Path, facts: dict[str, Any]) -> No
             model.save_pretrained(partial, state_dict=weights)
             save_tokenizer(trainer.processing_class, partial)
             write_json(partial / FACTS, facts)
+            (partial / "README.md").write_text(card, encoding="utf-8")
             for file in partial.iterdir():
                 file.chmod(0o644)  # safetensors writes for its owner alone
     barrier()

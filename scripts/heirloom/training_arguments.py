@@ -12,6 +12,7 @@ from heirloom.config.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
 from heirloom.resuming import work_folder
+from heirloom.trackers import check_trackers
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData
 
@@ -29,7 +30,7 @@ def trainer_arguments(
     """Return arguments of class `kind`; `own` are those that the script itself decides.
 
     Raises HeirloomError for keys that the class does not have or that are decided here, for a batch that the ranks
-    cannot divide, and for fp16 on a CPU.
+    cannot divide, for fp16 on a CPU and for trackers that are not installed.
     """
     section, tracking = command.training, command.tracking
     given = section.arguments
@@ -58,6 +59,7 @@ def trainer_arguments(
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_precision(given)
+    check_trackers(tracking)
     if "gradient_checkpointing" in given:  # the same setting's name before transformers 5
         given["activation_checkpointing"] = given.pop("gradient_checkpointing")
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
