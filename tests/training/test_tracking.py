@@ -1,6 +1,7 @@
 """What trackers and people are told of a training: the same run after an interruption, its origins, no key."""
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -15,8 +16,8 @@ from heirloom.config.tracking import TrackingSection
 from heirloom.content_hashes import content_hash
 from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
-from heirloom.resuming import COMPLETE
-from heirloom.trackers import check_trackers, has_wandb_key
+from heirloom.resuming import COMPLETE, claim, work_folder
+from heirloom.trackers import check_trackers, has_wandb_key, run_id
 
 IDENTITY = "0123456789abcdef" * 4
 KEY = "5ec7e7" * 6 + "5ec7"
@@ -116,6 +117,18 @@ def test_a_wandb_key_is_found_in_the_environment_or_netrc(tmp_path, monkeypatch)
     (tmp_path / ".netrc").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert has_wandb_key()
+
+
+def test_by_hand_a_run_is_known_by_what_tells_trainings_apart(tmp_path, monkeypatch):
+    monkeypatch.delenv("HEIRLOOM_IDENTITY", raising=False)
+    monkeypatch.delenv("HEIRLOOM_WORK_DIR", raising=False)
+    output = tmp_path / "checkpoint"
+    claim(work_folder(output), {"learning_rate": 1.0})
+    first = run_id(output)
+    claim(work_folder(output), {"learning_rate": 1.0})
+    assert run_id(output) == first and re.fullmatch("[0-9a-f]{16}", first)
+    claim(work_folder(output), {"learning_rate": 2.0})
+    assert run_id(output) != first
 
 
 def test_a_tracker_that_is_not_installed_is_told_with_the_remedy():
