@@ -2,6 +2,7 @@
 
 import os
 
+from heirloom.launcher.commit import VARIABLE as COMMIT
 from heirloom.launcher.hosts import Ranks
 from heirloom.launcher.work import WorkFolder
 
@@ -29,7 +30,7 @@ FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """These decide the bytes of a result, so the user's environment does not override them; all others it does."""
 
 
-def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None) -> dict[str, str]:
+def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None, commit: str | None) -> dict[str, str]:
     """Return the variables to add for a program of `kind` ("python" or "torchrun")."""
     variables = {**REPRODUCIBLE, **QUIET}
     if kind == "torchrun":
@@ -40,4 +41,6 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None)
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if identity:
         kept["HEIRLOOM_IDENTITY"] = identity
+    if commit:
+        kept[COMMIT] = commit  # for trackers; artifacts hold none
     return kept
