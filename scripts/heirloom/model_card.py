@@ -67,7 +67,7 @@ def lineage_table(provenance: Provenance) -> str:
     rows = []
     for model in provenance.lineage:
         hub = f" ({', '.join(model['hub'])})" if "hub" in model else ""
-        learned = f"`{model['trainer']}` on {model['dataset']['name']}" if "trainer" in model else "not trained here"
+        learned = f"`{model['trainer']}` on {model['dataset']['name']}" if "dataset" in model else "not trained here"
         rows.append([f"{model['name']}{hub}", learned, f"`{model['weights']}`"])
     return table(["model", "how it was made", "SHA-256 of its weights"], rows)
 

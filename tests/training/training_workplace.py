@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from heirloom.launcher.environment import CPU_RANKS, REPRODUCIBLE
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "data"))  # loopback_hub
 LAUNCH = ROOT / "scripts" / "launch.py"
@@ -77,11 +79,32 @@ class Workplace:
         (self.folder / name).write_text(json.dumps(sections))
         return name
 
+    def torchrun(self, script: str, jobs: list, ranks: int = 2) -> str:
+        """Run tests/training/SCRIPT, which does `jobs` one after the other, on ranks; return what it printed."""
+        file = self.folder / f"{Path(script).stem}-{len(list(self.folder.glob('*.json')))}.json"
+        file.write_text(json.dumps(jobs))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
+                *(str(Path(__file__).with_name(script)), str(file)),
+            ],
+            cwd=self.folder,
+            env=environment(**CPU_RANKS, **REPRODUCIBLE, TOKENIZERS_PARALLELISM="false"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=580,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8000:]
+        return done.stdout
+
     def training(self, script: str, output: str, *, zero: str = "zero2", dataset: str, base: str, **sections) -> list:
         """Return the launcher's arguments for a training script that writes checkpoints/OUTPUT and so on."""
         config = self.config(f"{output.replace('/', '-')}.yaml", **sections)
+        own = ",".join(name for name in sections if name not in ("tracking", "resources"))
         return [
-            *("torchrun", str(ROOT / "scripts" / script), "--config", config, "--sections", "training"),
+            *("torchrun", str(ROOT / "scripts" / script), "--config", config, "--sections", own),
             *("--dataset", dataset, "--base", base, "--deepspeed", str(ROOT / "config" / "deepspeed" / f"{zero}.json")),
             *("--output", f"{output}/checkpoint", "--metrics", f"{output}/metrics.json"),
             *("--loss", f"{output}/loss.csv"),
