@@ -1,7 +1,9 @@
 """Each collator on real batches: rows of text, chats and pairs as the processing makes them."""
 
 import os
+import re
 from types import SimpleNamespace
+from typing import get_args
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # or trl.experimental warns that it may be moved
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from datasets import Dataset, load_from_disk
 from torch.utils.data import DataLoader
-from training_workplace import preference_texts
+from training_workplace import ROOT, preference_texts
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,7 +24,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from heirloom.collator_choice import make_collator
-from heirloom.collator_names import FITTING, fitting_collator
+from heirloom.collator_names import FITTING, CollatorName, fitting_collator
 from heirloom.errors import HeirloomError
 from heirloom.masked_language_modeling import MaskingCollator
 from heirloom.preference_collators import make_preference_collator
@@ -314,6 +316,21 @@ def test_a_collator_of_another_trainer_is_refused_with_those_that_fit(trainer):
                 f"{' or '.join(FITTING[trainer])} (default: {FITTING[trainer][0]})"
             )
     assert fitting_collator("default", trainer) == FITTING[trainer][0]
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code():
+    lines = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    header = lines.index("| `trainer:` | `default` means | allowed | refused |")
+    documented = {}
+    for line in lines[header + 2 :]:
+        if not line.startswith("|"):
+            break
+        trainers, default, allowed, refused = (re.findall("`([a-z0-9_]+)`", cell) for cell in line[1:-1].split("|"))
+        for trainer in trainers:
+            documented[trainer] = tuple(allowed)
+            assert default[0] == allowed[0]
+            assert refused == [] or {*allowed, *refused} == {*get_args(CollatorName)} - {"default"}
+    assert documented == FITTING
 
 
 @pytest.mark.parametrize("trainer", ["dpo", "orpo"])
