@@ -155,6 +155,15 @@ def chats(count: int, seed: int) -> list[tuple[list[dict], list[dict]]]:
     return pairs
 
 
+def preference_texts() -> list[dict[str, list[dict]]]:
+    """Return the pairs of the preference dataset, in its order and before they were tokenized."""
+    texts = []
+    for prompt, answer in chats(160, seed=1):
+        curt = [{"role": "assistant", "content": answer[0]["content"].split(" has ")[1]}]
+        texts.append({"prompt": prompt, "chosen": answer, "rejected": curt})
+    return texts
+
+
 def write_datasets(folder: Path, sentences: list[str]) -> None:
     from transformers import AutoTokenizer
 
@@ -167,12 +176,11 @@ def write_datasets(folder: Path, sentences: list[str]) -> None:
         return tokenizer.apply_chat_template(messages, return_dict=False, **kwargs)
 
     chat_rows, preference_rows = [], []
-    for prompt, answer in chats(160, seed=1):
-        prompt_ids = rendered(prompt, add_generation_prompt=True)
-        row = rendered(prompt + answer)
+    for text in preference_texts():
+        prompt_ids = rendered(text["prompt"], add_generation_prompt=True)
+        row = rendered(text["prompt"] + text["chosen"])
         chat_rows.append({"input_ids": row, "labels": [-100] * len(prompt_ids) + row[len(prompt_ids) :]})
-        curt = [{"role": "assistant", "content": answer[0]["content"].split(" has ")[1]}]
-        rejected = rendered(prompt + curt)[len(prompt_ids) :]
+        rejected = rendered(text["prompt"] + text["rejected"])[len(prompt_ids) :]
         chosen = row[len(prompt_ids) :]
         preference_rows.append({"prompt_ids": prompt_ids, "chosen_ids": chosen, "rejected_ids": rejected})
     write_dataset(folder / "chat", "chat", chat_rows[:-11], chat_rows[-11:])
