@@ -20,7 +20,7 @@ from heirloom.adapters import with_adapter
 from heirloom.collator_choice import Collator, make_collator
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.held_out_batches import HeldOutBatches
-from heirloom.masked_language_modeling import MaskingCollator, MasksOfEpoch
+from heirloom.masked_language_modeling import MaskingCollator, train_masked
 from heirloom.models import load_model, load_tokenizer
 from heirloom.packing import joined_data
 from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
@@ -63,7 +63,7 @@ def main() -> None:
     )
     trainer.evaluation_collator = collator()
     if isinstance(trainer.data_collator, MaskingCollator):
-        trainer.add_callback(MasksOfEpoch(trainer.data_collator))
+        train_masked(trainer)
     lifecycle.run(trainer, name="trainer")
 
 

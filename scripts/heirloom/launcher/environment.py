@@ -14,6 +14,7 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",  # a killed program's last lines are in the log
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
 }
 RANKS = {
