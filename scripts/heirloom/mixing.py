@@ -20,10 +20,12 @@ from heirloom.json_files import write_json
 from heirloom.masking import IGNORED
 from heirloom.preference_rows import counted_pair
 from heirloom.rows import FinishedRow
+from heirloom.seq2seq_rows import counted_source_and_target
 
 # Facts of dataset.json that the parts of a mixture must share.
 SHARED_FACTS = ("kind", "max_length", "packed", "padded", "tokenizer")
-OWN_FACTS = ("train_on", "processing_function", "chat_template", "max_prompt_length")  # kept for each part
+# Facts that are kept for each part.
+OWN_FACTS = ("train_on", "processing_function", "chat_template", "max_prompt_length", "max_target_length")
 
 
 def mix_datasets(
@@ -47,7 +49,7 @@ def mix_datasets(
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
             order = mixed_order(sizes, section) if split == "train" else np.arange(sum(sizes.values()))
-            metrics[split] = write_split(partial / split, parts, order)
+            metrics[split] = write_split(partial / split, parts, order, next(iter(facts.values()))["kind"])
             splits[split] = {**facts[next(iter(parts))]["splits"][split], "rows": metrics[split]["rows_out"]}
         own = {fact: {name: facts[name][fact] for name in facts} for fact in OWN_FACTS}
         first = next(iter(facts.values()))
@@ -127,8 +129,8 @@ def shuffled(count: int, seed: str) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -> dict[str, Any]:
-    """Write the rows `order` of the joined parts and return their statistics."""
+def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray, kind: str) -> dict[str, Any]:
+    """Write the rows `order` of the joined parts, all of one kind, and return their statistics."""
     joined = concatenate_datasets(list(parts.values())).with_format("numpy")
     ends = np.cumsum([len(part) for part in parts.values()])
     names = list(parts)
@@ -147,13 +149,15 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -
                 writer.add(row)
                 given[name] += 1
                 statistics.rows_in += 1
-                statistics.keep(counted(row))
+                statistics.keep(counted(row, kind))
     return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}
 
 
-def counted(row: dict[str, Any]) -> FinishedRow:
+def counted(row: dict[str, Any], kind: str) -> FinishedRow:
     """Return a processed row with its number of tokens and of those trained on."""
-    if "chosen_ids" in row:
+    if kind == "preference":
         return counted_pair(row)
+    if kind == "seq2seq":
+        return counted_source_and_target(row)
     length = int(row["attention_mask"].sum()) if "attention_mask" in row else len(row["input_ids"])
     return FinishedRow(row, length, int((row["labels"] != IGNORED).sum()) if "labels" in row else length)

@@ -36,8 +36,8 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
     missing = [column for column in COLUMNS if column not in rows.column_names]
     if missing:
         raise HeirloomError(
-            f"{dataset}: its {kind} rows have no {', '.join(missing)}: let generation.dataset name a dataset of chats "
-            "or preferences"
+            f"{dataset}: its {kind} rows have no {', '.join(missing)}: let generation.dataset name a dataset of chats, "
+            "preferences or sources and targets (seq2seq)"
         )
     rows = rows.select_columns(list(COLUMNS)).select(range(min(limit or len(rows), len(rows))))
     return [

@@ -10,7 +10,7 @@ from heirloom.errors import HeirloomError
 from heirloom.processed_dataset import COLUMNS, load_split, read_description
 
 SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
-SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)"}
+SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)", "seq2seq": "seq2seq_train.py (trainer: seq2seq)"}
 MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
 

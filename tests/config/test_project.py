@@ -249,8 +249,8 @@ ONE_MISTAKE = {
     ),
     "generation without prompts": (
         changed("config/runs/dpo.yaml", "generation: {dataset: chats}", "generation: {dataset: text}"),
-        "config/runs/dpo.yaml:8: generation.dataset: text has text rows, which hold no prompts; name a chat or preference "
-        "dataset",
+        "config/runs/dpo.yaml:8: generation.dataset: text has text rows, which hold no prompts; name a chat, "
+        "preference or seq2seq dataset",
     ),
     "generation without dataset": (
         written("config/runs/x.yaml", "base: tiny\ngeneration: {}\n"),

@@ -96,7 +96,7 @@ SET_BY_THE_WORKFLOW = {
     "length_column_name": f"{BY_DATASET}; delete it",
     "max_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
     "truncation_mode": f"{BY_DATASET}: set processing.truncation in the dataset's file",
-    "dataset_text_field": f"{BY_DATASET}: set processing.processing_function in the dataset's file",
+    "dataset_text_field": f"{BY_DATASET}: set processing.dataset_text_field in the dataset's file",
     "dataset_kwargs": f"{BY_DATASET}; delete it",
     "dataset_num_proc": f"{BY_DATASET}; delete it",
     "shuffle_dataset": f"{BY_DATASET}; rows are shuffled by seed, see train_sampling_strategy",
