@@ -31,6 +31,8 @@ def make_collator(
 
     Raises HeirloomError when it does not fit the trainer, the rows or the model; the message names what would.
     """
+    if name == "default" and trainer == "sft" and "labels" not in columns:
+        name = "dynamic_padding_only"  # plain text: there is nothing to mask
     name = fitting_collator(name, trainer)
     check_columns(name, trainer, columns)
     check_model(name, trainer, model)

@@ -45,10 +45,6 @@ class MaskingCollator:
                 "training.collator: mlm needs a tokenizer with a mask_token, and the base model's has none: start "
                 "from a masked language model, or choose another collator"
             )
-        if not 0 < self.mlm_probability <= 1:
-            raise HeirloomError(
-                f"training.mlm_probability is {self.mlm_probability}, expected a share above 0 and up to 1: 0.15 is usual"
-            )
         masker = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=self.mlm_probability)
         object.__setattr__(self, "masker", masker)
         object.__setattr__(self, "epoch", torch.zeros(1, dtype=torch.int64).share_memory_())

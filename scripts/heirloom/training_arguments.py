@@ -13,6 +13,7 @@ from heirloom.config.optimizers import FORMER_OPTIMIZERS, former_optimizer_warni
 from heirloom.config.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
+from heirloom.offloading import check_offloading
 from heirloom.progress import say
 from heirloom.resuming import work_folder
 from heirloom.training_command import TrainingCommand
@@ -61,6 +62,7 @@ def trainer_arguments(
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_hardware(given)
+    check_offloading(command.deepspeed)
     if warning := former_optimizer_warning(given.get("optim")):
         say(f"warning: training.optim: {warning}")
         given["optim"] = FORMER_OPTIMIZERS[given["optim"]]

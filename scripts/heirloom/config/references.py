@@ -16,7 +16,7 @@ Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
 
 # The kind of rows that each trainer learns from.
-TRAINS_ON = {"sft": ("chat",), "dpo": ("preference",), "orpo": ("preference",)}
+TRAINS_ON = {"sft": ("chat", "text"), "dpo": ("preference",), "orpo": ("preference",)}
 TRAINS_ON |= {"trainer": ("text", "chat", "seq2seq"), "seq2seq": ("seq2seq", "chat")}
 FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
 FIELDS_OF_KIND |= {"seq2seq": "source and target"}
