@@ -4,7 +4,7 @@
         --dataset data/processed/DATASET --base models/MODEL --deepspeed config/deepspeed/zero2.json \\
         --output checkpoints/NAME --metrics metrics/training/NAME.json --loss metrics/loss/NAME.csv
 
-In: a processed dataset of kind seq2seq (encoder-decoder models) or chat (decoder-only ones); a model with its tokenizer.
+In: a processed dataset of kind seq2seq (encoder-decoder models) or chat (decoder-only ones); a model and its tokenizer.
 Out: a checkpoint, held-out loss and perplexity before and after, the loss by step. With `predict_with_generate` the
 held-out prompts are answered as the section `generation` says, and exact_match, gen_len and finished measured too.
 """

@@ -23,7 +23,6 @@ from heirloom.language_models import is_encoder_decoder
 from heirloom.prompts import Prompt
 from heirloom.seeded_sampling import sampling_processors
 
-
 FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
 """What opens the answers of encoder-decoder models, as their checkpoints say."""
 

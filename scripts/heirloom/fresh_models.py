@@ -16,10 +16,8 @@ from heirloom.config.init import InitSection
 from heirloom.config.mistakes import did_you_mean
 from heirloom.errors import HeirloomError
 
-CAUSAL_FIRST = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
-"""What a model type is trained as: the first of these that it has."""
-SEQ2SEQ_FIRST = (AutoModelForSeq2SeqLM, AutoModelForCausalLM, AutoModelForMaskedLM)
-"""The same of a type whose configuration says that it is an encoder-decoder: BART has a decoder-only form too."""
+ARCHITECTURES = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
+"""What a model type is trained as: the first of these that it has, see `architecture`."""
 
 
 def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
@@ -64,10 +62,21 @@ def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> Pr
 
 def initialise_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     """Return a model with random weights that depend on nothing but `config` and `seed`; it is made on the CPU."""
-    architectures = SEQ2SEQ_FIRST if config.is_encoder_decoder else CAUSAL_FIRST
-    architecture = next((auto for auto in architectures if type(config) in auto._model_mapping), None)
-    if architecture is None:
-        names = ", ".join(auto.__name__ for auto in architectures)
-        raise HeirloomError(f"init.model_type: {config.model_type} is none of {names}: it cannot be trained here")
+    kind = architecture(config)
     torch.manual_seed(seed)
-    return architecture.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+    return kind.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+
+
+def architecture(config: PreTrainedConfig) -> type:
+    """Return the class that makes a model of `config`; raises HeirloomError when none of ARCHITECTURES does.
+
+    Encoder-decoders (BART) and encoders (BERT) have causal forms too; those come last.
+    """
+    order = list(ARCHITECTURES)
+    if config.is_encoder_decoder or getattr(config, "is_decoder", None) is False:
+        order.append(order.pop(0))
+    found = next((auto for auto in order if type(config) in auto._model_mapping), None)
+    if found is None:
+        names = ", ".join(auto.__name__ for auto in ARCHITECTURES)
+        raise HeirloomError(f"init.model_type: {config.model_type} is none of {names}: it cannot be trained here")
+    return found

@@ -58,8 +58,8 @@ def check_rows(data: TrainingData, model: PreTrainedModel, base: Path) -> None:
     """
     if is_encoder_decoder(model) and data.kind != "seq2seq":
         raise HeirloomError(
-            f"{base}: is an encoder-decoder model ({class_name(model)}), which learns from sources and targets, and the "
-            f"dataset holds {data.kind} rows: process one with seq2seq_processing_function, or choose another base"
+            f"{base}: is an encoder-decoder model ({class_name(model)}), which learns from sources and targets, and "
+            f"the dataset holds {data.kind} rows: process one with seq2seq_processing_function, or choose another base"
         )
     if data.kind == "seq2seq" and not is_encoder_decoder(model):
         raise HeirloomError(
