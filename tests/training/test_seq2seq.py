@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 
@@ -22,9 +21,13 @@ from transformers import (
 from heirloom.answers import Answerer
 from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
+from heirloom.generated_evaluation import held_out_answers
 from heirloom.processed_dataset import load_split
 from heirloom.prompts import read_prompts
+from heirloom.training_arguments import trainer_arguments
+from heirloom.training_command import read_command
 from heirloom.training_data import TrainingData, check_rows
+from seq2seq_train import BY_SECTION
 
 SCRIPTS = ROOT / "scripts"
 HELD_OUT = 11  # no multiple of 2 ranks × 4 rows
@@ -124,7 +127,7 @@ def test_upstream_inflates_what_is_corrected_here(ranks):
 
 
 def test_held_out_loss_of_an_encoder_decoder_is_the_mean_over_tokens(place, ranks):
-    model = AutoModelForSeq2SeqLM.from_pretrained(place / "t5")
+    model = on_ranks.lively(AutoModelForSeq2SeqLM.from_pretrained(place / "t5"))
     total = tokens = 0
     for row in load_split(place / "prompts-seq2seq", "test"):
         with torch.no_grad():
@@ -147,9 +150,10 @@ def test_each_held_out_prompt_has_one_answer_and_the_same_on_two_ranks(place, ra
 @pytest.mark.parametrize("kind", ["chat", "seq2seq"])
 def test_answers_are_those_of_generate_for_each_prompt_alone(place, ranks, kind):
     base, auto = ("model", AutoModelForCausalLM) if kind == "chat" else ("t5", AutoModelForSeq2SeqLM)
-    model, tokenizer = auto.from_pretrained(place / base), AutoTokenizer.from_pretrained(place / base)
-    rows = ranks[0][f"evaluated {kind}"]["beams"]["answers"]
-    for row, prompt in zip(rows, load_split(place / f"prompts-{kind}", "test")["prompt_ids"], strict=True):
+    model = on_ranks.lively(auto.from_pretrained(place / base))
+    tokenizer = AutoTokenizer.from_pretrained(place / base)
+    rows = ranks[0][f"evaluated {kind}"]["beams"]["answers"][:4]
+    for row, prompt in zip(rows, load_split(place / f"prompts-{kind}", "test")["prompt_ids"][:4], strict=True):
         output = model.generate(torch.tensor([prompt]), max_new_tokens=6, num_beams=3, do_sample=False)[0].tolist()
         new = output[1:] if kind == "seq2seq" else output[len(prompt) :]
         assert row["completion"] == tokenizer.decode(new, skip_special_tokens=True)
@@ -160,11 +164,11 @@ def test_the_answers_of_a_row_never_reach_the_model(place, tmp_path):
     model, tokenizer = (auto.from_pretrained(place / "model") for auto in (AutoModelForCausalLM, AutoTokenizer))
     ours, upstream = [], []
     for name in ("prompts-chat", "prompts-other-answers"):
-        answerer = Answerer(model, tokenizer, GenerationSection(max_new_tokens=6), torch.device("cpu"))
-        ours.append([row["completion"] for row in answerer.answer(read_prompts(place / name, None))])
         args = Seq2SeqTrainingArguments(
             output_dir=str(tmp_path), use_cpu=True, predict_with_generate=True, report_to="none", disable_tqdm=True
         )
+        answers = held_out_answers(place / name, GenerationSection(max_new_tokens=6), model, tokenizer, args).answers()
+        ours.append([row["completion"] for row in answers])
         trainer = Seq2SeqTrainer(
             model, args, data_collator=DataCollatorForSeq2Seq(tokenizer), processing_class=tokenizer
         )
@@ -209,8 +213,12 @@ def test_an_encoder_decoder_trains_alike_by_both_trainers_and_zero_stages(workpl
     assert plain["after"]["perplexity"] == pytest.approx(math.exp(plain["after"]["loss"]), rel=1e-4)
     for checkpoint in (folder / "checkpoint", other / "checkpoint"):
         model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
-        assert model.generation_config.max_new_tokens is None and model.config.decoder_start_token_id == 1
+        assert model.generation_config.max_new_tokens is None
+        assert model.config.decoder_start_token_id == AutoTokenizer.from_pretrained(checkpoint).pad_token_id
         assert b"lm_head" not in tree(checkpoint)["model.safetensors"]  # tied to the embedding, so saved once
+    answerer = Answerer.load(checkpoint, GenerationSection.model_validate(GENERATION), torch.device("cpu"))
+    answers = answerer.answer(read_prompts(place / "prompts-seq2seq", None))
+    assert sum(row["completion_tokens"] for row in answers) / HELD_OUT == pytest.approx(metrics["after"]["gen_len"])
 
 
 def test_a_decoder_only_model_is_scored_by_its_answers_on_one_rank_as_on_two(workplace, place):
@@ -218,7 +226,7 @@ def test_a_decoder_only_model_is_scored_by_its_answers_on_one_rank_as_on_two(wor
     two, folder = launched(workplace, *("chat/two", "seq2seq_train.py", "prompts-chat", "model", "zero2"), **sections)
     command = workplace.training("seq2seq_train.py", "chat/one", dataset="prompts-chat", base="model", **sections)
     command[command.index("--sections") + 1] = "training,generation"
-    program = [sys.executable, *command[1:]]  # without torchrun: one rank
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", *command[1:]]
     ended = subprocess.run(
         program, cwd=place, env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=240
     )
@@ -246,11 +254,15 @@ def test_rows_that_the_model_cannot_read_are_refused(place):
         ({"training": {**RUN, "predict_with_generate": True}}, (), "needs the section `generation:`"),
         ({"training": RUN, "generation": {}}, ("--sections", "training,generation"), "no use for generation"),
         ({"training": {**RUN, "generation_num_beams": 2}}, (), "generation_num_beams cannot be set there"),
+        ({"training": RUN}, ("--generation_max_length", "9"), "generation_max_length cannot be set there"),
     ],
 )
-def test_settings_that_would_have_no_effect_are_refused(workplace, place, sections, flags, said):
-    config = workplace.config("refused.yaml", **sections)
+def test_settings_that_would_have_no_effect_are_refused(workplace, place, monkeypatch, sections, flags, said):
+    monkeypatch.chdir(place)
     inputs = ("--dataset", "prompts-chat", "--base", "model", "--output", "refused")
-    command = [sys.executable, str(SCRIPTS / "seq2seq_train.py"), "--config", config, *inputs, *flags]
-    ended = subprocess.run(command, cwd=place, env={**os.environ, **environment()}, capture_output=True, text=True)
-    assert ended.returncode == 1 and said in ended.stderr and "Traceback" not in ended.stderr
+    config = workplace.config("refused.yaml", **sections)
+    monkeypatch.setattr(sys, "argv", ["seq2seq_train.py", "--config", config, *inputs, *flags])
+    with pytest.raises(HeirloomError, match=said):
+        command = read_command(None, Seq2SeqTrainingArguments, generation=GenerationSection)
+        data = TrainingData("chat", 64, train=None, test=None)
+        trainer_arguments(Seq2SeqTrainingArguments, command, data, **BY_SECTION)
