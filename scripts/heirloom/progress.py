@@ -34,8 +34,9 @@ class Progress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if "eval_loss" in logs:
-            perplexity = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
-            say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{perplexity}")
+            more = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
+            more += f", exact match {logs['eval_exact_match']:.1%}" if "eval_exact_match" in logs else ""
+            say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{more}")
             self.line_time = time.monotonic()
         elif "loss" in logs:
             self.losses.append(logs["loss"])
