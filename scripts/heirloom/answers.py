@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from heirloom.collators import padded_batch
 from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.language_models import is_encoder_decoder
@@ -150,12 +150,12 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple
     return tuple(found)
 
 
-def padded(rows: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(
+    rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids (B, T) and mask (B, T), 1 where tokens are; padding stands on the `side` left or right.
 
     An answer goes on where its prompt ends, so a decoder's prompts are padded on the left. An encoder's positions count
     from the first place, so its sources are padded on the right.
     """
-    ids = pad_sequence([torch.tensor(row) for row in rows], True, pad_id, side)
-    mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, side)
-    return ids, mask
+    return padded_batch(rows, pad_id, side=side), padded_batch([[1] * len(row) for row in rows], 0, side=side)

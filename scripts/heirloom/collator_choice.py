@@ -8,7 +8,7 @@ import torch
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
 from heirloom.collator_names import CollatorName, fitting_collator
-from heirloom.collators import CausalCollator
+from heirloom.collators import CausalCollator, check_labels
 from heirloom.errors import HeirloomError
 from heirloom.language_models import class_name, is_encoder_decoder, is_masked_language_model
 from heirloom.masked_language_modeling import MaskingCollator
@@ -57,16 +57,12 @@ class Seq2SeqCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return input_ids and attention_mask (B, S), labels (B, T) and, from an encoder-decoder model,
-        decoder_input_ids (B, T).
+        decoder_input_ids (B, T). Raises HeirloomError: see check_labels.
         """
+        if self.same_length:
+            for row in rows:
+                check_labels(row)
         names = [name for name in ("input_ids", "attention_mask", "labels") if name in rows[0]]
-        for row in rows:
-            if self.same_length and len(row["labels"]) != len(row["input_ids"]):
-                raise HeirloomError(
-                    f"training.collator: seq2seq: a row has {len(row['input_ids'])} input_ids and "
-                    f"{len(row['labels'])} labels, and a decoder-only model needs as many labels as input_ids: process "
-                    "the dataset for a decoder-only model, or choose an encoder-decoder model"
-                )
         return dict(self.collator([{name: row[name] for name in names} for row in rows]))
 
 

@@ -18,11 +18,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from heirloom.collators import IGNORED, padded_batch
+from heirloom.collators import IGNORED, attention_mask, check_labels, padded_batch
 from heirloom.errors import HeirloomError
 
 
-@dataclass(frozen=True)
+@dataclass
 class MaskingCollator:
     """Mask tokens of rows of `input_ids` and pad them on the right.
 
@@ -36,8 +36,8 @@ class MaskingCollator:
     mlm_probability: float
     seed: int
     pad_to_multiple_of: int | None = None
-    masker: DataCollatorForLanguageModeling = field(init=False, repr=False)
     epoch: torch.Tensor = field(init=False, repr=False)  # (1,), in memory that data loader workers share
+    masker: DataCollatorForLanguageModeling = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tokenizer.mask_token is None:
@@ -45,22 +45,24 @@ class MaskingCollator:
                 "training.collator: mlm needs a tokenizer with a mask_token, and the base model's has none: start "
                 "from a masked language model, or choose another collator"
             )
-        masker = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=self.mlm_probability)
-        object.__setattr__(self, "masker", masker)
-        object.__setattr__(self, "epoch", torch.zeros(1, dtype=torch.int64).share_memory_())
+        self.masker = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=self.mlm_probability)
+        self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids (masked), attention_mask and labels (IGNORED where nothing was masked), each (B, T)."""
+        """Return input_ids (masked), attention_mask and labels (IGNORED where nothing was chosen), each (B, T).
+
+        Raises HeirloomError: see check_labels.
+        """
         masked, labels = zip(*(self.masked_row(row) for row in rows), strict=True)
-        masks = [torch.tensor(row.get("attention_mask", [1] * len(row["input_ids"]))) for row in rows]
         return {
             "input_ids": padded_batch(masked, self.tokenizer.pad_token_id, self.pad_to_multiple_of),
-            "attention_mask": padded_batch(masks, 0, self.pad_to_multiple_of),
+            "attention_mask": padded_batch([attention_mask(row) for row in rows], 0, self.pad_to_multiple_of),
             "labels": padded_batch(labels, IGNORED, self.pad_to_multiple_of),
         }
 
     def masked_row(self, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the row's input_ids with masks, and its labels, each (T,)."""
+        check_labels(row)
         ids = torch.tensor([row["input_ids"]])  # (1, T)
         special = self.tokenizer.get_special_tokens_mask(row["input_ids"], already_has_special_tokens=True)
         kept = torch.tensor([special]).bool() | (torch.tensor([row.get("labels", row["input_ids"])]) == IGNORED)

@@ -49,11 +49,14 @@ def mix_datasets(
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
             order = mixed_order(sizes, section) if split == "train" else np.arange(sum(sizes.values()))
-            metrics[split] = write_split(partial / split, parts, order, next(iter(facts.values()))["kind"])
-            splits[split] = {**facts[next(iter(parts))]["splits"][split], "rows": metrics[split]["rows_out"]}
+            kind = next(iter(facts.values()))["kind"]
+            metrics[split], sha256 = write_split(partial / split, parts, order, kind)
+            of_first = facts[next(iter(parts))]["splits"][split]
+            splits[split] = {**of_first, "rows": metrics[split]["rows_out"], "sha256": sha256}
+        hub = list(dict.fromkeys(name for fact in facts.values() for name in fact["hub"]))
         own = {fact: {name: facts[name][fact] for name in facts} for fact in OWN_FACTS}
         first = next(iter(facts.values()))
-        write_json(partial / "dataset.json", {**first, **own, "splits": splits})
+        write_json(partial / "dataset.json", {**first, **own, "hub": hub, "splits": splits})
     if statistics is not None:
         with new_artifact(statistics) as partial:
             write_json(partial, metrics)
@@ -129,8 +132,8 @@ def shuffled(count: int, seed: str) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray, kind: str) -> dict[str, Any]:
-    """Write the rows `order` of the joined parts, all of one kind, and return their statistics."""
+def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray, kind: str) -> tuple[dict[str, Any], str]:
+    """Write the rows `order` of the joined parts, all of one kind; return their statistics and content's hash."""
     joined = concatenate_datasets(list(parts.values())).with_format("numpy")
     ends = np.cumsum([len(part) for part in parts.values()])
     names = list(parts)
@@ -150,7 +153,7 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray, k
                 given[name] += 1
                 statistics.rows_in += 1
                 statistics.keep(counted(row, kind))
-    return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}
+    return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}, writer.sha256
 
 
 def counted(row: dict[str, Any], kind: str) -> FinishedRow:

@@ -19,7 +19,7 @@ import pyarrow.compute
 from datasets import Dataset
 from trl import pack_dataset
 
-from heirloom.distributed import barrier, is_first_rank_of_host
+from heirloom.distributed import barrier, is_first_rank_of_host, rank
 from heirloom.errors import HeirloomError
 from heirloom.progress import say
 from heirloom.training_data import TrainingData
@@ -36,7 +36,7 @@ def packed_data(data: TrainingData, seq_length: int, strategy: PackingStrategy, 
     wrapped fills every packed row to the last token and cuts rows wherever that needs it. No token is lost.
     Every rank calls it. Raises HeirloomError for rows that are padded, and with bfd for rows that are too long.
     """
-    check_not_padded(data.train)
+    check_not_padded(data.train, "packing")
     train = written_by_one_rank(work, "packed-train", partial(pack, data.train, seq_length, strategy))
     return replace(data, train=train)
 
@@ -51,7 +51,7 @@ def joined_data(data: TrainingData, seq_length: int, work: Path | str) -> Traini
     for split in ("train", "test"):
         rows = getattr(data, split)
         if rows is not None:
-            check_not_padded(rows)
+            check_not_padded(rows, "seq_length")
             write = partial(join, rows, seq_length, split == "test")
             joined[split] = written_by_one_rank(work, f"joined-{split}", write)
     return replace(data, **joined)
@@ -61,8 +61,10 @@ def written_by_one_rank(work: Path | str, name: str, write: Callable[[Path], Non
     """Return the rows that `write` puts into a file of the work folder; one rank of each host writes it."""
     file = Path(work) / "rows" / f"{name}.arrow"
     if is_first_rank_of_host():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(file)
+        own = file.with_name(f"{name}.{rank()}.arrow")  # hosts may share the folder
+        own.parent.mkdir(parents=True, exist_ok=True)
+        write(own)
+        own.replace(file)
     barrier()
     return Dataset.from_file(str(file))
 
@@ -158,11 +160,11 @@ def total_tokens(rows: Dataset) -> int:
     return sum(int(lengths(table).sum()) for table in arrow_tables(rows))
 
 
-def check_not_padded(rows: Dataset) -> None:
+def check_not_padded(rows: Dataset, key: str) -> None:
     if "attention_mask" in rows.column_names:
         raise HeirloomError(
-            "training.seq_length packs rows, and those of the dataset are filled up to max_length: delete "
-            "processing.padding in the dataset's file"
+            f"training.{key}: rows of the dataset are filled up to max_length already, and joined they would be mostly "
+            f"padding: delete processing.padding in the dataset's file, or delete {key}"
         )
 
 

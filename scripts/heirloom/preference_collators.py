@@ -1,20 +1,23 @@
 """Batches of preference pairs: rows of `prompt_ids`, `chosen_ids` and `rejected_ids`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from trl.experimental.utils import DPODataCollatorWithPadding
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from heirloom.collator_names import CollatorName, fitting_collator
-from heirloom.collators import IGNORED, extended
+from heirloom.collators import IGNORED, CausalCollator, padded_batch
 
 
 @dataclass(frozen=True)
 class OddsRatioCollator:
-    """Make the batches that TRL's ORPOTrainer makes of texts: chosen and rejected apart, each with its prompt."""
+    """Make the batches that TRL's ORPOTrainer makes of texts: chosen and rejected apart, each after its prompt.
+
+    Upstream tokenizes, masks and pads in `ORPOTrainer.tokenize_row` and `DPODataCollatorWithPadding`, for texts only.
+    """
 
     pad_token_id: int
     pad_to_multiple_of: int | None = None
@@ -23,26 +26,22 @@ class OddsRatioCollator:
         """Return {chosen,rejected}_{input_ids,attention_mask,labels}, padded on the right, and
         prompt_{input_ids,attention_mask}, padded on the left; each (B, T) with a T for each of the three.
         """
-        features = [self.feature(row) for row in rows]
-        batch = DPODataCollatorWithPadding(pad_token_id=self.pad_token_id)(features)
-        return {name: extended(values, *self.padding(name)) for name, values in batch.items()}
-
-    def feature(self, row: dict[str, Any]) -> dict[str, list[int]]:
-        """Return the columns that ORPOTrainer.tokenize_row makes; training is on the answers alone."""
-        prompt = row["prompt_ids"]
-        columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        prompts = [row["prompt_ids"] for row in rows]
+        ones = [[1] * len(prompt) for prompt in prompts]
+        batch = {
+            "prompt_input_ids": padded_batch(prompts, self.pad_token_id, self.pad_to_multiple_of, side="left"),
+            "prompt_attention_mask": padded_batch(ones, 0, self.pad_to_multiple_of, side="left"),
+        }
+        pad = CausalCollator(self.pad_token_id, self.pad_to_multiple_of)
         for side in ("chosen", "rejected"):
-            answer = row[f"{side}_ids"]
-            columns[f"{side}_input_ids"] = prompt + answer
-            columns[f"{side}_attention_mask"] = [1] * len(prompt + answer)
-            columns[f"{side}_labels"] = [IGNORED] * len(prompt) + answer
-        return columns
+            answered = [after_prompt(row["prompt_ids"], row[f"{side}_ids"]) for row in rows]
+            batch |= {f"{side}_{name}": values for name, values in pad(answered).items()}
+        return batch
 
-    def padding(self, name: str) -> tuple[int, int | None, str]:
-        """Return what a tensor of the batch is filled with, to which multiple, and on which side."""
-        part, _, kind = name.partition("_")
-        value = {"input_ids": self.pad_token_id, "attention_mask": 0, "labels": IGNORED}[kind]
-        return value, self.pad_to_multiple_of, "left" if part == "prompt" else "right"
+
+def after_prompt(prompt: Sequence[int], answer: Sequence[int]) -> dict[str, list[int]]:
+    """Return the row of an answer and its prompt; training is on the answer alone."""
+    return {"input_ids": [*prompt, *answer], "labels": [*[IGNORED] * len(prompt), *answer]}
 
 
 def make_preference_collator(

@@ -8,6 +8,7 @@ Trainer.training_step; modeling_bert.py, modeling_t5.py). Causal models divide, 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,22 +25,30 @@ OTHER_LOSSES = ("prophetnet", "xlm-prophetnet")
 
 
 def token_mean_loss(
-    outputs: Mapping[str, Any], labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    outputs: Mapping[str, Any],
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Return the cross entropy (nats) of a pass, summed over its labels and divided by those of the global batch.
 
     `outputs["logits"]`: (B, T, V); `labels`: (B, T), of the same positions, IGNORED where nothing is predicted.
     `num_items_in_batch`: labels of all ranks and passes of the step; without it, those of this pass.
     """
-    logits = outputs["logits"]
-    total = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+    total = cross_entropy(
+        outputs["logits"].flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    count = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+    return total / count.clamp(min=1)  # a masked model may find nothing masked
 
 
 def loss_function(model: PreTrainedModel, args: TrainingArguments) -> LossFunction | None:
-    """Return what Trainer wants as `compute_loss_func`; None where Trainer's own way gives this loss.
+    """Return what Trainer wants as `compute_loss_func`; None for causal models, whose own loss is this one.
 
-    That is so for causal models, and with label smoothing, whose loss Trainer itself divides by num_items_in_batch.
     Raises HeirloomError for a model whose own loss has more in it than the labels' cross entropy, which would be lost.
     """
     if predicts_next_token(model):
@@ -49,4 +58,4 @@ def loss_function(model: PreTrainedModel, args: TrainingArguments) -> LossFuncti
             f"{class_name(model)} ({model.config.model_type}) trains on more than the cross entropy of its labels, "
             "which this trainer would leave out: use another base, or set output_router_logits to false in its config"
         )
-    return None if args.label_smoothing_factor else token_mean_loss
+    return partial(token_mean_loss, label_smoothing=args.label_smoothing_factor)
