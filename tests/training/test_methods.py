@@ -1,0 +1,158 @@
+"""Every method with adapters, quantized bases and packed rows, at ZeRO-2 and ZeRO-3: losses, what is saved, refusals.
+
+The losses are fixed numbers, so that nothing changes unseen; both stages of ZeRO must give the same.
+"""
+
+import json
+import shutil
+
+import pytest
+import torch
+from training_workplace import ROOT, TRAINING, tree
+from transformers import AutoModelForCausalLM, TrainerState
+
+LORA = {"r": 4}
+NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
+FP4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"} | {
+    "bnb_4bit_compute_dtype": "float32",
+    "bnb_4bit_quant_storage": "float32",
+}
+INT8 = {"load_in_8bit": True}
+PACKED = {"packing": True, "seq_length": 128}
+STEPS = 3
+
+# name: (script, dataset, sections, held-out loss before, after)
+METHODS = {
+    "trainer-lora": (
+        *("train.py", "text", {"peft": {**LORA, "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}}),
+        *(4.59042, 4.30661),
+    ),
+    "trainer-nf4": ("train.py", "text", {"peft": LORA, "quantization": NF4}, 4.60387, 4.58418),
+    "sft-lora": ("sft_train.py", "chat", {"peft": LORA}, 4.65158, 4.59975),
+    "sft-dora-rslora": (
+        *(
+            "sft_train.py",
+            "chat",
+            {"peft": {**LORA, "use_dora": True, "use_rslora": True, "target_modules": "q_proj, v_proj"}},
+        ),
+        *(4.65158, 4.61352),
+    ),
+    "sft-nf4": ("sft_train.py", "chat", {"peft": LORA, "quantization": NF4}, 4.67285, 4.60998),
+    "sft-int8": (
+        "sft_train.py",
+        "chat",
+        {"peft": LORA, "quantization": INT8, "training": {"bf16": True}},
+        4.654,
+        4.603,
+    ),
+    "sft-bfd": ("sft_train.py", "chat", {"training": PACKED}, 4.65158, 4.32557),
+    "sft-wrapped": (
+        *("sft_train.py", "chat", {"training": {**PACKED, "packing_strategy": "wrapped", "pad_to_multiple_of": 8}}),
+        *(4.65158, 4.32542),
+    ),
+    "sft-padding-free": ("sft_train.py", "chat", {"training": {"padding_free": True}}, 4.65158, 4.32798),
+    "sft-bf16-checkpointing": (
+        *("sft_train.py", "chat", {"peft": LORA, "training": {"bf16": True, "gradient_checkpointing": True}}),
+        *(4.654, 4.603),
+    ),
+    "dpo-lora": (
+        *("dpo_train.py", "preference", {"peft": LORA, "training": {"loss_type": "ipo", "beta": 0.2}}),
+        *(6.25, 5.97435),
+    ),
+    "dpo-fp4": ("dpo_train.py", "preference", {"peft": LORA, "quantization": FP4}, 0.693147, 0.676507),
+    "dpo-int8": (
+        *("dpo_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
+        *(0.693147, 0.6782),
+    ),
+    "dpo-precomputed": (
+        *("dpo_train.py", "preference", {"training": {"label_smoothing": 0.1, "precompute_ref_log_probs": True}}),
+        *(0.693147, 0.630223),
+    ),
+    "orpo": ("orpo_train.py", "preference", {}, 5.01319, 4.62166),
+    "orpo-lora": ("orpo_train.py", "preference", {"peft": LORA}, 5.01319, 4.96129),
+    "orpo-nf4": (
+        *("orpo_train.py", "preference", {"peft": LORA, "quantization": NF4, "training": {"bf16": True}}),
+        *(5.0255, 4.9736),
+    ),
+}
+ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
+RESUMED = ("trainer-nf4", "sft-lora", "sft-int8", "sft-bfd", "dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
+BASE = "runs/pretrain/checkpoint"
+
+
+def training(workplace, name, place, zero, **more):
+    """Return the job of tests/training/many_trainings.py for one of METHODS."""
+    script, dataset, sections, *_ = METHODS[name]
+    sections = {**sections, "training": {**TRAINING, "max_steps": STEPS, **sections.get("training", {})}}
+    command = workplace.training(script, f"{place}/{name}", zero=zero, dataset=dataset, base=BASE, **sections, **more)
+    return {"arguments": command[1:]}
+
+
+@pytest.fixture(scope="module", params=["zero2", "zero3"])
+def methods(request, workplace, runs):
+    """All methods at one stage of ZeRO: (their folder, what was printed)."""
+    zero = request.param
+    said = workplace.torchrun("many_trainings.py", [training(workplace, name, zero, zero) for name in METHODS])
+    return workplace.folder / zero, said
+
+
+def test_losses_are_what_they_were(methods):
+    folder, _ = methods
+    for name, (*_, sections, before, after) in METHODS.items():
+        measured = json.loads((folder / name / "metrics.json").read_text())
+        exact = "training" not in sections or "bf16" not in sections["training"]
+        tolerance = 1e-4 if exact else 3e-3  # 16 bits round, and a processor may round in another order
+        assert measured["before"]["loss"] == pytest.approx(before, abs=tolerance), name
+        assert measured["after"]["loss"] == pytest.approx(after, abs=tolerance), name
+        assert measured["train"]["steps"] == STEPS
+
+
+def test_a_checkpoint_is_a_plain_model_with_the_adapter_merged_in(methods, workplace):
+    """Base + adapter, put together by peft, answers as the merged model does; also where the base was quantized."""
+    from peft import PeftModel
+
+    folder, _ = methods
+    ids = torch.arange(3, 35).reshape(2, 16)  # (B, T)
+    for name in ADAPTED:
+        merged = AutoModelForCausalLM.from_pretrained(folder / name / "checkpoint")
+        base = AutoModelForCausalLM.from_pretrained(workplace.folder / BASE)
+        with torch.no_grad():
+            before = base(ids).logits
+            adapted = PeftModel.from_pretrained(base, folder / name / "checkpoint" / "adapter")(ids).logits
+            after = merged(ids).logits
+        torch.testing.assert_close(after, adapted, atol=2e-3 if "bf16" in str(METHODS[name]) else 1e-4, rtol=0.0)
+        assert (after - before).abs().max() > 0.01, name  # it learned something
+
+
+def test_what_a_checkpoint_holds(methods, workplace):
+    folder, _ = methods
+    for name in METHODS:
+        files = tree(folder / name / "checkpoint")
+        expected = {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"}
+        assert expected <= files.keys()
+        assert ("adapter/adapter_model.safetensors" in files) == (name in ADAPTED)
+        state = TrainerState.load_from_json(folder / name / "checkpoint" / "trainer_state.json")
+        assert (state.global_step, state.log_history[-1]["step"]) == (STEPS, STEPS)
+        everything = b"".join(files.values())
+        assert str(workplace.folder).encode() not in everything and str(ROOT).encode() not in everything
+        if name in ADAPTED:
+            adapter = json.loads(files["adapter/adapter_config.json"])
+            assert adapter["base_model_name_or_path"] == BASE
+            assert adapter["target_modules"] == sorted(adapter["target_modules"])
+
+
+def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods, workplace):
+    """Each is stopped in step 2, after a checkpoint of step 1, and started again."""
+    folder, _ = methods
+    place = f"again-{folder.name}"
+    jobs = []
+    for name in RESUMED:
+        job = training(workplace, name, place, folder.name, tracking={"save_steps": 1})
+        jobs += [{**job, "stop_at": 2}, job]
+    said = workplace.torchrun("many_trainings.py", jobs)
+    assert said.count("resuming from checkpoint-") == len(RESUMED)
+    for name in RESUMED:
+        first, second = tree(folder / name), tree(workplace.folder / place / name)
+        assert [file for file in first if first[file] != second.get(file)] == [], name
+        assert first.keys() == second.keys()
+    shutil.rmtree(workplace.folder / place)
