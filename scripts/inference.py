@@ -44,8 +44,8 @@ def main() -> None:
     ranks = PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
     torch.use_deterministic_algorithms(True, warn_only=True)
 
-    answerer = Answerer(options.checkpoint, section, ranks.device)
-    check_lengths(prompts, section.max_new_tokens, answerer.positions)
+    answerer = Answerer.load(options.checkpoint, section, ranks.device)
+    check_lengths(prompts, section.max_new_tokens, answerer.positions, apart=answerer.encoder_decoder)
 
     job = job_description(section.model_dump(), options.checkpoint, options.dataset)
     journal = Journal(work_folder(options.output), ranks.process_index, ranks.num_processes, job)

@@ -6,7 +6,7 @@
         --loss metrics/loss/demo-pretrain.csv
 
 In: a processed dataset of kind text, or chat to continue pre-training on chats; a model with its tokenizer: a causal
-one, or a masked one with `collator: mlm`.
+one, or a masked one with `collator: mlm`. Kind seq2seq is for encoder-decoder models.
 Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.
 """
 
@@ -20,14 +20,15 @@ from heirloom.adapters import with_adapter
 from heirloom.collator_choice import Collator, make_collator
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.held_out_batches import HeldOutBatches
-from heirloom.masked_language_modeling import MaskingCollator, train_masked
+from heirloom.masked_language_modeling import MaskingCollator, MasksOfEpoch
 from heirloom.models import load_model, load_tokenizer
 from heirloom.packing import joined_data
+from heirloom.token_mean_loss import loss_function
 from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 from heirloom.training import Lifecycle
 from heirloom.training_arguments import trainer_arguments
 from heirloom.training_command import read_command
-from heirloom.training_data import load_training_data
+from heirloom.training_data import check_rows, load_training_data
 
 
 class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
@@ -37,12 +38,13 @@ class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
 def main() -> None:
     command = read_command(__doc__, TrainingArguments)
     start_rank()
-    data = load_training_data(command.dataset, kinds=("text", "chat"))
+    data = load_training_data(command.dataset, kinds=("text", "chat", "seq2seq"))
     tokenizer = load_tokenizer(command.base)
 
     args = trainer_arguments(TrainingArguments, command, data)
     start_deepspeed()
     model = with_adapter(load_model(command), command.peft, args)
+    check_rows(data, model, command.base)
     if command.training.seq_length:
         data = joined_data(data, command.training.seq_length, args.output_dir)
 
@@ -58,12 +60,13 @@ def main() -> None:
         eval_dataset=data.test,
         data_collator=collator(),
         processing_class=tokenizer,
+        compute_loss_func=loss_function(model, args),
         compute_metrics=token_weighted_metrics,
         callbacks=lifecycle.callbacks,
     )
     trainer.evaluation_collator = collator()
     if isinstance(trainer.data_collator, MaskingCollator):
-        train_masked(trainer)
+        trainer.add_callback(MasksOfEpoch(trainer.data_collator))
     lifecycle.run(trainer, name="trainer")
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 from heirloom.config.mistakes import did_you_mean
 from heirloom.config.peft import ALL_LINEAR, PeftSection
 from heirloom.errors import HeirloomError
+from heirloom.language_models import is_encoder_decoder, is_masked_language_model
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -30,7 +31,7 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
 
     check_modules("target_modules", section.target_names or [], adaptable_modules(model))
     check_modules("modules_to_save", section.modules_to_save, module_names(model))
-    task = "seq2seq" if model.config.is_encoder_decoder else "masked" if is_masked(model) else "causal"
+    task = "masked" if is_masked_language_model(model) else "seq2seq" if is_encoder_decoder(model) else "causal"
     return LoraConfig(
         r=section.r,
         lora_alpha=section.lora_alpha,
@@ -69,10 +70,6 @@ def module_names(model: PreTrainedModel) -> set[str]:
         for name, module in model.named_modules()
         if name and any(True for _ in module.parameters(recurse=False))
     }
-
-
-def is_masked(model: PreTrainedModel) -> bool:
-    return type(model).__name__.endswith("ForMaskedLM")
 
 
 def with_adapter(model: PreTrainedModel, section: PeftSection | None, args: TrainingArguments) -> "PeftModel":

@@ -1,49 +1,84 @@
-"""Let a checkpoint answer prompts: load it, generate for one batch at a time."""
+"""Let a model answer prompts: a checkpoint, or one in training; generate for one batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
+from heirloom.collators import padded_batch
 from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
+from heirloom.language_models import is_encoder_decoder
 from heirloom.prompts import Prompt
 from heirloom.seeded_sampling import sampling_processors
 
+FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
+"""What opens the answers of encoder-decoder models, as their checkpoints say."""
+
 
 class Answerer:
-    """A checkpoint with its tokenizer and the way it answers."""
+    """A model with its tokenizer and the way it answers."""
 
-    def __init__(self, checkpoint: Path, section: GenerationSection, device: torch.device) -> None:
-        """Load the checkpoint. Raises HeirloomError when there is none, or for options transformers refuses."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        section: GenerationSection,
+        device: torch.device,
+        *,
+        synced_gpus: bool = False,
+    ) -> None:
+        """`synced_gpus`: the weights are spread over the ranks (ZeRO-3), which generate in step with each other.
+
+        Raises HeirloomError for options that transformers refuses, or when no token ends an answer.
+        """
+        self.model, self.tokenizer, self.section, self.device = model, tokenizer, section, device
+        self.synced_gpus = synced_gpus
+        self.encoder_decoder = is_encoder_decoder(model)
+        self.end_ids = end_ids(model, tokenizer)
+        self.pad_id = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.generation_config = self.make_generation_config()
+
+    @classmethod
+    def load(cls, checkpoint: Path, section: GenerationSection, device: torch.device) -> "Answerer":
+        """Load a checkpoint. Raises HeirloomError when there is none, or as `__init__` does."""
         if not (checkpoint / "config.json").is_file():
             raise HeirloomError(f"{checkpoint}: holds no model (no config.json)")
-        self.section = section
-        self.device = device
-        self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            checkpoint, local_files_only=True, dtype=section.default_dtype
-        )
-        self.model.to(device).eval()
-        self.end_ids = end_ids(self.model, self.tokenizer, checkpoint)
-        self.pad_id = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
-        self.model.generation_config = self.generation_config()
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+        architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = architecture.from_pretrained(checkpoint, local_files_only=True, dtype=section.default_dtype)
+        return cls(model.to(device).eval(), tokenizer, section, device)
 
     @property
     def positions(self) -> int | None:
         """The longest text that the model was made for, tokens; None when it does not say."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        config = self.model.config if self.encoder_decoder else self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None)
 
-    def generation_config(self) -> GenerationConfig:
+    def make_generation_config(self) -> GenerationConfig:
         """Return what `generate` goes by: the run's options and the checkpoint's special tokens, nothing else.
 
         Sampling is done by `sampling_processors`, so for `generate` the search is always greedy (or by beams).
         """
+        first = {}
+        if self.encoder_decoder:
+            own = self.model.generation_config
+            first = {name: getattr(own, name) for name in FIRST_TOKENS if getattr(own, name) is not None}
         try:
             config = GenerationConfig(
-                **self.section.search_arguments,
+                **{**first, **self.section.search_arguments},
                 do_sample=False,
                 eos_token_id=list(self.end_ids),
                 pad_token_id=self.pad_id,
@@ -53,22 +88,34 @@ class Answerer:
             raise HeirloomError(f"generation: transformers refuses these options: {error}") from error
         return config
 
-    @torch.inference_mode()
+    @contextmanager
+    def own_generation_config(self) -> Iterator[None]:
+        """Take the model's generation defaults from it: `generate` would fill up the run's options with them."""
+        defaults = self.model.generation_config
+        self.model.generation_config = self.generation_config
+        try:
+            yield
+        finally:
+            self.model.generation_config = defaults
+
+    @torch.no_grad()  # not inference_mode: in training, ZeRO-3 gathers weights in here that the next step works with
     def answer(self, batch: Sequence[Prompt]) -> list[dict[str, Any]]:
         """Return one row per prompt: text and ids of the answer without its end token, and why it ended."""
-        width = max(len(prompt.ids) for prompt in batch)
-        ids, mask = left_padded([prompt.ids for prompt in batch], self.pad_id, width)
+        ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, "right" if self.encoder_decoder else "left")
         processors = None
         if self.section.do_sample:
             seeds = [f"{self.section.seed}/{prompt.row_id}" for prompt in batch]
             processors = sampling_processors(self.section.sampling_arguments, seeds)
-        output = self.model.generate(
-            input_ids=ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            logits_processor=processors,
-            tokenizer=self.tokenizer,  # read for stop_strings
-        )
-        return [self.row(prompt, new) for prompt, new in zip(batch, output[:, width:].tolist(), strict=True)]
+        with self.own_generation_config():
+            output = self.model.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                logits_processor=processors,
+                tokenizer=self.tokenizer,  # read for stop_strings
+                synced_gpus=self.synced_gpus,
+            )
+        first = 1 if self.encoder_decoder else ids.shape[1]  # after the token that starts the decoder, or the prompt
+        return [self.row(prompt, new) for prompt, new in zip(batch, output[:, first:].tolist(), strict=True)]
 
     def row(self, prompt: Prompt, new_ids: list[int]) -> dict[str, Any]:
         """Describe one answer, from the ids that were generated (padded at the end)."""
@@ -90,8 +137,8 @@ class Answerer:
         }
 
 
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoint: Path) -> tuple[int, ...]:
-    """Return the ids that end an answer: the checkpoint's own (some have several) and the tokenizer's.
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
+    """Return the ids that end an answer: the model's own (some have several) and the tokenizer's.
 
     Raises HeirloomError when there is none, since every answer would run to its longest.
     """
@@ -99,15 +146,16 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoi
     own = own if isinstance(own, list) else [own]
     found = dict.fromkeys(token for token in (*own, tokenizer.eos_token_id) if token is not None)
     if not found:
-        raise HeirloomError(f"{checkpoint}: its tokenizer has no eos_token, so no answer would end: set it")
+        raise HeirloomError(f"{tokenizer.name_or_path}: its tokenizer has no eos_token, so no answer would end: set it")
     return tuple(found)
 
 
-def left_padded(rows: Sequence[Sequence[int]], pad_id: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids (B, T) and mask (B, T), 1 where tokens are; padding stands before the prompts."""
-    ids = torch.full((len(rows), width), pad_id)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, width - len(row) :] = torch.tensor(row)
-        mask[index, width - len(row) :] = 1
-    return ids, mask
+def padded(
+    rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids (B, T) and mask (B, T), 1 where tokens are; padding stands on the `side` left or right.
+
+    An answer goes on where its prompt ends, so a decoder's prompts are padded on the left. An encoder's positions count
+    from the first place, so its sources are padded on the right.
+    """
+    return padded_batch(rows, pad_id, side=side), padded_batch([[1] * len(row) for row in rows], 0, side=side)

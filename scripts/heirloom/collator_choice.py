@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from heirloom.collator_names import CollatorName, fitting_collator
 from heirloom.collators import CausalCollator, check_labels
 from heirloom.errors import HeirloomError
+from heirloom.language_models import class_name, is_encoder_decoder, is_masked_language_model
 from heirloom.masked_language_modeling import MaskingCollator
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -33,6 +33,8 @@ def make_collator(
     """
     if name == "default" and trainer == "sft" and "labels" not in columns:
         name = "dynamic_padding_only"  # plain text: there is nothing to mask
+    if name == "default" and trainer == "trainer" and is_encoder_decoder(model):
+        name = "seq2seq"
     name = fitting_collator(name, trainer)
     check_columns(name, trainer, columns)
     check_model(name, trainer, model)
@@ -41,7 +43,7 @@ def make_collator(
     if name == "seq2seq":
         return Seq2SeqCollator(
             DataCollatorForSeq2Seq(tokenizer, model=model, pad_to_multiple_of=pad_to_multiple_of),
-            same_length=not model.config.is_encoder_decoder,
+            same_length=not is_encoder_decoder(model),
         )
     return CausalCollator(tokenizer.pad_token_id, pad_to_multiple_of)
 
@@ -83,18 +85,13 @@ def check_model(name: CollatorName, trainer: str, model: PreTrainedModel) -> Non
             f"training.collator: {name} does not fit {class_name(model)}, {kind} language model: choose {remedy}, or "
             "another base"
         )
-    if name != "seq2seq" and model.config.is_encoder_decoder:
+    if name != "seq2seq" and is_encoder_decoder(model):
         raise HeirloomError(
             f"training.collator: {name} does not fit {class_name(model)}, an encoder-decoder model: choose "
             "trainer: seq2seq with collator: seq2seq"
         )
-
-
-def is_masked_language_model(model: PreTrainedModel) -> bool:
-    """Say whether the model predicts masked tokens, not the next one (transformers counts BART among them too)."""
-    return not model.config.is_encoder_decoder and class_name(model) in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
-
-
-def class_name(model: PreTrainedModel) -> str:
-    """Return the name of the model's class, of the base where an adapter is wrapped around it."""
-    return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
+    if is_encoder_decoder(model) and not hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        raise HeirloomError(
+            f"training.collator: {name} does not fit {class_name(model)}, which does not say what its decoder reads "
+            "for given labels (prepare_decoder_input_ids_from_labels): choose another base"
+        )

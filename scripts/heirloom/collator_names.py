@@ -9,7 +9,7 @@ CollatorName = Literal[
 ]
 
 FITTING: dict[str, tuple[CollatorName, ...]] = {
-    "trainer": ("dynamic_padding_only", "completion_only", "mlm"),
+    "trainer": ("dynamic_padding_only", "completion_only", "mlm", "seq2seq"),
     "seq2seq": ("seq2seq", "completion_only", "dynamic_padding_only"),
     "sft": ("completion_only", "dynamic_padding_only"),
     "dpo": ("rl_dynamic_padding_only",),

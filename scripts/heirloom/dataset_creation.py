@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from heirloom.preview import Preview
 from heirloom.processing import find_processing_function
 from heirloom.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
 from heirloom.rows import FinishedRow, Prepared
+from heirloom.seq2seq_rows import Seq2SeqRows
 from heirloom.test_splits import prompt_hash, test_threshold
 from heirloom.text_rows import TextRows
 from heirloom.tokenization import Tokenizer
@@ -95,20 +97,24 @@ class Creation:
     def __init__(self, raw: Path, tokenizer: Tokenizer, section: ProcessingSection, first_rows: int | None, title: str):
         self.tokenizer, self.section, self.first_rows = tokenizer, section, first_rows
         self.function, self.kind = find_processing_function(section.processing_function, section.kind)
+        if "dataset_text_field" in section.model_fields_set:
+            self.function = partial(self.function, column=section.dataset_text_field)
         self.maker = self.row_maker()
         self.hub = recorded_hub(raw)
         self.files, self.drawn = chosen_files(find_raw_files(raw), section)
         self.splits = ["train", "test"] if self.drawn or any(split == "test" for split, _ in self.files) else ["train"]
         self.statistics = {split: SplitStatistics() for split in self.splits}
-        self.preview = Preview(title, tokenizer)
+        self.preview = Preview(title, tokenizer, self.kind)
         self.bad_rows: list[Problem] = []
 
-    def row_maker(self) -> TextRows | ChatRows | PreferenceRows:
+    def row_maker(self) -> TextRows | ChatRows | PreferenceRows | Seq2SeqRows:
         """Return what makes rows of this kind."""
         if self.section.padding and self.tokenizer.pad_token_id is None:
             raise HeirloomError(f"padding: {self.tokenizer.folder} has no pad_token; set one, or padding: false")
         if self.kind == "text":
             return TextRows(self.section, self.tokenizer)
+        if self.kind == "seq2seq":
+            return Seq2SeqRows(self.section, self.tokenizer)
         if self.section.chat_template:
             source = read_chat_template(self.section.chat_template)
         elif self.kind == "chat" or self.tokenizer.transformers_tokenizer.chat_template:
@@ -313,6 +319,7 @@ class Creation:
             "kind": self.kind,
             "max_length": self.section.max_length,
             "max_prompt_length": self.section.max_prompt_length,
+            "max_target_length": self.section.longest_target if self.kind == "seq2seq" else None,
             "packed": self.section.packed,
             "padded": self.section.padding,
             "train_on": section["train_on"] if self.kind == "chat" else "all",

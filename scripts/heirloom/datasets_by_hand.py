@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.mistakes import explain
-from heirloom.config.processing import PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.config.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data_statistics import summary
 from heirloom.dataset_creation import create_dataset
 from heirloom.errors import HeirloomError
@@ -103,10 +103,12 @@ def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
         required=True,
         help=f"{', '.join(PROCESSING_FUNCTIONS)}, or module:function of your own (then give --kind)",
     )
-    parser.add_argument("--kind", help="what your own function makes: text, chat or preference")
+    parser.add_argument("--kind", help=f"what your own function makes: {KIND_NAMES}")
     parser.add_argument(TOKEN_FLAG, help=f"hub token; better given as the environment variable {TOKEN_VARIABLE}")
     parser.add_argument("--max-length", type=int, required=True, help="longest row, tokens")
     parser.add_argument("--max-prompt-length", type=int, help="longest prompt of a preference pair, tokens")
+    parser.add_argument("--max-target-length", type=int, help="longest target of a seq2seq row, tokens")
+    parser.add_argument("--dataset-text-field", default="text", help="raw column that holds plain text")
     parser.add_argument("--truncation", type=int, choices=(0, 1), default=1, help="1: cut longer rows, 0: drop them")
     parser.add_argument("--padding", type=int, choices=(0, 1), default=0, help="1: pad every row to --max-length")
     parser.add_argument("--add-generation-prompt", action=flag, default=False, help="end chats with an open turn")
@@ -127,13 +129,14 @@ def section_of(args: argparse.Namespace) -> ProcessingSection:
     keys: dict[str, Any] = {
         "processing_function": args.processing_function,
         "max_length": args.max_length,
+        "dataset_text_field": args.dataset_text_field,
         "truncation": bool(args.truncation),
         "padding": bool(args.padding),
         "add_generation_prompt": args.add_generation_prompt,
         "remove_columns": args.remove_columns,
         "bad_rows": args.bad_rows,
     }
-    for name in ("kind", "max_prompt_length", "chat_template", "test_fraction"):
+    for name in ("kind", "max_prompt_length", "max_target_length", "chat_template", "test_fraction"):
         if getattr(args, name) is not None:
             keys[name] = getattr(args, name)
     defaults = {name: field.default for name, field in ProcessingSection.model_fields.items()}

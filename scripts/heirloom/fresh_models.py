@@ -17,7 +17,7 @@ from heirloom.config.mistakes import did_you_mean
 from heirloom.errors import HeirloomError
 
 ARCHITECTURES = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)
-"""What a model type is trained as: the first of these that it has."""
+"""What a model type is trained as: the first of these that it has, see `architecture`."""
 
 
 def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
@@ -48,14 +48,35 @@ def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> Pr
         "pad_token_id": tokenizer.pad_token_id,
         "dtype": section.dtype,
     }
+    if defaults.is_encoder_decoder:
+        if tokenizer.pad_token_id is None:
+            raise HeirloomError(
+                f"init.model_type: {section.model_type} starts its answers with the pad token, and the tokenizer has "
+                "none: set tokenizer.pad_token"
+            )
+        facts["decoder_start_token_id"] = tokenizer.pad_token_id  # as in T5, whose configuration has no such default
+        if "forced_eos_token_id" in known:
+            facts["forced_eos_token_id"] = tokenizer.eos_token_id
     return AutoConfig.for_model(section.model_type, **{**facts, **section.passed_through})
 
 
 def initialise_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     """Return a model with random weights that depend on nothing but `config` and `seed`; it is made on the CPU."""
-    architecture = next((auto for auto in ARCHITECTURES if type(config) in auto._model_mapping), None)
-    if architecture is None:
+    kind = architecture(config)
+    torch.manual_seed(seed)
+    return kind.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+
+
+def architecture(config: PreTrainedConfig) -> type:
+    """Return the class that makes a model of `config`; raises HeirloomError when none of ARCHITECTURES does.
+
+    Encoder-decoders (BART) and encoders (BERT) have causal forms too; those come last.
+    """
+    order = list(ARCHITECTURES)
+    if config.is_encoder_decoder or getattr(config, "is_decoder", None) is False:
+        order.append(order.pop(0))
+    found = next((auto for auto in order if type(config) in auto._model_mapping), None)
+    if found is None:
         names = ", ".join(auto.__name__ for auto in ARCHITECTURES)
         raise HeirloomError(f"init.model_type: {config.model_type} is none of {names}: it cannot be trained here")
-    torch.manual_seed(seed)
-    return architecture.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+    return found

@@ -6,21 +6,17 @@ ranks and of data loader workers. Here each row has its own stream: the draws th
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
-from transformers.modeling_outputs import MaskedLMOutput
 
 from heirloom.collators import IGNORED, attention_mask, check_labels, padded_batch
 from heirloom.errors import HeirloomError
@@ -90,36 +86,3 @@ class MasksOfEpoch(TrainerCallback):
     ) -> None:
         """Tell the collator, before the epoch's data loader starts; `state.epoch` is a fraction after resuming."""
         self.collator.epoch.fill_(int(state.epoch or 0))
-
-
-def train_masked(trainer: Trainer) -> None:
-    """Make a trainer with TokenWeightedEvaluation and a MaskingCollator train a masked language model rightly.
-
-    The rows get new masks in each epoch, the loss is `masked_loss`, and held-out labels stand for their own position.
-    """
-    trainer.add_callback(MasksOfEpoch(trainer.data_collator))
-    trainer.compute_loss_func = partial(masked_loss, label_smoothing=trainer.args.label_smoothing_factor)
-    trainer.predicts_next_token = False
-
-
-def masked_loss(
-    outputs: MaskedLMOutput,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor | int | None = None,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor:
-    """Return the negative log-likelihood of the labels (B, T), summed, over the chosen tokens of the optimizer step.
-
-    The loss of transformers' own masked language models (5.23) is the mean over one batch, which Trainer takes for
-    one over the step: too large by the number of ranks × gradient_accumulation_steps, and not a number where no
-    token of the batch was chosen.
-    """
-    total = cross_entropy(
-        outputs.logits.flatten(0, 1).float(),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
-    chosen = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-    return total / chosen.clamp(min=1)

@@ -20,10 +20,12 @@ from heirloom.json_files import write_json
 from heirloom.masking import IGNORED
 from heirloom.preference_rows import counted_pair
 from heirloom.rows import FinishedRow
+from heirloom.seq2seq_rows import counted_source_and_target
 
 # Facts of dataset.json that the parts of a mixture must share.
 SHARED_FACTS = ("kind", "max_length", "packed", "padded", "tokenizer")
-OWN_FACTS = ("train_on", "processing_function", "chat_template", "max_prompt_length")  # kept for each part
+# Facts that are kept for each part.
+OWN_FACTS = ("train_on", "processing_function", "chat_template", "max_prompt_length", "max_target_length")
 
 
 def mix_datasets(
@@ -47,7 +49,8 @@ def mix_datasets(
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
             order = mixed_order(sizes, section) if split == "train" else np.arange(sum(sizes.values()))
-            metrics[split], sha256 = write_split(partial / split, parts, order)
+            kind = next(iter(facts.values()))["kind"]
+            metrics[split], sha256 = write_split(partial / split, parts, order, kind)
             of_first = facts[next(iter(parts))]["splits"][split]
             splits[split] = {**of_first, "rows": metrics[split]["rows_out"], "sha256": sha256}
         hub = list(dict.fromkeys(name for fact in facts.values() for name in fact["hub"]))
@@ -129,8 +132,8 @@ def shuffled(count: int, seed: str) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -> tuple[dict[str, Any], str]:
-    """Write the rows `order` of the joined parts and return their statistics and the hash of their content."""
+def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray, kind: str) -> tuple[dict[str, Any], str]:
+    """Write the rows `order` of the joined parts, all of one kind; return their statistics and content's hash."""
     joined = concatenate_datasets(list(parts.values())).with_format("numpy")
     ends = np.cumsum([len(part) for part in parts.values()])
     names = list(parts)
@@ -149,13 +152,15 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -
                 writer.add(row)
                 given[name] += 1
                 statistics.rows_in += 1
-                statistics.keep(counted(row))
+                statistics.keep(counted(row, kind))
     return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}, writer.sha256
 
 
-def counted(row: dict[str, Any]) -> FinishedRow:
+def counted(row: dict[str, Any], kind: str) -> FinishedRow:
     """Return a processed row with its number of tokens and of those trained on."""
-    if "chosen_ids" in row:
+    if kind == "preference":
         return counted_pair(row)
+    if kind == "seq2seq":
+        return counted_source_and_target(row)
     length = int(row["attention_mask"].sum()) if "attention_mask" in row else len(row["input_ids"])
     return FinishedRow(row, length, int((row["labels"] != IGNORED).sum()) if "labels" in row else length)

@@ -47,9 +47,9 @@ def measure_perplexity(checkpoint: Path, dataset: Path, batch_size: int, ranks: 
 def read_rows(dataset: Path) -> list[Row]:
     """Return the test split, rows of similar length together. Raises HeirloomError when there is none that counts."""
     kind = read_description(dataset)["kind"]
-    if kind == "preference":
+    if kind in ("preference", "seq2seq"):
         raise HeirloomError(
-            f"{dataset}: perplexity is measured on text or chat rows, and these are preferences: let "
+            f"{dataset}: perplexity is measured on text or chat rows, and these are of kind {kind}: let "
             "evaluation.dataset name another dataset"
         )
     split = load_split(dataset, "test")

@@ -33,8 +33,8 @@ table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; te
 class Preview:
     """Collects the first rows of each split and the first dropped ones, and writes the page."""
 
-    def __init__(self, title: str, tokenizer: Tokenizer):
-        self.title, self.tokenizer = title, tokenizer
+    def __init__(self, title: str, tokenizer: Tokenizer, kind: str):
+        self.title, self.tokenizer, self.kind = title, tokenizer, kind
         self.rows: dict[str, list[str]] = {}
         self.dropped: list[tuple[str, str]] = []
 
@@ -51,7 +51,14 @@ class Preview:
 
     def row(self, row_id: str, columns: dict[str, Any]) -> Iterator[str]:
         """Yield the HTML of one row."""
-        if "prompt_ids" in columns and "chosen_ids" in columns:
+        if self.kind == "seq2seq":
+            for name, column in (("source", "input_ids"), ("target", "labels")):
+                ids = list(map(int, columns[column]))
+                yield f"<h3>{escaped(row_id)}: {name} <small>{len(ids)} tokens</small></h3>"
+                labels = ids if name == "target" else [IGNORED] * len(ids)
+                yield f"<pre>{self.coloured(ids, labels, 'trained')}</pre>"
+            return
+        if self.kind == "preference":
             prompt = columns["prompt_ids"]
             for name in ("chosen", "rejected"):
                 answer = list(columns[f"{name}_ids"])

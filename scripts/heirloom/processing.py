@@ -1,8 +1,9 @@
-"""Processing functions: what a raw row says, as a text, a chat or a preference pair.
+"""Processing functions: what a raw row says, as a text, a source and a target, a chat or a preference pair.
 
 A processing function takes one raw row, a dict, and returns one record:
 
     kind text         {"text": str}
+    kind seq2seq      {"source": str, "target": str}
     kind chat         {"messages": [{"role": str, "content": str}, ...], optionally "tools": list}
     kind preference   {"prompt": …, "chosen": …, "rejected": …}, each a str or each a list of messages; without
                       "prompt", what chosen and rejected share at their start is the prompt
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS
-from heirloom.config.processing import PROCESSING_FUNCTIONS
+from heirloom.config.processing import KIND_NAMES, PROCESSING_FUNCTIONS
 from heirloom.errors import HeirloomError
 from heirloom.stage import declare_user_code
 
@@ -31,9 +32,14 @@ SHAREGPT_ROLES |= {"chatgpt": "assistant", "bard": "assistant", "model": "assist
 SHAREGPT_ROLES |= {"function_call": "assistant", "observation": "tool", "tool": "tool", "function_response": "tool"}
 
 
-def plain_text_processing_function(row: Record) -> Record:
-    """Plain text in column `text`, for pre-training."""
-    return {"text": text_in(row, "text")}
+def plain_text_processing_function(row: Record, column: str = "text") -> Record:
+    """Plain text in `column` (processing.dataset_text_field), for pre-training."""
+    return {"text": text_in(row, column)}
+
+
+def seq2seq_processing_function(row: Record) -> Record:
+    """Texts in columns `source` and `target`, for encoder-decoder models: to translate, to summarize, to answer."""
+    return {"source": text_in(row, "source"), "target": text_in(row, "target")}
 
 
 def dummy_processing_function(row: Record) -> Record:
@@ -134,7 +140,7 @@ def find_processing_function(name: str, kind: str | None = None) -> tuple[Proces
     """
     if ":" in name:
         if kind is None:
-            raise HeirloomError(f"processing_function {name}: say what it makes with kind: text, chat or preference")
+            raise HeirloomError(f"processing_function {name}: say what it makes with kind: {KIND_NAMES}")
         return own_function(name), kind
     if name not in PROCESSING_FUNCTIONS:
         raise HeirloomError(

@@ -39,8 +39,9 @@ class Progress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if "eval_loss" in logs:
-            perplexity = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
-            say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{perplexity}")
+            more = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
+            more += f", exact match {logs['eval_exact_match']:.1%}" if "eval_exact_match" in logs else ""
+            say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{more}")
             self.line_time += time.monotonic() - self.step_time  # measuring is no part of the speed of training
         elif "loss" in logs:
             self.losses.append(logs["loss"])

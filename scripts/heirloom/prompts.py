@@ -36,8 +36,8 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
     missing = [column for column in COLUMNS if column not in rows.column_names]
     if missing:
         raise HeirloomError(
-            f"{dataset}: its {kind} rows have no {', '.join(missing)}: let generation.dataset name a dataset of chats "
-            "or preferences"
+            f"{dataset}: its {kind} rows have no {', '.join(missing)}: let generation.dataset name a dataset of chats, "
+            "preferences or sources and targets (seq2seq)"
         )
     rows = rows.select_columns(list(COLUMNS)).select(range(min(limit or len(rows), len(rows))))
     return [
@@ -46,10 +46,22 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
     ]
 
 
-def check_lengths(prompts: Sequence[Prompt], max_new_tokens: int, positions: int | None) -> None:
-    """Raise HeirloomError when a prompt and its answer need more positions (tokens) than the model has."""
+def check_lengths(
+    prompts: Sequence[Prompt], max_new_tokens: int, positions: int | None, *, apart: bool = False
+) -> None:
+    """Raise HeirloomError when a prompt and its answer need more positions (tokens) than the model has.
+
+    `apart`: prompt and answer have positions of their own, as in an encoder-decoder model.
+    """
     longest = max(prompts, key=lambda prompt: len(prompt.ids))
-    if positions is not None and len(longest.ids) + max_new_tokens > positions:
+    if positions is None:
+        return
+    if apart and max(len(longest.ids), max_new_tokens) > positions:
+        raise HeirloomError(
+            f"prompt {longest.row_id} has {len(longest.ids)} tokens and generation.max_new_tokens is {max_new_tokens}, "
+            f"and the model has {positions} positions for each: lower max_new_tokens, or max_length of the dataset"
+        )
+    if not apart and len(longest.ids) + max_new_tokens > positions:
         raise HeirloomError(
             f"prompt {longest.row_id} has {len(longest.ids)} tokens, and generation.max_new_tokens {max_new_tokens} "
             f"more exceed the model's {positions} positions: lower max_new_tokens, or max_length of the dataset"

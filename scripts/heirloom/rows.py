@@ -1,4 +1,4 @@
-"""What the makers of rows (text_rows, chat_rows, preference_rows) have in common.
+"""What the makers of rows (text_rows, chat_rows, preference_rows, seq2seq_rows) have in common.
 
 A maker works in two steps, so that many texts are encoded at once: `prepare` gives the texts of a record, `finish`
 takes their encodings and gives rows. Both raise ValueError for a record that cannot be used and Dropped for one
@@ -27,7 +27,7 @@ class FinishedRow(NamedTuple):
     length: int  # of its longest sequence
     trained: int
     cut: int = 0  # lost by truncation
-    second: int = 0  # length of the other sequence of a preference pair
+    second: int = 0  # length of the other sequence, of a preference pair or of source and target
 
     @property
     def tokens(self) -> int:

@@ -126,7 +126,7 @@ class Lifecycle:
         return {
             "sections": [
                 section.model_dump()
-                for section in (command.training, command.peft, command.quantization)
+                for section in (command.training, command.peft, command.quantization, command.generation)
                 if section is not None
             ],
             "inputs": stat_facts(command.dataset, command.base, command.deepspeed),

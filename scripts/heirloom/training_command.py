@@ -18,6 +18,7 @@ from heirloom.config.peft import PeftSection
 from heirloom.config.quantization import QuantizationSection
 from heirloom.config.reading import parse_yaml, read_yaml, validated_section
 from heirloom.config.resources import ResourcesSection
+from heirloom.config.section import Section
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
@@ -64,11 +65,17 @@ class TrainingCommand:
     quantization: QuantizationSection | None
     tracking: TrackingSection
     resources: ResourcesSection
+    generation: Section | None = None
+    """With training.predict_with_generate: how held-out prompts are answered."""
 
 
-def read_command(description: str | None, kind: type[TrainingArguments]) -> TrainingCommand:
+def read_command(
+    description: str | None, kind: type[TrainingArguments], *, generation: type[Section] | None = None
+) -> TrainingCommand:
     """Parse the command line and read the run's file; flags are ScriptArguments, `kind`'s and our own keys'.
 
+    `generation`: the model of the section `generation:`, from a trainer that generates; given by the script, so that
+    an edit of it makes no other trainer's result stale.
     Raises HeirloomError for what the file or the command line has wrong, among it a section that these trainers do
     not know: it would have no effect.
     """
@@ -79,12 +86,19 @@ def read_command(description: str | None, kind: type[TrainingArguments]) -> Trai
     script = ScriptArguments(
         **{name: given.pop(name) for name in ScriptArguments.__dataclass_fields__ if name in given}
     )
-    sections = script.sections.split(",") if script.sections else [name for name in SECTIONS if name in run]
-    unknown = [name for name in sections if name not in SECTIONS]
-    if unknown:
-        raise HeirloomError(f"{script.config}: this trainer has no use for {', '.join(unknown)}: delete that section")
     deepspeed = existing_deepspeed_file(given.pop("deepspeed", None) or from_name(run, "deepspeed"))
     overridden(run, given)
+    generates = generation is not None and (run.get("training") or {}).get("predict_with_generate") is True
+    known = [*SECTIONS, "generation"] if generates else SECTIONS
+    sections = script.sections.split(",") if script.sections else [name for name in known if name in run]
+    unknown = [name for name in sections if name not in known]
+    if unknown:
+        raise HeirloomError(f"{script.config}: this trainer has no use for {', '.join(unknown)}: delete that section")
+    if generates and "generation" not in sections:
+        raise HeirloomError(
+            f"{script.config}: training.predict_with_generate needs the section `generation:`, which says how prompts "
+            "are answered: add it (and name it in --sections), or delete predict_with_generate"
+        )
 
     def section(name: str, model: type, *, required: bool = False) -> Any:
         return validated_section(run, script.config, name, model, required=required)
@@ -102,6 +116,7 @@ def read_command(description: str | None, kind: type[TrainingArguments]) -> Trai
         quantization=section("quantization", QuantizationSection) if "quantization" in sections else None,
         tracking=section("tracking", TrackingSection),
         resources=section("resources", ResourcesSection),
+        generation=section("generation", generation, required=True) if generates else None,
     )
 
 

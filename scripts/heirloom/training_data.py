@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import Dataset, load_from_disk
+from transformers import PreTrainedModel
 
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
+from heirloom.language_models import class_name, is_encoder_decoder
 from heirloom.processed_dataset import COLUMNS, load_split, read_description
 
 SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
-SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)"}
+SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)", "seq2seq": "seq2seq_train.py (trainer: seq2seq)"}
 MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
 
@@ -47,6 +49,23 @@ def load_training_data(dataset: Path, kinds: tuple[str, ...]) -> TrainingData:
         train=train.select_columns(columns),
         test=test.select_columns(columns) if test is not None else None,
     )
+
+
+def check_rows(data: TrainingData, model: PreTrainedModel, base: Path) -> None:
+    """Raise HeirloomError when the rows are not of the kind that the model reads.
+
+    An encoder-decoder model would find the answers of chats in its input, and a decoder-only one has no second input.
+    """
+    if is_encoder_decoder(model) and data.kind != "seq2seq":
+        raise HeirloomError(
+            f"{base}: is an encoder-decoder model ({class_name(model)}), which learns from sources and targets, and "
+            f"the dataset holds {data.kind} rows: process one with seq2seq_processing_function, or choose another base"
+        )
+    if data.kind == "seq2seq" and not is_encoder_decoder(model):
+        raise HeirloomError(
+            f"{base}: is no encoder-decoder model ({class_name(model)}), and the dataset holds sources and targets "
+            "(seq2seq rows): process one of chats, or choose another base, such as T5 or BART"
+        )
 
 
 def copied_rows(data: TrainingData, work: Path | str) -> TrainingData:

@@ -3,21 +3,47 @@
 from collections.abc import Iterator
 
 from heirloom.config.processing import ProcessingSection
+from heirloom.errors import HeirloomError
 
 
 class Dropped(Exception):  # noqa: N818 - no error: the row is left out for a reason that is counted
     """A row is left out; the message is the name under which the statistics count it."""
 
 
-def kept(length: int, section: ProcessingSection) -> slice:
-    """Return which of `length` tokens stay. Raises Dropped when a longer row is to be left out."""
-    if length <= section.max_length:
+def kept(
+    length: int, section: ProcessingSection, limit: int | None = None, reason: str = "longer_than_max_length"
+) -> slice:
+    """Return which of `length` tokens stay of a sequence with at most `limit` (absent: max_length).
+
+    Raises Dropped with `reason` when a longer one is to be left out.
+    """
+    limit = section.max_length if limit is None else limit
+    if length <= limit:
         return slice(0, length)
     if not section.truncation:
-        raise Dropped("longer_than_max_length")
+        raise Dropped(reason)
     if section.truncation_mode == "keep_start":
-        return slice(0, section.max_length)
-    return slice(length - section.max_length, length)
+        return slice(0, limit)
+    return slice(length - limit, length)
+
+
+def shortened(
+    ids: list[int], closing: tuple[int, int], limit: int, section: ProcessingSection, reason: str
+) -> list[int]:
+    """Return token ids in at most `limit` tokens: what stands between the closing ones loses its end or beginning.
+
+    `closing` counts the first and the last ids that open and close the text. Raises Dropped with `reason` when a
+    longer sequence is to be left out, and HeirloomError when nothing fits between them.
+    """
+    first, last = closing
+    room = limit - first - last
+    if room < 1:
+        raise HeirloomError(
+            f"processing.{reason.removeprefix('longer_than_')}: {limit} tokens leave no room beside the {first + last} "
+            "that open and close a text; give a larger number"
+        )
+    end = len(ids) - last
+    return [*ids[:first], *ids[first:end][kept(end - first, section, room, reason)], *ids[end:]]
 
 
 class Packer:

@@ -319,8 +319,51 @@ ONE_MISTAKE = {
     ),
     "generation without prompts": (
         changed("config/runs/dpo.yaml", "generation: {dataset: chats}", "generation: {dataset: text}"),
-        "config/runs/dpo.yaml:8: generation.dataset: text has text rows, which hold no prompts; name a chat or preference "
-        "dataset",
+        "config/runs/dpo.yaml:8: generation.dataset: text has text rows, which hold no prompts; name a chat, "
+        "preference or seq2seq dataset",
+    ),
+    "answers in training without generation": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: seq2seq\n"
+            "training: {global_batch_size: 16, predict_with_generate: true}\n",
+        ),
+        "config/runs/x.yaml:4: training.predict_with_generate: needs `generation:`, which says how prompts are answered; "
+        "add that section or delete it",
+    ),
+    "answers in training to other prompts": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: seq2seq\n"
+            "training: {global_batch_size: 16, predict_with_generate: true}\ngeneration: {dataset: both}\n",
+        ),
+        "config/runs/x.yaml:5: generation.dataset: would be answered after training only: predict_with_generate answers "
+        "the test rows of `dataset`; delete one of the two",
+    ),
+    "beams in training": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: seq2seq\n"
+            "training: {global_batch_size: 16, generation_num_beams: 2}\n",
+        ),
+        "config/runs/x.yaml:4: training.generation_num_beams: is set by the workflow: predict_with_generate goes by the "
+        "run's section `generation:`: set generation.num_beams",
+    ),
+    "seq2seq on text": (
+        written(
+            "config/runs/x.yaml", "base: tiny\ndataset: text\ntrainer: seq2seq\ntraining: {global_batch_size: 16}\n"
+        ),
+        "config/runs/x.yaml:2: dataset: trainer seq2seq learns from seq2seq or chat rows (source and target), and text "
+        "has text rows; choose another dataset or trainer",
+    ),
+    "perplexity of sources and targets": (
+        changed(
+            "config/datasets/text.yaml",
+            "{processing_function: plain_text_processing_function, max_length: 128, packed: true}",
+            "{processing_function: seq2seq_processing_function, max_length: 128}",
+        ),
+        "config/runs/pretrain.yaml:8: evaluation: perplexity is measured on text or chat rows, and text has seq2seq rows; "
+        "name another",
     ),
     "generation without dataset": (
         written("config/runs/x.yaml", "base: tiny\ngeneration: {}\n"),

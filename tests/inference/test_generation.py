@@ -22,7 +22,7 @@ SAMPLED = {"max_new_tokens": 12, "batch_size": 3, "do_sample": True, "top_k": 40
 def answers(place, options: dict, limit: int | None = None) -> list[dict]:
     """Return the rows of answers in dataset order, made in this process."""
     section = GenerationSection.model_validate(options)
-    answerer = Answerer(place.folder / "model", section, torch.device("cpu"))
+    answerer = Answerer.load(place.folder / "model", section, torch.device("cpu"))
     batches = into_batches(read_prompts(place.folder / "chats", limit), section.batch_size)
     rows = [row for batch in batches for row in answerer.answer(batch)]
     return sorted(rows, key=lambda row: int(row["row_id"].partition(":")[2]))
@@ -142,9 +142,9 @@ def test_wrong_inputs_name_place_and_remedy(place):
     with pytest.raises(HeirloomError, match="is no processed dataset"):
         read_prompts(place.folder / "nowhere", None)
     with pytest.raises(HeirloomError, match=r"holds no model \(no config.json\)"):
-        Answerer(place.folder / "nowhere", GenerationSection(), torch.device("cpu"))
+        Answerer.load(place.folder / "nowhere", GenerationSection(), torch.device("cpu"))
     with pytest.raises(HeirloomError, match="transformers refuses these options"):
-        Answerer(place.folder / "model", GenerationSection(cache_implementation="nonsense"), torch.device("cpu"))
+        Answerer.load(place.folder / "model", GenerationSection(cache_implementation="nonsense"), torch.device("cpu"))
     prompts = read_prompts(place.folder / "chats", None)
     check_lengths(prompts, 64, 128)
     with pytest.raises(HeirloomError, match="exceed the model's 128 positions: lower max_new_tokens"):

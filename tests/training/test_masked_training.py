@@ -7,7 +7,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
 
 from heirloom.held_out_batches import HeldOutBatches
-from heirloom.masked_language_modeling import MaskingCollator, masked_loss, train_masked
+from heirloom.masked_language_modeling import MaskingCollator, MasksOfEpoch
+from heirloom.token_mean_loss import loss_function, token_mean_loss
 from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 
 IGNORED = -100
@@ -41,24 +42,27 @@ def masked_trainer(workplace, tokenizer, tmp_path):
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
         sizes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         chosen = {"learning_rate": 3e-3, "per_device_train_batch_size": 4, "num_train_epochs": 2, "seed": 5}
+        model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes))
+        args = TrainingArguments(
+            str(tmp_path),
+            use_cpu=True,
+            logging_steps=1,
+            save_steps=2,
+            report_to="none",
+            disable_tqdm=True,
+            **{**chosen, **arguments},
+        )
         trainer = MaskedTrainer(
-            BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)),
-            args=TrainingArguments(
-                str(tmp_path),
-                use_cpu=True,
-                logging_steps=1,
-                save_steps=2,
-                report_to="none",
-                disable_tqdm=True,
-                **{**chosen, **arguments},
-            ),
+            model,
+            args=args,
             data_collator=MaskingCollator(tokenizer, probability, seed=7),
             train_dataset=load_from_disk(str(workplace.folder / "text" / "train")).select(range(rows)),
             eval_dataset=load_from_disk(str(workplace.folder / "text" / "test")),
+            compute_loss_func=loss_function(model, args),
             compute_metrics=token_weighted_metrics,
         )
         trainer.evaluation_collator = MaskingCollator(tokenizer, probability, seed=7)
-        train_masked(trainer)
+        trainer.add_callback(MasksOfEpoch(trainer.data_collator))
         return trainer
 
     return make
@@ -98,7 +102,7 @@ def test_label_smoothing_is_that_of_transformers(masked_trainer):
     with torch.no_grad():
         outputs = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     expected = trainer.label_smoother(outputs, batch["labels"])
-    assert trainer.compute_loss(trainer.model.eval(), dict(batch)).item() != masked_loss(outputs, batch["labels"])
+    assert trainer.compute_loss(trainer.model.eval(), dict(batch)).item() != token_mean_loss(outputs, batch["labels"])
     smoothed = trainer.compute_loss_func(outputs, batch["labels"])
     assert smoothed.item() == pytest.approx(expected.item(), rel=1e-5)
 

@@ -18,7 +18,7 @@ from heirloom.errors import HeirloomError
 
 TRAINERS = {
     "trainer": "scripts/train.py",
-    "seq2seq": "scripts/train.py",
+    "seq2seq": "scripts/seq2seq_train.py",
     "sft": "scripts/sft_train.py",
     "dpo": "scripts/dpo_train.py",
     "orpo": "scripts/orpo_train.py",
@@ -267,7 +267,8 @@ def run_stages(run, project) -> Iterator[Stage]:
                 f"{path}: trainer {run.trainer} needs {script}, which this version of Heirloom does not have yet: "
                 "set `enabled: false` or choose another trainer"
             )
-        sections = present(run, "training", "peft", "quantization")
+        answering = ("generation",) if run.predicts_with_generate else ()
+        sections = present(run, "training", "peft", "quantization", *answering)
         deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
         base = checkpoint_of(run.base, project)

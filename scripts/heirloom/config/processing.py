@@ -9,11 +9,13 @@ from pydantic import Field
 from heirloom.config.mistakes import did_you_mean
 from heirloom.config.section import Section
 
-Kind = Literal["text", "chat", "preference"]
+Kind = Literal["text", "chat", "preference", "seq2seq"]
+KIND_NAMES = "text, chat, preference or seq2seq"
 
 # Functions of heirloom.processing and the kind of rows that each makes.
 PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "plain_text_processing_function": "text",
+    "seq2seq_processing_function": "seq2seq",
     "dummy_processing_function": "chat",
     "instruction_processing_function": "chat",
     "sharegpt_processing_function": "chat",
@@ -43,7 +45,13 @@ class ProcessingSection(Section):
     columns: dict[str, str] = Field(
         default_factory=dict, description="raw columns to rename before the function sees a row, {theirs: ours}"
     )
+    dataset_text_field: str = Field(
+        "text", description="plain_text_processing_function: raw column that holds the text"
+    )
     max_length: int = Field(ge=1, description="longest row, tokens")
+    max_target_length: int | None = Field(
+        None, ge=1, description="seq2seq: longest target, tokens (max_length is the source's); absent: the same"
+    )
     max_prompt_length: int | None = Field(
         None, ge=1, description="preference: longest prompt, tokens; longer ones lose their beginning"
     )
@@ -78,6 +86,11 @@ class ProcessingSection(Section):
         return self.kind or PROCESSING_FUNCTIONS[self.processing_function]
 
     @property
+    def longest_target(self) -> int:
+        """The most tokens that the target of a seq2seq row may have."""
+        return self.max_length if self.max_target_length is None else self.max_target_length
+
+    @property
     def user_function(self) -> tuple[str, str] | None:
         """Module and function of the user's own processing function."""
         module, colon, function = self.processing_function.partition(":")
@@ -97,12 +110,14 @@ class ProcessingSection(Section):
             if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.processing_function):
                 yield "processing_function", "must look like module:function, e.g. my_processing:shorten"
             if self.kind is None:
-                yield "kind", "is missing; say which rows your function makes: text, chat or preference"
+                yield "kind", f"is missing; say which rows your function makes: {KIND_NAMES}"
         kind = self.kind or made
         if self.packed and kind not in ("text", None):
             yield "packed", f"is for text rows, and these are {kind}; delete it"
-        if self.max_prompt_length is not None and kind not in ("preference", None):
-            yield "max_prompt_length", f"is for preference rows, and these are {kind}; delete it"
+        for key, of in (("max_prompt_length", "preference"), ("max_target_length", "seq2seq")):
+            if getattr(self, key) is not None and kind not in (of, None):
+                yield key, f"is for {of} rows, and these are {kind}; delete it"
+        yield from self.text_field_problems()
         for key in self.keys_without_effect(kind):
             yield key, f"has no effect on {'packed ' if self.packed else ''}{kind} rows; delete it"
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
@@ -111,11 +126,27 @@ class ProcessingSection(Section):
         if len(held_out) > 1:
             yield held_out[-1], f"{' and '.join(held_out)} say the same thing twice; keep one"
 
+    def text_field_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with dataset_text_field."""
+        if "dataset_text_field" not in self.model_fields_set:
+            return
+        if self.processing_function != "plain_text_processing_function":
+            yield (
+                "dataset_text_field",
+                f"is for plain_text_processing_function, and {self.processing_function} reads columns of its own; "
+                "delete it",
+            )
+        for theirs, ours in self.columns.items():
+            if ours == "text":
+                problem = f"and columns.{theirs} say the same thing twice: which column holds the text; keep one"
+                yield "dataset_text_field", problem
+
     def keys_without_effect(self, kind: Kind | None) -> Iterator[str]:
         """Yield the keys that are given though rows of this kind know nothing of them."""
         unknown = {
             "text": ("chat_template", "add_generation_prompt"),
             "preference": ("padding", "train_on", "add_generation_prompt"),
+            "seq2seq": ("padding", "train_on", "add_generation_prompt", "chat_template"),
         }
         yield from (key for key in unknown.get(kind or "", ()) if key in self.model_fields_set)
         if self.packed:

@@ -26,7 +26,7 @@ class Project:
     """The same in the other files."""
 
     def kind(self, dataset: str) -> str:
-        """Return the kind of a dataset's rows: text, chat or preference."""
+        """Return the kind of a dataset's rows: text, chat, preference or seq2seq."""
         mixture = self.datasets[dataset].mixture
         if mixture is not None:
             return self.kind(next(iter(mixture.datasets)))

@@ -16,9 +16,10 @@ Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
 
 # The kind of rows that each trainer learns from.
-TRAINS_ON = {"trainer": ("text",), "seq2seq": ("text", "chat"), "sft": ("chat", "text"), "dpo": ("preference",)}
-TRAINS_ON["orpo"] = TRAINS_ON["dpo"]
+TRAINS_ON = {"sft": ("chat", "text"), "dpo": ("preference",), "orpo": ("preference",)}
+TRAINS_ON |= {"trainer": ("text", "chat", "seq2seq"), "seq2seq": ("seq2seq", "chat")}
 FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
+FIELDS_OF_KIND |= {"seq2seq": "source and target"}
 
 
 class References:
@@ -258,14 +259,15 @@ class References:
                 yield ("generation",), "has no prompts; give generation.dataset or dataset"
             elif self.kind(name) == "text":
                 keys = ("generation", "dataset") if run.generation.dataset else ("generation",)
-                yield keys, f"{name} has text rows, which hold no prompts; name a chat or preference dataset"
+                problem = f"{name} has text rows, which hold no prompts; name a chat, preference or seq2seq dataset"
+                yield keys, problem
         if run.evaluation is not None and run.evaluation.reads_checkpoint:
             name = run.evaluation.dataset or run.dataset
             if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("evaluation",), "perplexity has no rows; give evaluation.dataset or dataset"
-            elif self.kind(name) == "preference":
+            elif (kind := self.kind(name)) in ("preference", "seq2seq"):
                 keys = ("evaluation", "dataset") if run.evaluation.dataset else ("evaluation",)
-                yield keys, f"perplexity is measured on text or chat rows, and {name} has preference rows; name another"
+                yield keys, f"perplexity is measured on text or chat rows, and {name} has {kind} rows; name another"
 
     def hardware_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield DeepSpeed files that are wrong and batches that the ranks cannot divide."""

@@ -29,6 +29,7 @@ BY_LEDGER = "DVC stores and pushes results; delete it"
 BY_LOADER = "the workflow loads the model from its artifact; use training.default_dtype or training.attn_implementation"
 BY_DATASET = "the rows come tokenized and masked from the processed dataset"
 BY_DEEPSPEED = "name a file of config/deepspeed/ with `deepspeed:` at the top of the run"
+BY_GENERATION = "predict_with_generate goes by the run's section `generation:`"
 BY_LOG = "the stage writes its loss curve by step, and tracking has logging_steps and save_steps; delete it"
 AFTER_TRAINING = "the stages of generation and evaluation score the checkpoint; delete it"
 BY_TOKENIZER = "the model's tokenizer says it (config/models/); delete it"
@@ -96,7 +97,7 @@ SET_BY_THE_WORKFLOW = {
     "length_column_name": f"{BY_DATASET}; delete it",
     "max_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
     "truncation_mode": f"{BY_DATASET}: set processing.truncation in the dataset's file",
-    "dataset_text_field": f"{BY_DATASET}: set processing.processing_function in the dataset's file",
+    "dataset_text_field": f"{BY_DATASET}: set processing.dataset_text_field in the dataset's file",
     "dataset_kwargs": f"{BY_DATASET}; delete it",
     "dataset_num_proc": f"{BY_DATASET}; delete it",
     "shuffle_dataset": f"{BY_DATASET}; rows are shuffled by seed, see train_sampling_strategy",
@@ -110,10 +111,9 @@ SET_BY_THE_WORKFLOW = {
     "padding_value": BY_TOKENIZER,
     "is_encoder_decoder": BY_LOADER,
     "model_init_kwargs": BY_LOADER,
-    "predict_with_generate": AFTER_TRAINING,
-    "generation_max_length": AFTER_TRAINING,
-    "generation_num_beams": AFTER_TRAINING,
-    "generation_config": AFTER_TRAINING,
+    "generation_max_length": f"{BY_GENERATION}: set generation.max_new_tokens",
+    "generation_num_beams": f"{BY_GENERATION}: set generation.num_beams",
+    "generation_config": f"{BY_GENERATION}: write its keys there",
     "sortish_sampler": "use train_sampling_strategy: group_by_length",
 }
 

@@ -58,6 +58,20 @@ class Run(NamedFile):
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
 
+    @property
+    def predicts_with_generate(self) -> bool:
+        """Whether evaluation during training answers held-out prompts, as `generation` says."""
+        return self.training is not None and self.training.passed_through.get("predict_with_generate") is True
+
+    def prediction_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with `generation` beside training.predict_with_generate."""
+        if not self.given("generation"):
+            problem = "needs `generation:`, which says how prompts are answered; add that section or delete it"
+            yield "training.predict_with_generate", problem
+        elif self.generation is not None and self.generation.dataset not in (None, self.dataset):
+            problem = "would be answered after training only: predict_with_generate answers the test rows of `dataset`"
+            yield "generation.dataset", f"{problem}; delete one of the two"
+
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
         if self.trainer is None and not self.given("trainer"):
@@ -74,5 +88,7 @@ class Run(NamedFile):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
             yield from ((f"training.{key}", problem) for key, problem in training_problems(self.trainer, self.training))
+        if self.predicts_with_generate:
+            yield from self.prediction_problems()
         if self.evaluation is not None and self.evaluation.reads_generations and not self.given("generation"):
             yield "evaluation.metrics", "need answers to score; add `generation:` or keep only perplexity"

@@ -1,0 +1,71 @@
+"""Train an encoder-decoder model, or a decoder-only one on chats: transformers' Seq2SeqTrainer on tokenized rows.
+
+    python scripts/launch.py torchrun scripts/seq2seq_train.py --config config/runs/NAME.yaml --sections training \\
+        --dataset data/processed/DATASET --base models/MODEL --deepspeed config/deepspeed/zero2.json \\
+        --output checkpoints/NAME --metrics metrics/training/NAME.json --loss metrics/loss/NAME.csv
+
+In: a processed dataset of kind seq2seq (encoder-decoder models) or chat (decoder-only ones); a model and its tokenizer.
+Out: a checkpoint, held-out loss and perplexity before and after, the loss by step. With `predict_with_generate` the
+held-out prompts are answered as the section `generation` says, and exact_match, gen_len and finished measured too.
+"""
+
+import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
+
+# isort: split
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+from heirloom import stage
+from heirloom.adapters import with_adapter
+from heirloom.collator_choice import make_collator
+from heirloom.config.generation import GenerationSection
+from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.generated_evaluation import GeneratedEvaluation, held_out_answers
+from heirloom.held_out_batches import HeldOutBatches
+from heirloom.models import load_model, load_tokenizer
+from heirloom.token_mean_loss import loss_function
+from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
+from heirloom.training import Lifecycle
+from heirloom.training_arguments import trainer_arguments
+from heirloom.training_command import read_command
+from heirloom.training_data import check_rows, load_training_data
+
+BY_SECTION = dict.fromkeys(("generation_config", "generation_max_length", "generation_num_beams"))
+"""Arguments that the run's section `generation` replaces."""
+
+
+class ExactSeq2SeqTrainer(GeneratedEvaluation, HeldOutBatches, TokenWeightedEvaluation, Seq2SeqTrainer):
+    """transformers' Seq2SeqTrainer with an exact held-out loss and answers to the prompts alone."""
+
+
+def main() -> None:
+    command = read_command(__doc__, Seq2SeqTrainingArguments, generation=GenerationSection)
+    start_rank()
+    data = load_training_data(command.dataset, kinds=("seq2seq", "chat"))
+    tokenizer = load_tokenizer(command.base)
+
+    args = trainer_arguments(Seq2SeqTrainingArguments, command, data, **BY_SECTION)
+    start_deepspeed()
+    model = with_adapter(load_model(command), command.peft, args)
+    check_rows(data, model, command.base)
+    rows = {"trainer": "seq2seq", "columns": data.train.column_names}
+    collator = make_collator(**command.training.collation, **rows, tokenizer=tokenizer, model=model, seed=args.seed)
+
+    lifecycle = Lifecycle(command)
+    trainer = ExactSeq2SeqTrainer(
+        model=model,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.test,
+        data_collator=collator,
+        processing_class=tokenizer,
+        compute_loss_func=loss_function(model, args),
+        compute_metrics=token_weighted_metrics,
+        callbacks=lifecycle.callbacks,
+    )
+    if command.generation:
+        trainer.held_out_answers = held_out_answers(command.dataset, command.generation, model, tokenizer, args)
+    lifecycle.run(trainer, name="seq2seq")
+
+
+if __name__ == "__main__":
+    stage.run(main)
