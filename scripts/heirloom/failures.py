@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MORE_MEMORY = (
-    "set training.gradient_checkpointing: true; or a smaller training.per_device_train_batch_size, with the same "
-    "global_batch_size; or `deepspeed: zero3`, or a file of config/deepspeed/ that offloads"
+    "a training needs less with gradient_checkpointing: true, with a smaller per_device_train_batch_size (and the same "
+    "global_batch_size), with `deepspeed: zero3`, or with a file of config/deepspeed/ that offloads; generation needs "
+    "less with a smaller batch_size"
 )
 MEMORY_TEXTS = re.compile(r"can't allocate memory|CUDA out of memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED")
 TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?[Bb]\w*)")
