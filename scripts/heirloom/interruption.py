@@ -24,7 +24,7 @@ from heirloom.errors import HeirloomError
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Interrupted(HeirloomError):
+class InterruptionError(HeirloomError):
     """A signal stopped the training before its end; the script ends as a shell reports it, with 128 + signal."""
 
     def __init__(self, number: int, state: TrainerState) -> None:
@@ -50,14 +50,14 @@ class Interruption(TrainerCallback):
 
     @contextmanager
     def watch(self, trainer: Trainer) -> Iterator[None]:
-        """Turn a signal during the block into Interrupted, raised on every rank once a checkpoint of the step is kept.
+        """Turn a signal during the block into InterruptionError, raised on every rank once a checkpoint of the step is kept.
 
         Afterwards signals do again what they did before.
         """
         try:
             yield
             self.stop_if_agreed(trainer.args, trainer.state)
-        except Interrupted:
+        except InterruptionError:
             if self.saved_step < trainer.state.global_step:  # stopped while the held-out rows were measured
                 trainer._save_checkpoint(trainer.model, trial=None)
                 trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
@@ -86,7 +86,7 @@ class Interruption(TrainerCallback):
 
     def stop_if_agreed(self, args: TrainingArguments, state: TrainerState) -> None:
         if number := self.agree(args.device):
-            raise Interrupted(number, state)
+            raise InterruptionError(number, state)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

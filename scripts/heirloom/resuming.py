@@ -90,18 +90,18 @@ def owes_evaluation(checkpoint: Path, args: TrainingArguments, history: LossHist
     return due and now >= args.eval_delay and not history.measured_at(state.global_step)
 
 
-class NothingLeft(Exception):
+class NothingLeftError(Exception):
     """The checkpoint that a training goes on from is that of its last step."""
 
 
 class LastStep(TrainerCallback):
-    """Raises NothingLeft where transformers would take one step too many: it looks at `max_steps` after a step only."""
+    """Raises NothingLeftError where transformers would take one step too many: it looks at `max_steps` after a step only."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.global_step >= state.max_steps:
-            raise NothingLeft
+            raise NothingLeftError
 
 
 class CompleteCheckpoints(TrainerCallback):

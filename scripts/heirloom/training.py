@@ -17,7 +17,7 @@ from heirloom.progress import Progress, say
 from heirloom.resuming import (
     CompleteCheckpoints,
     LastStep,
-    NothingLeft,
+    NothingLeftError,
     claim,
     newest_complete,
     owes_evaluation,
@@ -54,7 +54,7 @@ class Lifecycle:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
         The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
-        Raises Interrupted when a signal stops it: a checkpoint of its step is kept and nothing else is written.
+        Raises InterruptionError when a signal stops it: a checkpoint of its step is kept and nothing else is written.
         """
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
@@ -65,7 +65,7 @@ class Lifecycle:
             trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
         with self.interruption.watch(trainer):
-            with suppress(NothingLeft):
+            with suppress(NothingLeftError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()

@@ -108,7 +108,11 @@ def test_a_killed_launcher_takes_a_python_program_with_it(place):
 @pytest.mark.parametrize("victim", ["launcher", "reaper"])
 def test_what_a_rank_has_started_ends_with_a_killed_launcher(place, victim):
     """A compiler that builds an operator, say: it has a session of its own and does not watch its parent."""
-    body = "(work / 'child').write_text(str(subprocess.Popen(['sleep', '600'], start_new_session=True).pid))\ntime.sleep(600)"
+    body = """
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+(work / "child").write_text(str(child.pid))
+time.sleep(600)
+"""
     launcher = place.start("torchrun", program(place, body), "--output", "x")
     file = place.folder / ".x.work" / "child"
     wait_for(lambda: file.is_file() and file.read_text())

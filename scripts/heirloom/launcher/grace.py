@@ -5,8 +5,8 @@ import sys
 
 VARIABLE = "HEIRLOOM_GRACE_SECONDS"
 DEFAULT = 110.0
-"""SageMaker kills what still runs 120 seconds after SIGTERM. Where less is given (Slurm: KillWait, 30 seconds) this much
-does no harm: what is killed while it writes a checkpoint goes on from the one before."""
+"""SageMaker kills what still runs 120 seconds after SIGTERM. Where less is given (Slurm's KillWait: 30 seconds) this
+does no harm: a training that is killed while it writes a checkpoint goes on from the one before."""
 
 
 def grace_seconds() -> float:

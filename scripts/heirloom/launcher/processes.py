@@ -18,7 +18,7 @@ from heirloom.launcher.grace import grace_seconds
 
 REMEMBERED_LINES = 2000
 REPEATED_SECONDS = 2.0
-"""The same signal once more counts as a second wish after so long; sooner it is the same one, sent to many processes."""
+"""After so long the same signal counts as a second wish; sooner it is the same one, sent to many processes."""
 
 
 @dataclass(frozen=True)
