@@ -50,7 +50,7 @@ class Interruption(TrainerCallback):
 
     @contextmanager
     def watch(self, trainer: Trainer) -> Iterator[None]:
-        """Turn a signal during the block into InterruptionError, raised on every rank once a checkpoint of the step is kept.
+        """Turn a signal during the block into InterruptionError, on every rank, once a checkpoint of the step is kept.
 
         Afterwards signals do again what they did before.
         """

@@ -95,7 +95,7 @@ class NothingLeftError(Exception):
 
 
 class LastStep(TrainerCallback):
-    """Raises NothingLeftError where transformers would take one step too many: it looks at `max_steps` after a step only."""
+    """Raises NothingLeftError where transformers would take a step too many: it looks at `max_steps` after a step."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

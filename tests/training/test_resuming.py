@@ -20,7 +20,7 @@ def test_a_launcher_killed_while_a_checkpoint_is_written(workplace, runs):
     command = training_command(workplace, "pretrain", "killed/pretrain", OFTEN)
     launcher = workplace.start(*command)
     work = workplace.folder / "killed" / "pretrain" / ".checkpoint.work"
-    wait_for(lambda: (work / "checkpoint-8").is_dir())
+    wait_for(lambda: (work / "checkpoint-8").is_dir(), every=0.0005)
     launcher.kill()
     launcher.wait()
     wait_for(lambda: not processes_in(workplace.folder), seconds=10)

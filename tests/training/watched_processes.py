@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    """Return once the condition holds; fail when it does not for so long."""
+def wait_for(condition: Callable[[], object], seconds: float = 120.0, every: float = 0.01) -> None:
+    """Return once the condition holds, looking `every` so many seconds; fail when it does not for `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.0005)
+        time.sleep(every)
 
 
 def processes_in(folder: Path) -> list[int]:
