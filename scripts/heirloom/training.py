@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from heirloom.artifacts import new_artifact
+from heirloom.collective_timeout import CollectiveTimeout
 from heirloom.distributed import is_main_rank
 from heirloom.finite_loss import FiniteLoss
 from heirloom.interruption import Interruption
@@ -46,6 +47,7 @@ class Lifecycle:
             Progress(tracking.logging_steps, tracking.logging_first_step),
             *tracker_callbacks(tracking),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
+            CollectiveTimeout(),
             LastStep(),
             self.interruption,
         ]
