@@ -21,6 +21,8 @@ from heirloom.config.reading import read_section
 from heirloom.config.source import ModelSource
 from heirloom.fetching import MODEL_FILES, fetch
 from heirloom.fresh_models import initialise_model, model_config
+from heirloom.json_files import write_json
+from heirloom.model_facts import FACTS
 from heirloom.tokenizer_files import copy_tokenizer, load_tokenizer
 from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
 
@@ -37,7 +39,10 @@ def main() -> None:
             model.save_pretrained(partial)
             print(f"{args.output}: {model.num_parameters():,} parameters, {type(model).__name__}")
         else:
-            fetch(read_section(args.config, "source", ModelSource), partial, MODEL_FILES)
+            source = read_section(args.config, "source", ModelSource)
+            fetch(source, partial, MODEL_FILES)
+            if source.hub:
+                write_json(partial / FACTS, {"hub": [source.hub]})  # for the cards of what is trained from it
             print(f"{args.output}: fetched {len(list(partial.iterdir()))} files")
         check_vocabulary(len(tokenizer), read_vocabulary_size(partial), args.tokenizer, args.output)
         copy_tokenizer(args.tokenizer, partial)

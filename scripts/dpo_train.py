@@ -18,6 +18,7 @@ from heirloom import stage
 from heirloom.adapters import lora_config
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer
+from heirloom.preference_collators import make_preference_collator
 from heirloom.pretokenized_trainers import PretokenizedDPOTrainer
 from heirloom.training import Lifecycle
 from heirloom.training_arguments import trainer_arguments
@@ -40,6 +41,7 @@ def main() -> None:
     elif command.peft is None:
         reference = load_model(command)
 
+    section = command.training
     lifecycle = Lifecycle(command)
     trainer = PretokenizedDPOTrainer(
         model=model,
@@ -47,6 +49,9 @@ def main() -> None:
         args=args,
         train_dataset=data.train,
         eval_dataset=data.test,
+        data_collator=make_preference_collator(
+            section.collator, trainer="dpo", tokenizer=tokenizer, pad_to_multiple_of=section.pad_to_multiple_of
+        ),
         processing_class=tokenizer,
         peft_config=lora_config(command.peft, model),
         callbacks=lifecycle.callbacks,

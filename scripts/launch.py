@@ -3,7 +3,7 @@
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
 
-The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, machine,
+The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, commit, machine,
 versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
 finished stage deletes and an interrupted one finds again. No process outlives the launcher, however it dies.
 
@@ -20,6 +20,7 @@ import sys
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, hosts, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
+from heirloom.launcher.commit import current_commit
 
 
 def main() -> int:
@@ -32,8 +33,12 @@ def main() -> int:
         print(f"{stage.name}: restored from an earlier identical execution", flush=True)
         return 0
 
-    with work.work_folder(program, stage, ranks.world_size) as folder, record.execution(program, stage, ranks) as facts:
-        variables = environment.for_program(program.kind, ranks, folder, stage.identity)
+    commit = current_commit()
+    with (
+        work.work_folder(program, stage, ranks.world_size) as folder,
+        record.execution(program, stage, ranks, commit) as facts,
+    ):
+        variables = environment.for_program(program.kind, ranks, folder, stage.identity, commit)
         command = host.command(program, ranks)
         outcome = processes.run(command, {**os.environ, **variables}, log=record.log_file(stage.name))
         facts.exit_code = outcome.exit_code

@@ -1,11 +1,12 @@
-"""Train a language model on plain text (pre-training): transformers' Trainer on pre-tokenized rows.
+"""Train a language model (pre-training, continued or from scratch): transformers' Trainer on pre-tokenized rows.
 
     python scripts/launch.py torchrun scripts/train.py --config config/runs/demo-pretrain.yaml --sections training \\
         --dataset data/processed/demo-text --base models/demo-tiny --deepspeed config/deepspeed/zero2.json \\
         --output checkpoints/demo-pretrain --metrics metrics/training/demo-pretrain.json \\
         --loss metrics/loss/demo-pretrain.csv
 
-In: a processed dataset of kind text, or chat to continue pre-training on chats; a model with its tokenizer.
+In: a processed dataset of kind text, or chat to continue pre-training on chats; a model with its tokenizer: a causal
+one, or a masked one with `collator: mlm`.
 Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.
 """
 
@@ -16,9 +17,12 @@ from transformers import Trainer, TrainingArguments
 
 from heirloom import stage
 from heirloom.adapters import with_adapter
-from heirloom.collators import CausalCollator
+from heirloom.collator_choice import Collator, make_collator
 from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.held_out_batches import HeldOutBatches
+from heirloom.masked_language_modeling import MaskingCollator, train_masked
 from heirloom.models import load_model, load_tokenizer
+from heirloom.packing import joined_data
 from heirloom.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 from heirloom.training import Lifecycle
 from heirloom.training_arguments import trainer_arguments
@@ -26,7 +30,7 @@ from heirloom.training_command import read_command
 from heirloom.training_data import load_training_data
 
 
-class LanguageModelTrainer(TokenWeightedEvaluation, Trainer):
+class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
     """transformers' Trainer with an exact held-out loss."""
 
 
@@ -39,6 +43,12 @@ def main() -> None:
     args = trainer_arguments(TrainingArguments, command, data)
     start_deepspeed()
     model = with_adapter(load_model(command), command.peft, args)
+    if command.training.seq_length:
+        data = joined_data(data, command.training.seq_length, args.output_dir)
+
+    def collator() -> Collator:
+        rows = {"trainer": "trainer", "columns": data.train.column_names}
+        return make_collator(**command.training.collation, **rows, tokenizer=tokenizer, model=model, seed=args.seed)
 
     lifecycle = Lifecycle(command)
     trainer = LanguageModelTrainer(
@@ -46,11 +56,14 @@ def main() -> None:
         args=args,
         train_dataset=data.train,
         eval_dataset=data.test,
-        data_collator=CausalCollator(tokenizer.pad_token_id),
+        data_collator=collator(),
         processing_class=tokenizer,
         compute_metrics=token_weighted_metrics,
         callbacks=lifecycle.callbacks,
     )
+    trainer.evaluation_collator = collator()
+    if isinstance(trainer.data_collator, MaskingCollator):
+        train_masked(trainer)
     lifecycle.run(trainer, name="trainer")
 
 

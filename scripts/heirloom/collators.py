@@ -1,10 +1,13 @@
 """Make batches of pre-tokenized rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+
+from heirloom.errors import HeirloomError
 
 IGNORED = -100
 """The label of a token that is not trained on: torch.nn.functional.cross_entropy's ignore_index."""
@@ -12,16 +15,52 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class CausalCollator:
-    """Pad rows of `input_ids` (and `labels`, by default the same) on the right to the longest of the batch."""
+    """Pad rows of `input_ids` (and `labels`, by default the same) on the right to the longest of the batch.
+
+    `pad_to_multiple_of` makes T a multiple of it: 8 suits the tensor cores of GPUs.
+    """
 
     pad_token_id: int
+    pad_to_multiple_of: int | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids, attention_mask and labels, each (B, T)."""
-        ids = [torch.tensor(row["input_ids"]) for row in rows]
-        labels = [torch.tensor(row.get("labels", row["input_ids"])) for row in rows]
+        """Return input_ids, attention_mask and labels, each (B, T). Raises HeirloomError: see check_labels."""
+        for row in rows:
+            check_labels(row)
+        labels = [row.get("labels", row["input_ids"]) for row in rows]
         return {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-            "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
+            "input_ids": padded_batch([row["input_ids"] for row in rows], self.pad_token_id, self.pad_to_multiple_of),
+            "attention_mask": padded_batch([attention_mask(row) for row in rows], 0, self.pad_to_multiple_of),
+            "labels": padded_batch(labels, IGNORED, self.pad_to_multiple_of),
         }
+
+
+def attention_mask(row: dict[str, Any]) -> Sequence[int]:
+    """Return the row's own mask, which rows have that are filled up to max_length already, or ones (T,)."""
+    return row.get("attention_mask", [1] * len(row["input_ids"]))
+
+
+def check_labels(row: dict[str, Any]) -> None:
+    """Raise HeirloomError when the labels do not stand beside the input_ids, token by token.
+
+    Filled up to one length they would train nonsense that nothing else tells.
+    """
+    tokens, labels = len(row["input_ids"]), len(row.get("labels", row["input_ids"]))
+    if tokens != labels:
+        raise HeirloomError(
+            f"training.collator: a row has {tokens} input_ids and {labels} labels, and this model needs a label for "
+            "each token: choose an encoder-decoder base with trainer: seq2seq and collator: seq2seq, or another dataset"
+        )
+
+
+def padded_batch(
+    sequences: Sequence[Sequence[int] | torch.Tensor],
+    value: int,
+    multiple: int | None = None,
+    side: Literal["left", "right"] = "right",
+) -> torch.Tensor:
+    """Return sequences (T_i,) as (B, T), filled with `value`; T is the longest, or the next multiple of `multiple`."""
+    tensors = [torch.as_tensor(sequence, dtype=torch.int64) for sequence in sequences]
+    batch = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
+    missing = -batch.shape[1] % multiple if multiple else 0
+    return torch.nn.functional.pad(batch, (missing, 0) if side == "left" else (0, missing), value=value)

@@ -28,7 +28,7 @@ from heirloom.json_files import write_json
 from heirloom.preference_rows import PreferenceRows
 from heirloom.preview import Preview
 from heirloom.processing import find_processing_function
-from heirloom.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows
+from heirloom.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
 from heirloom.rows import FinishedRow, Prepared
 from heirloom.test_splits import prompt_hash, test_threshold
 from heirloom.text_rows import TextRows
@@ -96,6 +96,7 @@ class Creation:
         self.tokenizer, self.section, self.first_rows = tokenizer, section, first_rows
         self.function, self.kind = find_processing_function(section.processing_function, section.kind)
         self.maker = self.row_maker()
+        self.hub = recorded_hub(raw)
         self.files, self.drawn = chosen_files(find_raw_files(raw), section)
         self.splits = ["train", "test"] if self.drawn or any(split == "test" for split, _ in self.files) else ["train"]
         self.statistics = {split: SplitStatistics() for split in self.splits}
@@ -135,9 +136,10 @@ class Creation:
                 self.preview.keep(raw_row.split, raw_row.row_id, columns)
             self.check_bad_rows()
         self.check_not_empty()
+        hashes = {split: writer.sha256 for split, writer in writers.items()}
         left_over = {split: self.tokens_left_over(split) for split in self.splits}
         metrics = {split: self.statistics[split].as_metrics(left_over[split]) for split in self.splits}
-        write_json(folder / "dataset.json", self.facts())
+        write_json(folder / "dataset.json", self.facts(hashes))
         (folder / "preview.html").write_text(self.preview.page(metrics), encoding="utf-8")
         return metrics
 
@@ -304,8 +306,8 @@ class Creation:
         """Return the tokens at the end of a packed split that fill no row."""
         return self.maker.tokens_left_over(split) if isinstance(self.maker, TextRows) else 0
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the readers of this dataset have to know."""
+    def facts(self, hashes: dict[str, str]) -> dict[str, Any]:
+        """Return what the readers of this dataset have to know; `hashes` are those of the splits' content."""
         section = self.section.model_dump(mode="json")
         return {
             "kind": self.kind,
@@ -315,10 +317,11 @@ class Creation:
             "padded": self.section.padding,
             "train_on": section["train_on"] if self.kind == "chat" else "all",
             "processing_function": self.section.processing_function,
+            "hub": self.hub,
             "tokenizer": self.tokenizer.facts(),
             "chat_template": self.maker.template.source if getattr(self.maker, "template", None) else None,
             "splits": {
-                split: {"rows": counts.rows_out, "columns": list(self.columns(split))}
+                split: {"rows": counts.rows_out, "columns": list(self.columns(split)), "sha256": hashes[split]}
                 for split, counts in self.statistics.items()
             },
         }

@@ -5,7 +5,6 @@ cache first, and importing it takes longer than a small dataset. Here rows go st
 time, and the fingerprint is the hash of the bytes.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from heirloom.content_hashes import content_hash
 from heirloom.json_files import write_json
 
 ROWS_AT_A_TIME = 1000  # rows of a record batch
@@ -41,6 +41,8 @@ class SplitWriter:
         self.shards: list[Path] = []
         self.file = self.stream = None
         self.rows = 0
+        self.sha256 = ""
+        """Hash of the split's Arrow files; known when the block has ended."""
 
     def __enter__(self) -> "SplitWriter":
         self.folder.mkdir(parents=True)
@@ -97,16 +99,13 @@ class SplitWriter:
 
     def describe(self) -> None:
         """Name the shards and write the two files that `datasets` expects beside them."""
-        names, digest = [], hashlib.sha256()
-        for number, shard in enumerate(self.shards):
-            with shard.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-            name = f"data-{number:05d}-of-{len(self.shards):05d}.arrow"
+        names = [f"data-{number:05d}-of-{len(self.shards):05d}.arrow" for number in range(len(self.shards))]
+        for shard, name in zip(self.shards, names, strict=True):
             shard.rename(self.folder / name)
-            names.append({"filename": name})
+        self.sha256 = content_hash(self.folder / name for name in names)
         state = {
-            "_data_files": names,
-            "_fingerprint": digest.hexdigest()[:16],
+            "_data_files": [{"filename": name} for name in names],
+            "_fingerprint": self.sha256[:16],
             "_format_columns": None,
             "_format_kwargs": {},
             "_format_type": None,

@@ -29,6 +29,11 @@ def is_main_rank() -> bool:
     return rank() == 0
 
 
+def is_first_rank_of_host() -> bool:
+    """Say whether this rank does what each host needs once, such as files in a folder that hosts do not share."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def on_cpu() -> bool:
     """Say whether ranks compute on the CPU: where there is no GPU."""
     return not torch.cuda.is_available()

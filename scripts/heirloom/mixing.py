@@ -47,11 +47,13 @@ def mix_datasets(
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
             order = mixed_order(sizes, section) if split == "train" else np.arange(sum(sizes.values()))
-            metrics[split] = write_split(partial / split, parts, order)
-            splits[split] = {**facts[next(iter(parts))]["splits"][split], "rows": metrics[split]["rows_out"]}
+            metrics[split], sha256 = write_split(partial / split, parts, order)
+            of_first = facts[next(iter(parts))]["splits"][split]
+            splits[split] = {**of_first, "rows": metrics[split]["rows_out"], "sha256": sha256}
+        hub = list(dict.fromkeys(name for fact in facts.values() for name in fact["hub"]))
         own = {fact: {name: facts[name][fact] for name in facts} for fact in OWN_FACTS}
         first = next(iter(facts.values()))
-        write_json(partial / "dataset.json", {**first, **own, "splits": splits})
+        write_json(partial / "dataset.json", {**first, **own, "hub": hub, "splits": splits})
     if statistics is not None:
         with new_artifact(statistics) as partial:
             write_json(partial, metrics)
@@ -127,8 +129,8 @@ def shuffled(count: int, seed: str) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -> dict[str, Any]:
-    """Write the rows `order` of the joined parts and return their statistics."""
+def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -> tuple[dict[str, Any], str]:
+    """Write the rows `order` of the joined parts and return their statistics and the hash of their content."""
     joined = concatenate_datasets(list(parts.values())).with_format("numpy")
     ends = np.cumsum([len(part) for part in parts.values()])
     names = list(parts)
@@ -148,7 +150,7 @@ def write_split(folder: Path, parts: Mapping[str, Dataset], order: np.ndarray) -
                 given[name] += 1
                 statistics.rows_in += 1
                 statistics.keep(counted(row))
-    return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}
+    return {**statistics.as_metrics(), "rows_from": {name: given[name] for name in names}}, writer.sha256
 
 
 def counted(row: dict[str, Any]) -> FinishedRow:

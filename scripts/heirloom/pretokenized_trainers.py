@@ -5,6 +5,8 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOTrainer, SFTTrainer
 
+from heirloom.document_isolation import DocumentsStayApart
+from heirloom.held_out_batches import HeldOutBatches
 from heirloom.token_weighted_evaluation import TokenWeightedEvaluation
 
 
@@ -15,8 +17,12 @@ class WithoutModelCard:
         """Write nothing."""
 
 
-class PretokenizedSFTTrainer(WithoutModelCard, TokenWeightedEvaluation, SFTTrainer):
-    """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs."""
+class PretokenizedSFTTrainer(WithoutModelCard, DocumentsStayApart, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer):
+    """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs.
+
+    Packed rows have `seq_lengths` too, and want `padding_free=True`. TRL then makes the collator itself, from the
+    arguments; set `evaluation_collator`, because held-out rows are measured row by row.
+    """
 
 
 SKIP_PREPARATION = {"skip_prepare_dataset": True}

@@ -74,11 +74,22 @@ def find_raw_files(raw: Path) -> list[RawFile]:
 
 def recorded_splits(raw: Path) -> dict[str, str]:
     """Return {file name: split} as source.json has it; empty without one."""
-    source = raw / SOURCE_FILE
-    if not source.is_file():
-        return {}
-    files = json.loads(source.read_text(encoding="utf-8")).get("files", [])
-    return {file["path"]: file["split"] for file in files if file.get("split")}
+    return {file["path"]: file["split"] for file in read_note(raw).get("files", []) if file.get("split")}
+
+
+def recorded_hub(raw: Path) -> list[str]:
+    """Return the hub repository that source.json names, as a list of none or one.
+
+    Without its commit: one that leaves the rows as they are must leave what is made of them as it is, too.
+    """
+    hub = read_note(raw).get("source", {}).get("hub")
+    return [hub] if hub else []
+
+
+def read_note(raw: Path) -> dict[str, Any]:
+    """Return the source.json of a raw dataset; empty without one."""
+    file = raw / SOURCE_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def split_named_by(name: str) -> str:

@@ -18,17 +18,17 @@ from heirloom.adapter_saving import adapter_weights, has_adapter, merged_model, 
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
+from heirloom.model_facts import FACTS
 from heirloom.tokenizer_files import save_tokenizer
 from heirloom.training_command import TrainingCommand
 
-FACTS = "heirloom.json"
 STATE = "trainer_state.json"
 
 
 def save_checkpoint(
-    trainer: Trainer, command: TrainingCommand, facts: dict[str, Any], log_history: list[dict[str, Any]]
+    trainer: Trainer, command: TrainingCommand, facts: dict[str, Any], log_history: list[dict[str, Any]], card: str
 ) -> None:
-    """Write model (consolidated safetensors, also under ZeRO-3), adapter, tokenizer, state and facts to the output.
+    """Write model (consolidated safetensors, also under ZeRO-3), adapter, tokenizer, state, facts and card.
 
     The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
     a part of the weights. The output appears whole or not at all. Raises HeirloomError for weights that are no
@@ -49,6 +49,7 @@ def save_checkpoint(
             save_tokenizer(trainer.processing_class, partial)
             write_json(partial / FACTS, facts)
             write_json(partial / STATE, trainer_state(trainer, log_history))
+            (partial / "README.md").write_text(card, encoding="utf-8")
             for file in partial.rglob("*"):
                 if file.is_file():
                     file.chmod(0o644)  # safetensors writes for its owner alone

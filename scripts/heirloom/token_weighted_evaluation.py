@@ -15,7 +15,9 @@ from heirloom.collators import IGNORED
 
 
 class TokenWeightedEvaluation:
-    """Mixin for a Trainer of causal language models; construct it with `compute_metrics=token_weighted_metrics`."""
+    """Mixin for a Trainer of language models; construct it with `compute_metrics=token_weighted_metrics`."""
+
+    predicts_next_token = True  # a masked language model predicts the token at each position itself
 
     def prediction_step(
         self,
@@ -26,9 +28,11 @@ class TokenWeightedEvaluation:
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Return (None, summed negative log-likelihood (B,), trained-on tokens (B,)) of a batch."""
         inputs = dict(self._prepare_inputs(inputs))
-        targets = inputs.pop("labels")[:, 1:]  # (B, T-1): the token after each position
+        targets = inputs.pop("labels")  # (B, T)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs, use_cache=False).logits[:, :-1]  # (B, T-1, V)
+            logits = model(**inputs, use_cache=False).logits  # (B, T, V)
+        if self.predicts_next_token:
+            targets, logits = targets[:, 1:], logits[:, :-1]  # (B, T-1) and (B, T-1, V): the token after each position
         losses = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none")
         per_row = losses.view_as(targets).double().sum(dim=1)  # (B,)
         return None, per_row, (targets != IGNORED).sum(dim=1)

@@ -1,5 +1,6 @@
 """What every trainer's life has in common: resume, measure, train, measure again, save, report."""
 
+import functools
 import os
 import shutil
 from contextlib import suppress
@@ -10,11 +11,15 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from heirloom.artifacts import new_artifact
 from heirloom.collective_timeout import CollectiveTimeout
+from heirloom.config.section import Section
 from heirloom.distributed import is_main_rank
 from heirloom.finite_loss import FiniteLoss
 from heirloom.interruption import Interruption
 from heirloom.loss_history import LossHistory, rounded
+from heirloom.model_card import model_card
+from heirloom.model_flops import Utilization, utilization
 from heirloom.progress import Progress, say
+from heirloom.provenance import Provenance, trace
 from heirloom.resuming import (
     CompleteCheckpoints,
     LastStep,
@@ -35,6 +40,7 @@ class Lifecycle:
     def __init__(self, command: TrainingCommand) -> None:
         self.command = command
         self.history = LossHistory()
+        self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
         self.interruption = Interruption()
 
     @property
@@ -44,8 +50,8 @@ class Lifecycle:
         return [
             FiniteLoss(),
             self.history,
-            Progress(tracking.logging_steps, tracking.logging_first_step),
-            *tracker_callbacks(tracking),
+            self.progress,
+            *tracker_callbacks(self.command, self.facts_for_trackers),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
             CollectiveTimeout(),
             LastStep(),
@@ -66,6 +72,7 @@ class Lifecycle:
             self.history.load(checkpoint)
             trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
+        self.state_convention(utilization(trainer, name))
         with self.interruption.watch(trainer):
             with suppress(NothingLeftError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -77,11 +84,59 @@ class Lifecycle:
             "steps": trainer.state.global_step,
             "tokens": trainer.state.num_input_tokens_seen,
         }
+        card = ""
         if is_main_rank():
             self.write_metrics(facts)
-        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows)
+            card = self.card(trainer, facts)
+            facts |= {"lineage": self.provenance.lineage, "dataset": self.provenance.dataset}
+        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows, card)
         if is_main_rank() and "HEIRLOOM_WORK_DIR" not in os.environ:
             shutil.rmtree(work)
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """Where this training comes from. Asked for on the main rank only: it reads all of the base's weights."""
+        return trace(self.command.base, self.command.dataset)
+
+    def state_convention(self, measure: Utilization | str | None) -> None:
+        """Say once how the MFU is counted, or why there is none."""
+        if measure is not None:
+            say(str(measure))
+        self.progress.utilization = measure if isinstance(measure, Utilization) else None
+
+    def sections(self, *left_out: str) -> dict[str, Any]:
+        """Return the run's sections by name, as far as they differ from the defaults."""
+        fields = vars(self.command).items()
+        return {
+            name: value.model_dump(mode="json", exclude_defaults=True)
+            for name, value in fields
+            if isinstance(value, Section) and name not in left_out
+        }
+
+    def facts_for_trackers(self) -> dict[str, Any]:
+        """Return what a tracker is told of the run; `group` is the root of the run's chain of bases."""
+        return {
+            "group": self.provenance.root,
+            "base": self.provenance.lineage,
+            "dataset": self.provenance.dataset,
+            "deepspeed": self.command.deepspeed.stem if self.command.deepspeed else None,
+            **self.sections(),
+            "identity": os.environ.get("HEIRLOOM_IDENTITY"),
+            "commit": os.environ.get("HEIRLOOM_COMMIT"),
+        }
+
+    def card(self, trainer: Trainer, facts: dict[str, Any]) -> str:
+        """Return the model card of the checkpoint."""
+        deepspeed = {"deepspeed": self.command.deepspeed.stem} if self.command.deepspeed else {}
+        return model_card(
+            name=self.command.output.name,
+            trainer=facts["trainer"],
+            kind=library_class(trainer),
+            provenance=self.provenance,
+            config={**deepspeed, **self.sections("tracking", "resources")},
+            progress=facts,
+            held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1)},
+        )
 
     def facts_by_hand(self) -> dict[str, Any]:
         """Return what makes two trainings the same where no ledger says it."""
@@ -112,3 +167,9 @@ class Lifecycle:
         if self.command.loss:
             with new_artifact(self.command.loss) as partial:
                 self.history.write_csv(partial)
+
+
+def library_class(trainer: Trainer) -> str:
+    """Return the library's own class behind a trainer of ours, as `trl.DPOTrainer`."""
+    bases = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(trainer).__mro__)
+    return next(f"{library}.{name}" for library, name in bases if library in ("transformers", "trl"))

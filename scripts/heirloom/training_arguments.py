@@ -13,8 +13,10 @@ from heirloom.config.optimizers import FORMER_OPTIMIZERS, former_optimizer_warni
 from heirloom.config.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
+from heirloom.offloading import check_offloading
 from heirloom.progress import say
 from heirloom.resuming import work_folder
+from heirloom.trackers import check_trackers
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData
 
@@ -32,7 +34,7 @@ def trainer_arguments(
     """Return arguments of class `kind`; `own` are those that the script itself decides.
 
     Raises HeirloomError for keys that the class does not have or that are decided here, for a batch that the ranks
-    cannot divide, and for fp16 on a CPU.
+    cannot divide, for fp16 on a CPU and for trackers that are not installed.
     """
     section, tracking = command.training, command.tracking
     given = section.arguments
@@ -61,6 +63,8 @@ def trainer_arguments(
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_hardware(given)
+    check_offloading(command.deepspeed)
+    check_trackers(tracking)
     if warning := former_optimizer_warning(given.get("optim")):
         say(f"warning: training.optim: {warning}")
         given["optim"] = FORMER_OPTIMIZERS[given["optim"]]

@@ -11,8 +11,8 @@ from heirloom.processed_dataset import COLUMNS, load_split, read_description
 
 SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
 SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)"}
-MAY_HAVE = {"text": ("labels",)}
-"""Columns of some datasets of a kind that training reads too: the labels of padded or partly masked text."""
+MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
+"""Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
 
 
 @dataclass(frozen=True)

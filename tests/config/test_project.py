@@ -203,10 +203,80 @@ ONE_MISTAKE = {
         "config/runs/orpo.yaml:2: dataset: trainer orpo learns from preference rows (prompt, chosen and rejected), and "
         "text has text rows; choose another dataset or trainer",
     ),
-    "SFT on text": (
-        written("config/runs/x.yaml", "base: tiny\ndataset: text\ntrainer: sft\ntraining: {global_batch_size: 16}\n"),
-        "config/runs/x.yaml:2: dataset: trainer sft learns from chat rows (conversations), and text has text rows; "
-        "choose another dataset or trainer",
+    "SFT on pairs": (
+        written("config/runs/x.yaml", "base: tiny\ndataset: pairs\ntrainer: sft\ntraining: {global_batch_size: 16}\n"),
+        "config/runs/x.yaml:2: dataset: trainer sft learns from chat or text rows (conversations), and pairs has "
+        "preference rows; choose another dataset or trainer",
+    ),
+    "a collator of another trainer": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: pairs\ntrainer: dpo\ntraining: {global_batch_size: 16, collator: completion_only}\n",
+        ),
+        "config/runs/x.yaml:4: training.collator: completion_only does not fit trainer: dpo, which takes rl_dynamic_padding_only (default: rl_dynamic_padding_only)",
+    ),
+    "mlm_probability without its collator": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: text\ntrainer: trainer\ntraining: {global_batch_size: 16, mlm_probability: 0.3}\n",
+        ),
+        "config/runs/x.yaml:4: training.mlm_probability: has no effect without collator: mlm; add that or delete it",
+    ),
+    "seq_length without packing": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, seq_length: 64}\n",
+        ),
+        "config/runs/x.yaml:4: training.seq_length: has no effect here: rows are neither joined nor packed; add packing: true or delete it",
+    ),
+    "seq_length of pairs": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: pairs\ntrainer: dpo\ntraining: {global_batch_size: 16, seq_length: 64}\n",
+        ),
+        "config/runs/x.yaml:4: training.seq_length: has no effect here: rows are neither joined nor packed; delete it",
+    ),
+    "a strategy without packing": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, packing_strategy: bfd}\n",
+        ),
+        "config/runs/x.yaml:4: training.packing_strategy: has no effect without packing: true; add that or delete it",
+    ),
+    "padding_free in DPO": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: pairs\ntrainer: dpo\ntraining: {global_batch_size: 16, padding_free: true}\n",
+        ),
+        "config/runs/x.yaml:4: training.padding_free: is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it",
+    ),
+    "a 4-bit key beside 8 bits": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft: {r: 4}\nquantization: {load_in_8bit: true, bnb_4bit_quant_type: nf4}\n",
+        ),
+        "config/runs/x.yaml:6: quantization.bnb_4bit_quant_type: has no effect beside load_in_8bit: true; delete it",
+    ),
+    "a module trained in two ways": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft: {target_modules: 'q_proj, lm_head', modules_to_save: [lm_head]}\n",
+        ),
+        "config/runs/x.yaml:5: peft.modules_to_save: lm_head stands in target_modules too: a module is trained whole or by an adapter",
+    ),
+    "no module at all": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft: {target_modules: 'q_proj,,'}\n",
+        ),
+        "config/runs/x.yaml:5: peft.target_modules: names no module; give names such as q_proj,v_proj, or all-linear",
+    ),
+    "a former key of ours": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, dtype: bfloat16}\n",
+        ),
+        "config/runs/x.yaml:4: training.dtype: is no key of the pinned version any more: use default_dtype",
     ),
     "dataset of another model": (
         written("config/runs/x.yaml", "base: big\ndataset: chats\ngeneration: {}\n"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 
 import chat_templates
 import datasets
@@ -68,12 +69,24 @@ def test_a_chat_dataset_has_what_training_and_scoring_read(process, write_jsonl,
     assert row["prompt"].endswith("user\nReally?<|im_end|>\n<|im_start|>assistant\n")
     assert row["input_ids"][: len(row["prompt_ids"])] == row["prompt_ids"]
     facts = json.loads((folder / "dataset.json").read_text())
-    assert facts["kind"] == "chat" and facts["tokenizer"]["eos_token"] == "</s>"
+    assert facts["kind"] == "chat" and facts["tokenizer"]["eos_token"] == "</s>" and facts["hub"] == []
+    for split, fact in facts["splits"].items():
+        listing = subprocess.run(["sha256sum", "data-00000-of-00001.arrow"], cwd=folder / split, capture_output=True)
+        assert fact["sha256"] == hashlib.sha256(listing.stdout).hexdigest()
     assert {split: fact["rows"] for split, fact in facts["splits"].items()} == {"train": 2, "test": 1}
     counts = statistics["train"]
     labels = [label for row in texts(folder) for label in row["labels"]]
     assert counts["tokens"] == len(labels) and counts["tokens_trained_on"] == sum(label != -100 for label in labels)
     assert sum(counts["rows_by_length"].values()) == counts["rows_out"] == 2
+
+
+def test_the_hub_repository_of_the_raw_rows_is_noted_without_its_commit(process, write_jsonl):
+    raw = write_jsonl([{"text": "one"}], "raw/train.jsonl").parent
+    for commit in ("1" * 40, "2" * 40):
+        (raw / "source.json").write_text(json.dumps({"source": {"hub": "org/rows"}, "commit": commit, "files": []}))
+        folder, _ = process(raw, name=commit, processing_function=TEXT)
+        text = (folder / "dataset.json").read_text()
+        assert json.loads(text)["hub"] == ["org/rows"] and commit not in text
 
 
 def test_every_row_is_kept_or_counted(process, write_jsonl, template):

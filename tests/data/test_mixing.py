@@ -6,6 +6,8 @@ from collections import Counter
 import datasets
 import pytest
 
+from heirloom.content_hashes import content_hash
+
 TEXT = "plain_text_processing_function"
 
 
@@ -53,7 +55,8 @@ def test_shares_repetition_and_order(mix, parts, tmp_path):
     same = [(tmp_path / name / "train/data-00000-of-00001.arrow").read_bytes() for name in ("mixed", "again")]
     assert same[0] == same[1]
     facts = json.loads((tmp_path / "mixed/dataset.json").read_text())
-    assert facts["kind"] == "text" and facts["splits"]["train"]["rows"] == 80
+    assert facts["kind"] == "text" and facts["splits"]["train"]["rows"] == 80 and facts["hub"] == []
+    assert facts["splits"]["train"]["sha256"] == content_hash((tmp_path / "mixed/train").glob("*.arrow"))
 
 
 def test_parts_that_do_not_go_together_are_refused(mix, parts, tmp_path):

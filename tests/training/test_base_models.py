@@ -87,7 +87,9 @@ def test_a_source_gives_its_own_tokenizer_and_model(workplace, places, tokenizer
     )
     taken, original = tree(workplace.folder / model), tree(workplace.folder / "model")
     changed = {name for name in original if taken.get(name) != original[name]}
-    assert taken.keys() == original.keys() and changed == {"chat_template.jinja"}
+    notes = {name: json.loads(taken[name]) for name in taken.keys() - original.keys()}
+    assert notes == ({"heirloom.json": {"hub": ["org/model"]}} if model_from == "hub" else {})
+    assert changed == {"chat_template.jinja"}
     assert str(workplace.folder).encode() not in b"".join(taken.values())
 
 

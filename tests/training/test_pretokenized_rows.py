@@ -3,7 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset, load_from_disk
-from training_workplace import chats
+from training_workplace import preference_texts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, SFTConfig
 
@@ -25,14 +25,7 @@ def arguments(kind, folder, **own):
 
 def test_dpo_trains_on_the_batches_that_trl_makes_of_the_texts(workplace, base, tmp_path):
     model, tokenizer = base
-    pairs = chats(160, seed=1)[:149]  # what the workplace's train split was made of
-    curt = [{**answer[0], "content": answer[0]["content"].split(" has ")[1]} for _, answer in pairs]
-    texts = Dataset.from_list(
-        [
-            {"prompt": prompt, "chosen": answer, "rejected": [short]}
-            for (prompt, answer), short in zip(pairs, curt, strict=True)
-        ]
-    )
+    texts = Dataset.from_list(preference_texts()[:149])  # what the workplace's train split was made of
     upstream = DPOTrainer(
         model, args=arguments(DPOConfig, tmp_path / "a"), train_dataset=texts, processing_class=tokenizer
     )

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import socket
-import threading
 
 import pytest
 from training_workplace import TRAINING, training_command, write_dataset
@@ -14,7 +12,6 @@ from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
-from heirloom.trackers import has_wandb_key
 from heirloom.training_arguments import accumulation_steps, trainer_arguments
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData, load_training_data
@@ -115,29 +112,3 @@ def test_a_section_without_effect_is_refused(workplace):
     arguments[arguments.index("training")] = "training,evaluation"
     done = workplace.launch(*arguments, check=False)
     assert done.returncode == 1 and "this trainer has no use for evaluation" in done.stdout.splitlines()[-1]
-
-
-def test_wandb_without_a_key_works_offline(workplace):
-    """A server that stands in for Weights & Biases is never asked; a run is left to be synced later."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        asked = threading.Event()
-        threading.Thread(target=lambda: (server.accept(), asked.set()), daemon=True).start()
-        tracking = {"report_to": "wandb", "run_name": "told", "logging_steps": 6}
-        arguments = training_command(workplace, "pretrain", "tracked", tracking)
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        workplace.launch(*arguments, WANDB_BASE_URL=address, HOME=str(workplace.folder), NETRC="/nowhere")
-        assert not asked.is_set()
-    files = list((workplace.folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == 1 and b"told" in files[0].read_bytes()
-
-
-def test_a_wandb_key_is_found_in_the_environment_or_netrc(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert not has_wandb_key()
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    assert has_wandb_key()
-    (tmp_path / ".netrc").unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "key")
-    assert has_wandb_key()

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from heirloom.launcher.environment import CPU_RANKS, REPRODUCIBLE
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "data"))  # loopback_hub
 LAUNCH = ROOT / "scripts" / "launch.py"
@@ -85,11 +87,32 @@ class Workplace:
         (self.folder / name).write_text(json.dumps(sections))
         return name
 
+    def torchrun(self, script: str, jobs: list, ranks: int = 2) -> str:
+        """Run tests/training/SCRIPT, which does `jobs` one after the other, on ranks; return what it printed."""
+        file = self.folder / f"{Path(script).stem}-{len(list(self.folder.glob('*.json')))}.json"
+        file.write_text(json.dumps(jobs))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
+                *(str(Path(__file__).with_name(script)), str(file)),
+            ],
+            cwd=self.folder,
+            env=environment(**CPU_RANKS, **REPRODUCIBLE, TOKENIZERS_PARALLELISM="false"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=580,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8000:]
+        return done.stdout
+
     def training(self, script: str, output: str, *, zero: str = "zero2", dataset: str, base: str, **sections) -> list:
         """Return the launcher's arguments for a training script that writes checkpoints/OUTPUT and so on."""
         config = self.config(f"{output.replace('/', '-')}.yaml", **sections)
+        own = ",".join(name for name in sections if name not in ("tracking", "resources"))
         return [
-            *("torchrun", str(ROOT / "scripts" / script), "--config", config, "--sections", "training"),
+            *("torchrun", str(ROOT / "scripts" / script), "--config", config, "--sections", own),
             *("--dataset", dataset, "--base", base, "--deepspeed", str(ROOT / "config" / "deepspeed" / f"{zero}.json")),
             *("--output", f"{output}/checkpoint", "--metrics", f"{output}/metrics.json"),
             *("--loss", f"{output}/loss.csv"),
@@ -140,6 +163,15 @@ def chats(count: int, seed: int) -> list[tuple[list[dict], list[dict]]]:
     return pairs
 
 
+def preference_texts() -> list[dict[str, list[dict]]]:
+    """Return the pairs of the preference dataset, in its order and before they were tokenized."""
+    texts = []
+    for prompt, answer in chats(160, seed=1):
+        curt = [{"role": "assistant", "content": answer[0]["content"].split(" has ")[1]}]
+        texts.append({"prompt": prompt, "chosen": answer, "rejected": curt})
+    return texts
+
+
 def write_datasets(folder: Path, sentences: list[str]) -> None:
     from transformers import AutoTokenizer
 
@@ -152,12 +184,11 @@ def write_datasets(folder: Path, sentences: list[str]) -> None:
         return tokenizer.apply_chat_template(messages, return_dict=False, **kwargs)
 
     chat_rows, preference_rows = [], []
-    for prompt, answer in chats(160, seed=1):
-        prompt_ids = rendered(prompt, add_generation_prompt=True)
-        row = rendered(prompt + answer)
+    for text in preference_texts():
+        prompt_ids = rendered(text["prompt"], add_generation_prompt=True)
+        row = rendered(text["prompt"] + text["chosen"])
         chat_rows.append({"input_ids": row, "labels": [-100] * len(prompt_ids) + row[len(prompt_ids) :]})
-        curt = [{"role": "assistant", "content": answer[0]["content"].split(" has ")[1]}]
-        rejected = rendered(prompt + curt)[len(prompt_ids) :]
+        rejected = rendered(text["prompt"] + text["rejected"])[len(prompt_ids) :]
         chosen = row[len(prompt_ids) :]
         preference_rows.append({"prompt_ids": prompt_ids, "chosen_ids": chosen, "rejected_ids": rejected})
     write_dataset(folder / "chat", "chat", chat_rows[:-11], chat_rows[-11:])

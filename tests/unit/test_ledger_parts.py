@@ -1,6 +1,7 @@
 """The parts of workflow/pipeline that must agree with DVC to the letter are compared with DVC itself."""
 
 import copy
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from dvc.stage.cache import _get_stage_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
+from heirloom.errors import HeirloomError
 from pipeline import lockfile
 from pipeline.fingerprints import Fingerprints, cached
 from pipeline.identity import identity_of
 from pipeline.lockfile import DamagedLockError, read_lock, write_entries
 from pipeline.merging import merge_files
+from pipeline.origin import commits_that_recorded
 from pipeline.verifying import bytes_hash
 
 ENTRY = {
@@ -65,6 +68,26 @@ def test_an_edit_in_place_is_seen_and_a_touch_is_not(repository: Path) -> None:
     Path("out/a.txt").write_text("z")
     with Fingerprints() as fingerprints:
         assert fingerprints.of("out") != before
+
+
+def test_an_artifact_leads_to_the_commit_that_recorded_it(repository: Path, tmp_path_factory) -> None:
+    """A copy that lies elsewhere is known by its content, also after the ledger has moved on."""
+    commit = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "downloaded"
+    shutil.copytree("out", elsewhere)
+    for subject in ("the first", "the second"):
+        subprocess.run(["git", "add", "dvc.lock"], check=True)
+        subprocess.run([*commit, subject], check=True)
+        Path("raw/a.txt").write_text("changed")
+        subprocess.run(["dvc", "repro", "-q"], check=True)
+    (first,) = commits_that_recorded(elsewhere)
+    assert first.endswith("the first") and len(first.split()[0]) == 12
+    (second,) = commits_that_recorded(Path("out"))
+    assert second.endswith("the second")
+    (elsewhere / "a.txt").write_text("edited")
+    assert commits_that_recorded(elsewhere) == []
+    with pytest.raises(HeirloomError, match="nothing: there is no such file or folder"):
+        commits_that_recorded(Path("nothing"))
 
 
 def test_the_identity_is_the_key_of_dvcs_run_cache(repository: Path) -> None:

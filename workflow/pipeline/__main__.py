@@ -3,6 +3,7 @@
 plan                what would run, and why          check      is dvc.yaml in step with config/?
 write               bring dvc.yaml in step           verify     hash everything that is recorded
 accept STAGE        record a harmless code change    clean      what the cache holds in vain
+origin PATH         which commits recorded this file or folder, wherever it lies
 run, begin, merge   used by the rules, launch.py and git
 """
 
@@ -42,6 +43,8 @@ def parse_arguments() -> argparse.Namespace:
     accept.add_argument("stage", nargs="+")
     clean = commands.add_parser("clean", help="list what no entry of any branch needs, and delete it")
     clean.add_argument("--yes", action="store_true", help="delete without asking")
+    origin = commands.add_parser("origin", help="list the commits that recorded exactly this file or folder")
+    origin.add_argument("path", type=Path)
     run = commands.add_parser("run", help="bring one stage up to date (the rules call this)")
     run.add_argument("stage")
     run.add_argument("--marker", type=Path, required=True)
@@ -92,6 +95,14 @@ def clean(arguments: argparse.Namespace) -> None:
     clean_cache(arguments.yes)
 
 
+def origin(arguments: argparse.Namespace) -> int:
+    from pipeline.origin import commits_that_recorded
+
+    commits = commits_that_recorded(arguments.path)
+    print("\n".join(commits) or f"{arguments.path}: no commit of this repository recorded this content")
+    return 0 if commits else 1
+
+
 def run(arguments: argparse.Namespace) -> None:
     from pipeline.running import run_stage
 
@@ -111,7 +122,7 @@ def merge(arguments: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
+    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean, "origin": origin,
     "run": run, "begin": begin, "merge": merge,
 }  # fmt: skip
 

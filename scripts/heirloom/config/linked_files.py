@@ -23,6 +23,7 @@ def deepspeed_problem(root: Path, name: str) -> str | None:
     if not isinstance(settings, dict):
         return f"{file} must hold an object, {{…}}"
     fixed = [key for key in BATCH_KEYS if settings.get(key, "auto") != "auto"]
+    fixed += [f"{key}.enabled" for key in ("bf16", "fp16") if settings.get(key, {}).get("enabled", "auto") != "auto"]
     if fixed:
         return f'{file} fixes {" and ".join(fixed)}, set by `training:`; write "auto" there'
     return None

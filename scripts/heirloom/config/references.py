@@ -16,7 +16,7 @@ Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
 
 # The kind of rows that each trainer learns from.
-TRAINS_ON = {"trainer": ("text",), "seq2seq": ("text", "chat"), "sft": ("chat",), "dpo": ("preference",)}
+TRAINS_ON = {"trainer": ("text",), "seq2seq": ("text", "chat"), "sft": ("chat", "text"), "dpo": ("preference",)}
 TRAINS_ON["orpo"] = TRAINS_ON["dpo"]
 FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from heirloom.collator_names import fitting_collator
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.generation import GenerationSection
 from heirloom.config.named_file import NamedFile
@@ -13,8 +14,29 @@ from heirloom.config.quantization import QuantizationSection
 from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
+from heirloom.errors import HeirloomError
 
 Trainer = Literal["trainer", "seq2seq", "sft", "dpo", "orpo"]
+
+
+def training_problems(trainer: Trainer, training: TrainingSection) -> Iterator[tuple[str, str]]:
+    """Yield (key, problem) for what does not fit the trainer, or has no effect with it."""
+    others = training.passed_through
+    try:
+        fitting_collator(training.collator, trainer)
+    except HeirloomError as error:
+        yield "collator", str(error).removeprefix("training.collator: ")
+    packing = others.get("packing") is True
+    if training.seq_length is not None and not (trainer == "trainer" or (trainer == "sft" and packing)):
+        remedy = "add packing: true or delete it" if trainer == "sft" else "delete it"
+        yield "seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
+    if "packing_strategy" in others and not packing:
+        yield "packing_strategy", "has no effect without packing: true; add that or delete it"
+    if trainer == "dpo" and others.get("padding_free") is True:
+        yield (
+            "padding_free",
+            "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it",
+        )
 
 
 class Run(NamedFile):
@@ -50,5 +72,7 @@ class Run(NamedFile):
                     yield key, "is missing; a run with a trainer needs it"
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
+        if self.trainer is not None and self.training is not None:
+            yield from ((f"training.{key}", problem) for key, problem in training_problems(self.trainer, self.training))
         if self.evaluation is not None and self.evaluation.reads_generations and not self.given("generation"):
             yield "evaluation.metrics", "need answers to score; add `generation:` or keep only perplexity"

@@ -5,11 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from heirloom.collator_names import CollatorName
 from heirloom.config.section import PassThroughSection
-
-Collator = Literal[
-    "default", "completion_only", "seq2seq", "mlm", "dynamic_padding_only", "rl_dynamic_padding_only"
-]  # fmt: skip
 
 
 class TrainingSection(PassThroughSection):
@@ -39,7 +36,7 @@ class TrainingSection(PassThroughSection):
         description="trainer: join text rows and cut them into rows of so many tokens; sft with packing: tokens of a "
         "packed row; absent: rows as they are, sft with packing: the dataset's max_length",
     )
-    collator: Collator = Field(
+    collator: CollatorName = Field(
         "default", description="what makes batches of rows (docs/training.md); default: the trainer's own"
     )
     pad_to_multiple_of: int | None = Field(
@@ -51,6 +48,15 @@ class TrainingSection(PassThroughSection):
     def arguments(self) -> dict[str, Any]:
         """The keys for the trainer's own arguments class, as written in the file."""
         return {"per_device_train_batch_size": self.per_device_train_batch_size, **self.passed_through}
+
+    @property
+    def collation(self) -> dict[str, Any]:
+        """The keys that say how batches are made, as `heirloom.collator_choice.make_collator` takes them."""
+        return {
+            "name": self.collator,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "mlm_probability": self.mlm_probability,
+        }
 
     def rules(self) -> Iterator[tuple[str, str]]:
         if "mlm_probability" in self.model_fields_set and self.collator != "mlm":

@@ -3,6 +3,7 @@
 import math
 import os
 
+from heirloom.launcher.commit import VARIABLE as COMMIT
 from heirloom.launcher.grace import grace_seconds
 from heirloom.launcher.hosts import Ranks
 from heirloom.launcher.work import WorkFolder
@@ -15,6 +16,7 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",  # a killed program's last lines are in the log
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
 }
 RANKS = {
@@ -31,7 +33,7 @@ FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """These decide the bytes of a result, so the user's environment does not override them; all others it does."""
 
 
-def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None) -> dict[str, str]:
+def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None, commit: str | None) -> dict[str, str]:
     """Return the variables to add for a program of `kind` ("python" or "torchrun")."""
     variables = {**REPRODUCIBLE, **QUIET}
     grace = math.ceil(grace_seconds())
@@ -44,4 +46,6 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None)
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if identity:
         kept["HEIRLOOM_IDENTITY"] = identity
+    if commit:
+        kept[COMMIT] = commit  # for trackers; artifacts hold none
     return kept

@@ -1,4 +1,4 @@
-"""What is written about an execution beside the ledger: its log, and a record of times, machine and versions.
+"""What is written about an execution beside the ledger: its log, and a record of times, commit, machine and versions.
 
 Neither is an artifact: artifacts hold nothing that differs between two executions.
 """
@@ -36,7 +36,7 @@ def log_file(stage: str) -> Path:
 
 
 @contextmanager
-def execution(program: Program, stage: Stage, ranks: Ranks) -> Iterator[Execution]:
+def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) -> Iterator[Execution]:
     """Write .heirloom/records/STAGE.json when the block ends, however it ends."""
     facts = Execution()
     started = time.time()
@@ -46,6 +46,7 @@ def execution(program: Program, stage: Stage, ranks: Ranks) -> Iterator[Executio
         record = {
             "stage": stage.name,
             "identity": stage.identity,
+            "commit": commit,
             "command": [program.kind, str(program.script), *without_secrets(program.arguments)],
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 2),

@@ -1,0 +1,33 @@
+"""What DeepSpeed needs to keep parameters or optimizer states outside the GPU, checked before anything is loaded."""
+
+import json
+import os
+from pathlib import Path
+
+from heirloom.errors import HeirloomError
+
+
+def check_offloading(deepspeed: Path | None) -> None:
+    """Raise HeirloomError when the DeepSpeed file offloads to an NVMe drive and this machine lacks what that takes.
+
+    Offloading to memory needs nothing: the files in config/deepspeed/ leave the optimizer to transformers
+    (`zero_force_ds_cpu_optimizer: false`), so that DeepSpeed compiles no optimizer of its own.
+    """
+    settings = json.loads(deepspeed.read_text(encoding="utf-8")) if deepspeed else {}
+    stage = settings.get("zero_optimization", {})
+    parts = [stage.get(name, {}) for name in ("offload_param", "offload_optimizer")]
+    folders = [Path(part.get("nvme_path", "")) for part in parts if part.get("device") == "nvme"]
+    for folder in folders:
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise HeirloomError(
+                f"{deepspeed}: nvme_path {folder} is no folder that can be written to: mount the drive there, or name "
+                "its folder"
+            )
+    if folders:
+        from deepspeed.ops.op_builder import AsyncIOBuilder
+
+        if not AsyncIOBuilder().is_compatible(verbose=False):
+            raise HeirloomError(
+                f"{deepspeed}: offloading to NVMe needs DeepSpeed's async_io, which is compiled at its first use: "
+                "install libaio (Debian: libaio-dev) and a C++ compiler, or use zero3_offload"
+            )

@@ -1,0 +1,120 @@
+"""FLOPs a token against numbers by hand, peaks by the names that CUDA gives, and the line that states the MFU."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, T5Config, TrainerState
+
+from heirloom import rank
+from heirloom.model_flops import ModelFlops, Utilization, attention_size, model_flops, peak_flops, size
+from heirloom.progress import Progress
+
+
+def llama(**keys) -> LlamaForCausalLM:
+    """A model of 2 layers of 8, heads of 4, a vocabulary of 10, key and value of one head."""
+    config = LlamaConfig(
+        vocab_size=10,
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        **keys,
+    )
+    with torch.device("meta"):
+        return LlamaForCausalLM(config)
+
+
+LAYER = (8 * 8 + 8 * 4 + 8 * 4 + 8 * 8) + 3 * 8 * 16 + 2 * 8
+"""q, k, v, o; gate, up, down; two norms."""
+BODY = 2 * LAYER + 8
+HEAD = 10 * 8
+
+
+def test_the_input_embedding_is_a_lookup_unless_it_is_the_output_layer_too():
+    assert model_flops(llama(tie_word_embeddings=False)).weights == BODY + HEAD
+    assert model_flops(llama(tie_word_embeddings=True)).weights == BODY + HEAD
+    assert model_flops(llama()).attention == 2 * 2 * 4
+
+
+def test_training_everything_is_palms_formula():
+    flops = ModelFlops(weights=1000, trained=1000, attention=16)
+    assert flops.per_token(32) == 6 * 1000 + 12 * 16 * 32
+
+
+def test_frozen_weights_cost_four_and_an_adapters_six():
+    model = llama(tie_word_embeddings=False)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    adapter = torch.nn.Linear(8, 4, bias=False, device="meta")
+    model.model.layers[0].adapter = adapter
+    flops = model_flops(model)
+    assert (flops.weights, flops.trained) == (BODY + HEAD + 32, 32)
+    assert flops.per_token(0) == 4 * (BODY + HEAD) + 6 * 32
+
+
+def test_scattered_and_packed_weights_count_in_full():
+    rank.allow("bitsandbytes")
+    from bitsandbytes.nn import Params4bit
+
+    scattered = torch.nn.Parameter(torch.empty(0))
+    scattered.ds_numel = 12  # as ZeRO-3 leaves it
+    assert size(scattered) == 12
+    for storage in (torch.uint8, torch.bfloat16):
+        packed = Params4bit(torch.randn(64, 32), requires_grad=False, quant_storage=storage).to("cpu")
+        assert packed.numel() < 64 * 32 and size(packed) == 64 * 32
+
+
+def test_a_reference_model_adds_its_forward_pass():
+    alone, with_reference = (ModelFlops(100, 100, 5, reference).per_token(7) for reference in (False, True))
+    assert with_reference - alone == 2 * 100 + 4 * 5 * 7
+
+
+def test_the_convention_is_not_stretched_to_models_that_it_does_not_cover():
+    assert attention_size(MixtralConfig()) is None and attention_size(T5Config()) is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tera"),
+    [
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA A100 80GB PCIe", 312),
+        ("NVIDIA H100 80GB HBM3", 989.5),
+        ("NVIDIA H100 PCIe", 756.5),
+        ("NVIDIA H200", 989.5),
+        ("NVIDIA A10G", 70),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40S", 362.05),
+        ("Tesla V100-SXM2-16GB", 125),
+        ("NVIDIA L40", None),
+        ("NVIDIA A100X", None),
+        ("NVIDIA GH200 480GB", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("AMD Instinct MI300X", None),
+    ],
+)
+def test_peaks_by_name(gpu, tera):
+    assert peak_flops(gpu) == (None if tera is None else tera * 1e12)
+
+
+def test_a_line_states_tokens_a_step_their_speed_and_the_share_of_the_peak(monkeypatch, capsys):
+    """8 sequences of 32 tokens a step; 2 steps in 4 s, so 128 tokens/s, of 12,144 FLOPs each on 10 MFLOP/s."""
+    flops = ModelFlops(weights=1000, trained=1000, attention=16)
+    measure = Utilization(flops, peak=10e6, sequences_per_step=8)
+    assert measure.mfu(256, 128) == 128 * 12144 / 10e6
+    assert "6 × 1,000 trained weights + attention (12·L·H·Q·T), by PaLM's appendix B" in str(measure)
+
+    progress = Progress(every=2, first=False)
+    progress.utilization = measure
+    times = iter([0.0, 2.0, 102.0, 104.0])
+    monkeypatch.setattr("heirloom.progress.time.monotonic", lambda: next(times))
+    state = TrainerState(max_steps=4)
+    progress.on_step_begin(None, state, None)
+    state.global_step, state.num_input_tokens_seen = 1, 256
+    progress.on_log(None, state, None, logs={"loss": 3.0})
+    progress.on_log(None, state, None, logs={"eval_loss": 2.0})  # takes 100 s, which are no part of the speed
+    progress.on_step_begin(None, state, None)
+    state.global_step, state.num_input_tokens_seen = 2, 512
+    progress.on_log(None, state, None, logs={"loss": 2.0, "learning_rate": 1e-4})
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("step 2/4  loss 2.5000  lr 1.00e-04  256 tokens/step  128 tokens/s  MFU 15.5 %  ")

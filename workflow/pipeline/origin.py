@@ -1,0 +1,35 @@
+"""From an artifact to the commits that recorded it: a model card is part of its artifact and cannot say."""
+
+import subprocess
+from pathlib import Path
+
+from heirloom.errors import HeirloomError
+from pipeline.fingerprints import content_hash
+from pipeline.paths import DVC_LOCK, HISTORY
+
+
+def commits_that_recorded(path: Path) -> list[str]:
+    """Return the commits of all branches that brought the content of a file or folder into the ledger, oldest first.
+
+    Each is a line: short hash, date, subject. `path` may lie anywhere: its content counts, not its place.
+    Raises HeirloomError when there is nothing at `path`.
+    """
+    if not path.exists():
+        raise HeirloomError(f"{path}: there is no such file or folder: name an artifact")
+    value = content_hash(str(path))
+    found = []
+    for line in git("log", "--all", "--reverse", "--format=%H %as %s", "-S", value, "--", str(DVC_LOCK), str(HISTORY)):
+        commit, _, rest = line.partition(" ")
+        if any(value in text for text in added_lines(commit)):  # -S tells of removals too
+            found.append(f"{commit[:12]}  {rest}")
+    return found
+
+
+def added_lines(commit: str) -> list[str]:
+    """Return the lines that a commit added to the ledger."""
+    changes = git("show", "--format=", "--unified=0", commit, "--", str(DVC_LOCK), str(HISTORY))
+    return [line for line in changes if line.startswith("+")]
+
+
+def git(*arguments: str) -> list[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
