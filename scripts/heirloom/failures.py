@@ -18,9 +18,11 @@ MORE_MEMORY = (
     "less with a smaller batch_size"
 )
 MEMORY_TEXTS = re.compile(r"can't allocate memory|CUDA out of memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED")
-TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?[Bb]\w*)")
-DISK_TEXTS = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|inline_container\.cc")
-"""The last two are what torch.save says of any file that it cannot write on."""
+TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
+DISK_TEXTS = re.compile(
+    r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|inline_container\.cc|iostream error"
+)
+"""The last three are what torch.save says, of any file that it cannot write to the end."""
 TIMEOUT_TEXTS = re.compile(r"Timed out waiting (\d+) ?ms|collective operation timeout|Timeout\(ms\)=(\d+)")
 
 
@@ -35,8 +37,12 @@ def sentence_of(error: BaseException) -> str | None:
             return disk_full(each)
     for each in chain:
         if match := TIMEOUT_TEXTS.search(str(each)):
-            return collective_timeout(match[1] or match[2])
+            return collective_timeout(f"rank {rank()}", match[1] or match[2])
     return None
+
+
+def rank() -> str:
+    return os.environ.get("RANK", "0")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -60,10 +66,14 @@ def is_disk(error: BaseException) -> bool:
 
 
 def out_of_memory(text: str) -> str:
-    tried = TRIED.search(text)
     where = "GPU memory" if "CUDA" in text else "memory"
-    amount = f" (it asked for {tried[1]})" if tried else ""
-    return f"rank {os.environ.get('RANK', '0')} ran out of {where}{amount}: {MORE_MEMORY}"
+    amount = ""
+    if tried := TRIED.search(text):
+        number, unit = tried.groups()
+        amount = (
+            f" (it asked for {float(number) / 1e9:,.2f} GB)" if unit == "bytes" else f" (it asked for {number} {unit})"
+        )
+    return f"rank {rank()} ran out of {where}{amount}: {MORE_MEMORY}"
 
 
 def disk_full(error: BaseException) -> str:
@@ -93,9 +103,9 @@ def fullest(folders: Iterator[Path]) -> tuple[Path, int]:
     return min(((folder, shutil.disk_usage(folder).free) for folder in present), key=lambda pair: pair[1])
 
 
-def collective_timeout(milliseconds: str | None) -> str:
+def collective_timeout(who: str, milliseconds: str | None) -> str:
     waited = f"{int(milliseconds) / 1000:g} s" if milliseconds else "long"
     return (
-        f"rank {os.environ.get('RANK', '0')} waited {waited} for another rank in vain: see in the log what that one "
-        "did last; where it only was slow, set a larger resources.ddp_timeout (seconds)"
+        f"{who} waited {waited} for another rank in vain: see in the log what that one did last; where it only was slow, "
+        "set a larger resources.ddp_timeout (seconds)"
     )

@@ -79,6 +79,15 @@ def test_an_exit_code_passes_through_and_a_secret_is_not_recorded(place):
     assert "hf_secret" not in text and record["command"][-2:] == ["--rows", "3"]
 
 
+def test_a_log_that_cannot_be_written_does_not_end_the_program(place):
+    """The kernel's file /dev/full has no space left, ever."""
+    (place.folder / "logs").mkdir()
+    (place.folder / "logs" / "program.log").symlink_to("/dev/full")
+    done = place.launch("python", program(place, "print('one')\nprint('two', flush=True)"))
+    assert "logs/program.log cannot be written to (No space left on device): the program goes on" in done.stdout
+    assert "one\ntwo\n" in done.stdout
+
+
 @pytest.mark.parametrize("kind", ["python", "torchrun"])
 def test_sigterm_reaches_the_program_and_nothing_outlives_it(place, kind):
     """The program ignores nothing and has a child in a session of its own, which ends too."""
@@ -215,13 +224,17 @@ def test_reasons_of_failures():
         == "it is so: yes"
     )
     trace = ["Traceback (most recent call last):", '  File "x.py"', "torch.OutOfMemoryError: CUDA out of memory."]
-    connection = ["[rank1]: Traceback (most recent call last):", "[rank1]: RuntimeError: Connection closed by peer"]
-    assert reason_of_failure([*trace, *connection], 1) == "torch.OutOfMemoryError: CUDA out of memory."
+    connection = ["[rank0]: Traceback (most recent call last):", "[rank0]: RuntimeError: Connection closed by peer"]
+    assert reason_of_failure([*connection, *trace], 1) == "torch.OutOfMemoryError: CUDA out of memory."
     summary = [
         "Root Cause (first observed failure):",
         "[0]:",
         "  rank      : 1 (local_rank: 1)",
         "  exitcode  : -9 (pid: 7)",
     ]
-    assert reason_of_failure(summary, 1).startswith("rank 1 was killed by signal 9; unless someone did that,")
+    killed = "rank 1 was killed by signal 9; unless someone did that,"
+    assert reason_of_failure([*connection, *summary], 1).startswith(killed)
+    assert reason_of_failure(connection, 1) == "RuntimeError: Connection closed by peer"
+    watchdog = "[rank0]:[E1 ProcessGroupNCCL.cpp:688] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=9, OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600029 milliseconds before timing out."
+    assert reason_of_failure([watchdog, *summary], 1).startswith("a rank waited 600 s for another rank in vain")
     assert reason_of_failure(["done"], 3) == "its program ended with exit code 3"

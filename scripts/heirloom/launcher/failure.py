@@ -58,7 +58,7 @@ def watchdog(lines: Iterable[str]) -> str | None:
     """Return what NCCL's watchdog says before it ends the process of a rank that waits for another one."""
     line = next((line for line in lines if "Watchdog caught" in line), "")
     match = TIMEOUT_TEXTS.search(line)
-    return collective_timeout(match[1] or match[2]) if match else None
+    return collective_timeout("a rank", match[1] or match[2]) if match else None
 
 
 def killed_rank(lines: Sequence[str]) -> str | None:
