@@ -236,7 +236,7 @@ def test_reasons_of_failures():
     assert reason_of_failure([*connection, *summary], 1).startswith(killed)
     assert reason_of_failure(connection, 1) == "RuntimeError: Connection closed by peer"
     watchdog = (
-        "[rank0]:[E1 ProcessGroupNCCL.cpp:688] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=9, "
+        "[rank0]:[E1 ProcessGroupNCCL] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=9, "
         "OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600029 milliseconds before timing out."
     )
     assert reason_of_failure([watchdog, *summary], 1).startswith("a rank waited 600 s for another rank in vain")

@@ -12,6 +12,7 @@ from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
+from heirloom.resuming import COMPLETE
 from heirloom.training_arguments import accumulation_steps, trainer_arguments
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData, load_training_data
