@@ -7,13 +7,17 @@ The program's output goes to the terminal and to logs/STAGE.log, facts about the
 versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
 finished stage deletes and an interrupted one finds again. No process outlives the launcher, however it dies.
 
-Exit code: the program's; 75 when the stage is already running elsewhere.
+SIGTERM, SIGINT and SIGHUP go on to the program. It has $HEIRLOOM_GRACE_SECONDS (110) to end, a training to write a
+checkpoint, before it is killed; the same signal once more ends it at once.
+
+Exit code: the program's; 128 + n after signal n; 75 when the stage is already running elsewhere.
 Where a stage runs is no part of its identity: neither this file nor `heirloom.launcher` makes a result stale.
 """
 
 import os
 import sys
 
+from heirloom.failures import sentence_of
 from heirloom.launcher import environment, hosts, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
 from heirloom.launcher.commit import current_commit
@@ -46,4 +50,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as failure:
+        sys.exit(f"launch.py: {sentence_of(failure) or failure}")

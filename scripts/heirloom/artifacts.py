@@ -10,14 +10,19 @@ from pathlib import Path
 def new_artifact(target: Path | str) -> Iterator[Path]:
     """Give a path beside `target` to write to (a file, or a folder that the caller makes); rename it once at the end.
 
-    The partial artifact is `.NAME.partial`. A killed process leaves at most that, never something at `target`
-    that looks complete; the next call removes it. An earlier `target` stays until the new one is whole.
+    The partial artifact is `.NAME.partial`. An error removes it (a full disk has no room for it); a killed process
+    leaves at most that, never something at `target` that looks complete; the next call removes it. An earlier `target`
+    stays until the new one is whole.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial")
     remove(partial)
     target.parent.mkdir(parents=True, exist_ok=True)
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        remove(partial)
+        raise
     remove(target)
     partial.rename(target)
 

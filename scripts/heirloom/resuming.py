@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import IntervalStrategy
 
 from heirloom.distributed import barrier, is_main_rank, world_size
 from heirloom.loss_history import LossHistory
@@ -70,6 +72,36 @@ def newest_complete(work: Path) -> Path | None:
 
 def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
+
+
+def owes_evaluation(checkpoint: Path, args: TrainingArguments, history: LossHistory) -> bool:
+    """Say whether `eval_strategy` wants the held-out rows measured at the checkpoint's step and they were not yet.
+
+    That is so after an interruption between the checkpoint and the end of that measurement; `history` is the
+    checkpoint's.
+    """
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    if args.eval_strategy == IntervalStrategy.STEPS:
+        now, due = state.global_step, state.global_step % args.eval_steps == 0
+    elif args.eval_strategy == IntervalStrategy.EPOCH:
+        now, due = state.epoch, state.epoch == int(state.epoch)
+    else:
+        return False
+    return due and now >= args.eval_delay and not history.measured_at(state.global_step)
+
+
+class NothingLeftError(Exception):
+    """The checkpoint that a training goes on from is that of its last step."""
+
+
+class LastStep(TrainerCallback):
+    """Raises NothingLeftError where transformers would take a step too many: it looks at `max_steps` after a step."""
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            raise NothingLeftError
 
 
 class CompleteCheckpoints(TrainerCallback):

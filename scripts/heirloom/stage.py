@@ -7,21 +7,37 @@ from pathlib import Path
 
 from heirloom.code_closure import PROJECT, code_closure, loaded_project_files
 from heirloom.errors import HeirloomError
+from heirloom.failures import sentence_of
 
 _user_code: set[Path] = set()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; tell a user's mistake in one sentence; verify that the ledger knows all its code."""
+    """Run a script's `main`; tell a user's mistake in one sentence; verify that the ledger knows all its code.
+
+    Memory, disk and ranks that fail are told in one sentence too, below the trace.
+    """
     script = Path(sys.modules["__main__"].__file__)
     try:
         main()
         check_loaded_code(script)
     except HeirloomError as error:
-        rank = os.environ.get("RANK", "0")
-        prefix = "error" if rank == "0" else f"error on rank {rank}"
-        print(f"{prefix}: {error}", file=sys.stderr, flush=True)
+        tell(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        sys.excepthook(type(error), error, error.__traceback__)
+        tell(sentence)
         sys.exit(1)
+
+
+def tell(sentence: str) -> None:
+    """Print an error's sentence; the launcher finds it by its beginning."""
+    rank = os.environ.get("RANK", "0")
+    prefix = "error" if rank == "0" else f"error on rank {rank}"
+    print(f"{prefix}: {sentence}", file=sys.stderr, flush=True)
 
 
 def declare_user_code(file: Path) -> None:

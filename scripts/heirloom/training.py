@@ -3,21 +3,32 @@
 import functools
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from heirloom.artifacts import new_artifact
+from heirloom.collective_timeout import CollectiveTimeout
 from heirloom.config.section import Section
 from heirloom.distributed import is_main_rank
 from heirloom.finite_loss import FiniteLoss
+from heirloom.interruption import Interruption
 from heirloom.loss_history import LossHistory, rounded
 from heirloom.model_card import model_card
 from heirloom.model_flops import Utilization, utilization
 from heirloom.progress import Progress, say
 from heirloom.provenance import Provenance, trace
-from heirloom.resuming import CompleteCheckpoints, claim, newest_complete, stat_facts
+from heirloom.resuming import (
+    CompleteCheckpoints,
+    LastStep,
+    NothingLeftError,
+    claim,
+    newest_complete,
+    owes_evaluation,
+    stat_facts,
+)
 from heirloom.saving import save_checkpoint, write_json
 from heirloom.trackers import tracker_callbacks
 from heirloom.training_command import TrainingCommand
@@ -30,10 +41,11 @@ class Lifecycle:
         self.command = command
         self.history = LossHistory()
         self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
+        self.interruption = Interruption()
 
     @property
     def callbacks(self) -> list[TrainerCallback]:
-        """The order matters: a bad loss stops before it is kept, shown or saved."""
+        """The order matters: a bad loss stops before it is kept, shown or saved, a signal after a checkpoint counts."""
         tracking = self.command.tracking
         return [
             FiniteLoss(),
@@ -41,12 +53,16 @@ class Lifecycle:
             self.progress,
             *tracker_callbacks(self.command, self.facts_for_trackers),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
+            CollectiveTimeout(),
+            LastStep(),
+            self.interruption,
         ]
 
     def run(self, trainer: Trainer, name: str) -> None:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
         The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
+        Raises InterruptionError when a signal stops it: a checkpoint of its step is kept and nothing else is written.
         """
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
@@ -54,12 +70,14 @@ class Lifecycle:
         checkpoint = newest_complete(work)
         if checkpoint:
             self.history.load(checkpoint)
-            trainer.args.eval_on_start = False
+            trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
         self.state_convention(utilization(trainer, name))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
-            trainer.evaluate()
+        with self.interruption.watch(trainer):
+            with suppress(NothingLeftError):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
+                trainer.evaluate()
 
         facts = {
             "trainer": name,

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from training_workplace import Workplace
+from watched_processes import alive, wait_for
 
 from heirloom.launcher.failure import reason_of_failure
 from heirloom.launcher.hosts import LocalHost, visible_gpus
+from heirloom.launcher.processes import REPEATED_SECONDS
 
 IDENTITY = "0123456789abcdef" * 4
 PROGRAM = """
@@ -35,20 +37,6 @@ def ledger(place: Workplace, restored: bool, identity: str = IDENTITY) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     answer = json.dumps({"identity": identity, "restored": restored})
     (folder / "__main__.py").write_text(f"import sys\nassert sys.argv[1] == 'begin'\nprint('''{answer}''')\n")
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place):
@@ -91,6 +79,15 @@ def test_an_exit_code_passes_through_and_a_secret_is_not_recorded(place):
     assert "hf_secret" not in text and record["command"][-2:] == ["--rows", "3"]
 
 
+def test_a_log_that_cannot_be_written_does_not_end_the_program(place):
+    """The kernel's file /dev/full has no space left, ever."""
+    (place.folder / "logs").mkdir()
+    (place.folder / "logs" / "program.log").symlink_to("/dev/full")
+    done = place.launch("python", program(place, "print('one')\nprint('two', flush=True)"))
+    assert "logs/program.log cannot be written to (No space left on device): the program goes on" in done.stdout
+    assert "one\ntwo\n" in done.stdout
+
+
 @pytest.mark.parametrize("kind", ["python", "torchrun"])
 def test_sigterm_reaches_the_program_and_nothing_outlives_it(place, kind):
     """The program ignores nothing and has a child in a session of its own, which ends too."""
@@ -115,6 +112,56 @@ def test_a_killed_launcher_takes_a_python_program_with_it(place):
     wait_for(lambda: file.is_file() and file.read_text())
     launcher.kill()
     wait_for(lambda: not alive(int(file.read_text())), seconds=10)
+
+
+@pytest.mark.parametrize("victim", ["launcher", "reaper"])
+def test_what_a_rank_has_started_ends_with_a_killed_launcher(place, victim):
+    """A compiler that builds an operator, say: it has a session of its own and does not watch its parent."""
+    body = """
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+(work / "child").write_text(str(child.pid))
+time.sleep(600)
+"""
+    launcher = place.start("torchrun", program(place, body), "--output", "x")
+    file = place.folder / ".x.work" / "child"
+    wait_for(lambda: file.is_file() and file.read_text())
+    if victim == "launcher":
+        launcher.kill()
+    else:
+        os.kill(int(Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()[0]), signal.SIGKILL)
+    wait_for(lambda: not alive(int(file.read_text())), seconds=10)
+    assert launcher.wait(timeout=30) != 0
+
+
+def test_a_program_that_does_not_end_in_its_grace_is_killed(place):
+    """The same signal once more, after a while, ends the grace."""
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(work / 'begun').touch()\ntime.sleep(600)"
+    for name, grace in (("x", "1"), ("y", "600")):
+        launcher = place.start("python", program(place, body), "--output", name, HEIRLOOM_GRACE_SECONDS=grace)
+        wait_for((place.folder / f".{name}.work" / "begun").is_file)
+        launcher.send_signal(signal.SIGTERM)
+        if name == "y":
+            time.sleep(REPEATED_SECONDS + 0.2)
+            launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=30) == 128 + signal.SIGTERM
+        assert f"SIGTERM: the program may take {grace} s to end" in place.said_by(launcher)
+    refused = place.launch("python", "program.py", "--output", "x", check=False, HEIRLOOM_GRACE_SECONDS="soon")
+    assert refused.stdout == (
+        "launch.py: HEIRLOOM_GRACE_SECONDS is 'soon': must be a number of seconds above 0, for example 110\n"
+    )
+
+
+def test_an_ignored_signal_stays_ignored(place):
+    """So that `nohup` does what it is for."""
+    body = "(work / 'begun').touch()\ntime.sleep(1)"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        launcher = place.start("python", program(place, body), "--output", "x")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for((place.folder / ".x.work" / "begun").is_file)
+    launcher.send_signal(signal.SIGHUP)
+    assert launcher.wait(timeout=30) == 0
 
 
 def test_a_program_that_ends_is_not_waited_for_because_of_what_it_left(place):
@@ -177,13 +224,20 @@ def test_reasons_of_failures():
         == "it is so: yes"
     )
     trace = ["Traceback (most recent call last):", '  File "x.py"', "torch.OutOfMemoryError: CUDA out of memory."]
-    connection = ["[rank1]: Traceback (most recent call last):", "[rank1]: RuntimeError: Connection closed by peer"]
-    assert reason_of_failure([*trace, *connection], 1) == "torch.OutOfMemoryError: CUDA out of memory."
+    connection = ["[rank0]: Traceback (most recent call last):", "[rank0]: RuntimeError: Connection closed by peer"]
+    assert reason_of_failure([*connection, *trace], 1) == "torch.OutOfMemoryError: CUDA out of memory."
     summary = [
         "Root Cause (first observed failure):",
         "[0]:",
         "  rank      : 1 (local_rank: 1)",
         "  exitcode  : -9 (pid: 7)",
     ]
-    assert reason_of_failure(summary, 1).startswith("rank 1 was killed by signal 9 (the machine may be out of memory")
+    killed = "rank 1 was killed by signal 9; unless someone did that,"
+    assert reason_of_failure([*connection, *summary], 1).startswith(killed)
+    assert reason_of_failure(connection, 1) == "RuntimeError: Connection closed by peer"
+    watchdog = (
+        "[rank0]:[E1 ProcessGroupNCCL] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=9, "
+        "OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600029 milliseconds before timing out."
+    )
+    assert reason_of_failure([watchdog, *summary], 1).startswith("a rank waited 600 s for another rank in vain")
     assert reason_of_failure(["done"], 3) == "its program ended with exit code 3"

@@ -3,11 +3,11 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from training_workplace import training_command, tree
+from watched_processes import processes_in, ranks_in, wait_for
 
 from heirloom.loss_history import LossHistory
 from heirloom.resuming import COMPLETE, claim, newest_complete
@@ -15,31 +15,12 @@ from heirloom.resuming import COMPLETE, claim, newest_complete
 OFTEN = {"logging_steps": 1, "save_steps": 2}
 
 
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes whose current folder is `folder`."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            if process.name.isdecimal() and (process / "cwd").readlink() == folder:
-                found.append(int(process.name))
-        except OSError:  # it ended, or is not ours to look at
-            continue
-    return found
-
-
-def wait_for(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.0005)
-
-
 def test_a_launcher_killed_while_a_checkpoint_is_written(workplace, runs):
     """SIGKILL leaves no rank behind; the half-written checkpoint is not taken up, the one before it is."""
     command = training_command(workplace, "pretrain", "killed/pretrain", OFTEN)
     launcher = workplace.start(*command)
     work = workplace.folder / "killed" / "pretrain" / ".checkpoint.work"
-    wait_for(lambda: (work / "checkpoint-8").is_dir())
+    wait_for(lambda: (work / "checkpoint-8").is_dir(), every=0.0005)
     launcher.kill()
     launcher.wait()
     wait_for(lambda: not processes_in(workplace.folder), seconds=10)
@@ -57,18 +38,15 @@ def test_a_rank_killed_at_zero3(workplace, zero3_runs):
     launcher = workplace.start(*command)
     work = workplace.folder / "killed" / "dpo" / ".checkpoint.work"
     wait_for(lambda: (work / "checkpoint-6" / COMPLETE).is_file())
-    ranks = [number for number in processes_in(workplace.folder) if b"RANK=1" in environment_of(number)]
-    os.kill(ranks[0], signal.SIGKILL)
-    assert launcher.wait(timeout=60) != 0
-    log = (workplace.folder / "logs" / "dpo_train-checkpoint.log").read_text()
-    assert "Signal 9" in log
+    os.kill(ranks_in(workplace.folder)[1], signal.SIGKILL)
+    assert launcher.wait(timeout=60) == 1
+    last = workplace.said_by(launcher).splitlines()[-1]
+    assert last.startswith("dpo_train-checkpoint failed: rank 1 was killed by signal 9; unless someone did that, the ")
+    assert not processes_in(workplace.folder) and (newest_complete(work) / COMPLETE).is_file()
+    assert not (workplace.folder / "killed" / "dpo" / "checkpoint").exists()
 
     assert "resuming from checkpoint-" in workplace.launch(*command).stdout
     assert tree(workplace.folder / "killed" / "dpo") == tree(zero3_runs / "dpo")
-
-
-def environment_of(process: int) -> list[bytes]:
-    return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
 
 
 def checkpoint(work: Path, step: int, complete: bool = True) -> Path:

@@ -12,6 +12,7 @@ from heirloom.config.resources import ResourcesSection
 from heirloom.config.tracking import TrackingSection
 from heirloom.config.training import TrainingSection
 from heirloom.errors import HeirloomError
+from heirloom.resuming import COMPLETE
 from heirloom.training_arguments import accumulation_steps, trainer_arguments
 from heirloom.training_command import TrainingCommand
 from heirloom.training_data import TrainingData, load_training_data
@@ -99,12 +100,15 @@ def test_a_loss_that_is_no_number_stops_the_training(workplace):
         dataset="text",
         base="model",
         training={**TRAINING, "learning_rate": 1e38, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"},
+        tracking={"save_steps": 1},
     )
     done = workplace.launch(*arguments, check=False)
     last = done.stdout.rstrip().splitlines()[-1]
     assert done.returncode == 1
     assert last.startswith("train-checkpoint failed: the loss became nan at step ") and "learning_rate" in last
-    assert not (workplace.folder / "diverged" / "checkpoint").exists()
+    step = int(last.partition(" at step ")[2].partition(" ")[0])
+    assert [file.name for file in (workplace.folder / "diverged").iterdir()] == [".checkpoint.work"]
+    assert (workplace.folder / "diverged" / ".checkpoint.work" / f"checkpoint-{step - 1}" / COMPLETE).is_file()
 
 
 def test_a_section_without_effect_is_refused(workplace):

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +65,22 @@ class Workplace:
         return done
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
-        """Run `launch.py COMMAND` here in the background, in a session of its own."""
-        return subprocess.Popen(
-            [sys.executable, str(LAUNCH), *command],
-            cwd=self.folder,
-            env=environment(**variables),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """Run `launch.py COMMAND` here in the background, in a session of its own; see `said_by`."""
+        with tempfile.TemporaryFile() as said:
+            launcher = subprocess.Popen(
+                [sys.executable, str(LAUNCH), *command],
+                cwd=self.folder,
+                env=environment(**variables),
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            launcher.said = os.dup(said.fileno())
+        return launcher
+
+    def said_by(self, launcher: subprocess.Popen) -> str:
+        """Return what a launcher that `start` gave has printed so far."""
+        return os.pread(launcher.said, 1 << 24, 0).decode()
 
     def config(self, name: str, **sections: dict) -> str:
         """Write a configuration file and return its name."""

@@ -26,7 +26,9 @@ def test_a_failure_keeps_the_earlier_artifact_and_the_next_attempt_starts_clean(
         partial.mkdir()
         (partial / "half").touch()
         raise RuntimeError
-    assert (target / "weights").read_text() == "earlier"
+    assert (target / "weights").read_text() == "earlier" and not partial.exists()
+    partial.mkdir()  # as a killed process leaves it
+    (partial / "half").touch()
     with new_artifact(target) as partial:
         assert not partial.exists()
         partial.mkdir()

@@ -1,8 +1,10 @@
 """The environment variables that a stage's program gets on top of the user's own."""
 
+import math
 import os
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
+from heirloom.launcher.grace import grace_seconds
 from heirloom.launcher.hosts import Ranks
 from heirloom.launcher.work import WorkFolder
 
@@ -34,8 +36,10 @@ FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None, commit: str | None) -> dict[str, str]:
     """Return the variables to add for a program of `kind` ("python" or "torchrun")."""
     variables = {**REPRODUCIBLE, **QUIET}
+    grace = math.ceil(grace_seconds())
     if kind == "torchrun":
         variables |= RANKS
+        variables["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)  # else torchrun kills its ranks after 30 seconds
         if ranks.device == "cpu":
             variables |= CPU_RANKS
     kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from heirloom.launcher.command import Program
 from heirloom.launcher.hosts import Ranks
@@ -55,10 +56,18 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "versions": {"python": platform.python_version(), **versions()},
         }
         path = Path(".heirloom/records") / f"{stage.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        try:
+            write(record, path)
+        except OSError as error:  # a full disk, which has a better sentence to end with
+            print(f"{path} cannot be written ({error.strerror})", file=sys.stderr, flush=True)
+
+
+def write(record: dict[str, Any], path: Path) -> None:
+    """Write a record in one go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def without_secrets(arguments: tuple[str, ...]) -> list[str]:

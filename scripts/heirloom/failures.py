@@ -1,0 +1,114 @@
+"""Tell in one sentence the failures that no code of ours makes: memory, disk, ranks that wait in vain.
+
+Libraries report them by exceptions of many kinds, some by text alone. `stage.run` asks here what to say of one; this
+module imports no library, because every script loads it.
+"""
+
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MORE_MEMORY = (
+    "a training needs less with gradient_checkpointing: true, with a smaller per_device_train_batch_size (and the same "
+    "global_batch_size), with `deepspeed: zero3`, or with a file of config/deepspeed/ that offloads; generation needs "
+    "less with a smaller batch_size"
+)
+MEMORY_TEXTS = re.compile(r"can't allocate memory|CUDA out of memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED")
+TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
+DISK_TEXTS = re.compile(
+    r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|inline_container\.cc|iostream error"
+)
+"""The last three are what torch.save says, of any file that it cannot write to the end."""
+TIMEOUT_TEXTS = re.compile(
+    r"Timed out waiting (\d+) ?ms|WorkNCCL\(.*Timeout\(ms\)=(\d+)\)|collective operation timeout"
+)
+"""What gloo says, and NCCL of the piece of work that took too long."""
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Return what happened and what helps, None for an error that is none of these."""
+    chain = list(causes(error))
+    for each in chain:
+        if is_memory(each):
+            return out_of_memory(str(each))
+    for each in chain:
+        if is_disk(each):
+            return disk_full(each)
+    for each in chain:
+        if match := TIMEOUT_TEXTS.search(str(each)):
+            return collective_timeout(f"rank {rank()}", match[1] or match[2])
+    return None
+
+
+def rank() -> str:
+    return os.environ.get("RANK", "0")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then those that it was raised from or while handling."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_memory(error: BaseException) -> bool:
+    by_type = any(kind.__name__ in ("MemoryError", "OutOfMemoryError") for kind in type(error).__mro__)
+    by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return by_type or by_number or (isinstance(error, RuntimeError) and bool(MEMORY_TEXTS.search(str(error))))
+
+
+def is_disk(error: BaseException) -> bool:
+    by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return by_number or bool(DISK_TEXTS.search(str(error)))
+
+
+def out_of_memory(text: str) -> str:
+    where = "GPU memory" if "CUDA" in text else "memory"
+    amount = ""
+    if tried := TRIED.search(text):
+        number, unit = tried.groups()
+        amount = (
+            f" (it asked for {float(number) / 1e9:,.2f} GB)" if unit == "bytes" else f" (it asked for {number} {unit})"
+        )
+    return f"rank {rank()} ran out of {where}{amount}: {MORE_MEMORY}"
+
+
+def disk_full(error: BaseException) -> str:
+    folder, free = fullest(places(error))
+    return (
+        f"{folder} could not be written to: {free / 1e6:,.1f} MB are free there; free some and start again: what was "
+        "complete before is kept (a training needs room for tracking.save_total_limit + 1 checkpoints)"
+    )
+
+
+def places(error: BaseException) -> Iterator[Path]:
+    """Yield the folders that the error or the command line names."""
+    named = getattr(error, "filename", None)
+    if isinstance(named, str):
+        yield Path(named).parent
+        return
+    if work := os.environ.get("HEIRLOOM_WORK_DIR"):
+        yield Path(work)
+    for flag, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if flag.startswith("--") and not value.startswith("--") and Path(value).parent.is_dir():
+            yield Path(value).parent
+
+
+def fullest(folders: Iterator[Path]) -> tuple[Path, int]:
+    """Return the folder with the least free space, and how many bytes a user may still write there."""
+    present = [folder for folder in folders if folder.is_dir()] or [Path.cwd()]
+    return min(((folder, shutil.disk_usage(folder).free) for folder in present), key=lambda pair: pair[1])
+
+
+def collective_timeout(who: str, milliseconds: str | None) -> str:
+    waited = f"{int(milliseconds) / 1000:g} s" if milliseconds else "long"
+    return (
+        f"{who} waited {waited} for another rank in vain: see in the log what that one did last; where it only was "
+        "slow, set a larger resources.ddp_timeout (seconds)"
+    )

@@ -1,0 +1,64 @@
+"""heirloom.failures: what libraries raise for want of memory, disk or an answer, told in one sentence."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from heirloom.failures import sentence_of
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+def raised(function) -> BaseException:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  its kind is what the tests are about
+        function()
+    return caught.value
+
+
+def test_memory():
+    for error, said in (
+        (raised(lambda: torch.empty(1 << 48)), "rank 0 ran out of memory (it asked for 1,125,899.91 GB): a training"),
+        (raised(lambda: bytes(1 << 62)), "rank 0 ran out of memory: a training needs less with gradient_checkpointing"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "rank 0 ran out of memory: "),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of"),
+            "rank 0 ran out of GPU memory (it asked for 20.00 GiB): ",
+        ),
+    ):
+        assert sentence_of(error).startswith(said)
+
+
+def test_disk(tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "shard"))
+    assert sentence_of(full).startswith(f"{tmp_path} could not be written to: ")
+
+    def save():
+        try:
+            raise full
+        finally:
+            raise ValueError("while closing")
+
+    assert sentence_of(raised(save)).startswith(f"{tmp_path} could not be written to: ")
+    monkeypatch.setenv("HEIRLOOM_WORK_DIR", str(tmp_path))
+    unnamed = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+    assert "could not be written to: " in sentence_of(unnamed)
+
+
+def test_what_is_none_of_these_keeps_its_trace():
+    assert sentence_of(KeyError("input_ids")) is None
+    assert sentence_of(RuntimeError("Connection closed by peer")) is None
+
+
+def test_a_script_says_the_sentence_below_the_trace(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.append({str(SCRIPTS)!r})\nfrom heirloom import stage\n")
+    with script.open("a") as file:
+        file.write("stage.run(lambda: bytes(1 << 62))\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "MemoryError" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: rank 0 ran out of memory: ")
