@@ -1,0 +1,44 @@
+"""Train with the trainer that the run's file names, by hand: one program for all methods.
+
+    torchrun --nproc-per-node 2 scripts/unified_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
+
+Everything but `trainer:` is as for the script of that trainer, which it starts in this process; its `--help` lists
+the flags. The workflow names that script itself, so that an edit of one makes no run of the others stale.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+from heirloom.config.mistakes import did_you_mean
+from heirloom.config.reading import read_yaml
+from heirloom.errors import HeirloomError
+
+SCRIPTS = {
+    "trainer": "train.py",
+    "seq2seq": "seq2seq_train.py",
+    "sft": "sft_train.py",
+    "dpo": "dpo_train.py",
+    "orpo": "orpo_train.py",
+}
+
+
+def chosen_script(arguments: list[str]) -> str:
+    """Return the script of the run's trainer. Raises HeirloomError when the file names none that there is."""
+    config = next((after for flag, after in zip(arguments, arguments[1:], strict=False) if flag == "--config"), None)
+    if config is None:
+        raise HeirloomError("unified_train.py needs --config and a run's file, e.g. config/runs/demo-sft.yaml")
+    trainer = (read_yaml(config) or {}).get("trainer")
+    if trainer not in SCRIPTS:
+        found = f"{trainer} is no trainer; {did_you_mean(str(trainer), SCRIPTS)}" if trainer else "is missing"
+        raise HeirloomError(f"{config}: trainer: {found}; give one of {', '.join(SCRIPTS)}")
+    return SCRIPTS[trainer]
+
+
+if __name__ == "__main__":
+    try:
+        script = chosen_script(sys.argv[1:])
+    except HeirloomError as error:
+        sys.exit(f"error: {error}")
+    sys.argv[0] = str(Path(__file__).with_name(script))
+    runpy.run_path(sys.argv[0], run_name="__main__")
