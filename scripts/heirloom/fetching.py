@@ -14,7 +14,8 @@ TOKENIZER_FILES = (
     *("vocab.*", "merges.txt", "spiece.model", "sentencepiece*.model"),
     "config.json",  # names the model type, from which transformers chooses the class of an old tokenizer
 )
-MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
+MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "*.py")
+"""`*.py`: code of models that transformers does not have; run only where a run says `trust_remote_code: true`."""
 
 
 def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> None:

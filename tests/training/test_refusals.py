@@ -1,0 +1,157 @@
+"""What cannot be trained here is refused in one sentence that says what to do, before a model is loaded where possible."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from test_training_mistakes import NO_ROWS, command
+from training_workplace import ROOT, TRAINING
+from transformers import AutoModelForCausalLM, TrainingArguments
+
+from heirloom.adapters import lora_config
+from heirloom.config.peft import PeftSection
+from heirloom.errors import HeirloomError
+from heirloom.models import load_model
+from heirloom.offloading import check_offloading
+from heirloom.training_arguments import trainer_arguments
+
+CODE = """\
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OddConfig(LlamaConfig):
+    model_type = "odd"
+
+
+class OddForCausalLM(LlamaForCausalLM):
+    config_class = OddConfig
+"""
+
+
+def on_base(tmp_path, folder, **keys):
+    return dataclasses.replace(command(tmp_path, **keys), base=folder)
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "flex_attention"])
+def test_attention_that_trains_on_a_gpu_only(workplace, tmp_path, name):
+    with pytest.raises(HeirloomError) as caught:
+        load_model(on_base(tmp_path, workplace.folder / "model", attn_implementation=name))
+    assert str(caught.value) == (
+        f"training.attn_implementation: {name} trains on a GPU only, and this machine has none: use sdpa or eager"
+    )
+
+
+def test_attention_that_does_not_exist(workplace, tmp_path):
+    with pytest.raises(HeirloomError, match="cannot be loaded for training: .*sdpaa"):
+        load_model(on_base(tmp_path, workplace.folder / "model", attn_implementation="sdpaa"))
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_attention_that_works_everywhere(workplace, tmp_path, name):
+    model = load_model(on_base(tmp_path, workplace.folder / "model", attn_implementation=name))
+    assert model.config._attn_implementation == name
+
+
+def test_the_type_in_which_a_base_is_loaded(workplace, tmp_path):
+    base = workplace.folder / "model"
+    assert load_model(on_base(tmp_path, base)).dtype == torch.float32  # as it was saved
+    assert load_model(on_base(tmp_path, base, default_dtype="bfloat16")).dtype == torch.bfloat16
+
+
+def test_boolean_buffers_are_kept_out_of_data_parallel_synchronisation(workplace, tmp_path):
+    model = load_model(on_base(tmp_path, workplace.folder / "model", ignore_bias_buffers=True))
+    assert model._ddp_params_and_buffers_to_ignore == []  # a Llama has none; the old GPT-2 has its masks
+    assert not hasattr(load_model(on_base(tmp_path, workplace.folder / "model")), "_ddp_params_and_buffers_to_ignore")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"fp16": True}, "training.fp16 needs a GPU, and this machine has none: use bf16: true, or leave both out"),
+        ({"use_liger_kernel": True}, "training.use_liger_kernel needs a GPU, and this machine has none: delete it"),
+    ],
+)
+def test_what_needs_a_gpu(tmp_path, keys, said):
+    with pytest.raises(HeirloomError) as caught:
+        trainer_arguments(TrainingArguments, command(tmp_path, **keys), NO_ROWS)
+    assert str(caught.value) == said
+
+
+def test_an_optimizers_former_name_is_used_with_a_warning(tmp_path, capsys):
+    args = trainer_arguments(TrainingArguments, command(tmp_path, optim="adamw_hf"), NO_ROWS)
+    assert args.optim == "adamw_torch"
+    said = "warning: training.optim: adamw_hf is the former name of adamw_torch, which is used; write that"
+    assert said in capsys.readouterr().out
+
+
+def test_warmup_is_a_share_or_a_number_of_steps(tmp_path):
+    args = trainer_arguments(TrainingArguments, command(tmp_path, warmup_steps=0.1), NO_ROWS)
+    assert args.get_warmup_steps(200) == 20
+    args = trainer_arguments(TrainingArguments, command(tmp_path, warmup_steps=7), NO_ROWS)
+    assert args.get_warmup_steps(200) == 7
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"target_modules": ["q_prj"]}, "peft.target_modules: the model has no q_prj; did you mean q_proj?"),
+        ({"target_modules": "query,value"}, "it has: down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, "),
+        ({"modules_to_save": ["head"]}, "peft.modules_to_save: the model has no head; did you mean lm_head?"),
+    ],
+)
+def test_modules_that_the_model_does_not_have(workplace, keys, said):
+    model = AutoModelForCausalLM.from_pretrained(workplace.folder / "model")
+    with pytest.raises(HeirloomError) as caught:
+        lora_config(PeftSection(**keys), model)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [["q_proj", "v_proj"], "q_proj,v_proj", "q_proj, v_proj", "all-linear"])
+def test_target_modules_in_every_form(workplace, names):
+    model = AutoModelForCausalLM.from_pretrained(workplace.folder / "model")
+    wanted = lora_config(PeftSection(target_modules=names), model).target_modules
+    assert wanted == ("all-linear" if names == "all-linear" else {"q_proj", "v_proj"})
+
+
+def test_an_nvme_drive_that_is_not_there(tmp_path):
+    with pytest.raises(
+        HeirloomError, match="zero3_nvme.json: nvme_path /local_nvme is no folder that can be written to"
+    ):
+        check_offloading(ROOT / "config" / "deepspeed" / "zero3_nvme.json")
+    check_offloading(ROOT / "config" / "deepspeed" / "zero3_offload.json")
+    check_offloading(None)
+
+
+def test_code_of_a_model_runs_only_where_the_run_says_so(workplace, runs, tmp_path):
+    """The same training, with code that came with the base, is refused by default and works when it is trusted."""
+    base = workplace.folder / "odd"
+    if not base.exists():
+        shutil.copytree(workplace.folder / "model", base)
+        config = json.loads((base / "config.json").read_text())
+        classes = {"AutoConfig": "odd_model.OddConfig", "AutoModelForCausalLM": "odd_model.OddForCausalLM"}
+        config |= {"model_type": "odd", "architectures": ["OddForCausalLM"], "auto_map": classes}
+        (base / "config.json").write_text(json.dumps(config))
+        (base / "odd_model.py").write_text(CODE)
+    sections = {"training": {**TRAINING, "max_steps": 2}}
+    arguments = workplace.training("train.py", "odd-refused", dataset="text", base="odd", **sections)
+    done = workplace.launch(*arguments, check=False, HF_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout.rstrip().splitlines()[-1] == (
+        "train-checkpoint failed: odd: brings code of its own (odd_model.py), which is not run unless the run says "
+        "so: read it, then set training.trust_remote_code: true"
+    )
+    sections["training"]["trust_remote_code"] = True
+    arguments = workplace.training("train.py", "odd-trusted", dataset="text", base="odd", **sections)
+    workplace.launch(*arguments, HF_HOME=str(tmp_path))
+    assert (workplace.folder / "odd-trusted" / "checkpoint" / "odd_model.py").read_text() == CODE
+
+
+@pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2_offload", "zero3_offload"])
+def test_every_deepspeed_file_that_works_here_trains_the_same_model(workplace, runs, zero):
+    place = f"files/{zero}"
+    sections = {"training": {**TRAINING, "max_steps": 4}}
+    workplace.launch(*workplace.training("train.py", place, zero=zero, dataset="text", base="model", **sections))
+    loss = json.loads((workplace.folder / place / "metrics.json").read_text())["after"]["loss"]
+    assert loss == pytest.approx(5.23, abs=0.2)
