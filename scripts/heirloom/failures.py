@@ -106,6 +106,6 @@ def fullest(folders: Iterator[Path]) -> tuple[Path, int]:
 
 def collective_timeout(who: str, milliseconds: str) -> str:
     return (
-        f"{who} waited {int(milliseconds) / 1000:g} s for another rank in vain: see in the log what that one did last; where it only was "
-        "slow, set a larger resources.ddp_timeout (seconds)"
+        f"{who} waited {int(milliseconds) / 1000:g} s for another rank in vain: see in the log what that one did last; "
+        "where it only was slow, set a larger resources.ddp_timeout (seconds)"
     )
