@@ -16,6 +16,10 @@ import torch
 
 import heirloom.rank
 
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+ALONE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # 0: any port that is free
+"""What torchrun would tell a rank that has no others: DeepSpeed wants to be told."""
+
 
 def rank() -> int:
     return int(os.environ.get("RANK", "0"))
@@ -49,6 +53,8 @@ def start_rank() -> None:
     """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
     sys.excepthook = print_trace_at_once
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed|transformers")
+    if "RANK" not in os.environ:
+        os.environ |= ALONE
     if on_cpu():
         torch.set_num_threads(1)
     else:

@@ -56,6 +56,15 @@ def test_a_runs_file_is_enough_and_flags_override_its_keys(workplace, run_file):
     assert "Trained from first on pairs by `dpo` (trl.DPOTrainer): 2 optimizer steps" in card
 
 
+def test_a_script_without_torchrun_is_one_rank(workplace, runs):
+    config = workplace.config("alone.yaml", training={**TRAINING, "max_steps": 2})
+    flags = ("--config", config, "--dataset", "chat", "--base", "model", "--output", "alone/checkpoint")
+    deepspeed = ("--deepspeed", str(ROOT / "config" / "deepspeed" / "zero2.json"))
+    command = [sys.executable, str(ROOT / "scripts" / "sft_train.py"), *flags, *deepspeed]
+    done = subprocess.run(command, cwd=workplace.folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "step 2/2  loss" in done.stdout, done.stderr
+
+
 def script(workplace, name, *flags):
     """Run a script in one process; return its last line."""
     command = [sys.executable, str(ROOT / "scripts" / name), *flags]

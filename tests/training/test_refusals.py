@@ -1,4 +1,4 @@
-"""What cannot be trained here is refused in one sentence that says what to do, before a model is loaded where possible."""
+"""What cannot be trained here is refused in one sentence that says what to do; what can be is taken as it is given."""
 
 import dataclasses
 import json

@@ -81,7 +81,7 @@ def test_labels_of_padded_text_reach_the_trainer(tmp_path):
     rows = [{"input_ids": [7, 8, 0, 0], "labels": [7, 8, -100, -100], "attention_mask": [1, 1, 0, 0]}]
     write_dataset(tmp_path, "text", rows, rows)
     data = load_training_data(tmp_path, kinds=("text",))
-    assert data.train.column_names == data.test.column_names == ["input_ids", "labels"]
+    assert data.train.column_names == data.test.column_names == ["input_ids", "labels", "attention_mask"]
     assert CausalCollator(0)([data.train[0]])["labels"].tolist() == [[7, 8, -100, -100]]
 
 
