@@ -23,9 +23,7 @@ DISK_TEXTS = re.compile(
     r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|inline_container\.cc|iostream error"
 )
 """The last three are what torch.save says, of any file that it cannot write to the end."""
-TIMEOUT_TEXTS = re.compile(
-    r"Timed out waiting (\d+) ?ms|WorkNCCL\(.*Timeout\(ms\)=(\d+)\)|collective operation timeout"
-)
+TIMEOUT_TEXTS = re.compile(r"Timed out waiting (\d+) ?ms|WorkNCCL\(.*Timeout\(ms\)=(\d+)\)")
 """What gloo says, and NCCL of the piece of work that took too long."""
 
 
@@ -106,9 +104,8 @@ def fullest(folders: Iterator[Path]) -> tuple[Path, int]:
     return min(((folder, shutil.disk_usage(folder).free) for folder in present), key=lambda pair: pair[1])
 
 
-def collective_timeout(who: str, milliseconds: str | None) -> str:
-    waited = f"{int(milliseconds) / 1000:g} s" if milliseconds else "long"
+def collective_timeout(who: str, milliseconds: str) -> str:
     return (
-        f"{who} waited {waited} for another rank in vain: see in the log what that one did last; where it only was "
-        "slow, set a larger resources.ddp_timeout (seconds)"
+        f"{who} waited {int(milliseconds) / 1000:g} s for another rank in vain: see in the log what that one did last; "
+        "where it only was slow, set a larger resources.ddp_timeout (seconds)"
     )

@@ -34,10 +34,11 @@ def run(main: Callable[[], None]) -> None:
 
 
 def tell(sentence: str) -> None:
-    """Print an error's sentence; the launcher finds it by its beginning."""
+    """Print an error's sentence in one piece, so that those of two ranks do not mix; the launcher looks for it."""
     rank = os.environ.get("RANK", "0")
     prefix = "error" if rank == "0" else f"error on rank {rank}"
-    print(f"{prefix}: {sentence}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{prefix}: {sentence}\n")
+    sys.stderr.flush()
 
 
 def declare_user_code(file: Path) -> None:

@@ -40,7 +40,8 @@ def ledger(place: Workplace, restored: bool, identity: str = IDENTITY) -> None:
 
 
 def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place):
-    body = "print(*(os.environ[n] for n in ('RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS', 'PYTHONHASHSEED')), flush=True)"
+    names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "PYTHONHASHSEED")
+    body = f"sys.stdout.write(' '.join(os.environ[name] for name in {names}) + '\\n')"  # in one piece
     done = place.launch("torchrun", program(place, body), OMP_NUM_THREADS="7", PYTHONHASHSEED="5", PATH="/nowhere")
     assert sorted(done.stdout.split("\n")) == ["", "0 2 1 0", "1 2 1 0"]
     assert (place.folder / "logs" / "program.log").read_text() == done.stdout
