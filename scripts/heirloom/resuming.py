@@ -111,6 +111,12 @@ class CompleteCheckpoints(TrainerCallback):
         self.history = history
         self.keep = keep
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save as often as is asked for now: a resumed trainer goes by the `save_steps` of its checkpoint else."""
+        state.compute_steps(args, state.max_steps)
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         barrier()  # every rank has written its part
         if not is_main_rank():

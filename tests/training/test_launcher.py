@@ -231,11 +231,25 @@ def test_reasons_of_failures():
         "Root Cause (first observed failure):",
         "[0]:",
         "  rank      : 1 (local_rank: 1)",
-        "  exitcode  : -9 (pid: 7)",
+        "  exitcode  : -9 (pid: 7) (SIGKILL)",
     ]
     killed = "rank 1 was killed by signal 9; unless someone did that,"
     assert reason_of_failure([*connection, *summary], 1).startswith(killed)
     assert reason_of_failure(connection, 1) == "RuntimeError: Connection closed by peer"
+    twice = [f"[rank1]: [rank1]: {line}" for line in trace]  # torch's prefix and ours
+    assert reason_of_failure([*twice, *connection], 1) == "torch.OutOfMemoryError: CUDA out of memory."
+
+    def entry(rank: int, exit_code: int) -> list[str]:
+        return [f"  rank      : {rank} (local_rank: {rank})", f"  exitcode  : {exit_code} (pid: {7 + rank})"]
+
+    root = "Root Cause (first observed failure):"
+    for others, root_cause in (([entry(1, -9)], entry(0, 1)), ([entry(1, -9)], entry(0, -15)), ([], entry(1, -9))):
+        told = [*connection, "Failures:", *(line for other in others for line in other), root, *root_cause]
+        assert reason_of_failure(told, 1).startswith(killed)  # torchrun's clock has seconds, so its root may be wrong
+    gave_up = "W1 api.py:1050] Unable to shutdown process 8 via Signals.SIGTERM, forcefully exiting via Signals.SIGKILL"
+    assert "closed by peer" in reason_of_failure([*connection, gave_up, "Failures:", *entry(1, -9), root], 1)
+    assert reason_of_failure([*entry(0, -6), *entry(1, -9)], 1).startswith(killed)
+    assert reason_of_failure(entry(0, -6), 1) == "rank 0 was killed by signal 6"
     watchdog = (
         "[rank0]:[E1 ProcessGroupNCCL] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=9, "
         "OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600029 milliseconds before timing out."

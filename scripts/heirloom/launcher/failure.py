@@ -1,21 +1,24 @@
 """Tell in one sentence why a program failed, from the last lines that its ranks printed."""
 
 import re
+import signal
 from collections.abc import Iterable, Sequence
 
 from heirloom.failures import MORE_MEMORY, TIMEOUT_TEXTS, collective_timeout
 
 OWN_SENTENCE = re.compile(r"error(?: on rank \d+)?: (.+)")
 """What `heirloom.stage.run` prints for a user's mistake, and for memory, disk and ranks that waited in vain."""
-EXCEPTION = re.compile(r"(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|NotFound)\b.*)")
-TRACE = re.compile(r"(?:\[rank\d+\]: ?)?Traceback \(most recent call last\):")
+EXCEPTION = re.compile(r"(?:\[rank\d+\]: ?)*((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|NotFound)\b.*)")
+TRACE = re.compile(r"(?:\[rank\d+\]: ?)*Traceback \(most recent call last\):")
 LAUNCHER_OF_RANKS = "torch.distributed.elastic"
 LOST_CONNECTION = re.compile(
     r"[Cc]onnection (?:closed|reset|refused)|Broken pipe|remote process exited|ncclRemoteError"
 )
 """What a rank says when another one is gone."""
-ROOT_CAUSE = re.compile(r"\s*rank\s*:\s*(\d+)")
-EXIT_CODE = re.compile(r"\s*exitcode\s*:\s*(-?\d+)")
+FAILED_RANK = re.compile(r"\s*rank\s*:\s*(\d+)")
+EXIT_CODE = re.compile(r"\s*exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
+KILLED_BY_TORCHRUN = re.compile(r".*Unable to shutdown process (\d+) ")
+"""torchrun ends the other ranks once one has failed: by SIGTERM, and by SIGKILL where that does not help."""
 
 
 def reason_of_failure(lines: Iterable[str], exit_code: int) -> str:
@@ -62,14 +65,22 @@ def watchdog(lines: Iterable[str]) -> str | None:
 
 
 def killed_rank(lines: Sequence[str]) -> str | None:
-    """Return which rank a signal killed, as torchrun's summary of the root cause tells it."""
-    rank = None
-    root = next((index for index, line in enumerate(lines) if line.startswith("Root Cause")), len(lines))
-    for line in lines[root:]:
-        if match := ROOT_CAUSE.match(line):
+    """Return which rank a signal killed, by torchrun's summary of the ranks that failed.
+
+    What the summary calls the root cause may be a rank that failed in the same second because of the killed one. A rank
+    that aborted comes last: it does that to itself, often in answer to the end of another.
+    """
+    ended_by_torchrun = {match[1] for line in lines if (match := KILLED_BY_TORCHRUN.match(line))}
+    rank, killed = "", []
+    for line in lines:
+        if match := FAILED_RANK.match(line):
             rank = match[1]
-        elif (match := EXIT_CODE.match(line)) and int(match[1]) < 0:
+        elif (match := EXIT_CODE.match(line)) and match[2] not in ended_by_torchrun:
             number = -int(match[1])
-            hint = f"; unless someone did that, the machine ran out of memory: {MORE_MEMORY}" if number == 9 else ""
-            return f"rank {rank} was killed by signal {number}{hint}"
-    return None
+            if number > 0 and number != signal.SIGTERM:
+                killed.append((number == signal.SIGABRT, rank, number))
+    if not killed:
+        return None
+    _, rank, number = min(killed)
+    hint = f"; unless someone did that, the machine ran out of memory: {MORE_MEMORY}" if number == 9 else ""
+    return f"rank {rank} was killed by signal {number}{hint}"
