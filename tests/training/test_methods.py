@@ -28,6 +28,15 @@ METHODS = {
         *(4.59042, 4.30661),
     ),
     "trainer-nf4": ("train.py", "text", {"peft": LORA, "quantization": NF4}, 4.60387, 4.58418),
+    "trainer-int8": (
+        "train.py",
+        "text",
+        {"peft": LORA, "quantization": INT8, "training": {"bf16": True}},
+        4.593,
+        4.583,
+    ),
+    "seq2seq-lora": ("seq2seq_train.py", "chat", {"peft": LORA}, 4.65158, 4.59975),
+    "seq2seq-nf4": ("seq2seq_train.py", "chat", {"peft": LORA, "quantization": NF4}, 4.67285, 4.60993),
     "sft-lora": ("sft_train.py", "chat", {"peft": LORA}, 4.65158, 4.59975),
     "sft-dora-rslora": (
         *(
@@ -70,13 +79,18 @@ METHODS = {
     ),
     "orpo": ("orpo_train.py", "preference", {}, 5.01319, 4.62166),
     "orpo-lora": ("orpo_train.py", "preference", {"peft": LORA}, 5.01319, 4.96129),
+    "orpo-int8": (
+        *("orpo_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
+        *(5.04, 4.973),
+    ),
     "orpo-nf4": (
         *("orpo_train.py", "preference", {"peft": LORA, "quantization": NF4, "training": {"bf16": True}}),
         *(5.0255, 4.9736),
     ),
 }
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
-RESUMED = ("trainer-nf4", "sft-lora", "sft-int8", "sft-bfd", "dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
+RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
+RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
 BASE = "runs/pretrain/checkpoint"
 
 
@@ -156,3 +170,16 @@ def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods,
         assert [file for file in first if first[file] != second.get(file)] == [], name
         assert first.keys() == second.keys()
     shutil.rmtree(workplace.folder / place)
+
+
+def test_without_deepspeed_the_same_is_learned(workplace, runs):
+    """Plain data parallel training, which a run without `deepspeed:` is."""
+    names = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo")
+    jobs = [training(workplace, name, "plain", "zero2") for name in names]
+    for job in jobs:
+        at = job["arguments"].index("--deepspeed")
+        del job["arguments"][at : at + 2]
+    workplace.torchrun("many_trainings.py", jobs)
+    for name in names:
+        measured = json.loads((workplace.folder / "plain" / name / "metrics.json").read_text())
+        assert measured["after"]["loss"] == pytest.approx(METHODS[name][4], abs=1e-4), name
