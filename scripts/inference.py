@@ -17,12 +17,14 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 # isort: split
 import argparse
 import json
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers import HfArgumentParser
 
 from heirloom import stage
 from heirloom.answers import Answerer
@@ -35,8 +37,19 @@ from heirloom.generation_progress import Progress
 from heirloom.prompts import check_lengths, into_batches, read_prompts
 
 
+@dataclass
+class InferenceArguments:
+    """What inference reads and writes; how it answers stands in the run's section `generation:`."""
+
+    config: Path = field(metadata={"help": "the run's file, with a section `generation:`"})
+    checkpoint: Path = field(metadata={"help": "folder of a model with its tokenizer"})
+    dataset: Path = field(metadata={"help": "processed dataset with prompts in its test split"})
+    output: Path = field(metadata={"help": "folder for generations.jsonl"})
+    sections: str = field(default="generation", metadata={"help": "sections of the file that are read: generation"})
+
+
 def main() -> None:
-    options = parse_arguments()
+    options = read_arguments()
     section = read_section(options.config, "generation", GenerationSection)
     prompts = read_prompts(options.dataset, section.limit)
     start_rank()
@@ -69,14 +82,15 @@ def main() -> None:
     ranks.destroy_process_group()
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="run file with a `generation:` section")
-    parser.add_argument("--sections", required=True, help="sections of it that are read: generation")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
-    parser.add_argument("--dataset", type=Path, required=True, help="processed dataset with prompts in its test split")
-    parser.add_argument("--output", type=Path, required=True, help="folder for generations.jsonl")
-    return parser.parse_args()
+def read_arguments() -> InferenceArguments:
+    parser = HfArgumentParser(
+        InferenceArguments,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    (options,) = parser.parse_args_into_dataclasses()
+    return options
 
 
 if __name__ == "__main__":

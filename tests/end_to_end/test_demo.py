@@ -1,5 +1,6 @@
 """The main job, as a newcomer runs it: `make demo` in a fresh clone. Then the contract once more, on real stages."""
 
+import json
 import os
 import re
 import shutil
@@ -126,6 +127,50 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     assert clone.run("dvc", "status", "--json").count("train-demo-dpo") == 1
     run.write_text(text)
     clone.nothing_to_do()
+
+
+METHODS = {
+    "polite-orpo": """\
+base: demo-sft
+dataset: demo-preferences
+trainer: orpo
+deepspeed: zero3
+training: {max_steps: 3, global_batch_size: 16, per_device_train_batch_size: 8, learning_rate: 1.0e-4}
+peft: {r: 4, target_modules: "q_proj,v_proj"}
+quantization: {load_in_4bit: true}
+""",
+    "answers-seq2seq": """\
+base: polite-orpo
+dataset: demo-chat
+trainer: seq2seq
+training: {max_steps: 3, global_batch_size: 16, per_device_train_batch_size: 8, predict_with_generate: true}
+generation: {max_new_tokens: 16, num_beams: 2, limit: 11}
+""",
+    "packed-sft": """\
+base: answers-seq2seq
+dataset: demo-chat
+trainer: sft
+deepspeed: zero2
+training: {max_steps: 3, global_batch_size: 8, per_device_train_batch_size: 4, packing: true, seq_length: 192}
+""",
+}
+"""Runs of the methods that the demo does not have, each from the checkpoint of the one before."""
+
+
+def test_the_other_methods_run_from_the_config_too(demo: Demo, home: Path, tmp_path: Path) -> None:
+    clone = Demo(tmp_path / "clone", home)
+    subprocess.run(["cp", "-a", str(demo.folder), str(clone.folder)], check=True)
+    for name, text in METHODS.items():
+        (clone.folder / f"config/runs/{name}.yaml").write_text(text)
+    trained = [f"train-{name}" for name in METHODS]
+    assert clone.plan() == [*trained[:1], "train-answers-seq2seq", "generate-answers-seq2seq", "train-packed-sft"]
+    clone.run("snakemake", "--quiet", "rules")
+    clone.nothing_to_do()
+    for name in METHODS:
+        assert (clone.folder / f"checkpoints/{name}/model.safetensors").is_file()
+    scores = json.loads((clone.folder / "metrics/training/answers-seq2seq.json").read_text())
+    assert {"loss", "exact_match", "gen_len"} <= scores["after"].keys()
+    assert (clone.folder / "checkpoints/polite-orpo/adapter/adapter_model.safetensors").is_file()
 
 
 def test_verify_finds_every_artifact_as_recorded(demo: Demo) -> None:
