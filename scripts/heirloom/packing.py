@@ -8,6 +8,7 @@ The rows go to a file in the folder for work in progress: `datasets` would write
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 import pyarrow
 import pyarrow.compute
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from trl import pack_dataset
 
 from heirloom.distributed import barrier, is_first_rank_of_host, rank
@@ -77,10 +78,23 @@ def pack(rows: Dataset, seq_length: int, strategy: PackingStrategy, file: Path) 
         if strategy == "bfd":
             check_not_too_long(rows, seq_length)
         own_file = {"cache_file_name": str(file), "load_from_cache_file": False}
-        pack_dataset(rows, seq_length, strategy, map_kwargs={"batch_size": ROWS_AT_A_TIME, **own_file})
+        with without_progress_bars():
+            pack_dataset(rows, seq_length, strategy, map_kwargs={"batch_size": ROWS_AT_A_TIME, **own_file})
     packed = Dataset.from_file(str(file))
     share = total_tokens(packed) / (len(packed) * seq_length)
     say(f"packed {len(rows):,} rows into {len(packed):,} of up to {seq_length:,} tokens ({strategy}), {share:.1%} full")
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep the bars of `datasets` out of the log."""
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def join(rows: Dataset, seq_length: int, keep_rest: bool, file: Path) -> None:

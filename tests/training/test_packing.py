@@ -122,6 +122,14 @@ def test_empty_rows_are_no_documents(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_packing_says_one_line(chat, tmp_path, capfd, strategy):
+    """And draws no progress bars, which would fill a log."""
+    packed_data(chat, 64, strategy, tmp_path)
+    said = capfd.readouterr()
+    assert said.out.startswith("packed 149 rows into ") and said.out.count("\n") == 1 and not said.err
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_packing_again_gives_the_same_rows_and_leaves_the_dataset_alone(workplace, chat, tmp_path, strategy):
     before = tree(workplace.folder / "chat")
     first = packed_data(chat, 64, strategy, tmp_path / "a").train
