@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from heirloom.config.tokenizer import TokenizerSection
 from heirloom.errors import HeirloomError
 
-ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
+ROLES = ("pad_token", "bos_token", "eos_token", "unk_token", "mask_token")
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

@@ -3,20 +3,28 @@
 import json
 
 import pytest
-from training_workplace import TRAINING, UNWATCHED, tree
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, set_seed
+from training_workplace import MODEL_CONFIG, ROOT, TRAINING, UNWATCHED, tree
 
 
 @pytest.fixture
 def masked_base(workplace):
-    """A masked language model over the workplace's tokenizer with a mask token: the name of its folder."""
-    tokenizer = AutoTokenizer.from_pretrained(workplace.folder / "model")
-    tokenizer.add_special_tokens({"mask_token": "<|mask|>"})
-    set_seed(0)
+    """A fresh BERT and its tokenizer, made by the stages that make them: the name of its folder.
+
+    The mask token has the last id, so the ids of the workplace's text rows mean the same.
+    """
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    config = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
-    BertForMaskedLM(config).save_pretrained(workplace.folder / "masked")
-    tokenizer.save_pretrained(workplace.folder / "masked")
+    changes = {"mask_token": "<|mask|>", "eos_token": MODEL_CONFIG["tokenizer"]["eos_token"]}
+    source = workplace.config("mask.yaml", source={"path": "tokenizer"}, tokenizer=changes)
+    model = workplace.config("masked.yaml", init={"model_type": "bert", "seed": 0, **sizes})
+    scripts = ROOT / "scripts"
+    workplace.launch(
+        *("python", str(scripts / "create_tokenizer.py"), "--config", source, "--sections", "source,tokenizer"),
+        *("--output", "masking-tokenizer"),
+    )
+    workplace.launch(
+        *("python", str(scripts / "create_model.py"), "--config", model, "--sections", "init"),
+        *("--tokenizer", "masking-tokenizer", "--output", "masked"),
+    )
     return "masked"
 
 

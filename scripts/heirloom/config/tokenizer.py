@@ -19,6 +19,7 @@ class TokenizerSection(Section):
     bos_token: str | None = Field(None, description="token that opens a text")
     eos_token: str | None = Field(None, description="token that ends a text or a turn; a trained tokenizer needs one")
     pad_token: str | None = Field(None, description="token that fills batches; never trained on")
+    mask_token: str | None = Field(None, description="token that hides others from a masked language model")
     unk_token: str | None = Field(None, description="token for what the vocabulary lacks")
 
     def rules(self) -> Iterator[tuple[str, str]]:
