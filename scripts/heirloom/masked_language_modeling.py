@@ -42,8 +42,8 @@ class MaskingCollator:
     def __post_init__(self) -> None:
         if self.tokenizer.mask_token is None:
             raise HeirloomError(
-                "training.collator: mlm needs a tokenizer with a mask_token, and the base model's has none: name one in "
-                "its file of config/models/ (tokenizer.mask_token), start from a masked language model, or choose "
+                "training.collator: mlm needs a tokenizer with a mask_token, and the base model's has none: name one "
+                "in its file of config/models/ (tokenizer.mask_token), start from a masked language model, or choose "
                 "another collator"
             )
         self.masker = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=self.mlm_probability)
