@@ -64,8 +64,9 @@ MEASURED = {
     "LoRA, ours, flash_attention_2": ("ours", "sft", {"attn_implementation": "flash_attention_2"}),
     "LoRA, ours, sdpa": ("ours", "sft", {"attn_implementation": "sdpa"}),
     "LoRA, TRL's defaults": ("upstream", "sft", {}),
-    "DPO, ours": ("ours", "dpo", {"train_sampling_strategy": "group_by_length"}),
+    "DPO, ours": ("ours", "dpo", {}),
     "DPO, TRL's defaults": ("upstream", "dpo", {}),
+    "DPO, ours, reference computed ahead": ("ours", "dpo", {"precompute_ref_log_probs": True}),
     "LoRA, ours, flex_attention": ("ours", "sft", {"attn_implementation": "flex_attention"}),
     "LoRA, ours, sdpa, checkpointing": ("ours", "sft", {"attn_implementation": "sdpa", "gradient_checkpointing": True}),
 }
@@ -136,9 +137,7 @@ def make_inputs(folder: Path, tiny: bool) -> dict[str, object]:
     for place, count, longest in (("smoke", 64, 128), ("measured", 64 if tiny else 6000, 128 if tiny else 4096)):
         sizes = lengths(count, longest, rng)
         texts = [rng.integers(2, 500, size) for size in sizes]
-        chats = [
-            {"input_ids": ids, "labels": [-100] * (len(ids) // 3) + ids[len(ids) // 3 :].tolist()} for ids in texts
-        ]
+        chats = [{"input_ids": ids, "labels": [-100] * (len(ids) // 3) + [*ids[len(ids) // 3 :]]} for ids in texts]
         pairs = [pair_of(ids) for ids in texts if len(ids) <= longest // 2]
         for kind, rows in (("text", [{"input_ids": ids} for ids in texts]), ("chat", chats), ("preference", pairs)):
             Dataset.from_list(rows).save_to_disk(folder / place / kind / "train")

@@ -82,7 +82,6 @@ class Meter(TrainerCallback):
 def ours() -> None:
     """Run the script of the method, as a stage does, on the random model."""
     from heirloom import models
-    from heirloom.distributed import start_deepspeed  # noqa: F401
     from heirloom.training import Lifecycle
 
     meter = Meter()

@@ -243,6 +243,15 @@ ONE_MISTAKE = {
         ),
         "config/runs/x.yaml:4: training.packing_strategy: has no effect without packing: true; add that or delete it",
     ),
+    "pairs grouped by length": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: pairs\ntrainer: dpo\n"
+            "training: {global_batch_size: 16, train_sampling_strategy: group_by_length}\n",
+        ),
+        "config/runs/x.yaml:4: training.train_sampling_strategy: cannot group pairs by length, which have two sequences; "
+        "delete it",
+    ),
     "padding_free in DPO": (
         written(
             "config/runs/x.yaml",

@@ -32,6 +32,8 @@ def training_problems(trainer: Trainer, training: TrainingSection) -> Iterator[t
         yield "seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
     if "packing_strategy" in others and not packing:
         yield "packing_strategy", "has no effect without packing: true; add that or delete it"
+    if trainer in ("dpo", "orpo") and others.get("train_sampling_strategy") == "group_by_length":
+        yield "train_sampling_strategy", "cannot group pairs by length, which have two sequences; delete it"
     if trainer == "dpo" and others.get("padding_free") is True:
         yield (
             "padding_free",
