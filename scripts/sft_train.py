@@ -20,6 +20,7 @@ from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.models import load_model, load_tokenizer
 from heirloom.packing import packed_data
 from heirloom.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
+from heirloom.token_mean_loss import check_causal_loss
 from heirloom.token_weighted_evaluation import token_weighted_metrics
 from heirloom.training import Lifecycle
 from heirloom.training_arguments import trainer_arguments
@@ -36,6 +37,7 @@ def main() -> None:
     args = trainer_arguments(SFTConfig, command, data, dataset_kwargs=SKIP_PREPARATION, max_length=None)
     start_deepspeed()
     model = load_model(command)
+    check_causal_loss(model)
     if args.packing:
         seq_length = command.training.seq_length or data.max_length
         data = packed_data(data, seq_length, args.packing_strategy, args.output_dir)

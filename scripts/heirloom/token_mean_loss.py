@@ -4,9 +4,11 @@ transformers' Trainer hands num_items_in_batch to every model whose forward take
 by it, and then multiplies by the ranks and does not divide by the passes. BertForMaskedLM, T5ForConditionalGeneration
 and most masked and encoder-decoder models return the mean over their own pass all the same, so that losses and
 gradients are inflated by ranks × gradient_accumulation_steps (transformers 5.23: Trainer.compute_loss and
-Trainer.training_step; modeling_bert.py, modeling_t5.py). Causal models divide, and keep their own loss.
+Trainer.training_step; modeling_bert.py, modeling_t5.py). Causal models divide, and keep their own loss; the few that
+do not are refused.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +19,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from heirloom.collators import IGNORED
 from heirloom.errors import HeirloomError
-from heirloom.language_models import class_name, predicts_next_token
+from heirloom.language_models import class_name, predicts_next_token, without_adapter
 
 LossFunction = Callable[..., torch.Tensor]
 OTHER_LOSSES = ("prophetnet", "xlm-prophetnet")
@@ -49,9 +51,11 @@ def token_mean_loss(
 def loss_function(model: PreTrainedModel, args: TrainingArguments) -> LossFunction | None:
     """Return what Trainer wants as `compute_loss_func`; None for causal models, whose own loss is this one.
 
-    Raises HeirloomError for a model whose own loss has more in it than the labels' cross entropy, which would be lost.
+    Raises HeirloomError for a model whose own loss has more in it than the labels' cross entropy, which would be lost,
+    and for a causal one whose own loss is not the mean over the whole step, see check_causal_loss.
     """
     if predicts_next_token(model):
+        check_causal_loss(model)
         return None
     if model.config.model_type in OTHER_LOSSES or getattr(model.config, "output_router_logits", False):
         raise HeirloomError(
@@ -59,3 +63,24 @@ def loss_function(model: PreTrainedModel, args: TrainingArguments) -> LossFuncti
             "which this trainer would leave out: use another base, or set output_router_logits to false in its config"
         )
     return partial(token_mean_loss, label_smoothing=args.label_smoothing_factor)
+
+
+def check_causal_loss(model: PreTrainedModel) -> None:
+    """Raise HeirloomError for a causal model that computes its loss itself, in place of transformers' `loss_function`.
+
+    transformers 5.23 has 19 such classes of 189, among them the decoders of BART, Marian and Pegasus taken alone,
+    TrOCR, Whisper, XLNet and CPM-Ant. They take num_items_in_batch and ignore it, so Trainer would inflate their
+    gradients; and most compare each output with the token just read: copying is all that they would learn. Code without
+    **kwargs is never handed num_items_in_batch, and is left alone.
+    """
+    kinds = type(without_adapter(model)).__mro__
+    parameters = inspect.signature(kinds[0].forward).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    forwards = (vars(kind)["forward"] for kind in kinds if "forward" in vars(kind))
+    if not any("loss_function" in inspect.getsource(inspect.unwrap(forward)) for forward in forwards):
+        raise HeirloomError(
+            f"{class_name(model)} ({model.config.model_type}) computes its loss itself, by the pass and not by the "
+            "step, so that transformers' Trainer would multiply it by ranks × passes: use another base, of an "
+            "encoder-decoder the whole model"
+        )

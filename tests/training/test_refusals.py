@@ -8,13 +8,14 @@ import pytest
 import torch
 from test_training_mistakes import NO_ROWS, command
 from training_workplace import ROOT, TRAINING
-from transformers import AutoModelForCausalLM, TrainingArguments
+from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
 from heirloom.adapters import lora_config
 from heirloom.config.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.models import load_model
 from heirloom.offloading import check_offloading
+from heirloom.token_mean_loss import check_causal_loss
 from heirloom.training_arguments import trainer_arguments
 
 CODE = """\
@@ -155,3 +156,44 @@ def test_every_deepspeed_file_that_works_here_trains_the_same_model(workplace, r
     workplace.launch(*workplace.training("train.py", place, zero=zero, dataset="text", base="model", **sections))
     loss = json.loads((workplace.folder / place / "metrics.json").read_text())["after"]["loss"]
     assert loss == pytest.approx(5.23, abs=0.2)
+
+
+SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+SMALL |= {"d_model": 16, "decoder_layers": 1, "encoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}
+SMALL |= {"n_layer": 1, "n_head": 2, "d_inner": 32, "num_key_value_heads": 2, "pad_token_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "taken"),
+    [
+        *((name, True) for name in ("llama", "qwen3", "gpt2", "opt", "bloom", "mamba", "mixtral", "bert")),
+        *((name, False) for name in ("bart", "marian", "mbart", "trocr", "whisper", "xlnet")),
+    ],
+)
+def test_a_causal_model_whose_loss_ignores_the_rest_of_the_step(model_type, taken):
+    """The losses themselves show it: divided by twice the labels of a batch, one that counts them is half its mean."""
+    known = AutoConfig.for_model(model_type)
+    sizes = {name: value for name, value in SMALL.items() if name in {*known.to_dict(), *known.attribute_map}}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, is_decoder=True, **sizes)).eval()
+    ids = torch.randint(5, 50, (2, 8))
+    with torch.no_grad():
+        mean, of_step = (
+            model(input_ids=ids, labels=ids, num_items_in_batch=count, use_cache=False).loss.item()
+            for count in (None, torch.tensor(2 * 2 * 7))
+        )
+    assert of_step == pytest.approx(mean / 2 if taken else mean)
+    if taken:
+        check_causal_loss(model)
+    else:
+        with pytest.raises(HeirloomError, match=rf"\({model_type}\) computes its loss itself, .*use another base"):
+            check_causal_loss(model)
+
+
+def test_a_loss_of_its_own_is_no_matter_where_the_step_is_never_told(workplace):
+    """Code that came with a model and takes no **kwargs gets no num_items_in_batch."""
+
+    class Plain(type(AutoModelForCausalLM.from_pretrained(workplace.folder / "model"))):
+        def forward(self, input_ids=None, attention_mask=None, labels=None):
+            return torch.nn.functional.cross_entropy(self.lm_head(self.model(input_ids)[0]).mT, labels)
+
+    check_causal_loss(Plain.from_pretrained(workplace.folder / "model"))
