@@ -72,7 +72,9 @@ def module_names(model: PreTrainedModel) -> set[str]:
     }
 
 
-def with_adapter(model: PreTrainedModel, section: PeftSection | None, args: TrainingArguments) -> "PreTrainedModel | PeftModel":
+def with_adapter(
+    model: PreTrainedModel, section: PeftSection | None, args: TrainingArguments
+) -> "PreTrainedModel | PeftModel":
     """Return the model with a fresh adapter as TRL's trainers make it, for trainers that make none; else the model."""
     config = lora_config(section, model)
     if config is None:
