@@ -29,9 +29,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     make_models(folder, plan["model"])
     vocabulary = plan["model"]["vocab_size"]
-    chats = [
-        answered(rng, vocabulary, plan["max_length"], plan["shrink"], answers=1) for _ in range(plan["examples"])
-    ]
+    chats = [answered(rng, vocabulary, plan["max_length"], plan["shrink"], answers=1) for _ in range(plan["examples"])]
     pairs = [
         answered(rng, vocabulary, plan["max_pair_length"], plan["shrink"], answers=2) for _ in range(plan["pairs"])
     ]
@@ -57,7 +55,9 @@ def make_models(folder: Path, shape: dict) -> None:
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="t2"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>")
-    config = LlamaConfig(**shape, pad_token_id=PAD, bos_token_id=None, eos_token_id=EOS, architectures=["LlamaForCausalLM"])
+    config = LlamaConfig(
+        **shape, pad_token_id=PAD, bos_token_id=None, eos_token_id=EOS, architectures=["LlamaForCausalLM"]
+    )
     config.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     torch.manual_seed(0)
@@ -85,7 +85,9 @@ def write_chats(folder: Path, chats: list[list[list[int]]], max_length: int) -> 
 
 def write_pairs(folder: Path, pairs: list[list[list[int]]], max_length: int) -> None:
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    write_dataset(folder / "preference", "preference", [dict(zip(names, pair, strict=True)) for pair in pairs], max_length)
+    write_dataset(
+        folder / "preference", "preference", [dict(zip(names, pair, strict=True)) for pair in pairs], max_length
+    )
     write_texts(folder / "preference.jsonl", ("prompt", "chosen", "rejected"), pairs)
 
 
@@ -111,7 +113,12 @@ def write_dataset(folder: Path, kind: str, rows: list[dict], max_length: int) ->
 def length_facts(lengths: list[int]) -> dict[str, float]:
     """Return mean and percentiles of the lengths of sequences, in tokens."""
     percentiles = {f"p{share}": round(float(np.percentile(lengths, share))) for share in (10, 50, 90, 99)}
-    return {"mean": round(float(np.mean(lengths)), 1), **percentiles, "longest": max(lengths), "sequences": len(lengths)}
+    return {
+        "mean": round(float(np.mean(lengths)), 1),
+        **percentiles,
+        "longest": max(lengths),
+        "sequences": len(lengths),
+    }
 
 
 if __name__ == "__main__":
