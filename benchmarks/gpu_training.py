@@ -3,11 +3,12 @@
     python benchmarks/gpu_training.py [--budget 480] [--only sft-nf4-zero3,dpo-ours]
     python benchmarks/gpu_training.py --rehearse       the same with tiny shapes on the CPU: measures nothing
 
-Needs no network and no data: weights, tokens and tokenizer are drawn from a seed. The smoke runs the real scripts under
-the launcher for three steps each. A measurement runs in a process of its own (benchmarks/gpu_programs/); steps after the
-third count, the speed is their median, tokens are those that are no padding. `ours` is what a run can be set to, TRL's
-is its defaults but for the length, the rows a step and the adapter, which are the same in both. A case that fails or
-takes too long is recorded and stops no other; benchmarks/results/gpu_training.json is written after every case.
+Needs no network and no data: weights, tokens and tokenizer are drawn from a seed. The smoke runs the real scripts
+under the launcher for three steps each. A measurement runs in a process of its own (benchmarks/gpu_programs/); steps
+after the third count, the speed is their median, tokens are those that are no padding. `ours` is what a run can be set
+to, `upstream` is TRL's defaults but for the length, the rows a step and the adapter, which are the same in both. A case
+that fails or takes too long is recorded and stops no other; benchmarks/results/gpu_training.json is written after every
+case. Without a GPU nothing is run or written.
 """
 
 import argparse
@@ -122,6 +123,8 @@ class Place:
             **kept,
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
             "HF_HOME": str(folder / "hf"),
         }
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
@@ -260,13 +263,23 @@ class Place:
                 exit_code = None
         took = {"wall_s": round(time.monotonic() - started, 1)}
         said = log.read_text(errors="replace")
-        if exit_code == 0:
-            measured = json.loads((self.folder / case.result).read_text()) if case.result else {}
-            return {"outcome": "passed", **took, **measured, **self.settings(case)}
+        measured = self.folder / case.result if case.result else None
+        if exit_code == 0 and (measured is None or measured.is_file()):
+            figures = json.loads(measured.read_text()) if measured else {}
+            return {"outcome": "passed", **took, **figures, **self.settings(case)}
         if case.lighter and "out of memory" in said.lower():
             return {**self.run(case.lighter, clock), "out_of_memory_before": self.settings(case)}
         reason = f"ended with {exit_code}" if exit_code is not None else f"took longer than {limit:.0f} s"
-        return {"outcome": "failed", "reason": reason, **took, "last_lines": said.splitlines()[-12:]}
+        return {
+            "outcome": "failed",
+            "reason": reason,
+            **took,
+            "last_lines": self.without_paths(said).splitlines()[-12:],
+        }
+
+    def without_paths(self, text: str) -> str:
+        """Return a program's output without where this repository and the temporary folder lie."""
+        return text.replace(str(self.folder), "").replace(str(ROOT), ".")
 
     def settings(self, case: Case) -> dict:
         """Return the `training:` section of a measured stage, TRL's arguments of a measured upstream."""

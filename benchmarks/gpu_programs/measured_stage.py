@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import heirloom.rank  # noqa: E402, F401
 
 # isort: split
-import dpo_train  # noqa: E402
-import sft_train  # noqa: E402
 from meter import random_model, train_and_measure  # noqa: E402
 
+import dpo_train  # noqa: E402
+import sft_train  # noqa: E402
 from heirloom.training import Lifecycle  # noqa: E402
 
 
