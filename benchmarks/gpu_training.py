@@ -1,215 +1,348 @@
-"""Train on a GPU: every method once with CUDA kernels, then a Llama-3-8B shape by our stages and by TRL's defaults.
+"""Training on one GPU: does every method run, and how fast is a Llama-3-8B-shaped model against TRL's defaults?
 
-    python benchmarks/gpu_training.py [--budget 480]
-    python benchmarks/gpu_training.py --rehearse        # the same on tiny shapes, on a CPU too; measures nothing
+    python benchmarks/gpu_training.py [--budget 480] [--only sft-nf4-zero3,dpo-ours]
+    python benchmarks/gpu_training.py --rehearse       the same with tiny shapes on the CPU: measures nothing
 
-Needs no network: models have random weights, rows are random tokens of realistic lengths (see `lengths`). Each case is
-a process of its own with a time limit, so that one that fails stops no other; the result, benchmarks/results/
-gpu_training.json, is written after each. Without a GPU it says so and claims nothing. To reach on one H200: LoRA at
-12,500 tokens/s, DPO at 1.3 times TRL's defaults.
+Needs no network and no data: weights, tokens and tokenizer are drawn from a seed. The smoke runs the real scripts
+under the launcher for three steps each. A measurement runs in a process of its own (benchmarks/gpu_programs/); steps
+after the third count, the speed is their median, tokens are those that are no padding. `ours` is what a run can be set
+to, `upstream` is TRL's defaults but for the length, the rows a step and the adapter, which are the same in both. A case
+that fails or takes too long is recorded and stops no other; benchmarks/results/gpu_training.json is written after every
+case. Without a GPU nothing is run or written.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from measuring import machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
-CASE = Path(__file__).with_name("gpu_training_case.py")
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate", "datasets")
+PROGRAMS = ROOT / "benchmarks" / "gpu_programs"
+LAUNCH = (sys.executable, str(ROOT / "scripts" / "launch.py"), "torchrun")
+LLAMA_3_8B = {
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+    "tie_word_embeddings": False,
+}
+REHEARSED = {**LLAMA_3_8B, "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+REHEARSED |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+LENGTH, PAIR_LENGTH = 4096, 2048  # tokens: of a packed row; at most of a prompt with one answer
+STEPS = 11  # of which the meter leaves out three
+EXAMPLES, PACKED_ROWS, PAIRS = 32, 4, 16  # a step: TRL's examples, ours packed (32 × 499 tokens fill about 4), pairs
+UPSTREAM_BATCH = 8  # rows a forward pass: TRL's own default
 LORA = {"r": 16, "lora_alpha": 32}
-NF4 = {"load_in_4bit": True, "bnb_4bit_quant_storage": "bfloat16"}
+TARGETS = {
+    "lora_tokens_per_s": 12_500,  # the best published figure on one H100: 12,473, NVIDIA NeMo AutoModel
+    "dpo_times_upstream": 1.3,
+}
+SMOKE_LIMIT, MEASUREMENT_LIMIT = 110, 120  # seconds a case
 
-# name: (script, kind of rows, ZeRO, sections)
-SMOKE = {
-    "sft packed, LoRA, zero3": (
-        *("sft_train.py", "chat", "zero3"),
-        {"training": {"packing": True, "seq_length": 256}, "peft": LORA},
-    ),
-    "sft nf4 QLoRA, zero2": ("sft_train.py", "chat", "zero2", {"peft": LORA, "quantization": NF4}),
-    "dpo nf4 QLoRA, zero3": ("dpo_train.py", "preference", "zero3", {"peft": LORA, "quantization": NF4}),
-    "orpo LoRA, zero2": ("orpo_train.py", "preference", "zero2", {"peft": LORA}),
-    "trainer int8 LoRA, zero2": ("train.py", "text", "zero2", {"peft": LORA, "quantization": {"load_in_8bit": True}}),
-    "seq2seq whole, zero3_offload": ("seq2seq_train.py", "chat", "zero3_offload", {}),
-}
-SHAPES = {
-    "8b": {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "max_position_embeddings": 8192,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
-    },
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": 512,
-        "max_position_embeddings": 512,
-    },
-}
-# name: (ours or upstream, method, training section)
-MEASURED = {
-    "LoRA, ours, flash_attention_2": ("ours", "sft", {"attn_implementation": "flash_attention_2"}),
-    "LoRA, ours, sdpa": ("ours", "sft", {"attn_implementation": "sdpa"}),
-    "LoRA, TRL's defaults": ("upstream", "sft", {}),
-    "DPO, ours": ("ours", "dpo", {}),
-    "DPO, TRL's defaults": ("upstream", "dpo", {}),
-    "DPO, ours, reference computed ahead": ("ours", "dpo", {"precompute_ref_log_probs": True}),
-    "LoRA, ours, flex_attention": ("ours", "sft", {"attn_implementation": "flex_attention"}),
-    "LoRA, ours, sdpa, checkpointing": ("ours", "sft", {"attn_implementation": "sdpa", "gradient_checkpointing": True}),
-}
+
+@dataclass(frozen=True)
+class Case:
+    """A program to run: its command, the package that it needs, and for how long it may run (seconds)."""
+
+    name: str
+    command: list[str]
+    limit: float
+    package: str | None = None
+    result: str | None = None
+    lighter: "Case | None" = field(default=None, repr=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=float, default=480.0, help="seconds in all; what is left then is not run")
-    parser.add_argument("--rehearse", action="store_true", help="tiny shapes on whatever is here; no result is written")
-    args = parser.parse_args()
-    gpu = gpu_name()
-    if gpu is None and not args.rehearse:
+    args = parsed_arguments()
+    gpu = {} if args.rehearse else gpu_facts()
+    if not gpu and not args.rehearse:
         print("There is no GPU here, so nothing was run and nothing is claimed.")
         return
-    deadline = time.monotonic() + args.budget
-    result = {"command": "python benchmarks/gpu_training.py", "gpu": gpu, **machine(*PACKAGES)}
+    clock = Clock(args.budget)
     with tempfile.TemporaryDirectory() as folder:
-        result["rows"] = make_inputs(Path(folder), tiny=args.rehearse)
-        for part, names in (("smoke", SMOKE), ("measured", MEASURED)):
-            result[part] = {}
-            for name in names:
-                run = smoke if part == "smoke" else measure
-                result[part][name] = outcome = run(Path(folder), name, deadline, args.rehearse)
-                print(f"{part}: {name}: {json.dumps(outcome)}", flush=True)
-                if not args.rehearse:
-                    write_result("gpu_training", result)
-    if args.rehearse:
-        failed = [name for part in ("smoke", "measured") for name, each in result[part].items() if "failed" in each]
-        print(f"A rehearsal: nothing was measured, {len(failed)} cases failed.")
-        sys.exit(bool(failed))
+        place = Place(Path(folder), gpu)
+        place.make_inputs()
+        record = Record(gpu, json.loads((place.folder / "lengths.json").read_text()))
+        chosen = [name for name in args.only.split(",") if name]
+        smoke = [case for case in place.smoke_cases() if not chosen or case.name in chosen]
+        with ThreadPoolExecutor(max(1, min(5, os.cpu_count() // 3))) as pool:  # tiny models share a GPU well
+            for case, outcome in zip(smoke, pool.map(lambda case: place.run(case, clock), smoke), strict=True):
+                record.add("smoke", case, outcome)
+        for case in place.measurements():
+            if not chosen or case.name in chosen:
+                record.add("measurements", case, place.run(case, clock))
+    record.tell()
+    sys.exit(any(outcome["outcome"] == "failed" for outcome in record.outcomes()) if args.rehearse else 0)
 
 
-def gpu_name() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
-
-
-def lengths(count: int, longest: int, rng: np.random.Generator) -> np.ndarray:
-    """Return lengths of conversations, tokens: log-normal with median 260 and sigma 0.9, from 16 to `longest`.
-
-    That is about the shape of public instruction data (short questions, a long tail); it was not fitted to one set.
-    """
-    return np.clip(rng.lognormal(np.log(min(260, longest / 4)), 0.9, count), 16, longest).astype(int)
+def parsed_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=float, default=480, help="seconds in all; what is left then is not run")
+    parser.add_argument("--only", default="", help="names of cases, a,b")
+    parser.add_argument("--rehearse", action="store_true", help="tiny shapes on the CPU; nothing is measured")
+    return parser.parse_args()
 
 
-def make_inputs(folder: Path, tiny: bool) -> dict[str, object]:
-    """Write tokenizer, configurations, a tiny model and random rows of each kind; return facts about the lengths."""
-    import torch
-    from datasets import Dataset
-    from tokenizers import Tokenizer, models
-    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
-
-    shape = SHAPES["tiny" if tiny else "8b"]
-    vocabulary = {f"t{number}": number for number in range(SHAPES["tiny"]["vocab_size"])}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="t0")), eos_token="t1", pad_token="t0"
-    )
-    for name, keys in (("smoke", SHAPES["tiny"]), ("measured", shape)):
-        config = LlamaConfig(**keys, pad_token_id=0, eos_token_id=1, bos_token_id=None)
-        config.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(folder / "smoke")).save_pretrained(folder / "smoke")
-
-    rng = np.random.default_rng(0)
-    facts = {}
-    for place, count, longest in (("smoke", 64, 128), ("measured", 64 if tiny else 6000, 128 if tiny else 4096)):
-        sizes = lengths(count, longest, rng)
-        texts = [rng.integers(2, 500, size) for size in sizes]
-        chats = [{"input_ids": ids, "labels": [-100] * (len(ids) // 3) + [*ids[len(ids) // 3 :]]} for ids in texts]
-        pairs = [pair_of(ids) for ids in texts if len(ids) <= longest // 2]
-        for kind, rows in (("text", [{"input_ids": ids} for ids in texts]), ("chat", chats), ("preference", pairs)):
-            Dataset.from_list(rows).save_to_disk(folder / place / kind / "train")
-            description = {"kind": kind, "max_length": longest}
-            (folder / place / kind / "dataset.json").write_text(json.dumps(description))
-        facts = {"chats": count, "mean_tokens": round(float(sizes.mean()), 1)}
-        facts |= {f"p{share}": int(np.percentile(sizes, share)) for share in (50, 90, 99)}
-    return facts
+def gpu_facts() -> dict:
+    """Return GPU, memory and versions, {} without a GPU; asked in a process that then leaves the GPU's memory."""
+    asked = subprocess.run([sys.executable, str(PROGRAMS / "machine_facts.py")], stdout=subprocess.PIPE, check=True)
+    return json.loads(asked.stdout)
 
 
-def pair_of(ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Return a preference pair: half of `ids` is the prompt, the rest the chosen answer, its end the rejected one."""
-    half = len(ids) // 2
-    return {"prompt_ids": ids[:half], "chosen_ids": ids[half:], "rejected_ids": ids[-half // 2 :]}
+class Clock:
+    """How many seconds are left of the budget."""
+
+    def __init__(self, budget: float) -> None:
+        self.end = time.monotonic() + budget
+
+    def left(self) -> float:
+        return self.end - time.monotonic()
 
 
-def smoke(folder: Path, name: str, deadline: float, rehearse: bool) -> dict[str, object]:
-    """Train two steps by the real script under the real launcher, as a stage does."""
-    script, kind, zero, sections = SMOKE[name]
-    training = {"max_steps": 2, "global_batch_size": 4, "per_device_train_batch_size": 2, "bf16": True}
-    sections = {**sections, "training": {**training, **sections.get("training", {})}}
-    (folder / "smoke.yaml").write_text(json.dumps(sections))
-    output = f"out/{name.replace(' ', '-').replace(',', '')}"
-    command = [
-        *(sys.executable, str(ROOT / "scripts/launch.py"), "torchrun", str(ROOT / "scripts" / script)),
-        *("--config", "smoke.yaml", "--sections", ",".join(sections), "--dataset", f"smoke/{kind}", "--base", "smoke"),
-        *("--deepspeed", str(ROOT / f"config/deepspeed/{zero}.json"), "--output", output),
-    ]
-    return outcome_of(command, folder, seconds_for(60, deadline, rehearse))
+class Place:
+    """A temporary folder in which programs run on the first GPU, or without a GPU on the CPU, as a rehearsal."""
+
+    def __init__(self, folder: Path, gpu: dict) -> None:
+        self.folder, self.gpu = folder, gpu
+        self.versions = gpu.get("versions", {})
+        kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "HEIRLOOM_WORK_DIR")}
+        self.environment = {
+            **kept,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "HF_HOME": str(folder / "hf"),
+        }
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        self.environment["CUDA_VISIBLE_DEVICES"] = first if gpu else ""
+
+    def make_inputs(self) -> None:
+        plan = {
+            "model": LLAMA_3_8B if self.gpu else REHEARSED,
+            "examples": EXAMPLES * (STEPS + 3),
+            "pairs": PAIRS * STEPS,
+            "max_length": LENGTH if self.gpu else 64,
+            "max_pair_length": PAIR_LENGTH if self.gpu else 64,
+            "shrink": 1 if self.gpu else 32,
+        }
+        (self.folder / "plan.json").write_text(json.dumps(plan))
+        making = [sys.executable, str(PROGRAMS / "inputs.py"), str(self.folder), str(self.folder / "plan.json")]
+        subprocess.run(making, check=True, env=self.environment, stdout=subprocess.DEVNULL)
+
+    def smoke_cases(self) -> list[Case]:
+        """Return the smoke: each method, adapters and quantized bases under DeepSpeed, attention and fused kernels."""
+        packed = {"packing": True, "attn_implementation": "sdpa"}
+        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_quant_storage": "bfloat16"}
+        lora = {"peft": {"r": 4}}
+        cases = [
+            self.smoke("sft-nf4-zero2", "sft_train.py", "chat", "zero2", quantization=nf4, **lora),
+            self.smoke("sft-nf4-zero3", "sft_train.py", "chat", "zero3", quantization=nf4, **lora),
+            self.smoke("dpo-nf4-zero2", "dpo_train.py", "preference", "zero2", quantization=nf4, **lora),
+            self.smoke("sft-int8-zero2", "sft_train.py", "chat", "zero2", quantization={"load_in_8bit": True}, **lora),
+            self.smoke("trainer", "train.py", "text", "zero2"),
+            self.smoke("seq2seq", "seq2seq_train.py", "chat", "zero2"),
+            self.smoke("sft-packed", "sft_train.py", "chat", "zero2", **packed),
+            self.smoke("dpo", "dpo_train.py", "preference", "zero2"),
+            self.smoke("orpo", "orpo_train.py", "preference", "zero2"),
+            self.smoke("sft-lora-zero3", "sft_train.py", "chat", "zero3", **lora),
+        ]
+        if self.gpu:
+            flex = {**packed, "attn_implementation": "flex_attention"}
+            flash = {**packed, "attn_implementation": "flash_attention_2"}
+            cases += [
+                self.smoke("sft-flex", "sft_train.py", "chat", "zero2", **flex),
+                self.smoke("sft-flash", "sft_train.py", "chat", "zero2", package="flash-attn", **flash),
+                self.smoke("sft-liger", "sft_train.py", "chat", "zero2", package="liger-kernel", use_liger_kernel=True),
+            ]
+        return cases
+
+    def smoke(self, name: str, script: str, dataset: str, zero: str, package: str | None = None, **keys) -> Case:
+        sections = {key: keys.pop(key) for key in ("peft", "quantization") if key in keys}
+        batch = {"per_device_train_batch_size": 2, "global_batch_size": 4, "max_steps": 3, "bf16": True}
+        sections["training"] = {**batch, "default_dtype": "bfloat16" if sections else "float32", **keys}
+        command = self.stage(name, sections, dataset, base="tiny", script=[str(ROOT / "scripts" / script)])
+        command += ["--deepspeed", str(ROOT / "config" / "deepspeed" / f"{zero}.json")]
+        return Case(name, command, SMOKE_LIMIT, package)
+
+    def measurements(self) -> list[Case]:
+        """Return what is measured, the most telling first."""
+        flash = "flash_attention_2" if self.versions.get("flash-attn") else None
+        first, others = (flash, ["flex_attention"]) if flash else ("flex_attention", [])
+        if not self.gpu:
+            first, others = "sdpa", []
+        return [
+            self.ours("lora", first),
+            self.upstream("lora"),
+            self.ours("dpo", flash or "sdpa"),
+            self.upstream("dpo"),
+            *(self.ours("lora", attention) for attention in [*others, *(["sdpa"] if self.gpu else [])]),
+        ]
+
+    def ours(self, method: str, attention: str) -> Case:
+        """Return a stage as it would be set for speed: no recomputation, rows a pass by the GPU's memory."""
+        memory = self.gpu.get("memory_gib", 0)
+        rows = 4 if memory > 120 else 2 if memory > 70 else 1
+        if method == "lora" and attention == "sdpa":
+            rows = 1  # it computes the whole rectangle of all tokens of a pass and masks most of it
+        return self.ours_with(method, attention, rows, recompute=bool(self.gpu) and memory < 60)
+
+    def ours_with(self, method: str, attention: str, rows: int, recompute: bool) -> Case:
+        """Return the stage with so many rows a pass; `lighter` needs less memory, for when that was too much."""
+        keys = {"per_device_train_batch_size": rows, "attn_implementation": attention}
+        keys |= {"activation_checkpointing": recompute, "bf16": True, "max_steps": STEPS, "learning_rate": 1e-5}
+        keys["global_batch_size"] = PACKED_ROWS if method == "lora" else PAIRS
+        if method == "lora":
+            keys |= {"packing": True, "packing_strategy": "bfd"}
+            if attention == "flex_attention":  # one shape, so that it is compiled once
+                keys["pad_to_multiple_of"] = LENGTH * rows
+        if self.versions.get("liger-kernel"):
+            keys["use_liger_kernel"] = True
+        name = f"{method}-ours-{attention.removesuffix('_2').replace('_', '-')}"
+        label = f"{name}-{rows}{'-recomputed' if recompute else ''}"
+        sections = {"training": keys, "peft": LORA, "tracking": {"save_steps": 10**6}}
+        dataset = {"lora": "chat", "dpo": "preference"}[method]
+        script = [str(PROGRAMS / "measured_stage.py"), method, f"{label}.json"]
+        command = self.stage(label, sections, dataset, base="base", script=script)
+        lighter = None
+        if rows > 1:
+            lighter = self.ours_with(method, attention, rows // 2, recompute)
+        elif not recompute:
+            lighter = self.ours_with(method, attention, rows, True)
+        return Case(name, command, MEASUREMENT_LIMIT, result=f"{label}.json", lighter=lighter)
+
+    def upstream(self, method: str) -> Case:
+        """Return TRL's trainer as it comes, with our rows a step."""
+        examples = EXAMPLES if method == "lora" else PAIRS
+        longest = (LENGTH if method == "lora" else PAIR_LENGTH) if self.gpu else 64
+        arguments = {"max_length": longest, "max_steps": STEPS, "report_to": "none", "save_strategy": "no"}
+        arguments["gradient_accumulation_steps"] = examples // UPSTREAM_BATCH
+        if not self.gpu:
+            arguments["use_cpu"] = True
+        plan = json.dumps({"arguments": arguments, "peft": LORA})
+        program = [sys.executable, str(PROGRAMS / "measured_upstream.py"), method, f"{method}-upstream.json", plan]
+        return Case(f"{method}-upstream", program, MEASUREMENT_LIMIT, result=f"{method}-upstream.json")
+
+    def stage(self, name: str, sections: dict, dataset: str, base: str, script: list[str]) -> list[str]:
+        """Return the launcher's command line of a stage with these sections of a run's file, which it writes."""
+        (self.folder / f"{name}.yaml").write_text(json.dumps(sections))
+        paths = ["--dataset", dataset, "--base", base, "--output", f"out/{name}"]
+        return [*LAUNCH, *script, "--config", f"{name}.yaml", *paths]
+
+    def run(self, case: Case, clock: Clock) -> dict:
+        """Run a case to its end or its limit and return what came of it; out of memory, once more as `lighter`."""
+        if case.package and not self.versions.get(case.package):
+            return {"outcome": "not run", "reason": f"{case.package} is not installed"}
+        limit = min(case.limit, clock.left())
+        if clock.left() < 15:  # seconds; no program begins to train in less
+            return {"outcome": "not run", "reason": "the budget of time is spent"}
+        started = time.monotonic()
+        log = self.folder / f"{case.name}.log"
+        with log.open("wb") as output:
+            program = subprocess.Popen(
+                case.command, cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            try:
+                exit_code = program.wait(limit)
+            except subprocess.TimeoutExpired:
+                program.kill()  # the launcher's ranks end with it
+                program.wait()
+                exit_code = None
+        took = {"wall_s": round(time.monotonic() - started, 1)}
+        said = log.read_text(errors="replace")
+        measured = self.folder / case.result if case.result else None
+        if exit_code == 0 and (measured is None or measured.is_file()):
+            figures = json.loads(measured.read_text()) if measured else {}
+            return {"outcome": "passed", **took, **figures, **self.settings(case)}
+        if case.lighter and "out of memory" in said.lower():
+            return {**self.run(case.lighter, clock), "out_of_memory_before": self.settings(case)}
+        reason = f"ended with {exit_code}" if exit_code is not None else f"took longer than {limit:.0f} s"
+        return {
+            "outcome": "failed",
+            "reason": reason,
+            **took,
+            "last_lines": self.without_paths(said).splitlines()[-12:],
+        }
+
+    def without_paths(self, text: str) -> str:
+        """Return a program's output without where this repository and the temporary folder lie."""
+        return text.replace(str(self.folder), "").replace(str(ROOT), ".")
+
+    def settings(self, case: Case) -> dict:
+        """Return the `training:` section of a measured stage, TRL's arguments of a measured upstream."""
+        if not case.result:
+            return {}
+        file = self.folder / case.result.replace(".json", ".yaml")
+        return {
+            "settings": json.loads(file.read_text())["training"] if file.is_file() else json.loads(case.command[-1])
+        }
 
 
-def measure(folder: Path, name: str, deadline: float, rehearse: bool) -> dict[str, object]:
-    """Train some steps of one case in a process of its own; return what it measured."""
-    whose, method, training = MEASURED[name]
-    if rehearse:
-        training = {**training, "attn_implementation": "sdpa"} if "attn_implementation" in training else training
-    job = {"whose": whose, "method": method, "training": training, "steps": 3 if rehearse else 12, "tiny": rehearse}
-    (folder / "job.json").write_text(json.dumps(job))
-    (folder / "measured.json").unlink(missing_ok=True)
-    command = [*(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1"), str(CASE), "job.json"]
-    outcome = outcome_of(command, folder, seconds_for(120, deadline, rehearse))
-    if "failed" in outcome or "not_run" in outcome:
-        return outcome
-    return json.loads((folder / "measured.json").read_text())
+class Record:
+    """What came of the cases so far; on a GPU also as benchmarks/results/gpu_training.json."""
+
+    def __init__(self, gpu: dict, lengths: dict) -> None:
+        self.gpu = gpu
+        self.result = {"machine": {**machine(), **gpu}, "model": LLAMA_3_8B, "lengths": lengths}
+        self.result |= {"smoke": {}, "measurements": {}}
+
+    def add(self, part: str, case: Case, outcome: dict) -> None:
+        """Record and print what came of a case."""
+        self.result[part][case.name] = outcome
+        print(f"{case.name:28} {outcome['outcome']:8} {self.told(outcome)}", flush=True)
+        if self.gpu:
+            self.result["claims"] = claims(self.result["measurements"])
+            write_result("gpu_training", self.result)
+
+    def told(self, outcome: dict) -> str:
+        if outcome["outcome"] != "passed":
+            return "\n    ".join([outcome["reason"], *outcome.get("last_lines", [])])
+        if "tokens_per_s" not in outcome or not self.gpu:
+            return f"{outcome['wall_s']:.0f} s"
+        mfu = f"MFU {outcome['mfu']:.1%}" if "mfu" in outcome else "MFU unknown"
+        return f"{outcome['tokens_per_s']:,} tokens/s  {mfu}  {outcome['peak_memory_gib']} GiB"
+
+    def outcomes(self) -> list[dict]:
+        return [*self.result["smoke"].values(), *self.result["measurements"].values()]
+
+    def tell(self) -> None:
+        """Print what can be claimed now."""
+        if self.gpu:
+            print(json.dumps(claims(self.result["measurements"]), indent=2))
+        else:
+            print("This was a rehearsal with tiny shapes: nothing was measured, and no result was written.")
 
 
-def seconds_for(limit: float, deadline: float, rehearse: bool) -> float:
-    """Return how long a case may take: its limit, within the budget; a CPU is given more."""
-    return min(limit * (4 if rehearse else 1), deadline - time.monotonic())
+def claims(measurements: dict[str, dict]) -> dict[str, dict]:
+    """Return the targets with what was measured for them, as far as it was: None is no claim."""
 
+    def best(beginning: str) -> float | None:
+        speeds = [case.get("tokens_per_s") for name, case in measurements.items() if name.startswith(beginning)]
+        return max(filter(None, speeds), default=None)
 
-def outcome_of(command: list[str], folder: Path, seconds: float) -> dict[str, object]:
-    """Run a command for at most so many seconds; return how it ended, with the last lines where it failed."""
-    if seconds < 5:
-        return {"not_run": "the time was up"}
-    started = time.monotonic()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"it was not done after {seconds:.0f} s"}
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if "Error" in line or line.startswith("error")]
-        return {"failed": (errors or done.stdout.splitlines())[:3]}
-    return {"passed_after_s": round(time.monotonic() - started, 1)}
+    def ratio(method: str) -> float | None:
+        ours, theirs = best(f"{method}-ours"), best(f"{method}-upstream")
+        return round(ours / theirs, 2) if ours and theirs else None
+
+    measured = {"lora_tokens_per_s": best("lora-ours"), "dpo_times_upstream": ratio("dpo")}
+    compared = {
+        name: {"target": target, "measured": measured[name], "reached": measured[name] and measured[name] >= target}
+        for name, target in TARGETS.items()
+    }
+    return {**compared, "lora_times_upstream": {"measured": ratio("lora")}}
 
 
 if __name__ == "__main__":
