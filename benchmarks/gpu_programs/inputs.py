@@ -5,9 +5,9 @@ configuration of a model whose weights each program draws itself), `tiny/` (with
 `text/`, `chat/` and `preference/`, the same rows as texts for TRL (`chat.jsonl`, `preference.jsonl`), and the facts of
 their lengths (`lengths.json`).
 
-Lengths: prompts and answers are log-normal, with the means that Kwon et al., 2023, "Efficient Memory Management for
-Large Language Model Serving with PagedAttention" (https://arxiv.org/abs/2309.06180), state of ShareGPT's
-conversations: 161.31 and 337.99 tokens. They state no deviation: the spread of the logarithm, 1, is ours.
+Lengths: prompts and answers are log-normal with means of 161.31 and 337.99 tokens, about those of ShareGPT's
+conversations in Kwon et al., 2023 (https://arxiv.org/abs/2309.06180); written down from memory and not checked against
+the paper. The spread of the logarithm, 1, is ours.
 """
 
 import json
