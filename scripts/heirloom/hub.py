@@ -14,6 +14,7 @@ from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from heirloom.content_hashes import file_hash
 from heirloom.errors import HeirloomError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -129,19 +130,13 @@ def download(repository: str, kind: str, commit: str, files: Sequence[HubFile], 
         )
     for file in files:
         path = folder / file.path
-        digest = sha256_of(path) if file.sha256 else git_sha1_of(path)
+        digest = file_hash(path) if file.sha256 else git_sha1_of(path)
         if digest != (file.sha256 or file.git_sha1):
             path.unlink()
             raise HeirloomError(
                 f"hub: {file.path} of {repository} arrived damaged (its hash is {digest}, the hub has "
                 f"{file.sha256 or file.git_sha1}): run it again"
             )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_sha1_of(path: Path) -> str:

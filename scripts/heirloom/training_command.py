@@ -53,7 +53,6 @@ class ScriptArguments:
 class TrainingCommand:
     """What to train with: paths from the command line, settings from the run's file."""
 
-    name: str
     dataset: Path
     base: Path
     deepspeed: Path | None
@@ -104,7 +103,6 @@ def read_command(
         return validated_section(run, script.config, name, model, required=required)
 
     return TrainingCommand(
-        name=script.config.stem,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
         base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
         deepspeed=deepspeed,

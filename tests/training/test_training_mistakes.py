@@ -24,7 +24,6 @@ def section(**keys) -> TrainingSection:
 
 def command(tmp_path, **keys) -> TrainingCommand:
     return TrainingCommand(
-        name="a-run",
         dataset=tmp_path,
         base=tmp_path,
         deepspeed=None,
