@@ -24,6 +24,7 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.reading import read_section
 from heirloom.errors import HeirloomError
+from heirloom.generation_files import read_generations
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     section = read_section(options.config, "evaluation", EvaluationSection)
     scores: dict[str, Any] = {}
     if section.reads_generations and is_main_rank():
-        scores |= answer_scores(section, read_generations(options.generations))
+        scores |= answer_scores(section, rows_to_score(options.generations))
     if section.reads_checkpoint:
         scores |= checkpoint_scores(section, options.checkpoint, options.dataset)
     if is_main_rank():
@@ -73,17 +74,11 @@ def is_main_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def read_generations(folder: Path | None) -> list[dict[str, Any]]:
-    """Return the rows of generations.jsonl. Raises HeirloomError when there are none."""
+def rows_to_score(folder: Path | None) -> list[dict[str, Any]]:
+    """Return the rows of a folder of generations. Raises HeirloomError when there are none."""
     if folder is None:
         raise HeirloomError("exact_match, patterns and token_counts need --generations: give it")
-    file = folder / "generations.jsonl"
-    if not file.is_file():
-        raise HeirloomError(f"{file}: there is no such file; make it with inference.py")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    if not rows:
-        raise HeirloomError(f"{file}: holds no answers to score")
-    return rows
+    return read_generations(folder)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,14 +1,16 @@
-"""Let a checkpoint answer the held-out prompts of a dataset.
+"""Let a checkpoint answer prompts: the held-out ones of a dataset, or those of a file.
 
     python scripts/launch.py torchrun scripts/inference.py --config config/runs/demo-sft.yaml --sections generation
         --checkpoint checkpoints/demo-sft --dataset data/processed/demo-chat --output generations/demo-sft
 
-In:  a checkpoint (or base model) with its tokenizer; a processed dataset whose test split holds prompts.
-Out: OUTPUT/generations.jsonl, one row a prompt in dataset order: row_id, dataset, prompt, completion, reference,
-     finish_reason (stop or length), prompt_tokens, completion_tokens.
+In:  a checkpoint (whole, quantized, or an adapter beside its base) with its tokenizer; a processed dataset whose test
+     split holds prompts, or a file of prompts (heirloom/prompts_file.py).
+Out: OUTPUT/generations.jsonl (or .parquet), one row an answer, in the order of the prompts: row_id, sample, dataset,
+     checkpoint (hash of its weights), prompt, completion, reference, finish_reason (stop or length), prompt_tokens,
+     completion_tokens, logprob (nats, of the completion under the model).
 
-Every rank holds the whole model and answers its share of the batches. The batches, and the numbers that sampling
-draws, depend on prompts and options alone, so any number of ranks gives the same answers. Answers are kept as they
+`generation.engine` says how the ranks share the work (heirloom/engines.py). What is answered depends on prompts and
+options alone, so any engine, any number of ranks and any batch size give the same answers. Answers are kept as they
 are finished; a killed job goes on from there.
 """
 
@@ -16,10 +18,10 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 import argparse
-import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -27,14 +29,21 @@ from accelerate.utils import gather_object
 from transformers import HfArgumentParser
 
 from heirloom import stage
-from heirloom.answers import Answerer
 from heirloom.artifacts import new_artifact
 from heirloom.config.generation import GenerationSection
 from heirloom.config.reading import read_section
+from heirloom.config.tracking import TrackingSection
 from heirloom.distributed import on_cpu, start_rank
-from heirloom.generation_journal import Journal, job_description, work_folder
+from heirloom.engines import Engine, load_answerer
+from heirloom.errors import HeirloomError
+from heirloom.generation_files import NAMES, write_generations
+from heirloom.generation_journal import Journal, job_description, key_of, work_folder
 from heirloom.generation_progress import Progress
-from heirloom.prompts import check_lengths, into_batches, read_prompts
+from heirloom.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
+from heirloom.prompts_file import read_prompts_file
+from heirloom.provenance import weights_hash
+from heirloom.s3 import check_destination, upload_folder
+from heirloom.trained_checkpoints import load_tokenizer
 
 
 @dataclass
@@ -43,43 +52,86 @@ class InferenceArguments:
 
     config: Path = field(metadata={"help": "the run's file, with a section `generation:`"})
     checkpoint: Path = field(metadata={"help": "folder of a model with its tokenizer"})
-    dataset: Path = field(metadata={"help": "processed dataset with prompts in its test split"})
     output: Path = field(metadata={"help": "folder for generations.jsonl"})
+    dataset: Path | None = field(default=None, metadata={"help": "processed dataset with prompts in its test split"})
+    prompts: Path | None = field(default=None, metadata={"help": "file of prompts, instead of a dataset"})
+    s3_upload_dir: str | None = field(
+        default=None, metadata={"help": "s3://bucket/prefix to copy the generations to; absent: as `tracking:` says"}
+    )
     sections: str = field(default="generation", metadata={"help": "sections of the file that are read: generation"})
 
 
 def main() -> None:
     options = read_arguments()
     section = read_section(options.config, "generation", GenerationSection)
-    prompts = read_prompts(options.dataset, section.limit)
+    prompts = prompts_of(options, section)
+    upload_to = upload_destination(options)
     start_rank()
     # a rank that is done waits for the slowest; torchrun ends it when another one fails
     ranks = PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
     torch.use_deterministic_algorithms(True, warn_only=True)
 
-    answerer = Answerer.load(options.checkpoint, section, ranks.device)
+    answerer = load_answerer(options.checkpoint, section, ranks)
     check_lengths(prompts, section.max_new_tokens, answerer.positions, apart=answerer.encoder_decoder)
+    check_vocabulary(prompts, answerer.model.config.get_text_config().vocab_size, options.checkpoint)
 
-    job = job_description(section.model_dump(), options.checkpoint, options.dataset)
+    job = job_description(section.model_dump(), options.checkpoint, options.dataset or options.prompts)
+    engine = Engine(answerer, prompts, ranks)
     journal = Journal(work_folder(options.output), ranks.process_index, ranks.num_processes, job)
-    batches = into_batches(prompts, section.batch_size)[ranks.process_index :: ranks.num_processes]
-    progress = Progress(sum(map(len, batches)), len(journal.rows), ranks.num_processes, ranks.is_main_process)
-    for batch in batches:
-        if any(prompt.row_id not in journal.rows for prompt in batch):
-            rows = answerer.answer(batch)
+    progress = Progress(engine.total, len(journal.rows), engine.ranks_in_parallel, ranks.is_main_process)
+    for rows in engine.answers(set(journal.rows)):
+        if engine.reports:
             journal.add(rows)
             progress.advance(len(rows), sum(row["completion_tokens"] for row in rows))
 
-    answers = {row["row_id"]: row for row in gather_object(list(journal.rows.values()))}
+    answers = {key_of(row): row for row in gather_object(list(journal.rows.values()))}
     if ranks.is_main_process:
+        origin = {
+            "dataset": (options.dataset or options.prompts).name,
+            "checkpoint": weights_hash(options.checkpoint),
+        }
         with new_artifact(options.output) as partial:
             partial.mkdir()
-            with (partial / "generations.jsonl").open("w", encoding="utf-8") as file:
-                for prompt in prompts:
-                    row = {"row_id": prompt.row_id, "dataset": options.dataset.name, **answers[prompt.row_id]}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        print(f"{len(prompts)} answers in {options.output}/generations.jsonl", flush=True)
+            rows = [with_origin(answers[prompt.key], origin) for prompt in prompts]
+            write_generations(rows, partial, section.output_format)
+        print(f"{len(prompts)} answers in {options.output}/{NAMES[section.output_format]}", flush=True)
+        if upload_to:
+            upload_folder(options.output, upload_to, NAMES[section.output_format], belongs_to_generations)
+            print(f"copied to {upload_to}", flush=True)
     ranks.destroy_process_group()
+
+
+def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:
+    """Return the prompts, each as often as it is to be answered."""
+    if (options.dataset is None) == (options.prompts is None):
+        raise HeirloomError("inference.py needs --dataset or --prompts, one of the two")
+    if options.dataset is not None:
+        prompts = read_prompts(options.dataset, section.limit)
+    else:
+        prompts = read_prompts_file(options.prompts, load_tokenizer(options.checkpoint), section.limit)
+    return repeated(prompts, section.num_return_sequences)
+
+
+def upload_destination(options: InferenceArguments) -> str | None:
+    """Return where on S3 the generations go too; raise HeirloomError now if they could not be put there later."""
+    url = options.s3_upload_dir
+    if url is None:
+        folder = read_section(options.config, "tracking", TrackingSection, required=False).s3_upload_dir
+        url = folder and f"{folder.rstrip('/')}/{options.output.name}"
+    if url:
+        check_destination(url, belongs_to_generations)
+    return url
+
+
+def belongs_to_generations(name: str) -> bool:
+    """Tell whether a folder of generations may hold a file of this name."""
+    return name in NAMES.values()
+
+
+def with_origin(row: dict[str, Any], origin: dict[str, str]) -> dict[str, Any]:
+    """Return an answer with where it came from, in the order in which a reader wants it."""
+    first = {"row_id": row["row_id"], "sample": row["sample"], **origin}
+    return {**first, **{name: value for name, value in row.items() if name not in first}}
 
 
 def read_arguments() -> InferenceArguments:

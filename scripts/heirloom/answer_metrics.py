@@ -18,6 +18,11 @@ def exact_match(rows: Sequence[dict[str, Any]], answer_pattern: str | None) -> d
     pattern = re.compile(answer_pattern) if answer_pattern is not None else None
     expected = [answer_in(row["reference"], pattern) for row in rows]
     without = [row["row_id"] for row, answer in zip(rows, expected, strict=True) if answer is None]
+    if without and pattern is None:
+        raise HeirloomError(
+            f"exact_match: {len(without)} of {len(rows)} prompts have no reference, first {without[0]}: give the file "
+            "of prompts a `reference` a line, or take exact_match out of the metrics"
+        )
     if without:
         raise HeirloomError(
             f"evaluation.answer_pattern {answer_pattern!r} finds no answer in {len(without)} of {len(rows)} "
@@ -30,8 +35,10 @@ def exact_match(rows: Sequence[dict[str, Any]], answer_pattern: str | None) -> d
     }
 
 
-def answer_in(text: str, pattern: re.Pattern | None) -> str | None:
-    """Return the answer that `text` gives, None when the pattern finds none."""
+def answer_in(text: str | None, pattern: re.Pattern | None) -> str | None:
+    """Return the answer that `text` gives, None when the pattern finds none, or there is no text."""
+    if text is None:
+        return None
     if pattern is None:
         return text.strip()
     found = pattern.search(text)

@@ -1,22 +1,14 @@
-"""Let a model answer prompts: a checkpoint, or one in training; generate for one batch at a time."""
+"""Let a model answer prompts, a batch at a time: a checkpoint, or a model in training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from heirloom.collators import padded_batch
+from heirloom.completion_logprobs import completion_logprobs
 from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.language_models import is_encoder_decoder
@@ -38,28 +30,20 @@ class Answerer:
         device: torch.device,
         *,
         synced_gpus: bool = False,
+        logprobs: bool = False,
     ) -> None:
         """`synced_gpus`: the weights are spread over the ranks (ZeRO-3), which generate in step with each other.
+        `logprobs`: rows tell how likely the model finds each answer.
 
         Raises HeirloomError for options that transformers refuses, or when no token ends an answer.
         """
+        self.logprobs = logprobs
         self.model, self.tokenizer, self.section, self.device = model, tokenizer, section, device
         self.synced_gpus = synced_gpus
         self.encoder_decoder = is_encoder_decoder(model)
-        self.end_ids = end_ids(model, tokenizer)
+        self.end_ids = chosen_end_ids(section.eos_tokens, tokenizer) or end_ids(model, tokenizer)
         self.pad_id = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.generation_config = self.make_generation_config()
-
-    @classmethod
-    def load(cls, checkpoint: Path, section: GenerationSection, device: torch.device) -> "Answerer":
-        """Load a checkpoint. Raises HeirloomError when there is none, or as `__init__` does."""
-        if not (checkpoint / "config.json").is_file():
-            raise HeirloomError(f"{checkpoint}: holds no model (no config.json)")
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
-        architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = architecture.from_pretrained(checkpoint, local_files_only=True, dtype=section.default_dtype)
-        return cls(model.to(device).eval(), tokenizer, section, device)
 
     @property
     def positions(self) -> int | None:
@@ -104,7 +88,7 @@ class Answerer:
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, "right" if self.encoder_decoder else "left")
         processors = None
         if self.section.do_sample:
-            seeds = [f"{self.section.seed}/{prompt.row_id}" for prompt in batch]
+            seeds = [f"{self.section.seed}/{prompt.key}" for prompt in batch]
             processors = sampling_processors(self.section.sampling_arguments, seeds)
         with self.own_generation_config():
             output = self.model.generate(
@@ -115,10 +99,16 @@ class Answerer:
                 synced_gpus=self.synced_gpus,
             )
         first = 1 if self.encoder_decoder else ids.shape[1]  # after the token that starts the decoder, or the prompt
-        return [self.row(prompt, new) for prompt, new in zip(batch, output[:, first:].tolist(), strict=True)]
+        answers = [self.without_end(new) for new in output[:, first:].tolist()]
+        rows = [self.row(prompt, *answer) for prompt, answer in zip(batch, answers, strict=True)]
+        if self.logprobs:
+            completions = [ids for ids, _ in answers]
+            found = completion_logprobs(self.model, [prompt.ids for prompt in batch], completions, self.pad_id)
+            rows = [row | {"logprob": logprob} for row, logprob in zip(rows, found, strict=True)]
+        return rows
 
-    def row(self, prompt: Prompt, new_ids: list[int]) -> dict[str, Any]:
-        """Describe one answer, from the ids that were generated (padded at the end)."""
+    def without_end(self, new_ids: list[int]) -> tuple[list[int], bool]:
+        """Return the ids of an answer without end token and padding, and whether it ended by itself."""
         ends = [index for index, token in enumerate(new_ids) if token in self.end_ids]
         answer_ids = new_ids[: ends[0]] if ends else new_ids
         finished = bool(ends)
@@ -126,8 +116,13 @@ class Answerer:
             while answer_ids and answer_ids[-1] == self.pad_id:
                 answer_ids = answer_ids[:-1]
             finished = len(answer_ids) < self.section.max_new_tokens
+        return answer_ids, finished
+
+    def row(self, prompt: Prompt, answer_ids: list[int], finished: bool) -> dict[str, Any]:
+        """Describe one answer."""
         return {
             "row_id": prompt.row_id,
+            "sample": prompt.sample,
             "prompt": prompt.text,
             "completion": self.tokenizer.decode(answer_ids, skip_special_tokens=True),
             "reference": prompt.reference,
@@ -135,6 +130,23 @@ class Answerer:
             "prompt_tokens": len(prompt.ids),
             "completion_tokens": len(answer_ids),
         }
+
+
+def chosen_end_ids(eos_tokens: str | None, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
+    """Return the ids that `eos_tokens` (ids or strings, comma-separated) names; none when it is absent.
+
+    Raises HeirloomError for what is no token of the tokenizer, all at once.
+    """
+    names = [name.strip() for name in eos_tokens.split(",")] if eos_tokens is not None else []
+    known = tokenizer.get_vocab()
+    found = [int(name) if name.isdecimal() else known.get(name) for name in names]
+    unknown = [name for name, token in zip(names, found, strict=True) if token is None or token >= len(tokenizer)]
+    if unknown:
+        raise HeirloomError(
+            f"generation.eos_tokens: {', '.join(map(repr, unknown))} is no token of {tokenizer.name_or_path}, "
+            f"which has {len(tokenizer)}: give ids or whole tokens, comma-separated"
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:

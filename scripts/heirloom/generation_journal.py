@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from heirloom.prompts import answer_key
+
 
 class Journal:
     """A rank's finished answers: a first line that says whose they are, then one JSON line an answer."""
@@ -20,7 +22,7 @@ class Journal:
         fresh = file.with_suffix(".new")
         fresh.write_text("".join(f"{line}\n" for line in (header, *rows)), encoding="utf-8")
         fresh.replace(file)
-        self.rows: dict[str, dict[str, Any]] = {row["row_id"]: row for row in map(json.loads, rows)}
+        self.rows: dict[str, dict[str, Any]] = {key_of(row): row for row in map(json.loads, rows)}
         self.file = file.open("a", encoding="utf-8")
 
     def add(self, rows: list[dict[str, Any]]) -> None:
@@ -28,7 +30,11 @@ class Journal:
         self.file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.rows |= {row["row_id"]: row for row in rows}
+        self.rows |= {key_of(row): row for row in rows}
+
+
+def key_of(row: dict[str, Any]) -> str:
+    return answer_key(row["row_id"], row["sample"])
 
 
 def whole_lines(file: Path) -> list[str]:

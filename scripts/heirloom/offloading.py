@@ -18,16 +18,19 @@ def check_offloading(deepspeed: Path | None) -> None:
     parts = [stage.get(name, {}) for name in ("offload_param", "offload_optimizer")]
     folders = [Path(part.get("nvme_path", "")) for part in parts if part.get("device") == "nvme"]
     for folder in folders:
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise HeirloomError(
-                f"{deepspeed}: nvme_path {folder} is no folder that can be written to: mount the drive there, or name "
-                "its folder"
-            )
-    if folders:
-        from deepspeed.ops.op_builder import AsyncIOBuilder
+        check_nvme(folder, f"{deepspeed}: nvme_path", "use zero3_offload")
 
-        if not AsyncIOBuilder().is_compatible(verbose=False):
-            raise HeirloomError(
-                f"{deepspeed}: offloading to NVMe needs DeepSpeed's async_io, which is compiled at its first use: "
-                "install libaio (Debian: libaio-dev) and a C++ compiler, or use zero3_offload"
-            )
+
+def check_nvme(folder: Path, place: str, alternative: str) -> None:
+    """Raise HeirloomError when `folder`, which `place` of a config names, is no drive that DeepSpeed can use."""
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise HeirloomError(
+            f"{place} {folder} is no folder that can be written to: mount the drive there, or name its folder"
+        )
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+
+    if not AsyncIOBuilder().is_compatible(verbose=False):
+        raise HeirloomError(
+            f"{place} {folder}: offloading to NVMe needs DeepSpeed's async_io, which is compiled at its first use: "
+            f"install libaio (Debian: libaio-dev) and a C++ compiler, or {alternative}"
+        )

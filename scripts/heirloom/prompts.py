@@ -1,7 +1,7 @@
 """The held-out prompts of a processed dataset, and how they are put into batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -18,7 +18,24 @@ class Prompt:
     row_id: str
     text: str
     ids: tuple[int, ...]
-    reference: str
+    reference: str | None
+    sample: int = 0
+    """Counts the answers to the same prompt."""
+
+    @property
+    def key(self) -> str:
+        """What tells this answer from all others of the job."""
+        return answer_key(self.row_id, self.sample)
+
+
+def answer_key(row_id: str, sample: int) -> str:
+    """Return a name for one answer of several; the first has the row's own."""
+    return row_id if sample == 0 else f"{row_id}/{sample}"
+
+
+def repeated(prompts: Sequence[Prompt], samples: int) -> list[Prompt]:
+    """Return each prompt `samples` times, numbered, side by side."""
+    return [replace(prompt, sample=sample) for prompt in prompts for sample in range(samples)]
 
 
 def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
@@ -49,10 +66,13 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
 def check_lengths(
     prompts: Sequence[Prompt], max_new_tokens: int, positions: int | None, *, apart: bool = False
 ) -> None:
-    """Raise HeirloomError when a prompt and its answer need more positions (tokens) than the model has.
+    """Raise HeirloomError when a prompt is empty, or needs more positions (tokens) with its answer than the model has.
 
     `apart`: prompt and answer have positions of their own, as in an encoder-decoder model.
     """
+    empty = [prompt.row_id for prompt in prompts if not prompt.ids]
+    if empty:
+        raise HeirloomError(f"prompt {empty[0]} has no tokens ({len(empty)} prompts in all): fill it in or drop it")
     longest = max(prompts, key=lambda prompt: len(prompt.ids))
     if positions is None:
         return
@@ -68,10 +88,20 @@ def check_lengths(
         )
 
 
+def check_vocabulary(prompts: Sequence[Prompt], vocab_size: int, checkpoint: Path) -> None:
+    """Raise HeirloomError when a prompt has token ids that the model does not: another tokenizer made them."""
+    largest = max(prompts, key=lambda prompt: max(prompt.ids))
+    if max(largest.ids) >= vocab_size:
+        raise HeirloomError(
+            f"prompt {largest.row_id} has the token id {max(largest.ids)}, and {checkpoint} knows {vocab_size} tokens: "
+            "the prompts were made with the tokenizer of another model; process the dataset with this model's"
+        )
+
+
 def into_batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     """Group prompts of similar length, longest first: little padding, and what does not fit memory fails at once.
 
     The batches depend on nothing but the prompts and `batch_size`, so that every number of ranks computes the same.
     """
-    ordered = sorted(prompts, key=lambda prompt: (-len(prompt.ids), prompt.position))
+    ordered = sorted(prompts, key=lambda prompt: (-len(prompt.ids), prompt.position, prompt.sample))
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]

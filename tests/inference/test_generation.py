@@ -7,14 +7,16 @@ import time
 
 import pytest
 import torch
+from accelerate import PartialState
 from tiny_place import PROMPTS, environment
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heirloom.answers import Answerer
 from heirloom.config.generation import GenerationSection
+from heirloom.engines import load_answerer
 from heirloom.errors import HeirloomError
 from heirloom.generation_journal import Journal, job_description
 from heirloom.prompts import check_lengths, into_batches, read_prompts
+from heirloom.provenance import weights_hash
 
 SAMPLED = {"max_new_tokens": 12, "batch_size": 3, "do_sample": True, "top_k": 40, "top_p": 0.95, "seed": 5}
 
@@ -22,10 +24,17 @@ SAMPLED = {"max_new_tokens": 12, "batch_size": 3, "do_sample": True, "top_k": 40
 def answers(place, options: dict, limit: int | None = None) -> list[dict]:
     """Return the rows of answers in dataset order, made in this process."""
     section = GenerationSection.model_validate(options)
-    answerer = Answerer.load(place.folder / "model", section, torch.device("cpu"))
+    answerer = load_answerer(place.folder / "model", section, PartialState(cpu=True))
     batches = into_batches(read_prompts(place.folder / "chats", limit), section.batch_size)
     rows = [row for batch in batches for row in answerer.answer(batch)]
     return sorted(rows, key=lambda row: int(row["row_id"].partition(":")[2]))
+
+
+def logprob_by_hand(model, prompt: list[int], completion: list[int]) -> float:
+    """Return the sum of the log-probabilities of the completion's tokens, from one sequence without padding."""
+    with torch.no_grad():
+        scores = model(torch.tensor([[*prompt, *completion]])).logits[0].double().log_softmax(-1)
+    return sum(scores[len(prompt) - 1 + index, token].item() for index, token in enumerate(completion))
 
 
 def completions(place, options: dict, limit: int | None = None) -> list[str]:
@@ -56,13 +65,16 @@ def test_greedy_answers_are_those_of_each_prompt_alone(place):
         new = new[: new.index(0)] if ended else new
         assert row == {
             "row_id": row["row_id"],
+            "sample": 0,
             "dataset": "chats",
+            "checkpoint": weights_hash(place.folder / "model"),
             "prompt": row["prompt"],
             "completion": tokenizer.decode(new, skip_special_tokens=True),
             "reference": "A kite.",
             "finish_reason": "stop" if ended else "length",
             "prompt_tokens": ids.shape[1],
             "completion_tokens": len(new),
+            "logprob": pytest.approx(logprob_by_hand(model, ids[0].tolist(), new), abs=1e-3),
         }
     assert len({row["completion"] for row in rows}) > PROMPTS // 2
 
@@ -103,11 +115,12 @@ def test_a_killed_job_goes_on_where_it_was(place):
     place.run(*place.inference(config, "killed"))
     for row, clean in zip(place.generations("killed"), answers(place, slow), strict=True):
         changed = {"completion": marked["completion"]} if row["row_id"] == marked["row_id"] else {}
-        assert row == {"dataset": "chats", **clean, **changed}
+        origin = {"dataset": "chats", "checkpoint": weights_hash(place.folder / "model")}
+        assert row == {**origin, **clean, **changed}
 
 
 def test_finished_answers_count_for_the_same_job_only(tmp_path):
-    row = {"row_id": "test.jsonl:1", "completion": "A kite."}
+    row = {"row_id": "test.jsonl:1", "sample": 0, "completion": "A kite."}
     Journal(tmp_path, 0, 2, {"identity": "a"}).add([row])
     assert Journal(tmp_path, 0, 2, {"identity": "a"}).rows == {"test.jsonl:1": row}
     assert Journal(tmp_path, 1, 2, {"identity": "a"}).rows == {}
@@ -141,10 +154,14 @@ def test_a_text_dataset_is_told_in_one_sentence(place):
 def test_wrong_inputs_name_place_and_remedy(place):
     with pytest.raises(HeirloomError, match="is no processed dataset"):
         read_prompts(place.folder / "nowhere", None)
+    with pytest.raises(HeirloomError, match="there is no such folder"):
+        load_answerer(place.folder / "nowhere", GenerationSection(), PartialState(cpu=True))
     with pytest.raises(HeirloomError, match=r"holds no model \(no config.json\)"):
-        Answerer.load(place.folder / "nowhere", GenerationSection(), torch.device("cpu"))
+        load_answerer(place.folder / "chats", GenerationSection(), PartialState(cpu=True))
     with pytest.raises(HeirloomError, match="transformers refuses these options"):
-        Answerer.load(place.folder / "model", GenerationSection(cache_implementation="nonsense"), torch.device("cpu"))
+        load_answerer(
+            place.folder / "model", GenerationSection(cache_implementation="nonsense"), PartialState(cpu=True)
+        )
     prompts = read_prompts(place.folder / "chats", None)
     check_lengths(prompts, 64, 128)
     with pytest.raises(HeirloomError, match="exceed the model's 128 positions: lower max_new_tokens"):

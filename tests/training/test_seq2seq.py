@@ -8,6 +8,7 @@ import sys
 import on_ranks
 import pytest
 import torch
+from accelerate import PartialState
 from training_workplace import MODEL_CONFIG, ROOT, TRAINING, chats, environment, tree
 from transformers import (
     AutoModelForCausalLM,
@@ -18,8 +19,8 @@ from transformers import (
     Seq2SeqTrainingArguments,
 )
 
-from heirloom.answers import Answerer
 from heirloom.config.generation import GenerationSection
+from heirloom.engines import load_answerer
 from heirloom.errors import HeirloomError
 from heirloom.generated_evaluation import held_out_answers
 from heirloom.processed_dataset import load_split
@@ -216,7 +217,7 @@ def test_an_encoder_decoder_trains_alike_by_both_trainers_and_zero_stages(workpl
         assert model.generation_config.max_new_tokens is None
         assert model.config.decoder_start_token_id == AutoTokenizer.from_pretrained(checkpoint).pad_token_id
         assert b"lm_head" not in tree(checkpoint)["model.safetensors"]  # tied to the embedding, so saved once
-    answerer = Answerer.load(checkpoint, GenerationSection.model_validate(GENERATION), torch.device("cpu"))
+    answerer = load_answerer(checkpoint, GenerationSection.model_validate(GENERATION), PartialState(cpu=True))
     answers = answerer.answer(read_prompts(place / "prompts-seq2seq", None))
     assert sum(row["completion_tokens"] for row in answers) / HELD_OUT == pytest.approx(metrics["after"]["gen_len"])
 

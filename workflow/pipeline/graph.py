@@ -296,7 +296,8 @@ def run_stages(run, project) -> Iterator[Stage]:
             resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
-        prompts = f"data/processed/{run.generation.dataset or run.dataset}"
+        file = run.generation.prompts_file
+        prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.generation.dataset or run.dataset}"}
         generations = f"generations/{run.name}"
         yield Stage(
             kind="generate",
@@ -307,11 +308,11 @@ def run_stages(run, project) -> Iterator[Stage]:
                 run,
                 ["generation"],
                 checkpoint=checkpoint,
-                dataset=prompts,
+                **prompts,
                 output=generations,
             ),  # fmt: skip
-            inputs={"checkpoint": (checkpoint,), "dataset": (prompts,)},
-            files=code("scripts/inference.py"),
+            inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
+            files=(*code("scripts/inference.py"), *([file] if file else [])),
             params={path: ("generation",)},
             outs=(generations,),
             resources=run.resources.machines("generation").model_dump(exclude_none=True),

@@ -32,7 +32,7 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
     checked = {}
     for key, value in arguments.items():
         reason = refusal(section, key)
-        if reason is not None and (key in known or key in RENAMED or known_elsewhere(key)):
+        if reason is not None and (section == "generation" or key in known or key in RENAMED or known_elsewhere(key)):
             yield (key,), reason
         elif key not in known:
             usable = [name for name in known if refusal(section, name) is None]

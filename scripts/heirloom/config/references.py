@@ -253,7 +253,11 @@ class References:
 
     def scoring_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield generation and evaluation stages that have no rows to work on."""
-        if run.generation is not None:
+        if run.generation is not None and run.generation.prompts_file is not None:
+            file = run.generation.prompts_file
+            if not (self.root / file).is_file():
+                yield ("generation", "prompts_file"), f"there is no {file}; put it there or mend the name"
+        elif run.generation is not None:
             name = run.generation.dataset or run.dataset
             if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("generation",), "has no prompts; give generation.dataset or dataset"

@@ -163,10 +163,16 @@ RENAMED = {
 
 GENERATION = {
     "max_length": "use max_new_tokens",
-    "num_return_sequences": "each prompt gets one answer; delete it",
     "pad_token_id": BY_TOKENIZER,
     "bos_token_id": BY_TOKENIZER,
-    "eos_token_id": BY_TOKENIZER,
+    "eos_token_id": "use eos_tokens",
+    "num_beam_groups": "transformers has no group beam search any more; use num_beams, or do_sample with "
+    "num_return_sequences for answers that differ",
+    "diversity_penalty": "transformers has no group beam search any more; delete it",
+    "penalty_alpha": "transformers has no contrastive search any more; use repetition_penalty or "
+    "no_repeat_ngram_size against repetition",
+    "constraints": "transformers has no constrained beam search any more; delete it",
+    "force_words_ids": "transformers has no constrained beam search any more; delete it",
     "output_attentions": "the stage keeps the answers only; delete it",
     "output_hidden_states": "the stage keeps the answers only; delete it",
     "output_logits": "the stage keeps the answers only; delete it",

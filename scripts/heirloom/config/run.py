@@ -70,6 +70,12 @@ class Run(NamedFile):
         if not self.given("generation"):
             problem = "needs `generation:`, which says how prompts are answered; add that section or delete it"
             yield "training.predict_with_generate", problem
+        elif self.generation is not None and self.generation.num_return_sequences > 1:
+            problem = "is not available with training.predict_with_generate, which takes one answer a prompt; delete it"
+            yield "generation.num_return_sequences", problem
+        elif self.generation is not None and self.generation.prompts_file is not None:
+            problem = "has no use in training.predict_with_generate, which answers the test rows of `dataset`"
+            yield "generation.prompts_file", f"{problem}; delete one of the two"
         elif self.generation is not None and self.generation.dataset not in (None, self.dataset):
             problem = "would be answered after training only: predict_with_generate answers the test rows of `dataset`"
             yield "generation.dataset", f"{problem}; delete one of the two"

@@ -20,5 +20,8 @@ class TrackingSection(Section):
     logging_first_step: bool = Field(True, description="log the first step too")
     log_level: LogLevel = Field("passive", description="transformers' log level on the first rank")
     log_level_replica: LogLevel = Field("warning", description="transformers' log level on the other ranks")
+    s3_upload_dir: str | None = Field(
+        None, pattern="^s3://[^/]+/.+", description="generations go to s3://bucket/prefix/RUN too, when they are made"
+    )
     save_steps: int = Field(500, ge=1, description="optimizer steps between two checkpoints for resuming")
     save_total_limit: int = Field(1, ge=1, description="checkpoints for resuming that are kept")

@@ -1,0 +1,56 @@
+"""ZeRO-Inference: each rank holds a part of the weights, on its device, in memory or on a drive, and fetches the rest.
+
+For models that do not fit otherwise (Aminabadi et al., DeepSpeed-Inference, arXiv:2207.00032, section 6).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from heirloom.config.generation import GenerationSection
+from heirloom.distributed import on_cpu, start_deepspeed
+from heirloom.offloading import check_nvme
+from heirloom.trained_checkpoints import ADAPTER, load_config, load_model
+
+
+def load_partitioned(checkpoint: Path, section: GenerationSection) -> PreTrainedModel:
+    """Return a checkpoint's model, partitioned over the ranks while it loads. All ranks call this.
+
+    Raises HeirloomError when there is no model, and when the drive or async_io is not there.
+    """
+    if section.nvme_path is not None:
+        check_nvme(Path(section.nvme_path), "generation.nvme_path", "use cpu_offload")
+    config = load_config(checkpoint)
+    dtype = config.dtype if section.default_dtype == "auto" else getattr(torch, section.default_dtype)
+    settings = zero_settings(section, dtype or torch.float32)
+    start_deepspeed()
+    import deepspeed
+    from transformers.integrations import HfDeepSpeedConfig
+
+    if (checkpoint / ADAPTER).is_file():  # merged while it is whole
+        model = load_model(checkpoint, section.default_dtype)
+        model.zero_inference = HfDeepSpeedConfig(settings)
+    else:
+        alive = HfDeepSpeedConfig(settings)  # transformers shards what is loaded while this exists
+        model = load_model(checkpoint, section.default_dtype)
+        model.zero_inference = alive
+    engine, *_ = deepspeed.initialize(model=model, config_params=settings)
+    engine.module.zero_engine = [engine]  # in a list: a module that is an attribute would become its child
+    return engine.module.eval()
+
+
+def zero_settings(section: GenerationSection, dtype: torch.dtype) -> dict[str, Any]:
+    """Return DeepSpeed's configuration of ZeRO-3 without an optimizer."""
+    stage: dict[str, Any] = {"stage": 3}
+    if section.cpu_offload:
+        stage["offload_param"] = {"device": "cpu", "pin_memory": not on_cpu()}
+    elif section.nvme_path is not None:
+        stage["offload_param"] = {"device": "nvme", "nvme_path": section.nvme_path, "pin_memory": not on_cpu()}
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # of no meaning here, and DeepSpeed wants it
+        "zero_optimization": stage,
+        "bf16": {"enabled": dtype == torch.bfloat16},
+        "fp16": {"enabled": dtype == torch.float16},
+    }
