@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from transformers import (
     AutoConfig,
@@ -62,11 +61,11 @@ def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(checkpoint if own else base_of(checkpoint), local_files_only=True)
 
 
-def load_model(checkpoint: Path, dtype: str, **chosen: Any) -> PreTrainedModel:
+def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
     """Return a checkpoint's model on the CPU, an adapter merged into its base; `dtype` auto: as it was saved.
 
-    Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. `chosen` are more arguments of
-    `from_pretrained`. Raises HeirloomError for a folder without a model, and for a quantized one that cannot run here.
+    Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. Raises HeirloomError for a folder without
+    a model, and for a quantized one that cannot run here.
     """
     config = load_config(checkpoint)
     adapter = (checkpoint / ADAPTER).is_file()
@@ -77,7 +76,7 @@ def load_model(checkpoint: Path, dtype: str, **chosen: Any) -> PreTrainedModel:
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint
     try:
-        model = architecture.from_pretrained(place, local_files_only=True, dtype=dtype, **chosen)
+        model = architecture.from_pretrained(place, local_files_only=True, dtype=dtype)
     except (ImportError, ValueError) as error:
         raise HeirloomError(f"{place}: cannot be loaded: {str(error).splitlines()[0]}") from error
     if adapter:

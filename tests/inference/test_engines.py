@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -85,15 +83,8 @@ def test_an_engine_that_was_killed_goes_on(place, engine):
     work = place.folder / f".{output}.work"
     shutil.rmtree(work, ignore_errors=True)
     command = place.command(*place.inference(config, output), ranks=2)
-    process = subprocess.Popen(command, cwd=place.folder, env=environment(), stdout=subprocess.DEVNULL)
     journal = work / "answers-0-of-2.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.is_file() and len(journal.read_text().splitlines()) >= 3):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    place.kill_after(2, journal, command)
     header, first, *rest = journal.read_text(encoding="utf-8").splitlines(keepends=True)
     marked = json.loads(first) | {"completion": "kept from before the kill"}
     journal.write_text("".join([header, json.dumps(marked) + "\n", *rest]), encoding="utf-8")

@@ -1,14 +1,11 @@
 """Answers: what transformers itself would give, the same from any number of ranks, and none lost by a kill."""
 
 import json
-import signal
-import subprocess
-import time
 
 import pytest
 import torch
 from accelerate import PartialState
-from tiny_place import PROMPTS, environment
+from tiny_place import PROMPTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.generation import GenerationSection
@@ -98,14 +95,7 @@ def test_a_killed_job_goes_on_where_it_was(place):
     config = place.config("slow", generation=slow)
     command = place.command(*place.inference(config, "killed"), ranks=1)
     journal = place.folder / ".killed.work" / "answers-0-of-1.jsonl"
-    process = subprocess.Popen(command, cwd=place.folder, env=environment(), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (journal.is_file() and len(journal.read_text().splitlines()) >= 4):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    place.kill_after(3, journal, command)
     assert not (place.folder / "killed").exists()
 
     # a mark in a finished answer shows whether it is taken up; a line that was cut short must not be

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,17 @@ class Place:
     def command(self, script: str, *arguments: str | Path, ranks: int) -> list[str]:
         launched = [SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else []
         return [sys.executable, *map(str, (*launched, SCRIPTS / script, *arguments))]
+
+    def kill_after(self, answers: int, journal: Path, command: list[str]) -> None:
+        """Start a command, and kill it (-9) once `answers` of its answers stand in a journal."""
+        process = subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (journal.is_file() and len(journal.read_text().splitlines()) > answers):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
     def inference(self, config: Path, output: str, model: str = "model") -> list[str | Path]:
         """Return the command line of the inference stage."""
