@@ -98,7 +98,6 @@ def main() -> None:
         if upload_to:
             upload_folder(options.output, upload_to, NAMES[section.output_format], belongs_to_generations)
             print(f"copied to {upload_to}", flush=True)
-    ranks.destroy_process_group()
 
 
 def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:
