@@ -54,7 +54,8 @@ class Browser:
         own = [
             self.program, "--headless=new", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
             f"--user-data-dir={self.folder / 'profile'}", "--virtual-time-budget=5000",
-            "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run", "--disable-dev-shm-usage",
+            "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run",
+            "--disable-dev-shm-usage",
         ]  # fmt: skip
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to run as root with it
         done = subprocess.run(
