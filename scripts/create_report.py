@@ -2,7 +2,7 @@
 
     python scripts/launch.py python scripts/create_report.py --config config/runs/demo-sft.yaml
         --sections base,dataset,trainer,training,generation,evaluation
-        --ancestors config/runs/demo-pretrain.yaml=base,dataset,trainer,training
+        --ancestors config/runs/demo-pretrain.yaml=base,dataset,trainer,training,generation,evaluation
         --training metrics/training/demo-sft.json --losses metrics/loss/demo-sft.csv --data metrics/data/demo-chat.json
         --evaluation metrics/evaluation/demo-sft.json --generations generations/demo-sft
         --base-generations generations/demo-pretrain --output reports/demo-sft.html

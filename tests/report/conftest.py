@@ -25,7 +25,7 @@ class Place:
     def report_run(self, run: str, *, output: str | None = None, check: bool = True) -> subprocess.CompletedProcess:
         done = self.run(
             "--config", f"config/runs/{run}.yaml", "--sections", SECTIONS,
-            "--ancestors", "config/runs/pre.yaml=base,dataset,trainer,deepspeed,training",
+            "--ancestors", "config/runs/pre.yaml=base,dataset,trainer,deepspeed,training,generation,evaluation",
             "--training", f"metrics/training/{run}.json", "--losses", f"metrics/loss/{run}.csv",
             "--data", "metrics/data/chats.json", "--evaluation", f"metrics/evaluation/{run}.json",
             "--generations", f"generations/{run}", "--base-generations", "generations/pre",

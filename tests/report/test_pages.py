@@ -93,10 +93,10 @@ def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place,
     document = browser.look(place.folder / "reports/sft.html").document
     before_held_out_rows = re.sub("<h3>Held-out rows.*?</section>", "</section>", document, flags=re.DOTALL)
     rows = {cells[0]: cells[-1] for cells in table_rows(before_held_out_rows, "scores")}
-    assert rows["exact_match"] == "better"
-    assert rows["patterns.polite"] == "within the noise"
-    assert rows["perplexity"] == "not judged"  # 729 → 3.2, but its interval is not known
-    assert rows["pre"] == "better"  # win rate 0.7 to 0.88
+    assert rows["exact_match"] == "+0.58 0.55 to 0.61 better"
+    assert rows["patterns.polite"] == "+0.02 -0.05 to 0.09 within the noise"
+    assert rows["perplexity"] == "-726.1 not judged"  # 729 → 3.2, but its interval is not known
+    assert rows["pre"] == "0.8 0.7 to 0.88 better"
 
 
 def test_seeds_give_mean_and_spread_and_their_noise_is_no_improvement(place: Place, browser: Browser) -> None:
@@ -112,11 +112,10 @@ def test_seeds_give_mean_and_spread_and_their_noise_is_no_improvement(place: Pla
         rows = table_rows(browser.look(page, actions=actions).document, "scores")
         return {cells[0]: cells[-1] for cells in rows[3:]}
 
-    assert verdict("pre", "sft")["exact_match"].startswith("better")
+    assert verdict("pre", "sft")["exact_match"].endswith("better (one seed)")
     compared = verdict("sft", "sft-fast")
-    assert compared["exact_match"].startswith("within the noise")
-    assert compared["perplexity"] == "not judged"
-    assert "one seed" in verdict("pre", "sft-fast")["exact_match"]
+    assert compared["exact_match"].endswith("within the noise (one seed)")
+    assert compared["perplexity"].endswith("not judged")
 
 
 def table_rows(document: str, name: str) -> list[list[str]]:
@@ -133,7 +132,8 @@ def test_config_differences_are_those_to_the_base_until_another_run_is_chosen(pl
     document = browser.look(place.folder / "reports/sft.html").document
     rows = {cells[0]: cells[1:] for cells in table_rows(document, "config")}
     assert rows["training.learning_rate"] == ["0.001", "0.0002"]
-    assert "training.max_steps" not in rows
+    assert rows["evaluation.metrics"] == ['["exact_match"]', '["exact_match","patterns"]']
+    assert "training.max_steps" not in rows and "generation.max_new_tokens" not in rows
     chosen = setting("config-first", "sft-fast") + setting("config-second", "sft")
     document = browser.look(place.folder / "reports/index.html", actions=chosen).document
     rows = {cells[0]: cells[1:] for cells in table_rows(document, "config")}

@@ -15,7 +15,7 @@ from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 from heirloom.errors import HeirloomError
-from heirloom.report.run_config import INHERITED, REPORTED
+from heirloom.report.run_config import REPORTED
 
 TRAINERS = {
     "trainer": "scripts/train.py",
@@ -352,7 +352,7 @@ def report_stages(run, project) -> Iterator[Stage]:
         raise HeirloomError(f"{run.path}: reports/{run.name}.html is the page of all runs: call this run otherwise")
     sections = present(run, *REPORTED)
     ancestors = {
-        str(ancestor.path): present(ancestor, *INHERITED)
+        str(ancestor.path): present(ancestor, *REPORTED)
         for ancestor in (project.runs[name] for name in bases_of(run, project))
     }
     inputs = {"data": tuple(f"metrics/data/{name}.json" for name in datasets_of(run))}

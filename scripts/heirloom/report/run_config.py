@@ -6,10 +6,10 @@ from typing import Any
 
 from heirloom.config.reading import read_yaml
 
-INHERITED = ("base", "dataset", "trainer", "deepspeed", "training", "peft", "quantization")
-"""The keys of a run's file that decide its checkpoint: what a report shows of the runs that a run stands on."""
-REPORTED = (*INHERITED, "generation", "evaluation")
-"""The keys that decide its results; `tracking` and `resources` are not among them."""
+REPORTED = (
+    "base", "dataset", "trainer", "deepspeed", "training", "peft", "quantization", "generation", "evaluation",
+)  # fmt: skip
+"""The keys of a run's file that decide its results; `tracking` and `resources` are not among them."""
 
 Config = dict[str, Any]
 

@@ -121,19 +121,23 @@ function addFigure(title, columns, choice = false) {
     caption.append(select);
   }
   take(choice ? columns.slice(0, 1) : columns);
-  window.addEventListener("resize", draw);
+  return draw;
 }
 
 function addCurves() {
   const logged = [...new Set(content.runs.flatMap((run) => Object.keys(run.curves)))];
   const figures = [["Loss (eval_loss: held-out rows)", ["loss", "eval_loss"]], ["Learning rate", ["learning_rate"]]];
+  const drawings = [];
   for (const [title, columns] of figures) {
     const present = columns.filter((column) => logged.includes(column));
-    if (present.length) addFigure(title, present);
+    if (present.length) drawings.push(addFigure(title, present));
   }
   const others = logged.filter((name) => !figures.some(([, columns]) => columns.includes(name)));
-  if (others.length) addFigure("Also logged", others, true);
+  if (others.length) drawings.push(addFigure("Also logged", others, true));
   if (!logged.length) byId("charts").append(element("p", {}, "No training was logged."));
+  const drawAll = () => drawings.forEach((draw) => draw());
+  window.addEventListener("resize", drawAll);
+  drawAll(); // each figure that came later made those before it narrower
 }
 
 /* ---- generations ---- */
@@ -229,10 +233,10 @@ function addComparison() {
     const found = content.comparisons.find((each) => each.first === pair[0] && each.second === pair[1]);
     const rows = (found ? found.rows : []).map((row) => element("tr", {},
       element("th", {}, row.name), element("td", {}, short(row.first)), element("td", {}, short(row.second)),
-      element("td", {}, short(row.difference), row.interval ? element("small", {}, ` ${short(row.interval[0])} to ${short(row.interval[1])}`) : null),
-      element("td", {}, element("span", { class: `verdict ${row.verdict.replaceAll(" ", "-")}` }, row.verdict),
-        row.one_seed && row.interval ? element("small", {}, " one seed: noise of seeds not known") : null)));
-    const none = element("tr", {}, element("td", { colspan: 5 }, "These two share no score."));
+      element("td", {}, short(row.difference), row.interval ? element("small", {}, ` ${short(row.interval[0])} to ${short(row.interval[1])}`) : null,
+        element("br"), element("span", { class: `verdict ${row.verdict.replaceAll(" ", "-")}` }, row.verdict),
+        row.one_seed && row.interval ? element("small", {}, " (one seed)") : null)));
+    const none = element("tr", {}, element("td", { colspan: 4 }, "These two share no score."));
     document.querySelector("#comparison tbody").replaceChildren(...(rows.length ? rows : [none]));
   };
   for (const select of [first, second]) select.addEventListener("change", show);
