@@ -29,6 +29,7 @@ NEXT = """\
 Where to look next
   generations/RUN/generations.jsonl    every answer, with prompt and reference
   data/processed/DATASET/preview.html  what a model learned from, token by token
+  reports/RUN.html                     all results of a run on one page
   dvc plots show                       the loss, step by step (metrics/loss/)
   dvc metrics show, dvc metrics diff   all scores; what changed since a commit
   logs/STAGE.log                       what each stage printed
