@@ -8,10 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from heirloom.generation_files import read_generations
 from heirloom.report.lineage import lineage
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results
-from heirloom.report.sample_generations import read_generations, side_by_side
+from heirloom.report.sample_generations import side_by_side
 from heirloom.report.seeds import compare, group_scores, seed_groups
 
 
