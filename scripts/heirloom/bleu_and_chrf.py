@@ -24,10 +24,9 @@ def bleu(rows: Sequence[dict[str, Any]]) -> Statistic:
 
 def bleu_of(sums: Sequence[float]) -> float:
     """Return BLEU from the lengths of answers and references, and matches and totals of 1- to 4-grams."""
-    orders = (len(sums) - 2) // 2
-    score = BLEU.compute_bleu(
-        list(sums[2 : 2 + orders]), list(sums[2 + orders :]), sums[0], sums[1], smooth_method="exp"
-    )
+    counts = [round(number) for number in sums]  # they are whole numbers, and sacrebleu prints them as such
+    orders = (len(counts) - 2) // 2
+    score = BLEU.compute_bleu(counts[2 : 2 + orders], counts[2 + orders :], *counts[:2], smooth_method="exp")
     return float(score.score)
 
 

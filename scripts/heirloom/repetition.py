@@ -26,7 +26,8 @@ def ends_in_loop(text: str) -> bool:
 def distinct(rows: Sequence[dict[str, Any]], n: int) -> float:
     """Return distinct-n: the number of different n-grams of words over all completions, divided by that of all words.
 
-    0 without words. Li et al., A Diversity-Promoting Objective Function for Neural Conversation Models, arXiv:1510.03055.
+    0 without words. Li et al., A Diversity-Promoting Objective Function for Neural Conversation Models,
+    arXiv:1510.03055.
     """
     answers = [row["completion"].split() for row in rows]
     words = sum(map(len, answers))

@@ -45,8 +45,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for flag in ("config", "sections", "output", "metrics", "statistics", "loss", "deepspeed"):
         parser.add_argument(f"--{flag}")
-    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations"):
+    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", "base-generations"):
         parser.add_argument(f"--{flag}", type=Path)
+    parser.add_argument("--against", type=lambda words: Path(words.partition("=")[2]))
     return parser.parse_args()
 
 
