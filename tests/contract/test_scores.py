@@ -1,5 +1,7 @@
 """Scores beside the base's and another run's, with a function of the user's own: what makes them stale."""
 
+import re
+
 from clone import Clone, succeeded
 
 POLITE = """\
@@ -42,3 +44,16 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     # of the opponent's stages only its answers count
     clone.edit("config/runs/sft.yaml", "max_new_tokens: 4", "max_new_tokens: 5")
     assert set(clone.plan()) == {"generate-sft", "evaluate-polite"}
+
+
+def test_scores_and_loss_curves_of_two_commits_are_compared(clone: Clone) -> None:
+    clone.edit("config/runs/pre.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
+    succeeded(clone.snakemake())
+    clone.commit("a higher rate")
+    differences = succeeded(clone.dvc("metrics", "diff", "HEAD~1")).stdout
+    assert re.search(r"metrics/evaluation/pre.json +value +\d+ +\d+ +-?\d+", differences)
+    succeeded(clone.dvc("plots", "diff", "HEAD~1"))
+    page = (clone.folder / "dvc_plots/index.html").read_text()
+    assert "training loss of pre" in page
+    assert set(re.findall(r'"rev": "([^"]+)"', page)) == {"HEAD~1", "workspace"}
+    assert "dvc_plots" not in clone.git("status", "--short")
