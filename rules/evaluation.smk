@@ -1,6 +1,7 @@
 """Generations and checkpoint → scores.
 
-Needs   config/runs/{run}.yaml, generations/{run}; for perplexity checkpoints/{run} and data/processed/{dataset}
+Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
+        data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations
 Gives   metrics/evaluation/{run}.json
 """
 
@@ -11,6 +12,10 @@ rule evaluate:
         generations=reads("evaluate", "generations"),
         checkpoint=reads("evaluate", "checkpoint"),
         dataset=reads("evaluate", "dataset"),
+        preferences=reads("evaluate", "preferences"),
+        base=reads("evaluate", "base"),
+        base_generations=reads("evaluate", "base_generations"),
+        against=reads("evaluate", "against"),
     output:
         metrics=artifact("metrics/evaluation/{run}.json"),
     log:

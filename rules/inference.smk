@@ -1,7 +1,7 @@
 """Checkpoint + held-out prompts → generations.
 
 Needs   config/runs/{run}.yaml, checkpoints/{run}, data/processed/{dataset}
-Gives   generations/{run}
+Gives   generations/{run}; with `evaluation.base: true` baselines/{run}, the same prompts answered by the run's base
 """
 
 
@@ -23,5 +23,27 @@ rule generate:
     shell:
         r"""
         python workflow/pipeline run generate-{wildcards.run:q} {params.force} \
+            --marker {output.generations:q}
+        """
+
+
+rule baseline:
+    """Let the base of a training answer the same prompts: scripts/inference.py, section `generation`."""
+    input:
+        checkpoint=reads("baseline", "checkpoint"),
+        dataset=reads("baseline", "dataset"),
+    output:
+        generations=artifact("baselines/{run}"),
+    log:
+        "logs/baseline-{run}.log",
+    conda:
+        "../envs/training.yaml"
+    resources:
+        accelerator=1,
+    params:
+        force=forced("baseline"),
+    shell:
+        r"""
+        python workflow/pipeline run baseline-{wildcards.run:q} {params.force} \
             --marker {output.generations:q}
         """

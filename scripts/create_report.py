@@ -84,7 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
-    parser.add_argument("--base-generations", type=Path, help="folder with its base run's answers to the same prompts")
+    parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")
     parser.add_argument("--output", type=Path, help=f"HTML file to write; with --all {INDEX} unless given")
     options = parser.parse_args()
     if options.all:

@@ -4,9 +4,10 @@
         --sections evaluation --generations generations/demo-sft --checkpoint checkpoints/demo-sft
         --dataset data/processed/demo-chat --metrics metrics/evaluation/demo-sft.json
 
-In:  generations.jsonl of the inference stage (exact_match, patterns, token_counts); the checkpoint and a processed
-     dataset (perplexity). Only what the run's `evaluation.metrics` need is read.
-Out: one JSON file of numbers, which `dvc metrics show` and `dvc metrics diff` read.
+In:  generations.jsonl of the inference stage (all metrics of answers); the checkpoint and a processed dataset
+     (perplexity), or one of pairs (preference); the base and its answers to the same prompts; other runs' answers
+     (evaluation.against). Only what the run's section `evaluation:` needs is read.
+Out: one JSON file of numbers, which `dvc metrics show` and `dvc metrics diff` read: docs/evaluation.md.
 """
 
 import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
@@ -16,55 +17,68 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from heirloom import stage
-from heirloom.answer_metrics import exact_match, pattern_shares, token_counts
+from heirloom.answer_scores import score_answers
 from heirloom.artifacts import new_artifact
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.reading import read_section
 from heirloom.errors import HeirloomError
 from heirloom.generation_files import read_generations
+from heirloom.scores import Scores, score_report
+from heirloom.win_rate import win_rate
 
 
 def main() -> None:
     options = parse_arguments()
     section = read_section(options.config, "evaluation", EvaluationSection)
-    scores: dict[str, Any] = {}
+    check_inputs(section, options)
+    run, base, against = Scores(), Scores(), {}
     if section.reads_generations and is_main_rank():
-        scores |= answer_scores(section, rows_to_score(options.generations))
+        rows = read_generations(options.generations)
+        run.update(score_answers(section, rows))
+        if section.scores_answers and section.base:
+            base.update(score_answers(section, read_generations(options.base_generations)))
+        against = {name: win_rate(section, rows, read_generations(folder), name) for name, folder in options.against}
     if section.reads_checkpoint:
-        scores |= checkpoint_scores(section, options.checkpoint, options.dataset)
+        score_checkpoints(section, options, run, base)
     if is_main_rank():
+        report = score_report(run, base if section.base else None) | ({"against": against} if against else {})
         with new_artifact(options.metrics) as partial:
-            partial.write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        print(f"{options.metrics}: {json.dumps(scores, sort_keys=True)}", flush=True)
+            partial.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        print(f"{options.metrics}: {json.dumps(report, sort_keys=True)}", flush=True)
 
 
-def answer_scores(section: EvaluationSection, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the scores of generated answers that the section asks for."""
-    scores: dict[str, Any] = {"answers": len(rows)}
-    if "exact_match" in section.metrics:
-        scores |= exact_match(rows, section.answer_pattern)
-    if "patterns" in section.metrics:
-        scores["patterns"] = pattern_shares(rows, section.patterns)
-    if "token_counts" in section.metrics:
-        scores["token_counts"] = token_counts(rows)
-    return scores
-
-
-def checkpoint_scores(section: EvaluationSection, checkpoint: Path | None, dataset: Path | None) -> dict[str, Any]:
-    """Return the scores for which the model runs, on all ranks; torch is imported only here."""
-    if checkpoint is None or dataset is None:
-        raise HeirloomError("perplexity needs --checkpoint and --dataset: give them, or take it out of the metrics")
+def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
+    """Add the scores for which the models run, on all ranks; torch is imported only here."""
     from accelerate import PartialState
 
     from heirloom.distributed import on_cpu, start_rank
     from heirloom.perplexity import measure_perplexity
+    from heirloom.preference import measure_preference
 
     start_rank()
     ranks = PartialState(cpu=on_cpu())
-    return measure_perplexity(checkpoint, dataset, section.batch_size, ranks)
+    if "perplexity" in section.metrics:
+        run.update(measure_perplexity(options.checkpoint, options.dataset, section.batch_size, ranks))
+        if section.base:
+            base.update(measure_perplexity(options.base, options.dataset, section.batch_size, ranks))
+    if "preference" in section.metrics:
+        models = (options.checkpoint, options.base)
+        run.update(measure_preference(*models, options.preferences, section.beta, section.batch_size, ranks))
+
+
+def check_inputs(section: EvaluationSection, options: argparse.Namespace) -> None:
+    """Raise HeirloomError that names every flag which the section needs and nobody gave."""
+    needed = ["generations"] if section.reads_generations else []
+    needed += ["base_generations"] if section.scores_answers and section.base else []
+    needed += ["checkpoint", "dataset", *(["base"] if section.base else [])] if "perplexity" in section.metrics else []
+    needed += ["checkpoint", "preferences"] if "preference" in section.metrics else []
+    missing = [f"--{flag.replace('_', '-')}" for flag in dict.fromkeys(needed) if getattr(options, flag) is None]
+    given = [name for name, _ in options.against]
+    missing += [f"--against {name}=FOLDER" for name in section.against if name not in given]
+    if missing:
+        raise HeirloomError(f"{options.config}: `evaluation:` needs {', '.join(missing)}: give what is missing")
 
 
 def is_main_rank() -> bool:
@@ -72,20 +86,32 @@ def is_main_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def rows_to_score(folder: Path | None) -> list[dict[str, Any]]:
-    """Return the rows of a folder of generations. Raises HeirloomError when there are none."""
-    if folder is None:
-        raise HeirloomError("exact_match, patterns and token_counts need --generations: give it")
-    return read_generations(folder)
+def opponent(words: str) -> tuple[str, Path]:
+    """Return name and folder of `RUN=FOLDER`. Raises argparse's error, which argparse tells, for anything else."""
+    name, _, folder = words.partition("=")
+    if not (name and folder):
+        raise argparse.ArgumentTypeError(f"expected RUN=FOLDER, the folder with its answers, not {words!r}")
+    return name, Path(folder)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="run file with an `evaluation:` section")
     parser.add_argument("--sections", required=True, help="sections of it that are read: evaluation")
-    parser.add_argument("--generations", type=Path, help="folder with generations.jsonl")
-    parser.add_argument("--checkpoint", type=Path, help="model folder, for perplexity")
+    parser.add_argument("--generations", type=Path, help="folder with generations.jsonl or generations.parquet")
+    parser.add_argument("--checkpoint", type=Path, help="model folder, for perplexity and preference")
+    parser.add_argument("--base", type=Path, help="model folder that the checkpoint was trained from")
     parser.add_argument("--dataset", type=Path, help="processed dataset whose test split perplexity is measured on")
+    parser.add_argument("--preferences", type=Path, help="processed dataset of pairs, for preference")
+    parser.add_argument("--base-generations", type=Path, help="folder with the base's answers to the same prompts")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        type=opponent,
+        default=[],
+        metavar="RUN=FOLDER",
+        help="other runs' answers to the same prompts",
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     return parser.parse_args()
 

@@ -46,6 +46,8 @@ def main() -> None:
         raise HeirloomError("no run has been scored yet: `snakemake` trains and scores those of config/runs/")
     console = Console(highlight=False, soft_wrap=True)
     console.print(score_table(project, scores), soft_wrap=False)
+    if any("change" in found.get("evaluation", {}) for found in scores.values()):
+        console.print(change_table(scores), soft_wrap=False)
     for line in sample_answers(list(scores)):
         console.print(line)
     if set(scores) >= DEMO:
@@ -97,12 +99,27 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
         table.add_row(
             name,
             run.trainer or "-",
-            number(training.get("before", {}).get("perplexity")),
+            number(training.get("before", {}).get("perplexity", evaluation.get("base", {}).get("perplexity"))),
             number(training.get("after", {}).get("perplexity", evaluation.get("perplexity"))),
             share(evaluation.get("exact_match")),
             *(share(evaluation.get("patterns", {}).get(pattern)) for pattern in patterns),
             number(evaluation.get("token_counts", {}).get("completion", {}).get("mean")),
         )
+    return table
+
+
+def change_table(scores: dict[str, dict[str, Any]]) -> Table:
+    """Return one line a run that was scored beside its base: by how much its training changed the answers' scores."""
+    evaluations = {name: found["evaluation"] for name, found in scores.items() if "evaluation" in found}
+    patterns = dict.fromkeys(name for found in evaluations.values() for name in found.get("patterns", {}))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("against its base, in points\n(95 % interval)", no_wrap=True)
+    for title in ("exact match", *patterns):
+        table.add_column(f"\n{title}", justify="right", no_wrap=True)
+    for name, found in evaluations.items():
+        if "change" in found:
+            keys = ("exact_match", *(f"patterns.{pattern}" for pattern in patterns))
+            table.add_row(name, *(points(found["change"].get(key)) for key in keys))
     return table
 
 
@@ -121,6 +138,14 @@ def sample_answers(runs: Sequence[str]) -> Iterator[str]:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def points(change: dict[str, float] | None) -> str:
+    """Return a change of a share in percentage points, with its interval."""
+    if change is None:
+        return "-"
+    difference, low, high = (f"{100 * change[part]:+.0f}" for part in ("difference", "low", "high"))
+    return f"{difference} ({low} to {high})"
 
 
 def share(value: float | None) -> str:

@@ -12,16 +12,12 @@ Your own function, `module:function` in a dataset's config, has the same contrac
 cannot be used: the row is reported with its file and number. Return None to leave a row out: it is counted.
 """
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from heirloom.code_closure import PROJECT, SCRIPTS
 from heirloom.config.processing import KIND_NAMES, PROCESSING_FUNCTIONS
 from heirloom.errors import HeirloomError
-from heirloom.stage import declare_user_code
+from heirloom.user_functions import load_user_function
 
 Record = dict[str, Any]
 ProcessingFunction = Callable[[Record], Record | None]
@@ -141,30 +137,10 @@ def find_processing_function(name: str, kind: str | None = None) -> tuple[Proces
     if ":" in name:
         if kind is None:
             raise HeirloomError(f"processing_function {name}: say what it makes with kind: {KIND_NAMES}")
-        return own_function(name), kind
+        return load_user_function(name, "processing_function"), kind
     if name not in PROCESSING_FUNCTIONS:
         raise HeirloomError(
             f"processing_function {name}: there is none of that name; known are {', '.join(PROCESSING_FUNCTIONS)}, "
             "or module:function of your own"
         )
     return globals()[name], PROCESSING_FUNCTIONS[name]
-
-
-def own_function(name: str) -> ProcessingFunction:
-    """Import `module:function` from the project's root or scripts/."""
-    module_name, function_name = name.split(":", 1)
-    parts = module_name.split(".")
-    for root in (SCRIPTS, PROJECT, Path.cwd()):
-        file = root.joinpath(*parts).with_suffix(".py")
-        if file.is_file():
-            declare_user_code(file)
-            sys.path += [] if str(root) in sys.path else [str(root)]
-            break
-    else:
-        raise HeirloomError(
-            f"processing_function {name}: there is no file {'/'.join(parts)}.py in scripts/ or the project's root"
-        )
-    function = getattr(importlib.import_module(module_name), function_name, None)
-    if not callable(function):
-        raise HeirloomError(f"processing_function {name}: {file} defines no function {function_name}")
-    return function

@@ -55,6 +55,11 @@ def load_config(checkpoint: Path) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(model, local_files_only=True)
 
 
+def is_quantized(config: PreTrainedConfig) -> bool:
+    """Say whether a checkpoint was saved in 8 or 4 bits: bitsandbytes then puts it where it runs while it loads."""
+    return bool(getattr(config, "quantization_config", None))
+
+
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
     """Return a checkpoint's tokenizer; an adapter without one has its base's."""
     own = (checkpoint / "tokenizer_config.json").is_file()
@@ -71,7 +76,7 @@ def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
     adapter = (checkpoint / ADAPTER).is_file()
     if adapter:
         heirloom.rank.allow("peft")
-    if getattr(config, "quantization_config", None):
+    if is_quantized(config):
         heirloom.rank.allow("bitsandbytes")
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint

@@ -387,6 +387,88 @@ ONE_MISTAKE = {
         "config/runs/dpo.yaml:9: evaluation: perplexity is measured on text or chat rows, and pairs has preference rows; "
         "name another",
     ),
+    "unknown metric": (
+        changed("config/runs/sft.yaml", "[exact_match]", "[exact_mach]"),
+        "config/runs/sft.yaml:8: evaluation.metrics[0]: there is no metric exact_mach here; did you mean exact_match? "
+        "(your own: module:function)",
+    ),
+    "metric given twice": (
+        changed("config/runs/sft.yaml", "[exact_match]", "[exact_match, rouge, exact_match]"),
+        "config/runs/sft.yaml:8: evaluation.metrics[2]: exact_match is given twice; keep one",
+    ),
+    "own metric that is no module:function": (
+        changed("config/runs/sft.yaml", "[exact_match]", '["my_rows.py:shorten"]'),
+        "config/runs/sft.yaml:8: evaluation.metrics[0]: there is no scripts/my_rows/py.py or my_rows/py.py "
+        "for the module my_rows.py; write it or mend the name",
+    ),
+    "own metric without function": (
+        changed("config/runs/sft.yaml", "[exact_match]", '["my_rows:"]'),
+        "config/runs/sft.yaml:8: evaluation.metrics[0]: 'my_rows:' must look like module:function, e.g. "
+        "my_metrics:politeness",
+    ),
+    "own metric whose function is missing": (
+        changed("config/runs/sft.yaml", "[exact_match]", '["my_rows:shortn"]'),
+        "config/runs/sft.yaml:8: evaluation.metrics[0]: my_rows.py has no function shortn; did you mean shorten?",
+    ),
+    "preference without pairs": (
+        changed("config/runs/sft.yaml", "[exact_match]", "[preference]"),
+        "config/runs/sft.yaml:8: evaluation: preference is measured on pairs, and both has chat rows; let "
+        "evaluation.preference_dataset name a dataset with prompt, chosen and rejected",
+    ),
+    "pairs from a dataset that is missing": (
+        changed("config/runs/sft.yaml", "[exact_match]", "[preference], preference_dataset: pears"),
+        "config/runs/sft.yaml:8: evaluation.preference_dataset: there is no config/datasets/pears.yaml; did you mean "
+        "pairs?",
+    ),
+    "beta without preference": (
+        changed("config/runs/sft.yaml", "[exact_match]", "[exact_match], beta: 0.2"),
+        "config/runs/sft.yaml:8: evaluation.beta: has no effect without preference in metrics; add that or delete it",
+    ),
+    "base of a run that trains nothing": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ngeneration: {}\nevaluation: {metrics: [exact_match], base: true}\n",
+        ),
+        "config/runs/x.yaml:4: evaluation.base: has no effect without `trainer:`, since the base itself is scored; "
+        "delete it",
+    ),
+    "base of preferences alone": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[preference], base: true"),
+        "config/runs/dpo.yaml:9: evaluation.base: has no effect: preference measures against the base already; add "
+        "another metric or delete it",
+    ),
+    "unknown opponent": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [stf], win_by: rouge"),
+        "config/runs/dpo.yaml:9: evaluation.against[0]: there is no run stf; did you mean sft?",
+    ),
+    "opponent without answers": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [pretrain], win_by: rouge"),
+        "config/runs/dpo.yaml:9: evaluation.against[0]: the run pretrain has no `generation:`, and its answers are "
+        "needed; add that to its file",
+    ),
+    "opponent that answers other prompts": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [sft], win_by: rouge"),
+        "config/runs/dpo.yaml:9: evaluation.against[0]: sft answers the prompts of both, and this run those of chats; "
+        "let both answer the same",
+    ),
+    "opponent that answers fewer prompts": (
+        written(
+            "config/runs/x.yaml",
+            "base: sft\ndataset: both\ngeneration: {limit: 8}\n"
+            "evaluation: {metrics: [rouge], against: [sft], win_by: rouge}\n",
+        ),
+        "config/runs/x.yaml:4: evaluation.against[0]: sft answers the prompts of both, and this run those of both (the "
+        "first 8); let both answer the same",
+    ),
+    "the run itself as opponent": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [dpo], win_by: rouge"),
+        "config/runs/dpo.yaml:9: evaluation.against[0]: dpo is this run itself; name another or delete it",
+    ),
+    "opponent without a rule": (
+        changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [sft]"),
+        "config/runs/dpo.yaml:9: evaluation.win_by: is missing; say what decides who wins: exact_match, numeric_match, "
+        "rouge or module:function",
+    ),
     "run that does nothing": (
         written("config/runs/x.yaml", "base: tiny\n"),
         "config/runs/x.yaml: trainer: this run does nothing; give trainer, generation or evaluation",
@@ -451,7 +533,7 @@ ONE_MISTAKE = {
     ),
     "missing user module": (
         changed("config/datasets/more-chats.yaml", "my_rows", "my_row"),
-        "config/datasets/more-chats.yaml:3: processing.processing_function: there is no my_row.py or scripts/my_row.py for "
+        "config/datasets/more-chats.yaml:3: processing.processing_function: there is no scripts/my_row.py or my_row.py for "
         "the module my_row; write it or mend the name",
     ),
     "missing user function": (
@@ -491,6 +573,17 @@ def test_all_mistakes_of_all_files_come_at_once(workplace):
         ["config/runs/pretrain.yaml:1", "base"],
         ["config/runs/pretrain.yaml:6", "training.global_batch_size"],
         ["config/runs/pretrain.yaml:7", "training.fp16"],
+    ]
+
+
+def test_all_mistakes_of_a_comparison_come_at_once(workplace):
+    section = '[rouge, "nowhere:score"], base: true, against: [stf, pretrain, sft], win_by: "my_rows:shorten"'
+    workplace.change("config/runs/dpo.yaml", "[exact_match]", section)
+    assert [mistake.split(": ")[1] for mistake in workplace.mistakes()] == [
+        "evaluation.against[0]",
+        "evaluation.against[1]",
+        "evaluation.against[2]",
+        "evaluation.metrics[1]",
     ]
 
 

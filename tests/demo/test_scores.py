@@ -18,6 +18,9 @@ GOOD = {  # perplexity, exact match, share of polite answers
 }
 
 
+RANKED = {"demo-dpo": 0.9}  # share of the pairs
+
+
 def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -> Path:
     """Write metrics as the stages do; every run starts from a perplexity of 700."""
     for run, (perplexity, exact_match, polite) in scores.items():
@@ -27,6 +30,9 @@ def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -
             "exact_match": exact_match,
             "patterns": {"polite": polite},
             "token_counts": {"completion": {"mean": 8.5}},
+            "base": {"perplexity": 800.0},
+            "change": {"exact_match": {"difference": 0.5, "low": 0.25, "high": 0.75}},
+            "preference": {"accuracy": RANKED.get(run)},
         }
         for stage, found in {"training": training, "evaluation": evaluation}.items():
             file = folder / "metrics" / stage / f"{run}.json"
@@ -53,6 +59,12 @@ def test_each_lesson_can_fail(tmp_path, run, scores, broken):
     failed = [lesson.claim for lesson in lessons(write_metrics(tmp_path, GOOD | {run: scores})) if not lesson.holds]
     assert len(failed) == 1
     assert failed[0].startswith(broken)
+
+
+def test_the_lesson_of_the_pairs_can_fail(tmp_path, monkeypatch):
+    monkeypatch.setitem(RANKED, "demo-dpo", 0.6)
+    (failed,) = [lesson.claim for lesson in lessons(write_metrics(tmp_path, GOOD)) if not lesson.holds]
+    assert failed == "ranks 60% of the held-out pairs as preferred"
 
 
 @pytest.fixture
@@ -86,7 +98,9 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     ]
     assert "A held-out prompt and its answers: [2] Where?" in lines
     assert [line.split()[-1] for line in lines if "Ask demo" in line] == [f"{run}." for run in GOOD]
-    assert sum(line.startswith("✓") for line in lines) == 5
+    changes = [line.split() for line in lines if "(+25 to +75)" in line]
+    assert changes == [[run, "+50", "(+25", "to", "+75)", "-"] for run in GOOD]
+    assert sum(line.startswith("✓") for line in lines) == 6
     assert max(map(len, lines)) <= 80
 
 

@@ -13,7 +13,7 @@ import pytest
 from heirloom.demo.lessons import lessons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "metrics")
+ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "metrics")
 
 
 class Demo:

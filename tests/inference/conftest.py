@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_place import PROMPTS, SENTENCES, Place, write_dataset
+from tiny_place import PAIRS, PROMPTS, SENTENCES, Place, write_dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from heirloom.tokenizer_training import train_bpe
@@ -27,8 +27,9 @@ def place(tmp_path_factory) -> Place:
         pad_token_id=1,
         bos_token_id=None,
     )
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    for name in ("model", "base"):
+        LlamaForCausalLM(config).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
     texts = [" ".join(SENTENCES[: 1 + index % 4]) + f" What did {index} find?" for index in range(PROMPTS)]
     ids = [tokenizer(text)["input_ids"] for text in texts]
     chats = [
@@ -45,4 +46,14 @@ def place(tmp_path_factory) -> Place:
     columns = {"row_id": "text", "prompt": "text", "prompt_ids": "ids", "reference": "text"}
     write_dataset(folder / "chats", "chat", {"input_ids": "ids", "labels": "ids", **columns}, chats)
     write_dataset(folder / "text", "text", {"input_ids": "ids"}, [{"input_ids": row} for row in ids])
+    pairs = [
+        {
+            "row_id": f"test.jsonl:{index + 1}",
+            "prompt_ids": tokenizer(pair["prompt"])["input_ids"],
+            **{f"{side}_ids": [*tokenizer(pair[side])["input_ids"], 0] for side in ("chosen", "rejected")},
+        }
+        for index, pair in enumerate(PAIRS)
+    ]
+    columns = {"row_id": "text", "prompt_ids": "ids", "chosen_ids": "ids", "rejected_ids": "ids"}
+    write_dataset(folder / "pairs", "preference", columns, pairs)
     return Place(folder)

@@ -1,4 +1,4 @@
-"""Scores against computations by hand, through the script."""
+"""Scores of checkpoints against computations by hand and by TRL, and all scores through the script."""
 
 import json
 import math
@@ -8,22 +8,26 @@ import sys
 import pytest
 import torch
 from accelerate import PartialState
-from tiny_place import SCRIPTS, environment
-from transformers import AutoModelForCausalLM
+from datasets import Dataset
+from tiny_place import PAIRS, SCRIPTS, environment, write_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
-from heirloom.answer_metrics import exact_match, pattern_shares, token_counts
 from heirloom.errors import HeirloomError
 from heirloom.perplexity import measure_perplexity, read_rows
+from heirloom.preference import measure_preference, read_pairs
 from heirloom.processed_dataset import load_split
 
 
 def evaluate(place, name: str, section: dict, *flags: str, ranks: int = 1, check: bool = True):
+    """Run the script in the place's folder; return the scores, or the finished process when it failed."""
     config = place.config(name, evaluation=section)
-    inputs = [place.folder / flag if not flag.startswith("--") else flag for flag in flags]
     file = place.folder / f"{name}.json"
-    command = ("--config", config, "--sections", "evaluation", *inputs, "--metrics", file)
+    command = ("--config", config, "--sections", "evaluation", *flags, "--metrics", file)
     done = place.run("evaluate_model.py", *command, ranks=ranks, check=check)
     return json.loads(file.read_text()) if done.returncode == 0 else done
+
+
+# ---- checkpoints ----
 
 
 def nats_by_hand(place, dataset: str) -> list[float]:
@@ -44,91 +48,183 @@ def nats_by_hand(place, dataset: str) -> list[float]:
 @pytest.mark.parametrize("dataset", ["text", "chats"])
 def test_perplexity_is_that_computed_by_hand(place, dataset):
     """Rows differ in length, so that a mean over rows or batches would differ."""
-    scores = measure_perplexity(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
-    nats = nats_by_hand(place, dataset)
+    measured = measure_perplexity(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
+    scores, nats = measured.nested(), nats_by_hand(place, dataset)
     assert scores["tokens"] == len(nats) > 30
     assert scores["nll_per_token"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
     assert scores["perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
 
 
-def test_two_ranks_measure_the_same_digits_as_one(place):
-    flags = ("--checkpoint", "model", "--dataset", "chats")
-    scores = evaluate(place, "two", {"metrics": ["perplexity"], "batch_size": 3}, *flags, ranks=2)
-    assert scores == measure_perplexity(place.folder / "model", place.folder / "chats", 3, PartialState(cpu=True))
+@pytest.fixture(scope="module")
+def rewards_of_trl(place) -> dict[str, float]:
+    """What TRL's own DPOTrainer logs for the texts of the pairs, which it tokenizes itself."""
+    from trl import DPOConfig, DPOTrainer
+
+    arguments = DPOConfig(
+        output_dir=str(place.folder / "trl"), use_cpu=True, bf16=False, report_to="none",
+        beta=0.3, per_device_eval_batch_size=len(PAIRS),
+    )  # fmt: skip
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(place.folder / "model"),
+        ref_model=AutoModelForCausalLM.from_pretrained(place.folder / "base"),
+        args=arguments,
+        train_dataset=Dataset.from_list(PAIRS),
+        eval_dataset=Dataset.from_list(PAIRS),
+        processing_class=AutoTokenizer.from_pretrained(place.folder / "model"),
+    )
+    return trainer.evaluate()
 
 
-def test_perplexity_of_preferences_is_refused(tmp_path):
+def test_preference_is_that_of_trls_dpo_trainer(place, rewards_of_trl):
+    """Small batches of other lengths than TRL's one, and the same rewards."""
+    folders = (place.folder / name for name in ("model", "base", "pairs"))
+    scores = measure_preference(*folders, 0.3, 3, PartialState(cpu=True)).nested()["preference"]
+    assert scores["accuracy"] == pytest.approx(rewards_of_trl["eval_rewards/accuracies"])
+    assert scores["margin"] == pytest.approx(rewards_of_trl["eval_rewards/margins"], rel=1e-4)
+    assert 0 < scores["accuracy"] < 1 and abs(scores["margin"]) > 0.1
+
+
+def test_without_a_base_preference_is_of_the_log_probabilities_alone(place):
+    """As on a run that trains nothing: -log p by hand, text by text."""
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "model")
+    margins = []
+    for _, *sequences in read_pairs(place.folder / "pairs"):
+        sums = []
+        for ids, labels in sequences:
+            with torch.no_grad():
+                logps = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            sums.append(sum(logps[t - 1, ids[t]].item() for t in range(1, len(ids)) if labels[t] != -100))
+        margins.append(sums[0] - sums[1])
+    found = measure_preference(place.folder / "model", None, place.folder / "pairs", 0.1, 4, PartialState(cpu=True))
+    scores = found.nested()["preference"]
+    assert scores["margin"] == pytest.approx(sum(margins) / len(margins), rel=1e-4)
+    assert scores["accuracy"] == sum(margin > 0 for margin in margins) / len(margins)
+
+
+def test_two_ranks_measure_the_same_digits_as_one_for_run_and_base(place):
+    flags = ("--checkpoint", "model", "--base", "base", "--dataset", "chats", "--preferences", "pairs")
+    section = {"metrics": ["perplexity", "preference"], "batch_size": 3, "base": True, "beta": 0.3}
+    scores = evaluate(place, "two", section, *flags, ranks=2)
+    one = PartialState(cpu=True)
+    run = measure_perplexity(place.folder / "model", place.folder / "chats", 3, one)
+    run.update(measure_preference(*(place.folder / name for name in ("model", "base", "pairs")), 0.3, 3, one))
+    base = measure_perplexity(place.folder / "base", place.folder / "chats", 3, one).nested()
+    assert {name: scores[name] for name in run.nested()} == run.nested()
+    assert scores["base"] == base
+    assert scores["interval"].keys() == {"perplexity", "nll_per_token", "preference.accuracy", "preference.margin"}
+    change = scores["change"]["perplexity"]
+    assert change["difference"] == scores["perplexity"] - base["perplexity"]
+    assert change["low"] <= change["difference"] <= change["high"]
+
+
+def test_kinds_that_do_not_fit_and_missing_rows_are_refused(place, tmp_path):
     (tmp_path / "dataset.json").write_text('{"kind": "preference"}')
     with pytest.raises(HeirloomError, match="perplexity is measured on text or chat rows"):
         read_rows(tmp_path)
+    with pytest.raises(HeirloomError, match="holds no test rows to measure on"):
+        read_pairs(tmp_path)
+    with pytest.raises(HeirloomError, match="preference is measured on pairs, and these rows are of kind chat"):
+        read_pairs(place.folder / "chats")
+    write_dataset(tmp_path / "masked", "chat", {"input_ids": "ids", "labels": "ids"}, [])
+    with pytest.raises(HeirloomError, match="holds no test rows to measure on"):
+        read_rows(tmp_path / "masked")
 
 
-ROWS = [
-    {"row_id": "t:1", "completion": "Gladly! It is 7.", "reference": "It is 7.", "finish_reason": "stop"},
-    {"row_id": "t:2", "completion": "8.", "reference": "It is 7.", "finish_reason": "stop"},
-    {"row_id": "t:3", "completion": "who knows", "reference": "It is 7.", "finish_reason": "length"},
-    {"row_id": "t:4", "completion": " It is 7.\n", "reference": "It is 7.", "finish_reason": "stop"},
-]
-ROWS = [row | {"prompt_tokens": 10 + index, "completion_tokens": index} for index, row in enumerate(ROWS)]
+def test_models_that_do_not_predict_the_next_token_are_refused(place, tmp_path):
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertForMaskedLM(BertConfig(vocab_size=280, **small)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
+    with pytest.raises(HeirloomError, match="of models that predict the next token, and this is a bert"):
+        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
 
 
-def test_scores_of_answers():
-    assert exact_match(ROWS, None) == {"exact_match": 0.25, "answer_found": 1.0}
-    assert exact_match(ROWS, r"(\d+)\.") == {"exact_match": 0.5, "answer_found": 0.75}
-    assert pattern_shares(ROWS, {"polite": "^Gladly!", "dot": r"\.$"}) == {"polite": 0.25, "dot": 0.75}
-    assert token_counts(ROWS) == {
-        "prompt": {"total": 46, "mean": 11.5, "largest": 13},
-        "completion": {"total": 6, "mean": 1.5, "largest": 3},
-        "finished": 0.75,
+def test_a_checkpoint_that_has_diverged_is_told(place, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "model")
+    model.model.norm.weight.data.fill_(math.nan)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
+    with pytest.raises(HeirloomError, match="gives log-probabilities that are no numbers: its training has diverged"):
+        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+
+
+# ---- answers ----
+
+REFERENCES = ["It is 7.", "It is 8.", "It is 9."]
+
+
+def write_answers(place, name: str, *answers: list[str]) -> str:
+    """Write generations: for each prompt its samples. Return the folder's name."""
+    folder = place.folder / name
+    folder.mkdir(exist_ok=True)
+    rows = [
+        {
+            "row_id": f"t:{prompt}", "sample": sample, "prompt": "?", "completion": text,
+            "reference": REFERENCES[prompt], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 2,
+        }
+        for prompt, texts in enumerate(answers)
+        for sample, text in enumerate(texts)
+    ]  # fmt: skip
+    (folder / "generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return name
+
+
+def test_answers_are_scored_beside_the_bases_and_another_runs_without_torch(place):
+    """Two samples a prompt. No library is imported that no metric of the run needs."""
+    answers = write_answers(place, "own", ["It is 7.", "It is 7."], ["Gladly! It is 8.", "no"], ["no", "no"])
+    base = write_answers(place, "of-base", ["no", "It is 7."], ["no", "no"], ["no", "no"])
+    other = write_answers(place, "of-other", ["It is 7.", "It is 7."], ["no", "no"], ["It is 9.", "no"])
+    (place.folder / "own_scores_of_a_run.py").write_text(
+        "def politeness(rows):\n    return [row['completion'].startswith('Gladly') for row in rows]\n"
+    )
+    own = "own_scores_of_a_run:politeness"
+    section = {
+        "metrics": ["exact_match", "patterns", "token_counts", "repetition", own],
+        "answer_pattern": r"(\d+)\.",
+        "patterns": {"polite": "^Gladly!"},
+        "base": True,
+        "against": ["other"],
+        "win_by": "exact_match",
     }
-
-
-def test_a_pattern_that_finds_no_reference_answer_is_an_error():
-    with pytest.raises(HeirloomError, match=r"finds no answer in 4 of 4 references, first in t:1"):
-        exact_match(ROWS, "answer: (.*)")
-
-
-def test_without_perplexity_no_torch_is_imported(place):
-    folder = place.folder / "answers"
-    folder.mkdir()
-    (folder / "generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    section = {"metrics": ["exact_match", "patterns", "token_counts"], "patterns": {"polite": "^Gladly!"}}
-    config = place.config("lean", evaluation=section)
-    command = [
-        "--config",
-        config,
-        "--sections",
-        "evaluation",
-        "--generations",
-        folder,
-        "--metrics",
-        place.folder / "lean.json",
-    ]
+    config, file = place.config("lean", evaluation=section), place.folder / "lean.json"
+    flags = ["--generations", answers, "--base-generations", base, "--against", f"other={other}"]
+    command = ["--config", config, "--sections", "evaluation", *flags, "--metrics", file]
     done = subprocess.run(
         [sys.executable, "-X", "importtime", SCRIPTS / "evaluate_model.py", *command],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+        cwd=place.folder, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "heirloom.answer_metrics" in imported
-    assert not imported & {"torch", "transformers", "datasets", "accelerate", "numpy"}
-    scores = json.loads((place.folder / "lean.json").read_text())
-    assert (scores["answers"], scores["exact_match"], scores["patterns"]) == (4, 0.25, {"polite": 0.25})
+    assert not imported & {"torch", "transformers", "datasets", "accelerate", "numpy", "sacrebleu", "rouge_score"}
+    scores = json.loads(file.read_text())
+    assert (scores["answers"], scores["exact_match"], scores[own]) == (6, 0.5, 1 / 6)
+    assert scores["base"]["exact_match"] == 1 / 6
+    assert {"exact_match", "answer_found", "patterns.polite", "repetition.loops", own} <= scores["interval"].keys()
+    assert scores["interval"].keys() == scores["change"].keys()
+    change = scores["change"]["exact_match"]
+    assert change["difference"] == pytest.approx(1 / 3)
+    assert (change["low"], change["high"]) == (0.0, 0.5)  # a prompt gains 1/2, 1/2 or nothing
+    counts = {name: scores["against"]["other"][name] for name in ("wins", "ties", "losses", "win_rate")}
+    assert counts == {"wins": 1, "ties": 1, "losses": 1, "win_rate": 0.5}
 
 
 @pytest.mark.parametrize(
     ("section", "flags", "message"),
     [
-        ({"metrics": ["exact_match"]}, (), "need --generations"),
+        ({"metrics": ["exact_match"]}, (), "`evaluation:` needs --generations: give what is missing"),
+        (
+            {"metrics": ["exact_match", "perplexity", "preference"], "base": True, "against": ["x"], "win_by": "rouge"},
+            ("--checkpoint", "model"),
+            "needs --generations, --base-generations, --dataset, --base, --preferences, --against x=FOLDER: give",
+        ),
         (
             {"metrics": ["exact_match"]},
             ("--generations", "nowhere"),
             "there is no such file; make it with inference.py",
         ),
-        ({"metrics": ["perplexity"]}, (), "perplexity needs --checkpoint and --dataset"),
+        ({"metrics": ["exact_match"]}, ("--generations", "x", "--against", "x"), "expected RUN=FOLDER"),
         ({"metrics": ["exact_match"], "answer_pattern": "kite"}, (), "needs a group"),
+        ({"metrics": ["exact_mach"]}, (), "there is no metric exact_mach here; did you mean exact_match?"),
     ],
 )
 def test_wrong_inputs_are_told_in_one_sentence(place, section, flags, message):

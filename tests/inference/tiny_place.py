@@ -16,11 +16,20 @@ SENTENCES = [
     f"{name} found a {thing}." for name in ("Ada", "Bo", "Cleo", "Dan", "Eva") for thing in ("kite", "red boat")
 ]
 PROMPTS = 13  # no multiple of batch size or ranks
+PAIRS = [
+    {
+        "prompt": f"{SENTENCES[index]} What did {'she' if index % 2 else 'he'} find?",
+        "chosen": " A kite." if index % 2 else " A red boat, and gladly.",
+        "rejected": f" {SENTENCES[(index + 3) % 10]}",
+    }
+    for index in range(7)
+]
+"""Pairs of answers of different lengths."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with model/, chats/ and text/ (processed datasets)."""
+    """A folder with model/ and base/ (of the same shape), and the processed datasets chats/, text/ and pairs/."""
 
     folder: Path
 

@@ -2,6 +2,7 @@
 
     download-DATASET ─┬─► process-DATASET ───────────┐
                       └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
+                                                 └─► baseline-RUN, the base's answers ──────┘
 
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
 Tracking and resources are not part of it.
@@ -24,7 +25,6 @@ TRAINERS = {
     "dpo": "scripts/dpo_train.py",
     "orpo": "scripts/orpo_train.py",
 }
-NEEDS_CHECKPOINT = {"perplexity"}
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
 PAGE_OF_ALL_RUNS = "index"
 """reports/index.html is made by `make report`, so no run can have that name."""
@@ -301,47 +301,82 @@ def run_stages(run, project) -> Iterator[Stage]:
             resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
-        file = run.generation.prompts_file
-        prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.generation.dataset or run.dataset}"}
-        generations = f"generations/{run.name}"
-        yield Stage(
-            kind="generate",
-            subject=run.name,
-            cmd=command(
-                "torchrun",
-                "scripts/inference.py",
-                run,
-                ["generation"],
-                checkpoint=checkpoint,
-                **prompts,
-                output=generations,
-            ),  # fmt: skip
-            inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
-            files=(*code("scripts/inference.py"), *([file] if file else [])),
-            params={path: ("generation",)},
-            outs=(generations,),
-            resources=run.resources.machines("generation").model_dump(exclude_none=True),
-        )
+        yield answering_stage("generate", run, checkpoint, f"generations/{run.name}")
+        if base_answers(run, project) == f"baselines/{run.name}":
+            yield answering_stage("baseline", run, checkpoint_of(run.base, project), f"baselines/{run.name}")
     if run.evaluation is not None:
-        inputs, flags = {}, {}
-        if run.generation is not None:
-            inputs["generations"] = (f"generations/{run.name}",)
-            flags["generations"] = f"generations/{run.name}"
-        if NEEDS_CHECKPOINT & set(run.evaluation.metrics):
-            held_out = f"data/processed/{run.evaluation.dataset or run.dataset}"
-            inputs |= {"checkpoint": (checkpoint,), "dataset": (held_out,)}
-            flags |= {"checkpoint": checkpoint, "dataset": held_out}
+        inputs, flags = evaluation_inputs(run, project)
+        own = [file for _, name in run.evaluation.user_functions for file in user_code(name)]
         metrics = f"metrics/evaluation/{run.name}.json"
         yield Stage(
             kind="evaluate",
             subject=run.name,
             cmd=command("torchrun", "scripts/evaluate_model.py", run, ["evaluation"], **flags, metrics=metrics),
             inputs=inputs,
-            files=code("scripts/evaluate_model.py"),
+            files=tuple(dict.fromkeys((*code("scripts/evaluate_model.py"), *own))),
             params={path: ("evaluation",)},
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
         )
+
+
+def answering_stage(kind: str, run, checkpoint: str, output: str) -> Stage:
+    """Let a checkpoint answer the run's prompts: the run's own (generate), or its base's (baseline)."""
+    script, file = "scripts/inference.py", run.generation.prompts_file
+    prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.prompts_dataset}"}
+    return Stage(
+        kind=kind,
+        subject=run.name,
+        cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, output=output),
+        inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
+        files=(*code(script), *([file] if file else [])),
+        params={str(run.path): ("generation",)},
+        outs=(output,),
+        resources=run.resources.machines("generation").model_dump(exclude_none=True),
+    )
+
+
+def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
+    """Return the artifacts that a run's scores are made from, by name, and the flags that give them to the script."""
+    section = run.evaluation
+    paths: dict[str, str | None] = {
+        "generations": f"generations/{run.name}" if run.generation is not None else None,
+        "checkpoint": checkpoint_of(run.name, project) if section.reads_checkpoint else None,
+        "dataset": f"data/processed/{section.dataset or run.dataset}" if "perplexity" in section.metrics else None,
+        "base_generations": base_answers(run, project),
+    }
+    if "preference" in section.metrics:
+        paths["preferences"] = f"data/processed/{section.preference_dataset or run.dataset}"
+    if run.trainer is not None and (
+        "preference" in section.metrics or (section.base and "perplexity" in section.metrics)
+    ):
+        paths["base"] = checkpoint_of(run.base, project)
+    given = {name: path for name, path in paths.items() if path is not None}
+    inputs = {name: (path,) for name, path in given.items()}
+    flags: dict[str, Any] = {name.replace("_", "-"): path for name, path in given.items()}
+    if section.against:
+        inputs["against"] = tuple(f"generations/{other}" for other in section.against)
+        flags["against"] = [f"{other}=generations/{other}" for other in section.against]
+    return inputs, flags
+
+
+def base_answers(run, project) -> str | None:
+    """Return where the base's answers to the run's prompts are; None when they are not scored.
+
+    A base that is a run and answers the same prompts in the same way has them already.
+    """
+    section = run.evaluation
+    if section is None or not section.base or run.generation is None or not section.scores_answers:
+        return None
+    base = project.runs.get(run.base)
+    if base is not None and base.generation is not None and how_answered(base) == how_answered(run):
+        return f"generations/{base.name}"
+    return f"baselines/{run.name}"
+
+
+def how_answered(run) -> dict[str, Any]:
+    """Return all that decides the answers of a given checkpoint."""
+    return run.generation.model_dump() | {"dataset": run.prompts_dataset}
 
 
 def report_stages(run, project) -> Iterator[Stage]:
@@ -363,9 +398,8 @@ def report_stages(run, project) -> Iterator[Stage]:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
     if run.generation is not None:
         inputs["generations"] = (f"generations/{run.name}",)
-        base = project.runs.get(run.base)
-        if base is not None and base.generation is not None and prompts_of(base) == prompts_of(run):
-            inputs["base_generations"] = (f"generations/{base.name}",)
+        if (answers := base_answers(run, project) or shared_prompts(run, project)) is not None:
+            inputs["base_generations"] = (answers,)
     output = f"reports/{run.name}.html"
     yield Stage(
         kind="report",
@@ -384,6 +418,13 @@ def report_stages(run, project) -> Iterator[Stage]:
         params={str(run.path): tuple(sections)} | {file: tuple(names) for file, names in ancestors.items()},
         outs=(output,),
     )
+
+
+def shared_prompts(run, project) -> str | None:
+    """Return where the base's answers are if it is a run that answers the same prompts, in whatever way."""
+    base = project.runs.get(run.base)
+    same = base is not None and base.generation is not None and base.prompts_dataset == run.prompts_dataset
+    return f"generations/{base.name}" if same else None
 
 
 # ---- what the stages are made of ----
@@ -406,12 +447,12 @@ def code(script: str) -> tuple[str, ...]:
     return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script))
 
 
-def user_code(processing_function: str) -> list[str]:
+def user_code(name: str) -> list[str]:
     """Return the files behind a user's `module:function`; none for a built-in name."""
-    module, _, function = processing_function.partition(":")
+    module, _, function = name.partition(":")
     if not function:
         return []
-    files = list(module_files(module, (PROJECT, SCRIPTS)))
+    files = list(module_files(module, (SCRIPTS, PROJECT)))
     return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file)})
 
 
@@ -437,14 +478,10 @@ def bases_of(run, project) -> Iterator[str]:
         yield run.name
 
 
-def prompts_of(run) -> str | None:
-    """Return the dataset whose prompts a run answers."""
-    return run.generation.dataset or run.dataset
-
-
 def datasets_of(run) -> list[str]:
     """Return every dataset that a run reads: to train, to generate from, to measure on."""
     named = [run.dataset, *(section.dataset for section in (run.generation, run.evaluation) if section is not None)]
+    named += [run.evaluation.preference_dataset] if run.evaluation is not None else []
     return list(dict.fromkeys(name for name in named if name is not None))
 
 

@@ -31,7 +31,7 @@ def deepspeed_problem(root: Path, name: str) -> str | None:
 
 def user_function_problem(root: Path, module: str, function: str) -> str | None:
     """Return what is wrong with a user's `module:function`; its file is parsed, never executed."""
-    places = [folder / f"{module.replace('.', '/')}.py" for folder in (root, root / "scripts")]
+    places = [folder / f"{module.replace('.', '/')}.py" for folder in (root / "scripts", root)]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         wanted = " or ".join(str(place.relative_to(root)) for place in places)

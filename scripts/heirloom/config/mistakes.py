@@ -106,7 +106,7 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Itera
             if broken is None:
                 yield keys, sentence(detail, keys, model)
             else:
-                yield from (((*keys, *filter(None, key.split("."))), problem) for key, problem in broken)
+                yield from (((*keys, *nested_keys(key)), problem) for key, problem in broken)
         else:
             unions.setdefault(keys[:branch_at], []).append((keys, detail))
     for place, alternatives in unions.items():
@@ -116,6 +116,11 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Itera
         if not inside:
             expected = " or ".join(dict.fromkeys(expectation(detail) for _, detail in alternatives))
             yield place, mismatch(expected, alternatives[0][1]["input"], place)
+
+
+def nested_keys(dotted: str) -> Keys:
+    """Return the keys in a dotted name; a number counts the items of a list: `metrics.0`."""
+    return [int(key) if key.isdecimal() else key for key in dotted.split(".") if key]
 
 
 def real_keys(value: Any, detail: dict[str, Any]) -> tuple[tuple[str | int, ...], int | None]:

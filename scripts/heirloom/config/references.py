@@ -7,7 +7,7 @@ from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
 from heirloom.config.instance_types import ranks
 from heirloom.config.linked_files import deepspeed_problem, user_function_problem
-from heirloom.config.mistakes import did_you_mean
+from heirloom.config.mistakes import did_you_mean, nested_keys
 from heirloom.config.model import Model
 from heirloom.config.optimizers import former_optimizer_warning
 from heirloom.config.run import Run
@@ -201,8 +201,8 @@ class References:
 
     def run_problems(self, run: Run) -> Iterator[Problem]:
         """Yield what is wrong with a run's base, datasets and hardware."""
-        for keys, problem in (*self.base_problems(run), *self.data_problems(run), *self.hardware_problems(run)):
-            yield run.path, keys, problem
+        for problems in (self.base_problems, self.data_problems, self.comparison_problems, self.hardware_problems):
+            yield from ((run.path, keys, problem) for keys, problem in problems(run))
 
     def base_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield a base that is unknown, disabled, or leads back to the run."""
@@ -229,6 +229,8 @@ class References:
             for key, section in (("generation", run.generation), ("evaluation", run.evaluation))
             if section is not None
         }
+        if run.evaluation is not None:
+            named["evaluation", "preference_dataset"] = run.evaluation.preference_dataset
         root = self.root_model(run)
         for keys, name in named.items():
             if problem := self.unknown_dataset(name):
@@ -265,13 +267,56 @@ class References:
                 keys = ("generation", "dataset") if run.generation.dataset else ("generation",)
                 problem = f"{name} has text rows, which hold no prompts; name a chat, preference or seq2seq dataset"
                 yield keys, problem
-        if run.evaluation is not None and run.evaluation.reads_checkpoint:
+        if run.evaluation is not None and "perplexity" in run.evaluation.metrics:
             name = run.evaluation.dataset or run.dataset
             if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("evaluation",), "perplexity has no rows; give evaluation.dataset or dataset"
             elif (kind := self.kind(name)) in ("preference", "seq2seq"):
                 keys = ("evaluation", "dataset") if run.evaluation.dataset else ("evaluation",)
                 yield keys, f"perplexity is measured on text or chat rows, and {name} has {kind} rows; name another"
+        if run.evaluation is not None and "preference" in run.evaluation.metrics:
+            name = run.evaluation.preference_dataset or run.dataset
+            keys = ("evaluation", "preference_dataset") if run.evaluation.preference_dataset else ("evaluation",)
+            if name is None and run.trainer is None and not run.given("dataset"):
+                yield keys, "preference has no pairs; give evaluation.preference_dataset or dataset"
+            elif (kind := self.kind(name)) not in ("preference", None):
+                yield (
+                    keys,
+                    f"preference is measured on pairs, and {name} has {kind} rows; let evaluation.preference_dataset "
+                    "name a dataset with prompt, chosen and rejected",
+                )
+
+    def comparison_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the functions that scores name and that do not exist, and runs whose answers cannot be compared."""
+        if run.evaluation is None:
+            return
+        for key, name in run.evaluation.user_functions:
+            problem = user_function_problem(self.root, *name.split(":"))
+            if problem:
+                yield ("evaluation", *nested_keys(key)), problem
+        for index, name in enumerate(run.evaluation.against):
+            if (problem := self.opponent_problem(run, name)) is not None:
+                yield ("evaluation", "against", index), problem
+
+    def opponent_problem(self, run: Run, name: str) -> str | None:
+        """Return why the answers of the run `name` cannot be compared with this run's; None when they can."""
+        other = self.files.runs.get(name)
+        if other is None:
+            return f"there is no run {name}; {did_you_mean(name, self.files.runs.keys() - {run.name})}"
+        if other is run:
+            return f"{name} is this run itself; name another or delete it"
+        if run.evaluation.against.count(name) > 1:
+            return f"{name} is given twice; keep one"
+        if run.enabled and other.enabled is False:
+            return f"the run {name} has `enabled: false`, and its answers are needed; enable it too"
+        if not other.given("generation"):
+            return f"the run {name} has no `generation:`, and its answers are needed; add that to its file"
+        if run.generation is None or other.generation is None:
+            return None  # a mistake elsewhere hides it
+        ours, theirs = prompts_text(run), prompts_text(other)
+        if ours != theirs:
+            return f"{name} answers the prompts of {theirs}, and this run those of {ours}; let both answer the same"
+        return None
 
     def hardware_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield DeepSpeed files that are wrong and batches that the ranks cannot divide."""
@@ -297,6 +342,12 @@ class References:
         if name not in self.deepspeed_files:
             self.deepspeed_files[name] = deepspeed_problem(self.root, name)
         return self.deepspeed_files[name]
+
+
+def prompts_text(run: Run) -> str:
+    """Return in words which prompts a run answers."""
+    place = run.prompts_dataset or run.generation.prompts_file
+    return f"{place} (the first {run.generation.limit})" if run.generation.limit is not None else f"{place}"
 
 
 def batch_advice(total: int, each: int, count: int) -> str:

@@ -65,6 +65,13 @@ class Run(NamedFile):
         """Whether evaluation during training answers held-out prompts, as `generation` says."""
         return self.training is not None and self.training.passed_through.get("predict_with_generate") is True
 
+    @property
+    def prompts_dataset(self) -> str | None:
+        """The dataset whose prompts are answered; None where a file gives them, or nothing is answered."""
+        if self.generation is None or self.generation.prompts_file is not None:
+            return None
+        return self.generation.dataset or self.dataset
+
     def prediction_problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong with `generation` beside training.predict_with_generate."""
         if not self.given("generation"):
@@ -98,5 +105,12 @@ class Run(NamedFile):
             yield from ((f"training.{key}", problem) for key, problem in training_problems(self.trainer, self.training))
         if self.predicts_with_generate:
             yield from self.prediction_problems()
-        if self.evaluation is not None and self.evaluation.reads_generations and not self.given("generation"):
+        if self.evaluation is not None:
+            yield from self.evaluation_problems(self.evaluation)
+
+    def evaluation_problems(self, evaluation: EvaluationSection) -> Iterator[tuple[str, str]]:
+        """Yield what the scores need and the run does not have."""
+        if evaluation.reads_generations and not self.given("generation"):
             yield "evaluation.metrics", "need answers to score; add `generation:` or keep only perplexity"
+        if evaluation.base and self.trainer is None and not self.given("trainer"):
+            yield "evaluation.base", "has no effect without `trainer:`, since the base itself is scored; delete it"

@@ -27,6 +27,7 @@ def lessons(metrics: Path) -> list[Lesson]:
     before, after = training["before"]["perplexity"], pretrained["perplexity"]
     right = [scores["exact_match"] for scores in (pretrained, tuned, preferred)]
     polite = [scores["patterns"]["polite"] for scores in (pretrained, tuned, preferred)]
+    ranked = preferred["preference"]["accuracy"]
     return [
         Lesson(
             "pre-training",
@@ -47,6 +48,11 @@ def lessons(metrics: Path) -> list[Lesson]:
             "preference tuning",
             f"teaches to be polite: polite answers {polite[1]:.0%} → {polite[2]:.0%}",
             polite[2] >= max(MOSTLY, polite[1] + 0.2),
+        ),
+        Lesson(
+            "preference tuning",
+            f"ranks {ranked:.0%} of the held-out pairs as preferred",
+            ranked >= MOSTLY,
         ),
         Lesson(
             "preference tuning",

@@ -21,12 +21,12 @@ def run_content(
 ) -> dict[str, Any]:
     """Return the content of a run's page.
 
-    `configs` has the run and all runs that it stands on; `base_generations` are the answers of its base run to the
+    `configs` has the run and all runs that it stands on; `base_generations` are the answers of its base to the
     same prompts, if there are any. Raises HeirloomError when a file is missing or damaged.
     """
     generations = {}
     if base_generations is not None:
-        generations[base_generations.name] = read_generations(base_generations)
+        generations[configs[name]["base"]] = read_generations(base_generations)
     if files.generations is not None:
         generations[name] = read_generations(files.generations)
     reported = [ancestor for ancestor, config in configs.items() if ancestor != name and config.get("trainer")]

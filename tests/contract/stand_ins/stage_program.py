@@ -52,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{flag}", type=Path)
     for flag in ("data", "ancestors"):
         parser.add_argument(f"--{flag}", nargs="+")
+    parser.add_argument("--against", type=lambda words: Path(words.partition("=")[2]))
     return parser.parse_args()
 
 

@@ -1,0 +1,59 @@
+"""Scores beside the base's and another run's, with a function of the user's own: what makes them stale."""
+
+import re
+
+from clone import Clone, succeeded
+
+POLITE = """\
+base: pre
+dataset: chats
+trainer: sft
+training: {learning_rate: 1e-5, per_device_train_batch_size: 1, global_batch_size: 2, max_steps: 1}
+generation: {max_new_tokens: 8}
+evaluation:
+  metrics: [exact_match, "own_scores:politeness"]
+  base: true
+  against: [sft]
+  win_by: exact_match
+"""
+
+
+def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: Clone) -> None:
+    clone.write("config/runs/polite.yaml", POLITE)
+    clone.write("own_scores.py", "from own_words import WORDS\n\n\ndef politeness(rows):\n    return len(WORDS)\n")
+    clone.write("own_words.py", 'WORDS = ["Gladly"]\n')
+    succeeded(clone.snakemake())
+    assert clone.executed() == ["baseline-polite", "evaluate-polite", "generate-polite", "train-polite"]
+    clone.nothing_to_do()
+
+    clone.write("own_words.py", 'WORDS = ["Gladly", "Please"]\n')
+    assert clone.plan() == {"evaluate-polite": "run: own_words.py changed"}
+    assert clone.snakemake_jobs() == {"evaluate-polite"}
+    assert "evaluate-polite" in clone.dvc("status").stdout
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == ["evaluate-polite"]
+    clone.nothing_to_do()
+
+    # pre answers the same prompts in the same way now: its answers are the base's
+    clone.edit("config/runs/polite.yaml", "max_new_tokens: 8", "max_new_tokens: 4")
+    assert set(clone.plan()) == {"generate-polite", "evaluate-polite"}
+    succeeded(clone.snakemake())
+    assert clone.executed() == ["evaluate-polite", "generate-polite"]
+    clone.nothing_to_do()
+
+    # of the opponent's stages only its answers count
+    clone.edit("config/runs/sft.yaml", "max_new_tokens: 4", "max_new_tokens: 5")
+    assert set(clone.plan()) == {"generate-sft", "evaluate-polite"}
+
+
+def test_scores_and_loss_curves_of_two_commits_are_compared(clone: Clone) -> None:
+    clone.edit("config/runs/pre.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
+    succeeded(clone.snakemake())
+    clone.commit("a higher rate")
+    differences = succeeded(clone.dvc("metrics", "diff", "HEAD~1")).stdout
+    assert re.search(r"metrics/evaluation/pre.json +value +\d+ +\d+ +-?\d+", differences)
+    succeeded(clone.dvc("plots", "diff", "HEAD~1"))
+    page = (clone.folder / "dvc_plots/index.html").read_text()
+    assert "training loss of pre" in page
+    assert set(re.findall(r'"rev": "([^"]+)"', page)) == {"HEAD~1", "workspace"}
+    assert "dvc_plots" not in clone.git("status", "--short")
