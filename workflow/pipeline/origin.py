@@ -16,7 +16,11 @@ def commits_that_recorded(path: Path) -> list[str]:
     """
     if not path.exists():
         raise HeirloomError(f"{path}: there is no such file or folder: name an artifact")
-    value = content_hash(str(path))
+    return commits_with_hash(content_hash(str(path)))
+
+
+def commits_with_hash(value: str) -> list[str]:
+    """Return the commits of all branches that brought a DVC hash into the ledger, oldest first, a line each."""
     found = []
     for line in git("log", "--all", "--reverse", "--format=%H %as %s", "-S", value, "--", str(DVC_LOCK), str(HISTORY)):
         commit, _, rest = line.partition(" ")
