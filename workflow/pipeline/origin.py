@@ -1,7 +1,9 @@
 """From an artifact to the commits that recorded it: a model card is part of its artifact and cannot say."""
 
+import hashlib
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from heirloom.errors import HeirloomError
 from pipeline.fingerprints import content_hash
@@ -33,6 +35,22 @@ def added_lines(commit: str) -> list[str]:
     """Return the lines that a commit added to the ledger."""
     changes = git("show", "--format=", "--unified=0", commit, "--", str(DVC_LOCK), str(HISTORY))
     return [line for line in changes if line.startswith("+")]
+
+
+class CommittedFile(NamedTuple):
+    """A file's content, and a commit that has it."""
+
+    commit: str
+    content: bytes
+
+
+def committed_file(path: str, md5: str) -> CommittedFile | None:
+    """Return the first commit that brought this content to `path`; None when git never had it."""
+    for commit in git("log", "--all", "--reverse", "--diff-filter=AM", "--format=%H", "--", path):
+        done = subprocess.run(["git", "show", f"{commit}:{path}"], capture_output=True, check=False)
+        if done.returncode == 0 and hashlib.md5(done.stdout).hexdigest() == md5:
+            return CommittedFile(commit, done.stdout)
+    return None
 
 
 def git(*arguments: str) -> list[str]:

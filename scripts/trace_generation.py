@@ -1,11 +1,12 @@
 """Tell where one generated line comes from: checkpoint, runs, config, processed and raw row, commits, environment.
 
-    python scripts/trace.py generations/demo-sft test.jsonl:3      # by row_id
-    python scripts/trace.py generations/demo-sft 4                 # by line, from 1
-    python scripts/trace.py generations/demo-sft 4 --json
+    python scripts/trace_generation.py generations/demo-sft test.jsonl:3             # by row_id
+    python scripts/trace_generation.py generations/demo-sft test.jsonl:3 --sample 1  # another answer to the same row
+    python scripts/trace_generation.py generations/demo-sft 4                        # by line of the file, from 1
+    python scripts/trace_generation.py generations/demo-sft 4 --json
 
-Reads dvc.lock, .dvc/history.jsonl, git and what of the data is on this machine; writes nothing and fetches nothing.
-Data that is missing is named, with the command that brings it.
+Reads dvc.lock, .dvc/history.jsonl, git and what of the data is on this machine; fetches nothing. What cannot be told
+without data that is elsewhere is named, with the command that brings it.
 """
 
 import argparse
@@ -18,21 +19,21 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 from rich.console import Console
 
 from heirloom.errors import HeirloomError
-from pipeline.chain import trace_row
-from pipeline.chain_tree import chain_tree
+from pipeline.trace_tree import trace_tree
+from pipeline.tracing import trace_row
 
 
 def main() -> int:
     options = parse_arguments()
     try:
-        chain = trace_row(options.generations, options.row, options.sample)
+        trace = trace_row(options.generations, options.row, options.sample)
     except HeirloomError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if options.json:
-        print(json.dumps(chain.as_json(), indent=2, ensure_ascii=False, default=str))
+        print(json.dumps(trace.as_json(), indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False, soft_wrap=True).print(chain_tree(chain))
+        Console(highlight=False, soft_wrap=True).print(trace_tree(trace))
     return 0
 
 
