@@ -27,19 +27,20 @@ def main() -> int:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the clone is deleted
     folder = Path(tempfile.mkdtemp(prefix="heirloom-reproduce-"))
+    clone = folder / "clone"
     try:
         commit = commit_of(options.commit)
         tell(f"{options.stage} of commit {commit[:12]} ({options.commit})")
         if changes := uncommitted_changes():
             more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
             tell(f"uncommitted changes take no part: {', '.join(changes[:MOST_CHANGES])}{more}")
-        return report(reproduce(commit, options.stage, folder / "clone", tell))
+        return report(reproduce(commit, options.stage, clone, tell))
     except HeirloomError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     finally:
-        if options.keep:
-            tell(f"kept: {folder}/clone")
+        if options.keep and clone.exists():
+            tell(f"kept: {clone}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 

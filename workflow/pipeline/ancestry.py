@@ -79,7 +79,7 @@ class Ancestry:
         return self._known[path, md5]
 
     def _maker(self, path: str, md5: str, commits: list[str]) -> tuple[str, Entry] | None:
-        """Return the stage that made a content, with its entry in dvc.lock as it is, else as one of `commits` has it."""
+        """Return the stage that made a content, with its entry in dvc.lock now, else with the one of a commit."""
         for entries in (self._entries, *(self._lock_of(line.split()[0]) for line in reversed(commits))):
             for stage, entry in entries.items():
                 if any(out["path"] == path and out["md5"] == md5 for out in entry.get("outs", [])):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -19,6 +19,7 @@ from heirloom.errors import HeirloomError
 from pipeline.ledger import cache_folder
 from pipeline.paths import HISTORY
 from pipeline.session import interpreter_first_on_path
+from pipeline.verifying import bytes_hash
 
 LENDER = "heirloom-lender"
 """DVC remote of the clone: the cache of the repository that it was cloned from."""
@@ -65,22 +66,14 @@ class CleanClone:
             check=False,
         )
 
-    def fetch(self, paths: Sequence[str]) -> list[str]:
-        """Bring artifacts that the clone's dvc.lock records; return those that are nowhere to be had."""
-        missing = list(paths)
+    def fetch(self, artifacts: Mapping[str, str]) -> list[str]:
+        """Bring artifacts (path → DVC hash in the clone's dvc.lock); return those that are nowhere to be had."""
+        missing = list(artifacts)
         for place in (["--remote", LENDER], []):  # without a name: the default remote
             if missing:
                 self.dvc("pull", "--quiet", *place, *missing)
-                missing = [path for path in missing if not self.whole(path)]
+                missing = [path for path in missing if bytes_hash(str(self.folder / path)) != artifacts[path]]
         return missing
-
-    def whole(self, path: str) -> bool:
-        """Tell whether an artifact is in the clone as its dvc.lock records it."""
-        from dvc.repo import Repo
-
-        with Repo(str(self.folder)) as repo:
-            (out,) = repo.find_outs_by_path(str(self.folder / path))
-            return not out.changed_checksum()
 
     def copy_user_file(self, path: str) -> None:
         """Copy a file or folder of the user's that git does not have."""

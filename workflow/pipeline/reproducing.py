@@ -101,14 +101,15 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     if all(product.same for product in products):
         return Reproduction(products, [])
     now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text())
-    return Reproduction(products, reasons(History().made_with(stage, entry), now))
+    found = reasons(History().made_with(stage, entry), now, gpus_help=" torchrun " in entry["cmd"])
+    return Reproduction(products, found)
 
 
 def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> None:
     """Put what the stage reads into the clone. Raises HeirloomError naming what is nowhere to be had."""
     recorded = recorded_outs(committed_lock(commit))
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    missing = clone.fetch([path for path in deps if path in recorded])
+    missing = clone.fetch({path: recorded[path]["md5"] for path in deps if path in recorded})
     for path in [path for path in deps if path not in recorded and not (clone.folder / path).exists()]:
         if bytes_hash(path) == deps[path]:
             clone.copy_user_file(path)
@@ -159,11 +160,14 @@ def differing_files(recorded: str, folder: Path) -> list[str]:
     return [f"{name} {words[name]}" for name in sorted(words)]
 
 
-def reasons(then: dict, now: dict) -> list[str]:
-    """Return why products may differ, by the records of the two executions; `then` is empty when there is none."""
+def reasons(then: dict, now: dict, gpus_help: bool) -> list[str]:
+    """Return why products may differ, by the records of the two executions; `then` is empty when there is none.
+
+    `gpus_help`: whether the stage's program uses GPUs where there are some.
+    """
     if not then:
         return [UNKNOWN]
     found = [f"{text} (recorded → here)" for text in execution_differences(then, now)]
-    if any(record["ranks"]["device"] != "cpu" for record in (then, now)):
+    if gpus_help and any(record["ranks"]["device"] != "cpu" for record in (then, now)):
         found.append(GPU)
     return found or [NOT_DETERMINISTIC]
