@@ -39,8 +39,10 @@ class Artifact:
 
     @property
     def remedy(self) -> str:
-        """The command that brings or finds it when it is not here."""
-        return f"dvc pull {shlex.quote(self.path)}" if self.stage else f"git log --all -- {shlex.quote(self.path)}"
+        """The command that brings it into the working tree, or, for a file of the user's, finds it in git."""
+        if self.stage is None:
+            return f"git log --all -- {shlex.quote(self.path)}"
+        return f"dvc {'checkout' if self.place == 'in the cache' else 'pull'} {shlex.quote(self.path)}"
 
     def ancestors(self) -> Iterator["Artifact"]:
         """Yield this artifact and all that it was made from, each once, the nearest first."""
