@@ -25,7 +25,8 @@ MOST_CHANGES = 5
 
 def main() -> int:
     options = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the clone is deleted
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that the stage ends, and the clone is deleted
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     folder = Path(tempfile.mkdtemp(prefix="heirloom-reproduce-"))
     clone = folder / "clone"
     try:

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from clone import Clone, succeeded
 
 
@@ -59,13 +58,13 @@ def test_any_revision_counts_as_it_was_recorded(clone: Clone) -> None:
     clone.edit("config/runs/pre.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
     succeeded(clone.dvc("repro", "--single-item", "train-pre"))
     clone.commit("faster")
-    hashes = {}
+    checkpoints = set()
     for revision in ("slow", "HEAD"):
         done = succeeded(reproduce(clone, revision, "train-pre", "--keep"))
-        hashes[revision] = [line for line in done.stdout.splitlines() if line.startswith("same ")]
+        checkpoints.add(next(line for line in done.stdout.splitlines() if line.startswith("same     checkpoints/pre")))
         kept = Path(done.stdout.splitlines()[-1].removeprefix("kept: "))
         assert "tracking" not in (kept / "config/runs/pre.yaml").read_text()  # nothing goes to a tracker again
-    assert len(hashes["slow"]) == 3 and not set(hashes["slow"]) & set(hashes["HEAD"])
+    assert len(checkpoints) == 2
 
     commit = clone.git("rev-parse", "--short=12", "slow").strip()
     done = reproduce(clone, "HEAD", "generate-pre")
@@ -112,8 +111,7 @@ def test_mistakes_are_told_in_a_sentence(clone: Clone) -> None:
         assert f"error: {sentence}" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_and_leaves_nothing(clone: Clone, tmp_path: Path, number: int) -> None:
+def test_a_signal_ends_it_and_leaves_nothing(clone: Clone, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     process = clone.start(sys.executable, "scripts/reproduce.py", "train-sft", SLOW="train-sft", TMPDIR=str(temporary))
@@ -121,7 +119,7 @@ def test_a_signal_ends_it_and_leaves_nothing(clone: Clone, tmp_path: Path, numbe
     while not Path(f"{clone.trace}.slow").exists():
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "Traceback" not in printed
     assert list(temporary.iterdir()) == []

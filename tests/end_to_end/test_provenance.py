@@ -18,7 +18,7 @@ PROCESSING = "processing_function: dummy_processing_function, max_length: 96, tr
 CONFIG = {
     "models/tiny.yaml": """\
 tokenizer:
-  train_on: made
+  train_on: words
   vocab_size: 300
   eos_token: <|end|>
   pad_token: <|pad|>
@@ -26,6 +26,11 @@ tokenizer:
   chat_template: config/chat_templates/demo.jinja
 init: {model_type: llama, seed: 0, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1,
        num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 256}
+""",
+    "datasets/words.yaml": """\
+tokenizer: tiny
+source: {generator: demo, part: text, rows: 40, seed: 1}
+processing: {processing_function: plain_text_processing_function, max_length: 96}
 """,
     "datasets/made.yaml": f"""\
 tokenizer: tiny
@@ -136,7 +141,7 @@ def test_a_line_leads_to_its_raw_row_through_everything_between(made: Demo) -> N
     by_stages = {path for path, artifact in artifacts.items() if artifact["stage"]}
     assert by_stages == {
         "generations/second", "checkpoints/second", "checkpoints/first", "models/tiny", "tokenizers/tiny",
-        "data/processed/mixed", "data/processed/made", "data/processed/own", "data/raw/made",
+        "data/processed/mixed", "data/processed/made", "data/processed/own", "data/raw/made", "data/raw/words",
     }  # fmt: skip
     assert {"config/own.jsonl", "config/chat_templates/demo.jinja"} <= artifacts.keys()
     for path, artifact in artifacts.items():
