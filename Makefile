@@ -40,10 +40,10 @@ verify:  ## hash every artifact and every cached object against dvc.lock
 	@python workflow/pipeline verify
 
 trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.jsonl:3 (row_id, or line from 1)
-	@python scripts/trace_generation.py generations/$(RUN) $(ROW)
+	@python scripts/trace_generation.py generations/$(RUN) '$(ROW)'
 
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
-	@python scripts/reproduce.py $(or $(COMMIT),HEAD) $(STAGE)
+	@python scripts/reproduce.py $(COMMIT) $(STAGE)
 
 accept:  ## record a harmless code change without executing again: make accept STAGE=train-demo-sft
 	@python workflow/pipeline accept $(STAGE)

@@ -22,6 +22,9 @@ from heirloom.errors import HeirloomError
 from pipeline.trace_tree import trace_tree
 from pipeline.tracing import trace_row
 
+UNWRAPPED = 10_000
+"""Width for files and pipes, in characters: each fact on one line."""
+
 
 def main() -> int:
     options = parse_arguments()
@@ -33,7 +36,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(trace.as_json(), indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False, soft_wrap=True).print(trace_tree(trace))
+        Console(highlight=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
     return 0
 
 

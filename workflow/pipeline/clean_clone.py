@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from heirloom.errors import HeirloomError
+from pipeline.git import git
 from pipeline.ledger import cache_folder
 from pipeline.paths import HISTORY
 from pipeline.session import interpreter_first_on_path
@@ -104,11 +104,3 @@ class CleanClone:
                 time.sleep(0.5)
             process.wait()
             raise
-
-
-def git(*words: str) -> str:
-    """Return what a git command prints. Raises HeirloomError with git's own words when it fails."""
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HeirloomError(f"git {words[0]} failed: {done.stderr.strip()}")
-    return done.stdout

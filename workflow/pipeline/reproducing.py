@@ -11,10 +11,11 @@ from heirloom.errors import HeirloomError
 from pipeline.clean_clone import CleanClone
 from pipeline.environment import execution_differences
 from pipeline.fingerprints import content_hash, files_below, object_path
+from pipeline.git import git
 from pipeline.history import History
 from pipeline.ledger import cache_folder
 from pipeline.lockfile import Entry, committed_lock
-from pipeline.origin import commits_with_hash, git
+from pipeline.origin import commits_with_hash
 from pipeline.paths import RECORDS
 from pipeline.staleness import flags_of, recorded_outs
 from pipeline.verifying import bytes_hash
@@ -67,7 +68,7 @@ def commit_of(revision: str) -> str:
 
 def uncommitted_changes() -> list[str]:
     """Return the files that differ from the commit that is checked out, or that git does not know."""
-    return [line[3:] for line in git("status", "--porcelain")]
+    return [line[3:] for line in git("status", "--porcelain").splitlines()]
 
 
 def recorded_entry(commit: str, stage: str) -> Entry:

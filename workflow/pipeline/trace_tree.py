@@ -33,47 +33,62 @@ def trace_tree(trace: Trace) -> Tree:
         facts = {"content": raw.content, "sha256": raw.sha256, "source": raw.source, "revision": raw.revision}
         add_values(branch, {name: value for name, value in facts.items() if value is not None})
     tree.add("[bold]lineage[/] " + escape(" ← ".join(artifact.path for artifact in trace.lineage)))
-    add_artifact(tree, "made by", trace.generations, trace, set())
+    ArtifactTree(trace).add(tree, "made by", trace.generations)
     if trace.missing:
         add_lines(tree.add("[bold yellow]to know[/]"), trace.missing)
     return tree
 
 
-def add_artifact(tree: Tree, role: str, artifact: Artifact, trace: Trace, shown: set[tuple[str, str]]) -> None:
-    """Add an artifact, how it was made, and what it was made from; one that stands above is only named."""
-    stage = f"{escape(artifact.stage)} → " if artifact.stage else ""
-    branch = tree.add(f"[bold]{role}[/] {stage}[cyan]{escape(artifact.path)}[/] md5 {artifact.md5} ({artifact.place})")
-    if (artifact.path, artifact.md5) in shown:
-        branch.add("see above")
-        return
-    shown.add((artifact.path, artifact.md5))
-    if artifact is trace.checkpoint and "checkpoint" in trace.row:
-        branch.add(f"weights sha256 {trace.row['checkpoint']}: {WEIGHTS[trace.weights_match]}")
-    if artifact.place == "not here":
-        branch.add(f"[yellow]{escape(artifact.remedy)}[/]")
-    for file, sections in artifact.config.items():
-        add_values(branch.add(f"config {escape(file)}, as recorded"), sections)
-    if artifact.commits:
-        later = f" (and {len(artifact.commits) - 1} later)" if len(artifact.commits) > 1 else ""
-        branch.add(f"recorded by commit {escape(artifact.commits[0])}{later}")
-    if artifact.stage:
-        branch.add(f"code: {artifact.command.split()[3]} and {len(artifact.code) - 1} modules")
-        add_execution(branch, artifact.made_with)
-    for flag, several in artifact.inputs.items():
-        for each in several:
-            add_artifact(branch, flag, each, trace, shown)
+class ArtifactTree:
+    """Adds artifacts with what they were made from; whatever stands above already is only named."""
 
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._artifacts: set[tuple[str, str]] = set()
+        self._environments: dict[str, str] = {}
+        """Machine and versions → the first stage that is shown with them."""
 
-def add_execution(branch: Tree, made_with: dict[str, Any]) -> None:
-    """Add from which commit and with what a stage was executed."""
-    if not made_with:
-        branch.add("environment: not recorded here (neither in .dvc/history.jsonl nor in .heirloom/records)")
-        return
-    machine, ranks, versions = made_with["machine"], made_with["ranks"], made_with["versions"]
-    execution = branch.add(f"executed {made_with['started']} from code commit {made_with['commit']}")
-    execution.add(escape(f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"))
-    execution.add(f"{ranks['nodes']} × {ranks['per_node']} ranks on {ranks['device']}")
-    execution.add(", ".join(f"{name} {version}" for name, version in versions.items()))
+    def add(self, tree: Tree, role: str, artifact: Artifact) -> None:
+        """Add an artifact in its role, how it was made, and its inputs."""
+        stage = f"{escape(artifact.stage)} → " if artifact.stage else ""
+        title = f"[bold]{role}[/] {stage}[cyan]{escape(artifact.path)}[/] md5 {artifact.md5} ({artifact.place})"
+        branch = tree.add(title)
+        if (artifact.path, artifact.md5) in self._artifacts:
+            branch.add("see above")
+            return
+        self._artifacts.add((artifact.path, artifact.md5))
+        if artifact is self._trace.checkpoint and "checkpoint" in self._trace.row:
+            branch.add(f"weights sha256 {self._trace.row['checkpoint']}: {WEIGHTS[self._trace.weights_match]}")
+        if artifact.place == "not here":
+            branch.add(f"[yellow]{escape(artifact.remedy)}[/]")
+        for file, sections in artifact.config.items():
+            add_values(branch.add(f"config {escape(file)}, as recorded"), sections)
+        if artifact.commits:
+            later = f" (and {len(artifact.commits) - 1} later)" if len(artifact.commits) > 1 else ""
+            branch.add(f"recorded by commit {escape(artifact.commits[0])}{later}")
+        if artifact.stage:
+            branch.add(f"code: {artifact.command.split()[3]} and {len(artifact.code) - 1} modules")
+            self._add_execution(branch, artifact.stage, artifact.made_with)
+        for flag, several in artifact.inputs.items():
+            for each in several:
+                self.add(branch, flag, each)
+
+    def _add_execution(self, branch: Tree, stage: str, made_with: dict[str, Any]) -> None:
+        """Add from which commit and with what a stage was executed."""
+        if not made_with:
+            branch.add("environment: not recorded here (neither in .dvc/history.jsonl nor in .heirloom/records)")
+            return
+        machine, ranks, versions = made_with["machine"], made_with["ranks"], made_with["versions"]
+        execution = branch.add(f"executed {made_with['started']} from code commit {made_with['commit']}")
+        count = ranks["nodes"] * ranks["per_node"]
+        on = f" on {ranks['nodes']} machines" if ranks["nodes"] > 1 else ""
+        execution.add(f"{count} {ranks['device']} rank{'s' if count > 1 else ''}{on}")
+        first = self._environments.setdefault(json.dumps([machine, versions]), stage)
+        if first != stage:
+            execution.add(f"machine and versions as for {first}")
+            return
+        execution.add(escape(f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"))
+        execution.add(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def add_values(branch: Tree, values: dict[str, Any]) -> None:
