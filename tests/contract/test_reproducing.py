@@ -15,9 +15,10 @@ def reproduce(clone: Clone, *words: str, **variables: str) -> subprocess.Complet
     """Run the program with a folder for temporary files of its own, and assert that it leaves nothing there."""
     temporary = clone.folder.parent / "temporary"
     temporary.mkdir(exist_ok=True)
+    before = set(temporary.iterdir())
     done = clone.run(sys.executable, "scripts/reproduce.py", *words, TMPDIR=str(temporary), **variables)
     assert "Traceback" not in done.stderr, done.stderr
-    assert "--keep" in words or list(temporary.iterdir()) == []
+    assert "--keep" in words or set(temporary.iterdir()) == before
     return done
 
 

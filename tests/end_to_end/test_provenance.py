@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -184,18 +185,27 @@ def test_a_line_of_parquet_leads_to_its_prompt(made: Demo) -> None:
 def test_hashes_are_followed_when_names_moved_on(project: Demo) -> None:
     wanted = next(name for name in row_ids(project) if name.startswith("own/"))
     then = traced(project, "second", wanted)
+    commit = project.git("rev-parse", "--short=12", "HEAD").strip()
     own = project.folder / "config/own.jsonl"
-    own.write_text(own.read_text().replace("Where", "When"))
+    own.write_text(CONFIG["own.jsonl"].replace("Where", "When"))
     project.run("dvc", "repro", "--quiet", "--single-item", "process-own")
     project.commit("other questions")
     now = traced(project, "second", wanted)
-    moved = {"data/processed/own": "in the cache", "config/own.jsonl": "in git"}
-    for artifact in then["artifacts"]:
-        artifact["place"] = moved.get(artifact["path"], "here")
-    assert now == then
+    earlier = {
+        "data/processed/own": {
+            "place": "in the cache",
+            "remedy": f"dvc get --rev {commit} . data/processed/own --out data/processed/own@{commit}",
+        },
+        "config/own.jsonl": {"place": "in git"},
+    }
+    expected = [artifact | earlier.get(artifact["path"], {}) for artifact in then["artifacts"]]
+    assert now == then | {"artifacts": expected}
     assert now["raw"]["content"]["messages"][0]["content"].startswith("Where is ")
     assert now["raw"]["revision"] == project.git("rev-parse", "HEAD~2").strip()
     assert now["raw"]["sha256"] == hashlib.sha256(CONFIG["own.jsonl"].encode()).hexdigest()
+    project.run(*shlex.split(earlier["data/processed/own"]["remedy"]))
+    (md5,) = (artifact["md5"] for artifact in expected if artifact["path"] == "data/processed/own")
+    assert bytes_hash(str(project.folder / f"data/processed/own@{commit}")) == md5
 
 
 def test_what_is_not_here_is_named_with_its_remedy(project: Demo) -> None:

@@ -13,11 +13,12 @@ from pipeline.contents import Contents
 from pipeline.history import History
 from pipeline.lockfile import Entry, committed_lock, read_lock
 from pipeline.origin import commits_with_hash
+from pipeline.staleness import recorded_outs
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One content at one path. Without `stage` it is a file of the user's, or nothing records how it was made."""
+    """One content at one path. Without `stage` it is a file of the user's, or (`lost`) nothing records its making."""
 
     path: str
     md5: str
@@ -26,6 +27,8 @@ class Artifact:
     """Where on this machine the content is: `Contents.place`."""
     commits: list[str]
     """The commits that recorded it, oldest first, a line each; none while dvc.lock is not committed."""
+    remedy: str
+    """The command that brings the content here, or, for a file of the user's, finds it in git."""
     stage: str | None = None
     command: str | None = None
     code: dict[str, str] = field(default_factory=dict)
@@ -36,13 +39,8 @@ class Artifact:
     """Commit, time, ranks, machine and versions of the execution; empty when not recorded."""
     inputs: dict[str, list["Artifact"]] = field(default_factory=dict)
     """Flag of the command (`base`, `dataset`, `raw`, …; `file` for what it does not name) → what the stage read."""
-
-    @property
-    def remedy(self) -> str:
-        """The command that brings it into the working tree, or, for a file of the user's, finds it in git."""
-        if self.stage is None:
-            return f"git log --all -- {shlex.quote(self.path)}"
-        return f"dvc {'checkout' if self.place == 'in the cache' else 'pull'} {shlex.quote(self.path)}"
+    lost: bool = False
+    """A stage makes this path, but its entry for this content was replaced before a commit had it."""
 
     def ancestors(self) -> Iterator["Artifact"]:
         """Yield this artifact and all that it was made from, each once, the nearest first."""
@@ -64,9 +62,10 @@ class Artifact:
 class Ancestry:
     """Looks up what is recorded of an artifact, by path and hash."""
 
-    def __init__(self, contents: Contents, entries: dict[str, Entry] | None = None) -> None:
+    def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._entries = read_lock() if entries is None else entries
+        self._entries = read_lock()
+        self._products = recorded_outs(self._entries)
         self._history = History()
         self._committed: dict[str, dict[str, Entry]] = {}
         self._known: dict[tuple[str, str], Artifact] = {}
@@ -74,26 +73,41 @@ class Ancestry:
     def artifact(self, path: str, md5: str) -> Artifact:
         """Return a content at a path, with everything that led to it."""
         if (path, md5) not in self._known:
-            commits = commits_with_hash(md5)
-            made = self._maker(path, md5, commits)
-            facts = self._facts(*made) if made else {}
-            self._known[path, md5] = Artifact(path, md5, self._contents.place(path, md5), commits, **facts)
+            place, commits = self._contents.place(path, md5), commits_with_hash(md5)
+            commit, stage = self._maker(path, md5, commits)
+            if stage is None:
+                remedy = f"git log --all -- {shlex.quote(path)}"
+                found = Artifact(path, md5, place, commits, remedy, lost=path in self._products)
+            else:
+                if commit:
+                    remedy = f"dvc get --rev {commit} . {shlex.quote(path)} --out {shlex.quote(f'{path}@{commit}')}"
+                else:
+                    remedy = f"dvc {'checkout' if place == 'in the cache' else 'pull'} {shlex.quote(path)}"
+                found = Artifact(path, md5, place, commits, remedy, stage, **self._facts(stage, commit))
+            self._known[path, md5] = found
         return self._known[path, md5]
 
-    def _maker(self, path: str, md5: str, commits: list[str]) -> tuple[str, Entry] | None:
-        """Return the stage that made a content, with its entry in dvc.lock now, else with the one of a commit."""
-        for entries in (self._entries, *(self._lock_of(line.split()[0]) for line in reversed(commits))):
-            for stage, entry in entries.items():
+    def _maker(self, path: str, md5: str, commits: list[str]) -> tuple[str, str | None]:
+        """Return (commit, stage): whose dvc.lock has the content, and the stage that made it.
+
+        The commit is empty when dvc.lock as it is now has it; the stage is None when no lock does.
+        """
+        for commit in ("", *(line.split()[0] for line in reversed(commits))):
+            for stage, entry in self._lock_of(commit).items():
                 if any(out["path"] == path and out["md5"] == md5 for out in entry.get("outs", [])):
-                    return stage, entry
-        return None
+                    return commit, stage
+        return "", None
 
     def _lock_of(self, commit: str) -> dict[str, Entry]:
+        if not commit:
+            return self._entries
         if commit not in self._committed:
             self._committed[commit] = committed_lock(commit)
         return self._committed[commit]
 
-    def _facts(self, stage: str, entry: Entry) -> dict[str, Any]:
+    def _facts(self, stage: str, commit: str) -> dict[str, Any]:
+        """Return what the entry of a stage in the dvc.lock of a commit tells of its making."""
+        entry = self._lock_of(commit)[stage]
         flags = flags_by_path(entry["cmd"])
         code: dict[str, str] = {}
         inputs: dict[str, list[Artifact]] = {}
@@ -104,7 +118,6 @@ class Ancestry:
                 found = self.artifact(dep["path"], dep["md5"])
                 inputs.setdefault(flags.get(dep["path"], "file"), []).append(found)
         return {
-            "stage": stage,
             "command": entry["cmd"],
             "code": code,
             "config": entry.get("params", {}),

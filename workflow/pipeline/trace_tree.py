@@ -59,7 +59,9 @@ class ArtifactTree:
         self._artifacts.add((artifact.path, artifact.md5))
         if artifact is self._trace.checkpoint and "checkpoint" in self._trace.row:
             branch.add(f"weights sha256 {self._trace.row['checkpoint']}: {WEIGHTS[self._trace.weights_match]}")
-        if artifact.place == "not here":
+        if artifact.lost:
+            branch.add("[yellow]its entry in dvc.lock was replaced before a commit had it: its making is not known[/]")
+        elif artifact.place == "not here":
             branch.add(f"[yellow]{escape(artifact.remedy)}[/]")
         for file, sections in artifact.config.items():
             add_values(branch.add(f"config {escape(file)}, as recorded"), sections)
