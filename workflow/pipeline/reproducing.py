@@ -29,6 +29,7 @@ NOT_DETERMINISTIC = (
     "machine, ranks and versions are those of the recorded execution, and no GPU took part: the stage itself is not "
     "deterministic (a clock, an unseeded random number, the order of a set?)"
 )
+REPORT = "a report shows the times and the money that .heirloom/records tells of, which a clean clone does not have"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     if all(product.same for product in products):
         return Reproduction(products, [])
     now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text())
-    found = reasons(History().made_with(stage, entry), now, gpus_help=" torchrun " in entry["cmd"])
-    return Reproduction(products, found)
+    if stage.startswith("report-"):
+        return Reproduction(products, [REPORT])
+    return Reproduction(products, reasons(History().made_with(stage, entry), now, " torchrun " in entry["cmd"]))
 
 
 def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> None:
