@@ -7,7 +7,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify accept clean-cache lint format schemas lock clone-settings
+.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,6 +38,12 @@ dvc.yaml: clone-settings  ## bring dvc.yaml in step with config/ (snakemake does
 
 verify:  ## hash every artifact and every cached object against dvc.lock
 	@python workflow/pipeline verify
+
+trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.jsonl:3 (row_id, or line from 1)
+	@python scripts/trace_generation.py generations/$(RUN) '$(ROW)'
+
+reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
+	@python scripts/reproduce.py $(COMMIT) $(STAGE)
 
 accept:  ## record a harmless code change without executing again: make accept STAGE=train-demo-sft
 	@python workflow/pipeline accept $(STAGE)

@@ -101,7 +101,8 @@ class Clone:
             if source.is_file() and (name.startswith(kept) or name in (".gitattributes", ".gitignore", ".dvcignore")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / name)
-        shutil.copy2(REPOSITORY / "scripts/launch.py", folder / "scripts/launch.py")
+        for program in ("launch.py", "reproduce.py"):
+            shutil.copy2(REPOSITORY / "scripts" / program, folder / "scripts" / program)
         (folder / ".dvc/history.jsonl").unlink(missing_ok=True)
         clone = cls(folder, home)
         template = (STAND_INS / "stage_program.py").read_text()

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.history import History
 from pipeline.lockfile import Entry
+from pipeline.staleness import field_differences
 
 
 def environment_changes(history: History, current: dict[str, Entry]) -> list[str]:
@@ -23,6 +24,15 @@ def environment_changes(history: History, current: dict[str, Entry]) -> list[str
         f"{count} current stage{'s were' if count > 1 else ' was'} made with {package} {recorded}, here it is {here}"
         for (package, recorded), count in sorted(made_with.items())
         if (here := installed(package)) not in (None, recorded)
+    ]
+
+
+def execution_differences(then: dict, now: dict) -> list[str]:
+    """Return `versions.torch 2.12.0 → 2.13.0` for everything in which the records of two executions differ."""
+    return [
+        text
+        for part in ("ranks", "machine", "versions")
+        for text in field_differences(then.get(part, {}), now.get(part, {}), part)
     ]
 
 

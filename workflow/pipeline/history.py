@@ -57,6 +57,17 @@ class History:
             except (OSError, YAMLError):
                 continue
 
+    def made_with(self, stage: str, entry: Entry) -> dict:
+        """Return what is recorded of the execution that made this very result: commit, time, ranks, machine, versions.
+
+        Empty when neither the history nor this machine's own record tells.
+        """
+        identity = identity_of(entry)
+        row = self.rows.get(identity)
+        if row is None:
+            return execution_record(stage, identity)
+        return row["record"] if row["outs"] == entry["outs"] else {}
+
     def add(self, executions: dict[str, Entry]) -> None:
         """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made."""
         lines = []

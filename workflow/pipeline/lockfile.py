@@ -7,6 +7,7 @@ lock again after one stage has run parses one block, not thousands; writing an e
 import hashlib
 import io
 import re
+import subprocess
 from pathlib import Path
 
 from ruamel.yaml import YAML, YAMLError
@@ -46,6 +47,13 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
     if set(known) != set(hashes.values()):
         remember(CACHE / "lock.pickle", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
     return entries
+
+
+def committed_lock(commit: str) -> dict[str, Entry]:
+    """Return stage → entry as dvc.lock of a commit records it; empty when the commit has none. Writes nothing."""
+    words = ["git", "show", f"{commit}:{DVC_LOCK}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return (YAML(typ="safe").load(done.stdout) or {}).get("stages") or {} if done.returncode == 0 else {}
 
 
 def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> None:
