@@ -6,9 +6,10 @@ from pathlib import Path
 import yaml
 
 from heirloom.errors import HeirloomError
-from pipeline.graph import Graph, Stage
+from pipeline.graph import Graph
 from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
+from pipeline.stages import Stage
 
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
 _VERSION = 1

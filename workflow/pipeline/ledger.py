@@ -13,11 +13,12 @@ from heirloom.config.reading import read_yaml
 from heirloom.errors import HeirloomError
 from pipeline import markers
 from pipeline.fingerprints import Fingerprints, cached
-from pipeline.graph import Graph, Stage, build_graph
+from pipeline.graph import Graph, build_graph
 from pipeline.history import History
 from pipeline.lockfile import DamagedLockError, Entry, read_lock
 from pipeline.paths import CACHE, MARKERS
 from pipeline.remembering import recall, remember
+from pipeline.stages import Stage
 from pipeline.staleness import Action, Verdict, judge
 
 _VERSION = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from pipeline.fingerprints import Fingerprints
-from pipeline.graph import Graph, Stage
+from pipeline.graph import Graph
 from pipeline.history import History
 from pipeline.identity import identity_of
 from pipeline.ledger import (
@@ -22,6 +22,7 @@ from pipeline.ledger import (
 from pipeline.lockfile import Entry, read_lock
 from pipeline.markers import write_marker
 from pipeline.restoring import put_in_place
+from pipeline.stages import Stage
 from pipeline.staleness import differences, expected_entry, recorded_outs
 
 CONTROLLER = "HEIRLOOM_CONTROLLER"

@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.fingerprints import files_below
-from pipeline.graph import Graph, Stage
+from pipeline.graph import Graph
 from pipeline.lockfile import Entry
+from pipeline.stages import Stage
 
 HashOf = Callable[[str], str | None]
 """Path → content hash as it is now, None when there is nothing."""
