@@ -18,6 +18,7 @@ rule evaluate:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("evaluate"),
         accelerator=1,
     params:
         force=forced("evaluate"),

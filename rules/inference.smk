@@ -17,6 +17,7 @@ rule generate:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("generate"),
         accelerator=1,
     params:
         force=forced("generate"),
