@@ -1,0 +1,68 @@
+"""A clone of this repository in which stages really run, and what its artifacts hold."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "metrics")
+
+
+class Demo:
+    """A clone of this repository, working tree included, with a home folder of its own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "PATH": path}
+
+    @classmethod
+    def create(cls, folder: Path, home: Path) -> "Demo":
+        listing = ["git", "ls-files", "-co", "--exclude-standard"]
+        files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\n")
+        for name in files:
+            path = REPOSITORY / name
+            if (path.is_file() or path.is_symlink()) and name not in ("dvc.lock", ".dvc/history.jsonl"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, folder / name, follow_symlinks=False)
+        demo = cls(folder, home)
+        demo.git("init", "-q", "-b", "main")
+        demo.commit("begin")
+        return demo
+
+    def run(self, *command: str) -> str:
+        """Return what a command prints; fail with it when it does not end with 0."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}:\n{done.stdout[-8000:]}"
+        return done.stdout
+
+    def make(self, *words: str) -> str:
+        return self.run("make", *words, f"VENV={sys.prefix}")
+
+    def git(self, *words: str) -> str:
+        return self.run("git", "-c", "user.name=tester", "-c", "user.email=tester@example.org", *words)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def plan(self) -> list[str]:
+        """Return the stages that are not up to date."""
+        lines = self.run(sys.executable, "workflow/pipeline", "plan").splitlines()
+        return [line.split()[1] for line in lines if line.startswith(("run ", "then ", "restore "))]
+
+    def nothing_to_do(self) -> None:
+        assert self.plan() == []
+        assert "Nothing to be done" in self.run("snakemake", "-n")
+        assert "up to date" in self.run("dvc", "status")
+        assert "Running stage" not in self.run("dvc", "repro", "--dry")
+
+
+def hashes(folder: Path) -> dict[str, bytes]:
+    """Return file → content below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
