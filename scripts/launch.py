@@ -51,8 +51,6 @@ def main() -> int:
             folder.delete()
         else:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
-            if not outcome.stopped:
-                host.failed()
     return outcome.exit_code
 
 

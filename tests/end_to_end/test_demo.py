@@ -12,6 +12,7 @@ from demo_clone import ARTIFACTS, REPOSITORY, Demo, hashes
 
 from heirloom.demo.lessons import lessons
 
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")

@@ -47,14 +47,13 @@ ReturnToService=2
 MinJobAge=300
 KillWait=3
 SlurmctldTimeout=30
-SlurmdTimeout=120
+SlurmdTimeout=30
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmdParameters=config_overrides
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=4 RealMemory=32000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=other Nodes=n2 MaxTime=INFINITE State=UP
 """
-"""SlurmdTimeout is long, as on real clusters: whoever loses a node knows it before Slurm does."""
 
 
 def why_not() -> str | None:

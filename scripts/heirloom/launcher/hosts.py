@@ -25,9 +25,6 @@ class Host(Protocol):
     def as_sent(self, signal: int) -> int:
         """Return the signal that tells the command what `signal` told the launcher."""
 
-    def failed(self) -> None:
-        """Do what is left to do after a program that failed by itself; what this returns from is a failed stage."""
-
 
 @dataclass(frozen=True)
 class LocalHost:
@@ -52,9 +49,6 @@ class LocalHost:
 
     def as_sent(self, signal: int) -> int:
         return signal
-
-    def failed(self) -> None:
-        return
 
 
 def this_host() -> Host:

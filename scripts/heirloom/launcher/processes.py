@@ -23,11 +23,10 @@ REPEATED_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """`error` is one sentence, empty when the exit code is 0; `stopped` by a signal to the launcher."""
+    """`error` is one sentence, empty when the exit code is 0."""
 
     exit_code: int
     error: str = ""
-    stopped: bool = False
 
 
 def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Callable[[int], int]) -> Outcome:
@@ -57,7 +56,7 @@ def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Calla
     if received:
         name = signal.Signals(received[0]).name
         said = own_sentence(lines) or f"stopped by {name}; started again, it goes on from what it has kept"
-        return Outcome(128 + received[0], said, stopped=True)
+        return Outcome(128 + received[0], said)
     exit_code = code if code >= 0 else 128 - code
     return Outcome(exit_code, reason_of_failure(lines, exit_code) if exit_code else "")
 

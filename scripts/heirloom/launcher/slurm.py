@@ -1,7 +1,8 @@
 """Several nodes of a Slurm job. A job on one node needs none of this: there a node is a machine like any other.
 
 The launcher runs on the head, the first node of the job. It starts torchrun on every node by one `srun`; the nodes
-share the file system, so they find the same environment, repository and work folder. Tested with Slurm 22.05.
+share the file system, so they find the same environment, repository and work folder. Where a node is lost, srun waits
+until Slurm misses it too (SlurmdTimeout) and starts the whole job again. Tested with Slurm 22.05.
 """
 
 import os
@@ -9,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 from heirloom.errors import HeirloomError
@@ -27,9 +27,6 @@ head, whose rank 0 completes a checkpoint when the ranks of all nodes have writt
 does; so the others' failures count ten seconds later. The shell itself outlives the signals that are for the ranks."""
 KEPT = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_CLUSTERS")
 """What srun may know of its surroundings; the rest (tasks, CPUs and GPUs of a task around it) would shrink its step."""
-SECONDS_TO_ANSWER = 60
-SECONDS_TO_REQUEUE = 120
-"""Slurm kills the job that it starts again within seconds."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +75,6 @@ class SlurmHost:
         """Return SIGINT: srun passes it on to all ranks (--disable-status), and kills them at once on any other."""
         return signal.SIGINT
 
-    def failed(self) -> None:
-        """Let Slurm start the job again where a node is gone.
-
-        Its ranks' peers fail in an instant, and so would the job, minutes before Slurm itself misses the node.
-        """
-        lost = [node for node in self.nodes if not answers(self.job, node)]
-        if not lost:
-            return
-        done = subprocess.run(["scontrol", "requeue", self.job], capture_output=True, text=True, check=False)
-        gone = f"{', '.join(lost)} of Slurm job {self.job} {'do' if len(lost) > 1 else 'does'} not answer any more"
-        if done.returncode:
-            print(f"{gone}; Slurm does not start it again: {done.stderr.strip()}", file=sys.stderr, flush=True)
-            return
-        print(f"{gone}; Slurm starts it again, and it goes on from what it has kept", file=sys.stderr, flush=True)
-        time.sleep(SECONDS_TO_REQUEUE)
-
 
 def find() -> SlurmHost | None:
     """Return the nodes of the Slurm job that this process is a part of; None outside a job and for a single node.
@@ -114,30 +95,6 @@ def address_of(node: str) -> str:
         if word.startswith("NodeAddr="):
             return word.removeprefix("NodeAddr=")
     raise HeirloomError(f"`scontrol show node {node}` names no NodeAddr for ranks to meet at: ask your administrators")
-
-
-def answers(job: str, node: str) -> bool:
-    """Say whether a node of the job still starts processes."""
-    probe = (
-        "srun",
-        "--jobid",
-        job,
-        "--nodelist",
-        node,
-        "--nodes",
-        "1",
-        "--ntasks",
-        "1",
-        "--overlap",
-        "--mpi=none",
-        "true",
-    )
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in KEPT}
-    try:
-        done = subprocess.run(probe, env=variables, capture_output=True, timeout=SECONDS_TO_ANSWER, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
 
 
 def ask(*command: str) -> str:
