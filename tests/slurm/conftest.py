@@ -1,4 +1,4 @@
-"""A Slurm of two nodes, started once, and clones of this repository to run on it."""
+"""A Slurm, started once, and clones of this repository to run on it."""
 
 import sys
 from collections.abc import Iterator

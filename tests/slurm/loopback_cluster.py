@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, on the loopback only, without slurmdbd: n1 and n2.
+"""A real Slurm of three nodes on this machine, on the loopback only, without slurmdbd: n1, n2 and a spare, n3.
 
 Debian's Slurm can run several node daemons on one host. Nothing needs root; munge has a key and a socket of its own.
 """
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-NODES = ("n1", "n2")
+NODES = ("n1", "n2", "n3")
 PROGRAMS = ("slurmctld", "slurmd", "srun", "sbatch", "scontrol", "squeue", "munged")
 PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
 CONF = """
@@ -50,9 +50,9 @@ SlurmctldTimeout=30
 SlurmdTimeout=30
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmdParameters=config_overrides
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=4 RealMemory=32000 State=UNKNOWN
+NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=4 RealMemory=32000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=other Nodes=n2 MaxTime=INFINITE State=UP
+PartitionName=other Nodes=n3 MaxTime=INFINITE State=UP
 """
 
 
@@ -92,10 +92,10 @@ class Cluster:
     def start(self) -> None:
         for name in ("etc", "bin", "state", "log", "run", "munge", *(f"spool.{node}" for node in NODES)):
             (self.folder / name).mkdir(mode=0o700)
-        port = three_free_ports()
+        port = free_ports(1 + len(NODES))
         facts = {"host": socket.gethostname().partition(".")[0], "user": user(), "folder": self.folder}
         conf = self.folder / "etc" / "slurm.conf"
-        conf.write_text(CONF.format(port=port, first=port + 1, last=port + 2, **facts))
+        conf.write_text(CONF.format(port=port, first=port + 1, last=port + len(NODES), **facts))
         for name in ("srun", "squeue", "scontrol"):  # the plugin's jobs lose SLURM_CONF; a real one is in /etc/slurm
             command = self.bin / name
             command.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which(name, path=PATH)} "$@"\n')
@@ -105,7 +105,7 @@ class Cluster:
         self.wait_for(lambda: "is UP" in self.run("scontrol", "ping", check=False))
         for node in NODES:
             self.start_node(node)
-        self.wait_for(lambda: self.run("sinfo", "--noheader", "--Node", "--states", "idle").count("main") == 2)
+        self.wait_for(lambda: self.run("sinfo", "--noheader", "--Node", "--states", "idle").count("main") == len(NODES))
 
     def start_munge(self) -> None:
         folder = self.folder / "munge"
@@ -119,7 +119,10 @@ class Cluster:
         self.run("slurmd", "-N", node)
 
     def lose(self, node: str) -> None:
-        """Let a node vanish as in a power cut: its daemon and every process of every job on it, by SIGKILL."""
+        """Let a node vanish as in a power cut: its daemon and every process of every job on it, by SIGKILL.
+
+        Bring it back by `start_node` when its job has ended: Slurm may tell it late to end what it did before.
+        """
         kill(int((self.folder / "run" / f"{node}.pid").read_text()))
         tasks = [process for process in self.processes() if variable(process, "SLURMD_NODENAME") == node]
         for parent in {parent_of(process) for process in tasks}:
@@ -180,16 +183,16 @@ def user() -> str:
     return subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def three_free_ports() -> int:
-    """Return a port of the loopback that is free with the two after it."""
+def free_ports(count: int) -> int:
+    """Return the first of `count` ports of the loopback that follow each other and are free."""
     while True:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
             sockets[0].bind(("127.0.0.1", 0))
-            port = sockets[0].getsockname()[1]
-            for offset in (1, 2):
-                sockets[offset].bind(("127.0.0.1", port + offset))
-            return port
+            first = sockets[0].getsockname()[1]
+            for offset in range(1, count):
+                sockets[offset].bind(("127.0.0.1", first + offset))
+            return first
 
 
 def kill(process: int) -> None:

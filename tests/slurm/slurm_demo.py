@@ -13,8 +13,8 @@ from loopback_cluster import Cluster
 STEPS = {"demo-pretrain": 60, "demo-sft": 80, "demo-dpo": 20}
 RESOURCES = {
     "demo-pretrain": "{mem_mb: 3000, runtime: 15}",
-    "demo-sft": "{nodes: 2, cpus_per_task: 1, mem_mb: 3000, runtime: 15, generation: {nodes: 1, slurm_partition: other}, "
-    "evaluation: {nodes: 1}}",
+    "demo-sft": "{nodes: 2, cpus_per_task: 1, mem_mb: 3000, runtime: 15, evaluation: {nodes: 1}, "
+    "generation: {nodes: 1, slurm_partition: other}}",
     "demo-dpo": "{slurm_partition: other, slurm_account: lab, mem_mb: 3000, runtime: 15}",
 }
 """Never identity: both clones have them, and the one that runs here ignores them."""

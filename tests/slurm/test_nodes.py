@@ -159,8 +159,8 @@ torch.distributed.barrier() if rank == "0" else time.sleep(250)
     wait_for((work / "together").exists)
     (work / "again").touch()
     cluster.lose("n2")
-    wait_for(lambda: job.state() == "PENDING", seconds=150, every=0.2)
-    cluster.start_node("n2")
     said = job.end()
     assert job.state() == "COMPLETED", said
     assert said.rstrip().endswith("launcher ended with 0")
+    assert cluster.run("squeue", "--noheader", "--states", "all", "--jobs", job.number, "--format", "%N") == "n[1,3]\n"
+    cluster.start_node("n2")
