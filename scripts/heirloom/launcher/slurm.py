@@ -16,15 +16,21 @@ from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
 
-ON_EACH_NODE = """trap : TERM INT HUP
-"$0" {torchrun} --node-rank "$SLURM_NODEID" "$@" || {{
+ON_EACH_NODE = """trap '' TERM
+trap : INT HUP
+"$0" {torchrun} --signals-to-handle SIGINT,SIGHUP,SIGQUIT --node-rank "$SLURM_NODEID" "$@" || {{
     code=$?
     [ "$SLURM_NODEID" = 0 ] || sleep 10
     exit $code
 }}""".format(torchrun=" ".join(TORCHRUN))
-"""What srun runs on each node, with Python as $0. The first node that fails ends the others (--kill-on-bad-exit). The
-head, whose rank 0 completes a checkpoint when the ranks of all nodes have written theirs, must not be ended while it
-does; so the others' failures count ten seconds later. The shell itself outlives the signals that are for the ranks."""
+"""What srun runs on each node, with Python as $0.
+
+Slurm sends SIGTERM to every process of a step, which trainings answer by a checkpoint, and the launcher, which has it
+too, sends SIGINT after it. A second signal makes torchrun leave its ranks, so torchrun never hears of the first one.
+
+The first node that fails ends the others (--kill-on-bad-exit). The head, whose rank 0 completes a checkpoint when the
+ranks of all nodes have written theirs, must not be ended while it does: failures elsewhere count ten seconds later.
+"""
 KEPT = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_CLUSTERS")
 """What srun may know of its surroundings; the rest (tasks, CPUs and GPUs of a task around it) would shrink its step."""
 
