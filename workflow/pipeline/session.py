@@ -71,10 +71,12 @@ class Session:
         """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name."""
 
         def function(name: str) -> Callable:
-            def value(wildcards, input, attempt, threads):
+            def value(wildcards, input, attempt, threads, rulename, async_run):
+                context = {"input": input, "attempt": attempt, "threads": threads}
+
                 def profiles(resource: str):
-                    default = self.defaults.get(resource)
-                    return default.evaluate(wildcards, input=input, attempt=attempt, threads=threads).value
+                    default = self.defaults.get(resource)  # it may be an expression
+                    return default.evaluate(wildcards, **context, rulename=rulename, async_run=async_run).value
 
                 stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
                 return job_resources(stage.resources if stage else {}, profiles)[name]
