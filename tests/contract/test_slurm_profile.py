@@ -21,6 +21,7 @@ def test_a_runs_own_resources_come_before_the_profiles(fresh: Clone, tmp_path: P
     clone.edit(f"{PROFILE}/config.yaml", "mem_mb: 8000", "mem_mb: 1000 * attempt\n  gres: gpu:a100:1\n  qos: long")
     run = "resources: {nodes: 2, gpus_per_node: 8, slurm_partition: big, runtime: 600, generation: {nodes: 1}}\n"
     clone.edit("config/runs/sft.yaml", "base: pre\n", f"base: pre\n{run}")
+    clone.edit("config/runs/sft.yaml", "global_batch_size: 2", "global_batch_size: 16")
     asked = resources(clone)
     train, generate, other = asked["train-sft"], asked["generate-sft"], asked["train-other"]
     for part in ("nodes=2", "tasks=2", "mpi=srun", "gres=gpu:8", "slurm_partition=big", "runtime=600", "mem_mb=1000"):
