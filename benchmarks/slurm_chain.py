@@ -1,9 +1,9 @@
-"""What Slurm costs the demo's chain: `snakemake` here against `snakemake --profile slurm` on a Slurm of two nodes.
+"""What Slurm costs the demo's chain: `snakemake` here against `snakemake --profile slurm` on a Slurm on this machine.
 
     python benchmarks/slurm_chain.py [--steps 60]
 
-Both nodes are this machine (tests/slurm/loopback_cluster.py), so nothing is computed faster there: the difference is
-what submitting, starting and noticing jobs takes. SFT runs on both nodes. Needs slurm-wlm and munge.
+All nodes are this machine (tests/slurm/loopback_cluster.py), so nothing is computed faster there: the difference is
+what submitting, starting and noticing jobs takes. SFT runs on two nodes. Needs slurm-wlm and munge.
 """
 
 import argparse

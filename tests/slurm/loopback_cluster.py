@@ -44,7 +44,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 KillWait=3
 SlurmctldTimeout=30
 SlurmdTimeout=30

@@ -10,7 +10,7 @@ from pathlib import Path
 from demo_clone import Demo
 from loopback_cluster import Cluster
 
-STEPS = {"demo-pretrain": 60, "demo-sft": 80, "demo-dpo": 20}
+STEPS = {"demo-pretrain": 40, "demo-sft": 40, "demo-dpo": 10}
 RESOURCES = {
     "demo-pretrain": "{mem_mb: 3000, runtime: 15}",
     "demo-sft": "{nodes: 2, cpus_per_task: 1, mem_mb: 3000, runtime: 15, evaluation: {nodes: 1}, "
