@@ -5,7 +5,7 @@ present while the artifact's entry in dvc.lock holds.
 
     artifact("checkpoints/{run}")      the output of a rule: the marker of that artifact
     reads("train", "dataset")          an input of a rule: what the stage train-{run} reads under that name
-    asks("train", "instance_type", …)  a resource: what the run's own `resources:` section asks for
+    machines("train")                  resources: what the run's own `resources:` section asks for, else the profile
     forced("train")                    `--force` for a stage that `--config force=…` names
 """
 
@@ -26,8 +26,12 @@ except HeirloomError as error:
 
 artifact = SESSION.artifact
 reads = SESSION.inputs
-asks = SESSION.resource
+machines = SESSION.machines
 forced = SESSION.flags
+
+
+onstart:
+    SESSION.begin()
 
 
 wildcard_constraints:

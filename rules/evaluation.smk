@@ -23,6 +23,7 @@ rule evaluate:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("evaluate"),
         accelerator=1,
     params:
         force=forced("evaluate"),

@@ -17,6 +17,7 @@ rule generate:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("generate"),
         accelerator=1,
     params:
         force=forced("generate"),
@@ -39,6 +40,7 @@ rule baseline:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("baseline"),
         accelerator=1,
     params:
         force=forced("baseline"),

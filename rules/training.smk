@@ -17,6 +17,7 @@ rule train:
     conda:
         "../envs/training.yaml"
     resources:
+        **machines("train"),
         accelerator=1,
     params:
         force=forced("train"),

@@ -3,6 +3,8 @@
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
 
+In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md).
+
 The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, commit, machine,
 versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
 finished stage deletes and an interrupted one finds again. No process outlives the launcher, however it dies.
@@ -17,6 +19,7 @@ Where a stage runs is no part of its identity: neither this file nor `heirloom.l
 import os
 import sys
 
+from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, hosts, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
@@ -40,7 +43,9 @@ def main() -> int:
     ):
         variables = environment.for_program(program.kind, ranks, folder, stage.identity, commit)
         command = host.command(program, ranks)
-        outcome = processes.run(command, {**os.environ, **variables}, log=record.log_file(stage.name))
+        outcome = processes.run(
+            command, {**os.environ, **variables}, log=record.log_file(stage.name), as_sent=host.as_sent
+        )
         facts.exit_code = outcome.exit_code
         if outcome.exit_code == 0:
             folder.delete()
@@ -52,5 +57,7 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except HeirloomError as mistake:
+        sys.exit(f"launch.py: {mistake}")
     except OSError as failure:
         sys.exit(f"launch.py: {sentence_of(failure) or failure}")

@@ -322,6 +322,15 @@ ONE_MISTAKE = {
         "config/runs/dpo.yaml:6: training.global_batch_size: 64 is no multiple of 128 = per_device_train_batch_size 8 × "
         "16 ranks (2 × ml.p4d.24xlarge); set global_batch_size to 128 or per_device_train_batch_size to 4",
     ),
+    "batch that 16 GPUs of Slurm nodes cannot divide": (
+        changed(
+            "config/runs/dpo.yaml",
+            "base: sft\n",
+            "base: sft\nresources: {instance_type: ml.g5.xlarge, nodes: 2, gpus_per_node: 8}\n",
+        ),
+        "config/runs/dpo.yaml:6: training.global_batch_size: 64 is no multiple of 128 = per_device_train_batch_size 8 × "
+        "16 ranks (2 Slurm nodes × 8 GPUs); set global_batch_size to 128 or per_device_train_batch_size to 4",
+    ),
     "evaluation without generation": (
         changed("config/runs/sft.yaml", "generation: {max_new_tokens: 16}\n", ""),
         "config/runs/sft.yaml:7: evaluation.metrics: need answers to score; add `generation:` or keep only perplexity",

@@ -30,11 +30,20 @@ def test_a_stage_takes_its_own_machine_key_by_key():
             "instance_type": "ml.p4d.24xlarge",
             "instance_count": 2,
             "volume_size": 500,
-            "generation": {"instance_type": "ml.g5.12xlarge", "instance_count": 1},
+            "nodes": 4,
+            "gpus_per_node": 8,
+            "generation": {"instance_type": "ml.g5.12xlarge", "instance_count": 1, "nodes": 1},
         }
     )
     generation = resources.machines("generation")
-    assert generation.model_dump() == {"instance_type": "ml.g5.12xlarge", "instance_count": 1, "volume_size": 500}
+    assert generation.model_dump(exclude_none=True) == {
+        "instance_type": "ml.g5.12xlarge",
+        "instance_count": 1,
+        "volume_size": 500,
+    } | {
+        "nodes": 1,
+        "gpus_per_node": 8,
+    }
     assert resources.machines("evaluation") == resources.machines("training")
     assert resources.machines("training").instance_count == 2
 

@@ -33,9 +33,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listing = ["git", "ls-files", "-co", "--exclude-standard"]
     files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in files:
-        if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
+        path = REPOSITORY / name
+        if (path.is_file() or path.is_symlink()) and name not in ("dvc.lock", ".dvc/history.jsonl"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name)
+            shutil.copy2(path, folder / name, follow_symlinks=False)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return folder
 

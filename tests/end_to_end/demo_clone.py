@@ -1,4 +1,4 @@
-"""A clone of this repository, in which the real stages run."""
+"""A clone of this repository in which stages really run, and what its artifacts hold."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "metrics")
 
 
 class Demo:
@@ -22,9 +23,10 @@ class Demo:
         listing = ["git", "ls-files", "-co", "--exclude-standard"]
         files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\n")
         for name in files:
-            if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
+            path = REPOSITORY / name
+            if (path.is_file() or path.is_symlink()) and name not in ("dvc.lock", ".dvc/history.jsonl"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPOSITORY / name, folder / name)
+                shutil.copy2(path, folder / name, follow_symlinks=False)
         demo = cls(folder, home)
         demo.git("init", "-q", "-b", "main")
         demo.commit("begin")
@@ -59,3 +61,8 @@ class Demo:
         assert "Nothing to be done" in self.run("snakemake", "-n")
         assert "up to date" in self.run("dvc", "status")
         assert "Running stage" not in self.run("dvc", "repro", "--dry")
+
+
+def hashes(folder: Path) -> dict[str, bytes]:
+    """Return file → content below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo_clone import REPOSITORY, Demo
+from demo_clone import ARTIFACTS, REPOSITORY, Demo, hashes
 
 from heirloom.demo.lessons import lessons
-
-ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "metrics")
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +144,3 @@ def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:
 def without_numbers(text: str) -> str:
     """Return a text with each number replaced by #."""
     return re.sub(r"\d+(\.\d+)?", "#", text)
-
-
-def hashes(folder: Path) -> dict[str, bytes]:
-    """Return file → content below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

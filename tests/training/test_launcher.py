@@ -11,8 +11,9 @@ from training_workplace import Workplace
 from watched_processes import alive, wait_for
 
 from heirloom.launcher.failure import reason_of_failure
-from heirloom.launcher.hosts import LocalHost, visible_gpus
+from heirloom.launcher.hosts import LocalHost
 from heirloom.launcher.processes import REPEATED_SECONDS
+from heirloom.launcher.ranks import visible_gpus
 
 IDENTITY = "0123456789abcdef" * 4
 PROGRAM = """

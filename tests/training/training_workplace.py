@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from heirloom.launcher.environment import CPU_RANKS, REPRODUCIBLE
+from heirloom.launcher.environment import CPU_RANKS, ONE_MACHINE, REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "data"))  # loopback_hub
@@ -97,7 +97,7 @@ class Workplace:
                 *(str(Path(__file__).with_name(script)), str(file)),
             ],
             cwd=self.folder,
-            env=environment(**CPU_RANKS, **REPRODUCIBLE, TOKENIZERS_PARALLELISM="false"),
+            env=environment(**CPU_RANKS, **ONE_MACHINE, **REPRODUCIBLE, TOKENIZERS_PARALLELISM="false"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

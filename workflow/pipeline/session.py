@@ -2,16 +2,20 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
 from pipeline import dvcfile, lockfile, markers
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger, load_graph, open_ledger
 from pipeline.locking import WorkflowLock, dvc_lock
+from pipeline.machines import RESOURCES, job_resources
 from pipeline.markers import NOTHING
 from pipeline.paths import DVC_LOCK, MARKERS
 from pipeline.planning import print_plan
@@ -25,9 +29,18 @@ _lock = WorkflowLock()
 class Session:
     """One Snakemake process. The main one compares and prepares; those that it starts only look things up."""
 
-    def __init__(self, graph: Graph, folder: Path, ledger: Ledger | None = None, force: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        folder: Path,
+        workflow,
+        ledger: Ledger | None = None,
+        force: tuple[str, ...] = (),
+    ) -> None:
         self.graph = graph
         self.folder = folder
+        self.defaults = default_resources(workflow)
+        self.remote = not workflow.local_exec
         self.ledger = ledger
         self.force = force
 
@@ -54,18 +67,35 @@ class Session:
             return ancient(marker)
         return marker
 
-    def resource(self, kind: str, name: str, default) -> Callable:
-        """Return a rule's resource function: what the run's own `resources:` section asks for."""
+    def machines(self, kind: str) -> dict[str, Callable]:
+        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name."""
 
-        def value(wildcards):
-            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
-            return stage.resources.get(name, default) if stage else default
+        def function(name: str) -> Callable:
+            def value(wildcards, input, attempt, threads, rulename, async_run):
+                context = {"input": input, "attempt": attempt, "threads": threads}
 
-        return value
+                def profiles(resource: str):
+                    default = self.defaults.get(resource)  # it may be an expression
+                    return default.evaluate(wildcards, **context, rulename=rulename, async_run=async_run).value
+
+                stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+                return job_resources(stage.resources if stage else {}, profiles)[name]
+
+            return value
+
+        return {name: function(name) for name in RESOURCES}
 
     def flags(self, kind: str) -> Callable:
         """Return a rule's params function: `--force` for the stages that the user forces."""
         return lambda wildcards: "--force" if f"{kind}-{next(iter(wildcards))}" in self.force else ""
+
+    def begin(self) -> None:
+        """Let SIGTERM cancel jobs on other machines, as Ctrl-C does; Snakemake would wait until they end by themselves.
+
+        Call it once jobs are about to start: Snakemake has set its own answer to the signal by then.
+        """
+        if self.remote and self.ledger:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def targets(self) -> list[str]:
         """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing."""
@@ -82,7 +112,7 @@ def open_session(workflow, config: dict) -> Session:
     """
     force = tuple(name for name in str(config.get("force", "")).split(",") if name)
     if not workflow.is_main_process:
-        return Session(load_graph()[1], MARKERS, force=force)
+        return Session(load_graph()[1], MARKERS, workflow, force=force)
     options = command_line()
     reject_unsupported(options)
     reject_unknown_config(config)
@@ -96,11 +126,19 @@ def open_session(workflow, config: dict) -> Session:
     folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
     if real:
         bring_in_step(ledger)
-        os.environ[CONTROLLER] = str(os.getpid())
+        os.environ.pop(CONTROLLER, None)
+        if workflow.local_exec:  # a job on another machine cannot watch a process of this one
+            os.environ[CONTROLLER] = str(os.getpid())
     markers.synchronise(folder, ledger.graph, whole_graph(ledger))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, ledger, force)
+    return Session(ledger.graph, folder, workflow, ledger, force)
+
+
+def default_resources(workflow) -> Resources:
+    """Return the profile's `default-resources`, by name."""
+    given = workflow.resource_settings.default_resources
+    return given if isinstance(given, Resources) else Resources.from_mapping(given or {})
 
 
 def whole_graph(ledger: Ledger) -> dict:

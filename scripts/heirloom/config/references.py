@@ -10,6 +10,7 @@ from heirloom.config.linked_files import deepspeed_problem, user_function_proble
 from heirloom.config.mistakes import did_you_mean, nested_keys
 from heirloom.config.model import Model
 from heirloom.config.optimizers import former_optimizer_warning
+from heirloom.config.resources import Machines
 from heirloom.config.run import Run
 
 Problem = tuple[str, tuple[str | int, ...], str]
@@ -325,12 +326,10 @@ class References:
         if run.training is None or run.resources is None:
             return
         machines = run.resources.machines("training")
-        count = ranks(machines.instance_type, machines.instance_count)
         each, total = run.training.per_device_train_batch_size, run.training.global_batch_size
-        if count is not None and total % (each * count):
-            place = "no resources.instance_type, so two CPU ranks are assumed"
-            if machines.instance_type is not None:
-                place = f"{machines.instance_count or 1} × {machines.instance_type}"
+        for place, count in places(machines).items():
+            if count is None or total % (each * count) == 0:
+                continue
             yield (
                 ("training", "global_batch_size"),
                 f"{total} is no multiple of {each * count} = per_device_train_batch_size {each} × {count} ranks "
@@ -348,6 +347,21 @@ def prompts_text(run: Run) -> str:
     """Return in words which prompts a run answers."""
     place = run.prompts_dataset or run.generation.prompts_file
     return f"{place} (the first {run.generation.limit})" if run.generation.limit is not None else f"{place}"
+
+
+def places(machines: Machines) -> dict[str, int | None]:
+    """Return how many ranks train on each kind of machines that a run names, by their description.
+
+    None where it is not known. A run may name SageMaker's and Slurm's; one that names none trains on two CPU ranks.
+    """
+    found = {}
+    if machines.instance_type is not None:
+        name = f"{machines.instance_count or 1} × {machines.instance_type}"
+        found[name] = ranks(machines.instance_type, machines.instance_count)
+    if machines.gpus_per_node:
+        nodes = machines.nodes or 1
+        found[f"{nodes} Slurm node{'s' * (nodes > 1)} × {machines.gpus_per_node} GPUs"] = nodes * machines.gpus_per_node
+    return found or {"no resources.instance_type, so two CPU ranks are assumed": ranks(None, None)}
 
 
 def batch_advice(total: int, each: int, count: int) -> str:

@@ -8,11 +8,18 @@ from heirloom.config.section import Section
 
 
 class Machines(Section):
-    """Machines for remote jobs; here, at home, the launcher takes what it finds."""
+    """Machines for remote jobs, SageMaker's or Slurm's; here, at home, the launcher takes what it finds."""
 
     instance_type: str | None = Field(None, description="SageMaker instance type, e.g. ml.p4d.24xlarge")
     instance_count: int | None = Field(None, ge=1, description="number of instances; absent: 1")
     volume_size: int | None = Field(None, ge=1, description="disk of an instance, GB")
+    slurm_partition: str | None = Field(None, description="Slurm partition; absent: the profile's, else the cluster's")
+    slurm_account: str | None = Field(None, description="Slurm account; absent: the profile's, else the user's own")
+    nodes: int | None = Field(None, ge=1, description="number of Slurm nodes; absent: the profile's, else 1")
+    gpus_per_node: int | None = Field(None, ge=0, description="GPUs of each Slurm node; absent: the profile's")
+    cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of each Slurm node; absent: the profile's")
+    mem_mb: int | None = Field(None, ge=1, description="memory of each Slurm node, MB; absent: the profile's")
+    runtime: int | None = Field(None, ge=1, description="time limit of a Slurm job, minutes; absent: the profile's")
 
 
 class ResourcesSection(Machines):

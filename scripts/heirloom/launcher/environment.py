@@ -5,7 +5,7 @@ import os
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
 from heirloom.launcher.grace import grace_seconds
-from heirloom.launcher.hosts import Ranks
+from heirloom.launcher.ranks import Ranks
 from heirloom.launcher.work import WorkFolder
 
 REPRODUCIBLE = {
@@ -27,7 +27,9 @@ CPU_RANKS = {
     "OMP_NUM_THREADS": "1",  # the order of a sum depends on the threads that share it
     "MKL_NUM_THREADS": "1",
     "DS_ACCELERATOR": "cpu",
-    "GLOO_SOCKET_IFNAME": "lo",
+}
+ONE_MACHINE = {
+    "GLOO_SOCKET_IFNAME": "lo",  # no need of a network, nor of a host name that resolves
 }
 FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """These decide the bytes of a result, so the user's environment does not override them; all others it does."""
@@ -42,6 +44,8 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
         variables["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)  # else torchrun kills its ranks after 30 seconds
         if ranks.device == "cpu":
             variables |= CPU_RANKS
+        if ranks.device == "cpu" and ranks.nodes == 1:
+            variables |= ONE_MACHINE
     kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if identity:

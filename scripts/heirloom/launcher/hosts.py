@@ -1,33 +1,29 @@
 """The hardware that is here, and the command that spreads a program over it.
 
-One kind of host so far: this machine alone. A cluster's host has the same two methods and differs in how many
-nodes there are, which of them this is, and the address of the head.
+Each kind of host has the methods of `Host`. Kinds that span machines have a module each, with a function that finds
+out whether this process runs on one; `this_host` asks them in turn.
 """
 
-import os
-import shutil
-import socket
-import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Protocol
 
+from heirloom.launcher import slurm
 from heirloom.launcher.command import Program
-
-CPU_RANKS = 2
-"""Ranks in total on machines without a GPU, whatever their cores: the number of ranks decides the bytes of a result."""
+from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """How a program is spread: `per_node` ranks on each of `nodes` machines, on "cpu" or "gpu"."""
+class Host(Protocol):
+    """What the launcher asks of the hardware, whatever it is."""
 
-    nodes: int
-    per_node: int
-    device: str
+    def ranks(self, kind: str) -> Ranks:
+        """Return how a program of `kind` ("python" or "torchrun") is spread. Raises HeirloomError when it cannot be."""
 
-    @property
-    def world_size(self) -> int:
-        return self.nodes * self.per_node
+    def command(self, program: Program, ranks: Ranks) -> list[str]:
+        """Return the command line that runs `program` on `ranks` and ends when the last of them has ended."""
+
+    def as_sent(self, signal: int) -> int:
+        """Return the signal that tells the command what `signal` told the launcher."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +40,20 @@ class LocalHost:
         return Ranks(nodes=1, per_node=self.gpus or CPU_RANKS, device=device)
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
-        """Return the command line that runs `program` on `ranks` (torchrun: static rendezvous on the loopback)."""
-        script = [str(program.script), *program.arguments]
+        """Return the command line that runs `program` on `ranks`, which meet on the loopback."""
         if program.kind == "python":
-            return [sys.executable, *script]
-        return [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nnodes", "1", "--node-rank", "0", "--nproc-per-node", str(ranks.per_node)),
-            *("--rdzv-backend", "static", "--master-addr", "127.0.0.1", "--master-port", str(free_port())),
-            *script,
-        ]
+            return [sys.executable, str(program.script), *program.arguments]
+        address = "127.0.0.1"
+        arguments = torchrun_arguments(program, ranks, address, free_port(address))
+        return [sys.executable, *TORCHRUN, "--node-rank", "0", *arguments]
+
+    def as_sent(self, signal: int) -> int:
+        return signal
 
 
-def this_host() -> LocalHost:
-    """Find out what this machine offers, without importing torch."""
-    return LocalHost(gpus=visible_gpus())
+def this_host() -> Host:
+    """Find out what this machine offers, or the cluster that it is a part of, without importing torch.
 
-
-def visible_gpus() -> int:
-    """Return how many NVIDIA GPUs a program started here may use; CUDA_VISIBLE_DEVICES counts as CUDA reads it."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    present = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return present
-    return min(present, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    Raises HeirloomError when a cluster does not answer.
+    """
+    return slurm.find() or LocalHost(gpus=visible_gpus())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,12 @@ class Outcome:
     error: str = ""
 
 
-def run(command: list[str], variables: dict[str, str], log: Path) -> Outcome:
+def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Callable[[int], int]) -> Outcome:
     """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
 
-    The first SIGTERM, SIGINT or SIGHUP goes on to the program; what has not ended `grace_seconds()` later is killed,
-    or at once when the same signal comes again. When this process dies, even by SIGKILL, all of the program is killed.
+    The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it; what has not ended
+    `grace_seconds()` later is killed, or at once when the same signal comes again. When this process dies, even by
+    SIGKILL, all of the program is killed.
     """
     reaper.adopt_orphans()  # should the reaper be killed itself
     if "DVC_STAGE" in os.environ:
@@ -48,7 +49,7 @@ def run(command: list[str], variables: dict[str, str], log: Path) -> Outcome:
         preexec_fn=lambda: reaper.die_with_parent(reaper.LAUNCHER_DIED),
     )
     lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
-    with forwarded_signals(program) as received:
+    with forwarded_signals(program, as_sent) as received:
         copy_output(program, log, lines)
         code = program.wait()
     reaper.kill_children()
@@ -61,7 +62,7 @@ def run(command: list[str], variables: dict[str, str], log: Path) -> Outcome:
 
 
 @contextmanager
-def forwarded_signals(program: subprocess.Popen) -> Iterator[list[int]]:
+def forwarded_signals(program: subprocess.Popen, as_sent: Callable[[int], int]) -> Iterator[list[int]]:
     """Pass the first signal on to the program's process group while the block runs; give the list of those received.
 
     Only the first: torchrun takes another one for an order to leave its ranks. A signal that was ignored when this
@@ -79,7 +80,7 @@ def forwarded_signals(program: subprocess.Popen) -> Iterator[list[int]]:
             grace = grace_seconds()
             name = signal.Signals(number).name
             say(f"{name}: the program may take {grace:g} s to end; the same signal once more ends it at once")
-            signal_group(program, number)
+            signal_group(program, as_sent(number))
             signal.setitimer(signal.ITIMER_REAL, grace)
 
     def give_up(_number: int, _frame: object) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.launcher.command import Program
-from heirloom.launcher.hosts import Ranks
 from heirloom.launcher.ledger import Stage
+from heirloom.launcher.ranks import Ranks
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
 SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")

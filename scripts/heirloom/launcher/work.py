@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from heirloom.launcher.ledger import Stage
 
 ROOT = Path(".heirloom/work")
 HOLDER = "launcher.pid"
+"""The file in a work folder that its process holds locked and has its number in."""
 ALREADY_RUNNING = 75
 """Exit code EX_TEMPFAIL of sysexits.h: try again later."""
 
@@ -49,24 +50,32 @@ def work_folder(program: Program, stage: Stage, world_size: int) -> Iterator[Wor
         yield folder
     finally:
         os.close(descriptor)
+        with suppress(OSError):  # it is not empty: the stage has not finished
+            folder.path.rmdir()
 
 
 def hold(folder: Path) -> int | None:
     """Lock `folder` (made where it is missing) for as long as the returned descriptor is open; None when it is held.
 
-    The kernel lets go of the lock when the process ends, however it ends.
+    The kernel lets go of the lock when the process ends, however it ends. The lock is on a file that is open for
+    writing, because NFS, which the nodes of a cluster may share, locks nothing else between machines.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder / HOLDER, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # the process that held it has finished and deleted it meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), (folder / HOLDER).stat()):
+                return descriptor
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if folder.is_dir() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-            return descriptor
-        os.close(descriptor)  # the process that held it has finished and deleted it meanwhile
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
 
 
 def choose_folder(program: Program, stage: Stage, world_size: int) -> WorkFolder:

@@ -1,0 +1,101 @@
+"""`snakemake --profile slurm`: the demo's chain as jobs of a real Slurm, SFT on two nodes, with a job that has to make
+way for another and a node that is lost. Then the same bytes as at home.
+"""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import slurm_demo
+from demo_clone import ARTIFACTS, Demo, hashes
+from loopback_cluster import Cluster
+
+from heirloom.resuming import COMPLETE
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def at_home(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A clone in which plain `snakemake` has made everything."""
+    demo = slurm_demo.create(tmp_path_factory.mktemp("at-home") / "heirloom", home, slurm_demo.STEPS)
+    demo.run("snakemake", "--quiet", "rules")
+    return demo
+
+
+@pytest.fixture(scope="module")
+def on_cluster(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> slurm_demo.OnCluster:
+    """The chain on the cluster, with both accidents on the way."""
+    demo = slurm_demo.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home, slurm_demo.STEPS)
+    slurm_demo.poll_often(demo)
+    work = demo.folder / ".heirloom" / "work"
+    workflow = slurm_demo.OnCluster(demo, cluster)
+    workflow.wait_for(lambda: list(work.glob(f"train-demo-pretrain-*-w2/checkpoint-*/{COMPLETE}")))
+    cluster.run("scontrol", "requeue", training_job(cluster, "demo-pretrain"))
+    workflow.wait_for(lambda: list(work.glob(f"train-demo-sft-*-w2/checkpoint-*/{COMPLETE}")))
+    job = training_job(cluster, "demo-sft")
+    workflow.nodes = cluster.run("squeue", "--noheader", "--jobs", job, "--format", "%N").strip()
+    cluster.lose("n2")
+    workflow.exit_code = workflow.end()
+    cluster.start_node("n2")
+    return workflow
+
+
+def training_job(cluster: Cluster, run: str) -> str:
+    """Return the job that trains a run."""
+    listing = cluster.run("squeue", "--noheader", "--states", "RUNNING", "--format", "%i %k")
+    (job,) = (line.split()[0] for line in listing.splitlines() if f"rule_train_wildcards_{run}" in line)
+    return job
+
+
+def test_the_chain_ends_well_in_spite_of_both_accidents(on_cluster):
+    assert on_cluster.exit_code == 0, on_cluster.story()
+    for run, ranks in (("demo-pretrain", 2), ("demo-sft", 2)):
+        log = (on_cluster.demo.folder / "logs" / f"train-{run}.log").read_text()
+        assert re.search(r"resuming from checkpoint-\d+", log), log
+        record = json.loads((on_cluster.demo.folder / ".heirloom" / "records" / f"train-{run}.json").read_text())
+        assert record["ranks"]["nodes"] * record["ranks"]["per_node"] == ranks
+    assert on_cluster.nodes == "n[1-2]" and record["ranks"] == {"nodes": 2, "per_node": 1, "device": "cpu"}
+    assert not list((on_cluster.demo.folder / ".heirloom" / "work").iterdir())
+
+
+def test_artifacts_are_those_made_at_home(on_cluster, at_home):
+    for kind in ARTIFACTS:
+        found, expected = hashes(on_cluster.demo.folder / kind), hashes(at_home.folder / kind)
+        assert expected and found.keys() == expected.keys()
+        assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_afterwards_nothing_is_to_do_there_and_here(on_cluster):
+    on_cluster.demo.nothing_to_do()
+    assert "Nothing to be done" in on_cluster.demo.run("snakemake", "--profile", "slurm", "-n")
+    file = on_cluster.demo.folder / "config" / "runs" / "demo-sft.yaml"
+    file.write_text(file.read_text().replace("nodes: 2", "nodes: 1"))
+    assert on_cluster.demo.plan() == []  # machines are no identity
+
+
+def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
+    """The log of the plugin's own submission is only kept for failures, so Slurm's memory of its jobs is asked."""
+    listing = cluster.run("squeue", "--noheader", "--states", "all", "--format", "%k|%P|%a|%D|%m|%l|%C")
+    asked = dict(line.split("|", 1) for line in listing.splitlines() if "demo-" in line)
+    jobs = {name.removeprefix("rule_").replace("_wildcards_", " "): value for name, value in asked.items()}
+    assert jobs["train demo-sft"] == "main|(null)|2|3000M|15:00|2"
+    assert jobs["generate demo-sft"] == "other|(null)|1|3000M|15:00|1"
+    assert jobs["train demo-dpo"] == "other|lab|1|3000M|15:00|2"
+    assert jobs["download demo-text"] == "main|(null)|1|8000M|2:00:00|2"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_snakemake_cancels_its_jobs(cluster, on_cluster, number):
+    """SIGTERM too, where Snakemake by itself waits until they end; what the stage has kept is taken up again."""
+    demo = on_cluster.demo
+    workflow = slurm_demo.OnCluster(demo, cluster, "--config", "force=train-demo-dpo")
+    workflow.wait_for(lambda: "RUNNING" in cluster.jobs().values())
+    workflow.process.send_signal(number)
+    assert workflow.end(120) != 0
+    cluster.wait_for(lambda: not {"RUNNING", "PENDING", "COMPLETING"} & set(cluster.jobs().values()))
