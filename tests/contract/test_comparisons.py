@@ -23,12 +23,18 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     clone.write("own_scores.py", "from own_words import WORDS\n\n\ndef politeness(rows):\n    return len(WORDS)\n")
     clone.write("own_words.py", 'WORDS = ["Gladly"]\n')
     succeeded(clone.snakemake())
-    assert clone.executed() == ["baseline-polite", "evaluate-polite", "generate-polite", "train-polite"]
+    assert clone.executed() == [
+        "baseline-polite",
+        "evaluate-polite",
+        "generate-polite",
+        "report-polite",
+        "train-polite",
+    ]
     clone.nothing_to_do()
 
     clone.write("own_words.py", 'WORDS = ["Gladly", "Please"]\n')
-    assert clone.plan() == {"evaluate-polite": "run: own_words.py changed"}
-    assert clone.snakemake_jobs() == {"evaluate-polite"}
+    assert clone.plan()["evaluate-polite"] == "run: own_words.py changed"
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"evaluate-polite", "report-polite"}
     assert "evaluate-polite" in clone.dvc("status").stdout
     succeeded(clone.dvc("repro"))
     assert clone.executed() == ["evaluate-polite"]
@@ -36,14 +42,14 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
 
     # pre answers the same prompts in the same way now: its answers are the base's
     clone.edit("config/runs/polite.yaml", "max_new_tokens: 8", "max_new_tokens: 4")
-    assert set(clone.plan()) == {"generate-polite", "evaluate-polite"}
+    assert set(clone.plan()) == {"generate-polite", "evaluate-polite", "report-polite"}
     succeeded(clone.snakemake())
-    assert clone.executed() == ["evaluate-polite", "generate-polite"]
+    assert clone.executed() == ["evaluate-polite", "generate-polite", "report-polite"]
     clone.nothing_to_do()
 
     # of the opponent's stages only its answers count
     clone.edit("config/runs/sft.yaml", "max_new_tokens: 4", "max_new_tokens: 5")
-    assert set(clone.plan()) == {"generate-sft", "evaluate-polite"}
+    assert set(clone.plan()) == {"generate-sft", "report-sft", "evaluate-polite", "report-polite"}
 
 
 def test_scores_and_loss_curves_of_two_commits_are_compared(clone: Clone) -> None:

@@ -52,8 +52,10 @@ class Project:
         """Return the files that one file names."""
         if isinstance(file, Run):
             scored = [section.dataset for section in (file.generation, file.evaluation) if section is not None]
+            scored += [file.evaluation.preference_dataset] if file.evaluation is not None else []
             base = self.runs.get(file.base) or self.models[file.base]
-            return [base, *(self.datasets[name] for name in (file.dataset, *scored) if name is not None)]
+            others = [self.runs[name] for name in (file.evaluation.against if file.evaluation is not None else ())]
+            return [base, *others, *(self.datasets[name] for name in (file.dataset, *scored) if name is not None)]
         if isinstance(file, Dataset):
             parts = file.mixture.datasets if file.mixture is not None else ()
             return [self.models[file.tokenizer], *(self.datasets[name] for name in parts)]
