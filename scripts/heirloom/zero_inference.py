@@ -29,13 +29,13 @@ def load_partitioned(checkpoint: Path, section: GenerationSection) -> PreTrained
     import deepspeed
     from transformers.integrations import HfDeepSpeedConfig
 
-    if (checkpoint / ADAPTER).is_file():  # merged while it is whole
-        model = load_model(checkpoint, section.default_dtype)
-        model.zero_inference = HfDeepSpeedConfig(settings)
-    else:
-        alive = HfDeepSpeedConfig(settings)  # transformers shards what is loaded while this exists
-        model = load_model(checkpoint, section.default_dtype)
-        model.zero_inference = alive
+    adapter = (checkpoint / ADAPTER).is_file()
+    # while an HfDeepSpeedConfig exists, transformers shards what it loads; an adapter is merged while its base is whole
+    alive = None if adapter else HfDeepSpeedConfig(settings)
+    model = load_model(checkpoint, section.default_dtype)
+    model.zero_inference = alive or HfDeepSpeedConfig(settings)
+    # a layer's weights come and go together: hooks around each of its parts cost more than they save (benchmarks)
+    deepspeed.utils.set_z3_leaf_modules(model, sorted(model._no_split_modules or []))
     engine, *_ = deepspeed.initialize(model=model, config_params=settings)
     engine.module.zero_engine = [engine]  # in a list: a module that is an attribute would become its child
     return engine.module.eval()
@@ -43,7 +43,8 @@ def load_partitioned(checkpoint: Path, section: GenerationSection) -> PreTrained
 
 def zero_settings(section: GenerationSection, dtype: torch.dtype) -> dict[str, Any]:
     """Return DeepSpeed's configuration of ZeRO-3 without an optimizer."""
-    stage: dict[str, Any] = {"stage": 3}
+    # the linear layer that saves memory for a backward pass costs a third of the time, and there is none
+    stage: dict[str, Any] = {"stage": 3, "memory_efficient_linear": False}
     if section.cpu_offload:
         stage["offload_param"] = {"device": "cpu", "pin_memory": not on_cpu()}
     elif section.nvme_path is not None:
