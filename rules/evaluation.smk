@@ -17,6 +17,8 @@ rule evaluate:
         "logs/evaluate-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         accelerator=1,
     params:

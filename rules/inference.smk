@@ -16,6 +16,8 @@ rule generate:
         "logs/generate-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         accelerator=1,
     params:

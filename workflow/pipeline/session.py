@@ -25,11 +25,19 @@ _lock = WorkflowLock()
 class Session:
     """One Snakemake process. The main one compares and prepares; those that it starts only look things up."""
 
-    def __init__(self, graph: Graph, folder: Path, ledger: Ledger | None = None, force: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        folder: Path,
+        ledger: Ledger | None = None,
+        force: tuple[str, ...] = (),
+        image: str | None = None,
+    ) -> None:
         self.graph = graph
         self.folder = folder
         self.ledger = ledger
         self.force = force
+        self.image = image
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -82,10 +90,11 @@ def open_session(workflow, config: dict) -> Session:
     """
     force = tuple(name for name in str(config.get("force", "")).split(",") if name)
     if not workflow.is_main_process:
-        return Session(load_graph()[1], MARKERS, force=force)
+        return Session(load_graph()[1], MARKERS, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
     reject_unknown_config(config)
+    image = container_image(workflow, config)
     real = will_execute(options)
     alone = _lock.take()
     if real and not alone:
@@ -100,7 +109,7 @@ def open_session(workflow, config: dict) -> Session:
     markers.synchronise(folder, ledger.graph, whole_graph(ledger))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, ledger, force)
+    return Session(ledger.graph, folder, ledger, force, image)
 
 
 def whole_graph(ledger: Ledger) -> dict:
@@ -133,9 +142,26 @@ def local_data(config: dict) -> bool:
     return value == "local"
 
 
+def container_image(workflow, config: dict) -> str | None:
+    """Return the image in which `--sdm apptainer` runs the stages; it is no part of their identity.
+
+    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed.
+    """
+    methods = {str(method) for method in workflow.deployment_settings.deployment_method}
+    image = config.get("image")
+    if "apptainer" in methods and not image:
+        raise HeirloomError(
+            "--sdm apptainer: name the image that stages run in: --config image=docker://REGISTRY/heirloom@sha256:… "
+            "or a .sif file (docs/image.md)"
+        )
+    if image and "apptainer" not in methods:
+        raise HeirloomError(f"--config image={image}: stages run in an image only with --sdm apptainer; add it")
+    return image
+
+
 def reject_unknown_config(config: dict) -> None:
     """Refuse workflow settings that nothing reads. Raises HeirloomError."""
-    known = ("runs", "force", "data")
+    known = ("runs", "force", "data", "image")
     unknown = [key for key in config if key not in known]
     if unknown:
         raise HeirloomError(
