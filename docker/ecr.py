@@ -17,11 +17,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from heirloom.errors import HeirloomError
 
+REFUSED_CREDENTIALS = (
+    "ExpiredToken",
+    "InvalidClientTokenId",
+    "InvalidSignature",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClient",
+)
+
 
 @contextmanager
 def ecr_problems() -> Iterator[None]:
-    """Turn boto's errors into a HeirloomError that says what to do."""
-    from botocore import exceptions
+    """Turn boto's errors, its absence included, into a HeirloomError that says what to do."""
+    try:
+        from botocore import exceptions
+    except ModuleNotFoundError:
+        raise HeirloomError(f"ecr: {sys.executable} has no boto3: run `make setup-workflow`, then this again") from None
 
     try:
         yield
@@ -33,23 +44,22 @@ def ecr_problems() -> Iterator[None]:
         ) from None
     except exceptions.ClientError as error:
         details = error.response["Error"]
-        if details["Code"] in ("AccessDeniedException", "UnauthorizedOperation"):
+        said = f"{details['Code']} {details.get('Message', '')}"
+        if "AccessDenied" in said:
             remedy = f"the role needs the permission ecr:{error.operation_name}"
-        elif "Token" in details["Code"] or "Signature" in details["Code"]:
+        elif any(code in said for code in REFUSED_CREDENTIALS):
             remedy = "the credentials are expired or wrong: log in again"
         else:
             remedy = "see AWS's documentation of that code"
-        raise HeirloomError(f"ecr: {details['Code']}: {details.get('Message', '')}: {remedy}") from None
+        raise HeirloomError(f"ecr: {said}: {remedy}") from None
     except exceptions.BotoCoreError as error:
         raise HeirloomError(f"ecr: {error}") from None
 
 
 def client():
-    """Return boto3's ECR client. Raises HeirloomError where boto3 is missing."""
-    try:
-        import boto3
-    except ModuleNotFoundError:
-        raise HeirloomError(f"ecr: {sys.executable} has no boto3: run `make setup-workflow`, then this again") from None
+    """Return boto3's ECR client."""
+    import boto3
+
     return boto3.client("ecr")
 
 

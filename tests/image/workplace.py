@@ -127,8 +127,18 @@ class Workplace:
         """Build the image of a clone with its own script and return the image's name."""
         script = clone / "docker/build_push_image.sh"
         arguments = [*options, "--engine", "buildah", "--no-push", *self.build_arguments()]
-        printed = self.run(str(script), *arguments, cwd=clone)
-        (self.folder / "build.log").write_text(printed)
+        log = self.folder / "build.log"
+        with log.open("w") as file:
+            done = subprocess.run(
+                [str(script), *arguments],
+                cwd=clone,
+                env=self.environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        printed = log.read_text(errors="replace")
+        assert done.returncode == 0, printed[-8000:]
         return printed.strip().splitlines()[-1]
 
     # ---- running ----
