@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install torch: the wheel that was compiled, or a published one; TORCH_VARIANT (cpu, cu126) chooses among those.
+# Install torch and what it needs: the wheel that was compiled, or a published one; TORCH_VARIANT (cpu, cu126) chooses
+# among those.
 set -euo pipefail
 here=$(dirname "$0")
 shopt -s nullglob
@@ -9,9 +10,10 @@ if [ ${#compiled[@]} -gt 0 ]; then
     pip install --requirement /wheels/triton.txt "${compiled[@]}"
     exit 0
 fi
+lock=$here/../envs/training.txt
 requirement=torch==$("$here/locked_version.sh" torch)
 if [ -z "${TORCH_VARIANT:-}" ]; then
-    pip install "$requirement"
+    pip install --constraint "$lock" "$requirement"
 else
-    pip install "$requirement+$TORCH_VARIANT" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
+    pip install --constraint "$lock" "$requirement+$TORCH_VARIANT" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
 fi

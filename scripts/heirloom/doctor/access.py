@@ -2,6 +2,8 @@
 
 import configparser
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from heirloom.doctor.finding import Finding, error, note, ok, warning
@@ -40,8 +42,13 @@ def check_remote(project: Path | None, offline: bool) -> list[Finding]:
 
 def check_bucket(url: str, remote: dict[str, str]) -> Finding:
     """Find an S3 prefix that cannot be listed with the credentials that are here."""
-    import boto3
-    from botocore.config import Config
+    try:
+        import boto3
+        from botocore.config import Config
+    except ModuleNotFoundError:
+        return error(
+            "DVC remote", f"{url}, and no boto3 to reach it", "no stage can fetch inputs", "make setup-workflow"
+        )
 
     bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
     quick = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"max_attempts": 1})
@@ -60,21 +67,21 @@ def check_hub(offline: bool) -> Finding:
     address = os.environ.get("HF_ENDPOINT", HUB)
     if offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
         return note("model hub", f"{address} not tried (offline)", "stages that download would fail; the demo has none")
-    import requests
-
     token = os.environ.get("HF_TOKEN")
     path, headers = ("/api/whoami-v2", {"Authorization": f"Bearer {token}"}) if token else ("/api/models?limit=1", {})
     try:
-        answer = requests.get(address + path, headers=headers, timeout=SECONDS)
-    except requests.RequestException as problem:
+        urllib.request.urlopen(urllib.request.Request(address + path, headers=headers), timeout=SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        if token and answer.code == 401:
+            return error(
+                "model hub", f"{address} refuses HF_TOKEN", "downloads will fail", "renew the token or unset it"
+            )
+        return warning("model hub", f"{address} answers {answer.code}", "downloads may fail", "try again later")
+    except OSError as problem:
         return warning(
             "model hub",
-            f"{address} does not answer ({type(problem).__name__})",
+            f"{address} does not answer ({getattr(problem, 'reason', problem)})",
             "stages that download a model or a dataset would fail; the demo has none",
             "check the network and its proxy; without one, set HF_HUB_OFFLINE=1",
         )
-    if token and answer.status_code == 401:
-        return error("model hub", f"{address} refuses HF_TOKEN", "downloads will fail", "renew the token, or unset it")
-    if not answer.ok:
-        return warning("model hub", f"{address} answers {answer.status_code}", "downloads may fail", "try again later")
     return ok("model hub", f"{address} answers{' and knows the token' if token else '; no HF_TOKEN: no gated models'}")

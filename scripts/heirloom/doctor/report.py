@@ -5,7 +5,6 @@ import json
 from heirloom.doctor.finding import Finding, Level
 
 SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
-STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 
 def summary(findings: list[Finding]) -> str:
@@ -18,18 +17,14 @@ def summary(findings: list[Finding]) -> str:
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """Print a line a finding, and below it what it means and what to do."""
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    """Print a line a finding, and below it what it means and what to do. Also for a Python without any package."""
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        line = f"{SIGNS[finding.level]} {finding.subject:<{width}}  {finding.found}"
-        console.print(line, style=STYLES[finding.level] if finding.level is not Level.OK else None)
+        print(f"{SIGNS[finding.level]} {finding.subject:<{width}}  {finding.found}")
         for label, text in (("means", finding.meaning), ("do", finding.remedy)):
             if text:
-                console.print(f"  {'':<{width}}  {label}: {text}")
-    console.print(summary(findings))
+                print(f"  {'':<{width}}  {label}: {text}")
+    print(summary(findings))
 
 
 def print_brief(findings: list[Finding]) -> None:

@@ -1,0 +1,168 @@
+"""The image, really built on Debian by the script of its users, and really run."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from workplace import Workplace
+
+HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+OWNER = 10001
+SECRET = "a-secret-that-must-not-get-into-the-image"
+SHORTER = {
+    "config/runs/demo-pretrain.yaml": {"max_steps: 450": "max_steps: 4", "warmup_steps: 20": "warmup_steps: 1"},
+    "config/datasets/demo-text.yaml": {"rows: 20000": "rows: 2000"},
+}
+TRAINED = ("checkpoints/demo-pretrain", "metrics/training/demo-pretrain.json", "metrics/loss/demo-pretrain.csv")
+SLOW_STAGE = """\
+import pathlib, signal, time
+def save(*_):
+    time.sleep(2)
+    pathlib.Path("checkpoint").write_text("saved")
+    raise SystemExit(3)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("ready").touch()
+time.sleep(120)
+"""
+
+
+@pytest.fixture(scope="module")
+def image(workplace: Workplace, clone: Path) -> str:
+    """The image for one's own machines, built from a clone in which secrets lie where people have them."""
+    (clone / ".dvc/config.local").write_text(f"['remote \"storage\"']\n    secret_access_key = {SECRET}\n")
+    (clone / ".heirloom").mkdir(exist_ok=True)
+    (clone / ".heirloom/token").write_text(SECRET)
+    workplace.make_base()
+    workplace.environment["AWS_SECRET_ACCESS_KEY"] = SECRET
+    return workplace.build(clone, "--target", "user")
+
+
+def inspected(workplace: Workplace, image: str) -> dict:
+    return json.loads(workplace.podman("image", "inspect", image))[0]
+
+
+def test_the_tag_names_lock_and_commit_and_so_do_labels(workplace: Workplace, image: str, clone: Path) -> None:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
+    assert re.fullmatch(
+        rf"localhost/heirloom:lock-[0-9a-f]{{12}}-commit-{commit.stdout[:12]}-user-args-[0-9a-f]{{8}}", image
+    )
+    facts = inspected(workplace, image)
+    assert facts["Labels"]["org.opencontainers.image.revision"] == commit.stdout.strip()
+    assert facts["Labels"]["io.heirloom.lock"] in image
+    assert facts["User"] == f"{OWNER}:{OWNER}"
+
+
+def test_sagemaker_gets_the_same_layers_and_root(workplace: Workplace, image: str, clone: Path) -> None:
+    other = workplace.build(clone, "--target", "sagemaker")
+    assert inspected(workplace, other)["User"] == "0:0"
+    assert inspected(workplace, other)["RootFS"] == inspected(workplace, image)["RootFS"]
+    assert workplace.podman("run", "--rm", "--network", "none", other, "id", "-u").strip() == "0"
+
+
+def test_the_doctor_finds_the_locked_environment_without_root_and_without_a_writable_root(
+    workplace: Workplace, image: str
+) -> None:
+    report = json.loads(
+        workplace.podman("run", "--rm", *HARDENED, "--tmpfs", "/tmp", image, "doctor", "--json", "--offline")
+    )
+    found = {finding["subject"]: finding for finding in report["findings"]}
+    assert report["healthy"], report
+    assert found["packages"]["level"] == "ok" and found["packages"]["found"].startswith("all ")
+    assert found["machine"]["found"].endswith("a container")
+    assert "user" not in found
+    facts = "import os; print(os.getuid(), os.access('/opt', os.W_OK), open('/proc/1/cmdline').read().split('\\0')[2])"
+    printed = workplace.podman("run", "--rm", *HARDENED, image, "python", "-c", facts)
+    assert printed.split() == [str(OWNER), "False", "/opt/heirloom/docker/entrypoint.py"]
+
+
+def test_the_exit_code_is_the_commands(workplace: Workplace, image: str) -> None:
+    workplace.podman("run", "--rm", "--network", "none", image, "sh", "-c", "exit 7", expect=7)
+
+
+def test_no_secret_is_in_any_layer(workplace: Workplace, image: str, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    workplace.podman("save", "--quiet", "--output", str(archive), image)
+    assert archive.stat().st_size > 10**8
+    found = subprocess.run(
+        ["grep", "--count", "--binary-files=text", SECRET, str(archive)], capture_output=True, text=True
+    )
+    archive.unlink()
+    assert found.stdout.strip() == "0"
+
+
+def test_sigterm_reaches_the_launcher_through_dvc(
+    workplace: Workplace, image: str, clone: Path, tmp_path: Path
+) -> None:
+    for name in ("scripts/launch.py", "scripts/heirloom/launcher", "scripts/heirloom/failures.py"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (clone / name).is_dir() else shutil.copy)(clone / name, target)
+    (tmp_path / "slow.py").write_text(SLOW_STAGE)
+    (tmp_path / "dvc.yaml").write_text("stages: {slow: {cmd: python scripts/launch.py python slow.py}}\n")
+    for words in (["git", "init", "-q"], [str(Path(sys.executable).parent / "dvc"), "init", "-q"]):
+        subprocess.run(words, cwd=tmp_path, check=True)
+    give_away(tmp_path)
+    name = f"sigterm-{os.getpid()}"
+    workplace.podman(
+        "run", "--detach", "--name", name, *HARDENED, "--tmpfs", "/tmp", "--volume", f"{tmp_path}:/work", image,
+        "dvc", "repro", "slow",
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline, workplace.podman("logs", name)
+        time.sleep(0.2)
+    workplace.podman("stop", "--time", "60", name)
+    state = json.loads(workplace.podman("inspect", name))[0]["State"]
+    logs = workplace.podman("logs", name)
+    workplace.podman("rm", name)
+    assert (tmp_path / "checkpoint").read_text() == "saved"
+    assert state["ExitCode"] in (128 + 15, 255), logs  # by the signal, or DVC's own
+    assert "SIGTERM: the program may take 110 s to end" in logs
+
+
+def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
+    workplace: Workplace, image: str, clone: Path, tmp_path: Path
+) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    shutil.copytree(clone, outside, symlinks=True)
+    (outside / ".dvc/config.local").unlink()
+    for name, edits in SHORTER.items():
+        text = (outside / name).read_text()
+        for old, new in edits.items():
+            assert old in text, name
+            text = text.replace(old, new)
+        (outside / name).write_text(text)
+    home = {"HOME": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc")}
+    workplace.run(sys.executable, "workflow/pipeline", "write", cwd=outside, **home)
+    workplace.run("dvc", "repro", "model-demo-tiny", "process-demo-text", cwd=outside, **home)
+    shutil.copytree(outside, inside, symlinks=True)
+    workplace.run("dvc", "repro", "--single-item", "train-demo-pretrain", cwd=outside, **home)
+
+    give_away(inside)
+    workplace.podman(
+        "run", "--rm", *HARDENED, "--tmpfs", "/tmp", "--volume", f"{inside}:/work", image,
+        "dvc", "repro", "--single-item", "train-demo-pretrain",
+    )  # fmt: skip
+    compared = 0
+    for artifact in TRAINED:
+        path = outside / artifact
+        files = sorted(file.relative_to(outside) for file in path.rglob("*")) if path.is_dir() else [Path(artifact)]
+        for file in files:
+            if (outside / file).is_file():
+                assert (inside / file).read_bytes() == (outside / file).read_bytes(), file
+                compared += 1
+        assert len(list((inside / artifact).rglob("*"))) == len(list(path.rglob("*")))
+    assert compared > 5
+    assert (inside / "dvc.lock").read_bytes() == (outside / "dvc.lock").read_bytes()
+
+
+def give_away(folder: Path) -> None:
+    """Make a folder belong to the image's user."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, OWNER, OWNER, follow_symlinks=False)
