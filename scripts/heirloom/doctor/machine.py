@@ -7,6 +7,8 @@ from pathlib import Path
 from heirloom.doctor.finding import Finding, note, ok
 
 IN_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/.singularity.d"))
+CONTAINER = "container"
+"""Variable by which a container says so (systemd's convention); the image sets it, as /run can hide podman's file."""
 SAGEMAKER = Path("/opt/ml/input/config/resourceconfig.json")
 
 
@@ -28,4 +30,4 @@ def check_machine() -> list[Finding]:
 
 def container() -> str | None:
     """Return "a container" inside one."""
-    return "a container" if any(path.exists() for path in IN_CONTAINER) else None
+    return "a container" if os.environ.get(CONTAINER) or any(path.exists() for path in IN_CONTAINER) else None
