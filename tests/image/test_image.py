@@ -31,7 +31,7 @@ file, shell, _, command = sys.argv[-4:]
 Path(file + ".used").touch()
 here = os.getcwd()
 sys.exit(subprocess.call([
-    "podman", "run", "--rm", "--pid", "host", *{options}, "--tmpfs", "/tmp", "--volume", here + ":" + here,
+    "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options}, "--tmpfs", "/tmp", "--volume", here + ":" + here,
     "--workdir", here, "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
 ]))
 """
@@ -113,15 +113,17 @@ def test_the_plugins_of_the_repository_are_installed(workplace: Workplace, image
         workplace.podman("run", "--rm", image, "python", "-c", f"import {module}")
 
 
-def test_no_secret_is_in_any_layer(workplace: Workplace, image: str, tmp_path: Path) -> None:
-    archive = tmp_path / "image.tar"
-    workplace.podman("save", "--quiet", "--output", str(archive), image)
-    assert archive.stat().st_size > 10**8
-    found = subprocess.run(
-        ["grep", "--count", "--binary-files=text", SECRET, str(archive)], capture_output=True, text=True
-    )
-    archive.unlink()
-    assert found.stdout.strip() == "0"
+def test_no_secret_is_in_any_layer(workplace: Workplace, image: str) -> None:
+    assert SECRET not in json.dumps(inspected(workplace, image))
+    with subprocess.Popen(
+        ["podman", "save", "--quiet", image], env=workplace.environment, stdout=subprocess.PIPE
+    ) as archive:
+        found = subprocess.run(
+            ["grep", "--count", "--text", "-e", SECRET, "-e", "portable_cxx.sh"], stdin=archive.stdout,
+            capture_output=True, text=True, env={"LC_ALL": "C", "PATH": os.environ["PATH"]}, check=False,
+        )  # fmt: skip
+    assert archive.returncode == 0
+    assert found.stdout.strip() == "0"  # nor anything of the stage that compiles
 
 
 def test_sigterm_reaches_the_launcher_through_dvc(
@@ -168,7 +170,6 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
     shutil.copytree(outside, inside, symlinks=True)
     workplace.run("dvc", "repro", "--single-item", "train-demo-pretrain", cwd=outside, **home)
 
-    give_away(inside)
     (tmp_path / "bin").mkdir()
     stand_in = tmp_path / "bin/apptainer"
     stand_in.write_text(APPTAINER.format(python=sys.executable, options=HARDENED))
