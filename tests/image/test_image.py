@@ -31,8 +31,8 @@ file, shell, _, command = sys.argv[-4:]
 Path(file + ".used").touch()
 here = os.getcwd()
 sys.exit(subprocess.call([
-    "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options}, "--tmpfs", "/tmp", "--volume", here + ":" + here,
-    "--workdir", here, "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
+    "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options},
+    "--tmpfs", "/tmp", "--volume", here + ":" + here, "--workdir", here, "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
 ]))
 """
 """Podman in the place of Apptainer, which Debian does not have: same image, same command, same folder."""
