@@ -32,7 +32,8 @@ Path(file + ".used").touch()
 here = os.getcwd()
 sys.exit(subprocess.call([
     "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options},
-    "--tmpfs", "/tmp", "--volume", here + ":" + here, "--workdir", here, "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
+    "--tmpfs", "/tmp", "--volume", here + ":" + here, "--workdir", here,
+    "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
 ]))
 """
 """Podman in the place of Apptainer, which Debian does not have: same image, same command, same folder."""
