@@ -9,6 +9,7 @@ are this machine's.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -80,8 +81,8 @@ def sizes(place: Workplace, image: str) -> dict:
 
 def what_made(command: str) -> str:
     """Return the part of a layer's command that a reader knows from the Dockerfile."""
-    command = command.partition("#(nop) ")[2] or command.rpartition("pipefail -c ")[2] or command
-    return " ".join(command.split())[:100]
+    instruction = re.sub(r"^(\|\d .*?)?/bin/sh -c (#\(nop\) )?|--mount=\S+", "", command)
+    return " ".join(instruction.split())[:100]
 
 
 if __name__ == "__main__":
