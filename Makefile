@@ -7,7 +7,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow plan dvc.yaml verify accept clean-cache lint format schemas lock clone-settings doctor image-test
+.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify accept clean-cache lint format schemas lock clone-settings doctor image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -35,6 +35,9 @@ setup-workflow: $(VENV)/workflow clone-settings  ## the light environment instea
 
 plan: clone-settings  ## what would run, and why
 	@python workflow/pipeline plan
+
+report: clone-settings  ## one page of all runs, from the results that are here: reports/index.html
+	@python scripts/create_report.py --all
 
 dvc.yaml: clone-settings  ## bring dvc.yaml in step with config/ (snakemake does it by itself)
 	@python workflow/pipeline write

@@ -64,9 +64,7 @@ def checkpoint_scores(section: EvaluationSection, checkpoint: Path | None, datas
 
     start_rank()
     ranks = PartialState(cpu=on_cpu())
-    scores = measure_perplexity(checkpoint, dataset, section.batch_size, ranks)
-    ranks.destroy_process_group()
-    return scores
+    return measure_perplexity(checkpoint, dataset, section.batch_size, ranks)
 
 
 def is_main_rank() -> bool:

@@ -72,7 +72,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
     answerer = load_answerer(options.checkpoint, section, ranks)
-    check_lengths(prompts, section.max_new_tokens, answerer.positions, apart=answerer.encoder_decoder)
+    check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)
     check_vocabulary(prompts, answerer.model.config.get_text_config().vocab_size, options.checkpoint)
 
     job = job_description(section.model_dump(), options.checkpoint, options.dataset or options.prompts)
@@ -98,7 +98,6 @@ def main() -> None:
         if upload_to:
             upload_folder(options.output, upload_to, NAMES[section.output_format], belongs_to_generations)
             print(f"copied to {upload_to}", flush=True)
-    ranks.destroy_process_group()
 
 
 def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:

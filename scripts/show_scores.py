@@ -3,7 +3,7 @@
     python scripts/show_scores.py               # the runs that have been scored
     python scripts/show_scores.py demo-sft …    # these
 
-Reads metrics/training/RUN.json, metrics/evaluation/RUN.json and generations/RUN/generations.jsonl; writes nothing.
+Reads metrics/training/RUN.json, metrics/evaluation/RUN.json and generations/RUN; writes nothing.
 """
 
 import json
@@ -21,6 +21,7 @@ from heirloom import stage
 from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
+from heirloom.generation_files import read_generations
 
 METRICS = Path("metrics")
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
@@ -28,6 +29,7 @@ NEXT = """\
 Where to look next
   generations/RUN/generations.jsonl    every answer, with prompt and reference
   data/processed/DATASET/preview.html  what a model learned from, token by token
+  reports/RUN.html                     all results of a run on one page
   dvc plots show                       the loss, step by step (metrics/loss/)
   dvc metrics show, dvc metrics diff   all scores; what changed since a commit
   logs/STAGE.log                       what each stage printed
@@ -108,9 +110,8 @@ def sample_answers(runs: Sequence[str]) -> Iterator[str]:
     """Yield a prompt to which the runs gave the most different answers, and what each of them said."""
     completions: dict[str, dict[str, str]] = {}
     for run in runs:
-        file = Path("generations") / run / "generations.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        for row in map(json.loads, lines):
+        folder = Path("generations") / run
+        for row in read_generations(folder) if folder.is_dir() else []:
             completions.setdefault(row["prompt"], {})[run] = row["completion"].strip()
     if completions:
         prompt, answers = max(completions.items(), key=lambda item: (len(set(item[1].values())), len(item[1])))

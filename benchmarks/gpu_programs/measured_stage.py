@@ -16,6 +16,7 @@ from meter import random_model, train_and_measure  # noqa: E402
 
 import dpo_train  # noqa: E402
 import sft_train  # noqa: E402
+from heirloom import stage  # noqa: E402
 from heirloom.training import Lifecycle  # noqa: E402
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     script.load_model = lambda command: random_model(command.base, command.training.attn_implementation)
     Lifecycle.run = lambda self, trainer, name: train_and_measure(trainer, method, length, Path(result))
     script.main()
+    stage.leave_ranks()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.generation.streamers import BaseStreamer
 
 from heirloom.collators import padded_batch
 from heirloom.completion_logprobs import completion_logprobs
@@ -83,8 +84,11 @@ class Answerer:
             self.model.generation_config = defaults
 
     @torch.no_grad()  # not inference_mode: in training, ZeRO-3 gathers weights in here that the next step works with
-    def answer(self, batch: Sequence[Prompt]) -> list[dict[str, Any]]:
-        """Return one row per prompt: text and ids of the answer without its end token, and why it ended."""
+    def answer(self, batch: Sequence[Prompt], streamer: BaseStreamer | None = None) -> list[dict[str, Any]]:
+        """Return one row per prompt: text of the answer without its end token, and why it ended.
+
+        `streamer` gets the tokens of a batch of one as they are drawn.
+        """
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, "right" if self.encoder_decoder else "left")
         processors = None
         if self.section.do_sample:
@@ -92,14 +96,17 @@ class Answerer:
             processors = sampling_processors(self.section.sampling_arguments, seeds)
         with self.own_generation_config():
             output = self.model.generate(
+                max_new_tokens=max(self.longest_answer(prompt) for prompt in batch),
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
                 logits_processor=processors,
                 tokenizer=self.tokenizer,  # read for stop_strings
                 synced_gpus=self.synced_gpus,
+                streamer=streamer,
             )
         first = 1 if self.encoder_decoder else ids.shape[1]  # after the token that starts the decoder, or the prompt
-        answers = [self.without_end(new) for new in output[:, first:].tolist()]
+        new_ids = output[:, first:].tolist()
+        answers = [self.without_end(prompt, new) for prompt, new in zip(batch, new_ids, strict=True)]
         rows = [self.row(prompt, *answer) for prompt, answer in zip(batch, answers, strict=True)]
         if self.logprobs:
             completions = [ids for ids, _ in answers]
@@ -107,15 +114,23 @@ class Answerer:
             rows = [row | {"logprob": logprob} for row, logprob in zip(rows, found, strict=True)]
         return rows
 
-    def without_end(self, new_ids: list[int]) -> tuple[list[int], bool]:
-        """Return the ids of an answer without end token and padding, and whether it ended by itself."""
+    def longest_answer(self, prompt: Prompt) -> int:
+        """Return how many tokens the answer may have; an encoder-decoder model counts it apart from the prompt."""
+        return self.section.longest_answer(0 if self.encoder_decoder else len(prompt.ids))
+
+    def without_end(self, prompt: Prompt, new_ids: list[int]) -> tuple[list[int], bool]:
+        """Return the ids of an answer without end token and padding, and whether it ended by itself.
+
+        A batch goes on to the longest answer that one of its prompts may have, so others are cut to theirs.
+        """
+        new_ids = new_ids[: self.longest_answer(prompt)]
         ends = [index for index, token in enumerate(new_ids) if token in self.end_ids]
         answer_ids = new_ids[: ends[0]] if ends else new_ids
         finished = bool(ends)
         if not finished and "stop_strings" in self.section.search_arguments:  # rows that stopped first are padded
             while answer_ids and answer_ids[-1] == self.pad_id:
                 answer_ids = answer_ids[:-1]
-            finished = len(answer_ids) < self.section.max_new_tokens
+            finished = len(answer_ids) < self.longest_answer(prompt)
         return answer_ids, finished
 
     def row(self, prompt: Prompt, answer_ids: list[int], finished: bool) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def continuous_answers(answerer: Answerer, prompts: Sequence[Prompt]) -> Iterato
         continuous_batching_config=sizes(prompts, answerer.section.max_new_tokens),
     ) as manager:
         for key, prompt in waiting.items():
-            manager.add_request(list(prompt.ids), request_id=key)
+            manager.add_request(list(prompt.ids), key, answerer.longest_answer(prompt))
         while waiting:
             result = manager.get_result(timeout=1)
             if result is None:
@@ -45,7 +45,7 @@ def continuous_answers(answerer: Answerer, prompts: Sequence[Prompt]) -> Iterato
             prompt = waiting.pop(result.request_id)
             if result.error is not None:
                 raise HeirloomError(f"generation.engine: continuous failed at {prompt.row_id}: {result.error}")
-            answer_ids, finished = answerer.without_end(result.generated_tokens)
+            answer_ids, finished = answerer.without_end(prompt, result.generated_tokens)
             logprob = round(sum(result.logprobs[: len(answer_ids)]), DECIMALS)
             yield answerer.row(prompt, answer_ids, finished) | {"logprob": logprob}
 

@@ -57,7 +57,7 @@ class Engine:
         """`prompts` are those of all ranks."""
         self.answerer, self.ranks, self.engine = answerer, ranks, answerer.section.engine
         # continuous batching fills its batches itself
-        size = 1 if self.engine == "continuous" else answerer.section.batch_size
+        size = 1 if self.engine == "continuous" else answerer.section.test_batch_size
         batches = into_batches(prompts, size)
         self.together = self.engine == "deepspeed"
         self.batches = batches if self.together else batches[ranks.process_index :: ranks.num_processes]

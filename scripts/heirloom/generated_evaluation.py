@@ -36,7 +36,7 @@ class HeldOutAnswers:
         Under ZeRO-3 every rank has to take part in every forward pass. So all answer as many batches: a rank without
         one of its own answers the first again, to the same result.
         """
-        batches = into_batches(self.prompts, self.answerer.section.batch_size)
+        batches = into_batches(self.prompts, self.answerer.section.test_batch_size)
         mine = batches[rank() :: world_size()]
         if self.answerer.synced_gpus:
             mine += batches[:1] * (-(-len(batches) // world_size()) - len(mine))
@@ -76,7 +76,7 @@ def held_out_answers(
     answerer = Answerer(
         without_adapter(model), tokenizer, section, args.device, synced_gpus=is_deepspeed_zero3_enabled()
     )
-    check_lengths(prompts, section.max_new_tokens, answerer.positions, apart=answerer.encoder_decoder)
+    check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)
     return HeldOutAnswers(prompts, answerer)
 
 

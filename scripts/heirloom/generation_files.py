@@ -1,7 +1,7 @@
 """generations/RUN/: the file of generated answers, generations.jsonl or generations.parquet, one row an answer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +24,9 @@ def write_generations(rows: Sequence[dict[str, Any]], folder: Path, form: Litera
 
 
 def read_generations(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a folder of generations. Raises HeirloomError when there are none."""
+    """Return the rows of a folder of generations. Raises HeirloomError when there are none, or for a damaged file."""
     if (file := folder / NAMES["jsonl"]).is_file():
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = list(rows_of_jsonl(file))
     elif (file := folder / NAMES["parquet"]).is_file():
         import pyarrow.parquet
 
@@ -36,3 +36,16 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
     if not rows:
         raise HeirloomError(f"{file}: holds no answers to score")
     return rows
+
+
+def rows_of_jsonl(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row a line. Raises HeirloomError for a line that is no JSON."""
+    # not splitlines: answers may hold characters that it takes for ends of lines, such as U+2028
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        if line:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise HeirloomError(
+                    f"{file}, line {number}: is no JSON ({error}); generate the answers again"
+                ) from None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.processed_dataset import load_split, read_description
 
@@ -64,9 +65,10 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
 
 
 def check_lengths(
-    prompts: Sequence[Prompt], max_new_tokens: int, positions: int | None, *, apart: bool = False
+    prompts: Sequence[Prompt], section: GenerationSection, positions: int | None, *, apart: bool = False
 ) -> None:
-    """Raise HeirloomError when a prompt is empty, or needs more positions (tokens) with its answer than the model has.
+    """Raise HeirloomError when a prompt is empty, leaves no room for an answer in generation.max_length, or needs more
+    positions (tokens) with its answer than the model has.
 
     `apart`: prompt and answer have positions of their own, as in an encoder-decoder model.
     """
@@ -74,16 +76,22 @@ def check_lengths(
     if empty:
         raise HeirloomError(f"prompt {empty[0]} has no tokens ({len(empty)} prompts in all): fill it in or drop it")
     longest = max(prompts, key=lambda prompt: len(prompt.ids))
+    answer = section.longest_answer(0 if apart else len(longest.ids))
+    if answer < 1:
+        raise HeirloomError(
+            f"prompt {longest.row_id} has {len(longest.ids)} tokens, and generation.max_length {section.max_length} "
+            "counts prompt and answer: raise it, or lower max_length of the dataset"
+        )
     if positions is None:
         return
-    if apart and max(len(longest.ids), max_new_tokens) > positions:
+    if apart and max(len(longest.ids), answer) > positions:
         raise HeirloomError(
-            f"prompt {longest.row_id} has {len(longest.ids)} tokens and generation.max_new_tokens is {max_new_tokens}, "
+            f"prompt {longest.row_id} has {len(longest.ids)} tokens and its answer up to {answer}, "
             f"and the model has {positions} positions for each: lower max_new_tokens, or max_length of the dataset"
         )
-    if not apart and len(longest.ids) + max_new_tokens > positions:
+    if not apart and len(longest.ids) + answer > positions:
         raise HeirloomError(
-            f"prompt {longest.row_id} has {len(longest.ids)} tokens, and generation.max_new_tokens {max_new_tokens} "
+            f"prompt {longest.row_id} has {len(longest.ids)} tokens, and generation.max_new_tokens {answer} "
             f"more exceed the model's {positions} positions: lower max_new_tokens, or max_length of the dataset"
         )
 

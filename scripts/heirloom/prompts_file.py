@@ -31,7 +31,7 @@ def read_prompts_file(file: Path, tokenizer: PreTrainedTokenizerFast, limit: int
     prompts: list[Prompt] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         if not line.strip():
             continue
         row, found = read_row(line)

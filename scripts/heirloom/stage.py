@@ -20,6 +20,7 @@ def run(main: Callable[[], None]) -> None:
     script = Path(sys.modules["__main__"].__file__)
     try:
         main()
+        leave_ranks()
         check_loaded_code(script)
     except HeirloomError as error:
         tell(str(error))
@@ -31,6 +32,17 @@ def run(main: Callable[[], None]) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
         tell(sentence)
         sys.exit(1)
+
+
+def leave_ranks() -> None:
+    """Take this process out of its group of ranks, if it is in one.
+
+    Threads that still serve the group when a process exits abort it now and then ("terminate called without an active
+    exception"), and then a stage whose artifacts are complete has failed.
+    """
+    distributed = sys.modules.get("torch.distributed")  # not imported here: most scripts do without torch
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def tell(sentence: str) -> None:

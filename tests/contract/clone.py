@@ -22,6 +22,7 @@ PROGRAMS = {
     "dpo_train": "from heirloom import training_part  # noqa: F401",
     "inference": "from heirloom import inference_part  # noqa: F401",
     "evaluate_model": "",
+    "create_report": "",
 }
 CONFIG = {
     "datasets/text.yaml": """
@@ -67,6 +68,7 @@ CONFIG = {
 STAGES = {
     "download-text", "tokenizer-tiny", "model-tiny", "process-text", "process-chats",
     "train-pre", "generate-pre", "evaluate-pre", "train-sft", "generate-sft", "train-other",
+    "report-pre", "report-sft", "report-other",
 }  # fmt: skip
 
 

@@ -21,7 +21,8 @@ def test_local_raw_data_that_changed_is_processed_again(clone: Clone) -> None:
     clone.write("config/chats.jsonl", '{"messages": [1]}\n')
     plan = clone.plan()
     assert plan["process-chats"] == "run: config/chats.jsonl changed"
-    assert set(plan) == {"process-chats", "generate-pre", "evaluate-pre", "train-sft", "generate-sft"}
+    scored = {"generate-pre", "evaluate-pre", "train-sft", "generate-sft"}
+    assert set(plan) == {"process-chats", *scored, "report-pre", "report-sft"}
     assert "process-chats" in clone.dvc("status").stdout
     succeeded(clone.snakemake())
     clone.nothing_to_do()
@@ -55,7 +56,7 @@ def test_data_that_is_nowhere_is_made_again(clone: Clone) -> None:
 
 def test_verify_hashes_everything(clone: Clone) -> None:
     done = succeeded(clone.pipeline("verify"))
-    assert "19 artifacts of 11 stages hashed: 0 wrong" in done.stdout
+    assert "22 artifacts of 14 stages hashed: 0 wrong" in done.stdout
     cached = next(file for file in (clone.folder / ".dvc/cache/files/md5").glob("??/*") if file.suffix != ".dir")
     cached.chmod(0o644)
     cached.write_bytes(b"damaged")
@@ -87,8 +88,8 @@ def test_clean_cache_deletes_what_no_branch_needs(clone: Clone) -> None:
     clone.git("checkout", "-q", "-f", "main")
     succeeded(clone.snakemake())
     done = succeeded(clone.pipeline("clean"))  # without a terminal nothing is deleted
-    # of the uncommitted third rate: two folders with two files each, and the training's metrics
-    assert "7 objects" in done.stdout
+    # of the uncommitted third rate: three folders with two files each, and the training's metrics
+    assert "10 objects" in done.stdout
     assert "deleted" not in done.stdout
     assert "deleted" in succeeded(clone.pipeline("clean", "--yes")).stdout
     assert "0 objects" in succeeded(clone.pipeline("clean", "--yes")).stdout

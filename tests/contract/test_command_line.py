@@ -6,9 +6,10 @@ from clone import Clone, succeeded
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
     clone = fresh.copy_to(tmp_path / "clone")
     chain = {"download-text", "tokenizer-tiny", "model-tiny", "process-text"}
-    assert clone.snakemake_jobs("--config", "runs=other") == {*chain, "train-other"}
+    assert clone.snakemake_jobs("--config", "runs=other") == {*chain, "train-other", "report-other"}
     assert clone.snakemake_jobs("--config", "runs=oth*,pre") == {
         *chain, "train-other", "process-chats", "train-pre", "generate-pre", "evaluate-pre",
+        "report-other", "report-pre",
     }  # fmt: skip
     done = clone.snakemake("-n", "--config", "runs=otter")
     assert "no run is called otter; config/runs/ has other, pre, sft" in done.stderr
@@ -20,7 +21,7 @@ def test_selecting_runs(fresh: Clone, tmp_path) -> None:
 def test_forcing_a_stage(clone: Clone) -> None:
     assert clone.plan() == {}
     jobs = clone.snakemake_jobs("--config", "force=generate-sft")
-    assert jobs == {"generate-sft"}
+    assert jobs == {"generate-sft", "report-sft"}
     succeeded(clone.snakemake("--config", "force=generate-sft"))
     assert clone.executed() == ["generate-sft"]
     clone.nothing_to_do()

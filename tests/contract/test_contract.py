@@ -9,7 +9,7 @@ from pathlib import Path
 from clone import STAGES, Clone, succeeded
 from ruamel.yaml import YAML
 
-AFTER_PRE = ["evaluate-pre", "generate-pre", "generate-sft", "train-pre", "train-sft"]
+AFTER_PRE = ["evaluate-pre", "generate-pre", "generate-sft", "report-pre", "report-sft", "train-pre", "train-sft"]
 ENGINES = {"snakemake": ["snakemake"], "dvc": ["dvc", "repro"]}
 
 
@@ -62,6 +62,8 @@ def test_d_a_learning_rate_re_executes_the_training_and_what_follows(clone: Clon
         "generate-pre": "then: after train-pre",
         "train-sft": "then: after train-pre",
         "generate-sft": "then: after train-sft",
+        "report-pre": "run: training.learning_rate 1e-05 → 2e-05",
+        "report-sft": "run: training.learning_rate 1e-05 → 2e-05",
     }
     assert clone.snakemake_jobs() == set(AFTER_PRE)
     succeeded(clone.snakemake())
@@ -104,6 +106,8 @@ def test_e_code_re_executes_the_stages_that_use_it(clone: Clone) -> None:
         "generate-pre": "run: scripts/heirloom/inference_part.py changed",
         "evaluate-pre": "then: after generate-pre",
         "generate-sft": "run: scripts/heirloom/inference_part.py changed",
+        "report-pre": "then: after generate-pre, evaluate-pre",
+        "report-sft": "then: after generate-pre, generate-sft",
     }
     succeeded(clone.snakemake())
     # the stand-in's generations do not depend on its code, so what reads them finds its inputs unchanged
@@ -129,15 +133,15 @@ def test_e_a_module_that_the_imports_do_not_show_fails_the_stage(clone: Clone) -
     done = clone.snakemake()
     assert done.returncode != 0
     assert "inference.py loaded scripts/heirloom/data_part.py, which its import statements do not show" in done.stdout
-    assert set(clone.plan()) == {"generate-pre", "evaluate-pre", "generate-sft"}
+    assert set(clone.plan()) == {"generate-pre", "evaluate-pre", "generate-sft", "report-pre", "report-sft"}
 
 
 def test_f_and_g_a_new_run_is_one_file_and_shares_what_is_there(clone: Clone) -> None:
     run = (clone.folder / "config/runs/sft.yaml").read_text()
     clone.write("config/runs/more.yaml", run.replace("base: pre", "base: sft"))
-    assert clone.plan() == {"train-more": "run: never run", "generate-more": "run: never run"}
+    assert clone.plan() == dict.fromkeys(("train-more", "generate-more", "report-more"), "run: never run")
     succeeded(clone.snakemake())
-    assert clone.executed() == ["generate-more", "train-more"]
+    assert clone.executed() == ["generate-more", "report-more", "train-more"]
     clone.nothing_to_do()
     succeeded(clone.pipeline("check"))
 
@@ -148,7 +152,7 @@ def test_h_a_stage_that_fails_leaves_nothing_that_looks_complete(clone: Clone) -
     assert done.returncode != 0
     assert "this stage was told to fail" in done.stdout
     assert not (clone.folder / "checkpoints/sft").exists()
-    assert set(clone.plan()) == {"train-sft", "generate-sft"}
+    assert set(clone.plan()) == {"train-sft", "generate-sft", "report-sft"}
     assert "this stage was told to fail" in (clone.folder / "logs/train-sft.log").read_text()
     clone.edit("config/runs/sft.yaml", "learning_rate: 2e-5", "learning_rate: 1e-5")
     clone.executed()
@@ -162,10 +166,10 @@ def test_h_a_killed_stage_needs_no_hand_work(clone: Clone) -> None:
     for engine in ENGINES.values():
         clone.kill_when_slow(clone.start(*engine, SLOW="train-sft"))
         assert not (clone.folder / "checkpoints/sft").exists()
-        assert set(clone.plan()) == {"train-sft", "generate-sft"}
+        assert set(clone.plan()) == {"train-sft", "generate-sft", "report-sft"}
     clone.executed()
     succeeded(clone.snakemake())
-    assert clone.executed() == ["generate-sft", "train-sft"]
+    assert clone.executed() == ["generate-sft", "report-sft", "train-sft"]
     clone.nothing_to_do()
 
 
@@ -206,7 +210,7 @@ def test_i_two_at_once(clone: Clone) -> None:
     second = clone.snakemake()
     assert second.returncode != 0
     assert "another `snakemake` is working in this folder" in second.stdout + second.stderr
-    assert set(clone.snakemake_jobs()) == {"train-sft", "generate-sft"}
+    assert set(clone.snakemake_jobs()) == {"train-sft", "generate-sft", "report-sft"}
     by_dvc = clone.dvc("repro", "train-sft")
     assert by_dvc.returncode != 0
     assert "busy" in by_dvc.stderr
@@ -214,7 +218,7 @@ def test_i_two_at_once(clone: Clone) -> None:
     first.communicate(timeout=60)
     clone.executed()
     succeeded(clone.snakemake())
-    assert clone.executed() == ["generate-sft", "train-sft"]
+    assert clone.executed() == ["generate-sft", "report-sft", "train-sft"]
     clone.nothing_to_do()
 
 

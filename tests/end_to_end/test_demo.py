@@ -123,7 +123,7 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     run.write_text("# a comment\n\n" + text.replace("save_steps: 40", "save_steps:   20"))
     clone.nothing_to_do()
     run.write_text(text.replace("learning_rate: 1.0e-4", "learning_rate: 2.0e-4"))
-    assert clone.plan() == ["train-demo-dpo", "generate-demo-dpo", "evaluate-demo-dpo"]
+    assert clone.plan() == ["train-demo-dpo", "generate-demo-dpo", "evaluate-demo-dpo", "report-demo-dpo"]
     assert clone.run("dvc", "status", "--json").count("train-demo-dpo") == 1
     run.write_text(text)
     clone.nothing_to_do()
@@ -163,7 +163,8 @@ def test_the_other_methods_run_from_the_config_too(demo: Demo, home: Path, tmp_p
     for name, text in METHODS.items():
         (clone.folder / f"config/runs/{name}.yaml").write_text(text)
     trained = [f"train-{name}" for name in METHODS]
-    assert clone.plan() == [*trained[:1], "train-answers-seq2seq", "generate-answers-seq2seq", "train-packed-sft"]
+    seq2seq = ["train-answers-seq2seq", "generate-answers-seq2seq", "report-answers-seq2seq"]
+    assert clone.plan() == [*trained[:1], *seq2seq, "train-packed-sft", "report-packed-sft", "report-polite-orpo"]
     clone.run("snakemake", "--quiet", "rules")
     clone.nothing_to_do()
     for name in METHODS:

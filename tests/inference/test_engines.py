@@ -18,16 +18,16 @@ from heirloom.config.generation import GenerationSection
 from heirloom.config.library_arguments import argument_problems
 from heirloom.engines import Engine, load_answerer
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import read_generations
+from heirloom.generation_files import read_generations, write_generations
 from heirloom.prompts import read_prompts, repeated
 from heirloom.provenance import weights_hash
 
 GREEDY = {"max_new_tokens": 12}
 ENGINES = {
-    "accelerate": {"batch_size": 4},
-    "deepspeed": {"engine": "deepspeed", "batch_size": 5},
-    "deepspeed_zero": {"engine": "deepspeed_zero", "batch_size": 3},
-    "deepspeed_zero-offload": {"engine": "deepspeed_zero", "cpu_offload": True, "batch_size": 13},
+    "accelerate": {"test_batch_size": 4},
+    "deepspeed": {"engine": "deepspeed", "test_batch_size": 5},
+    "deepspeed_zero": {"engine": "deepspeed_zero", "test_batch_size": 3},
+    "deepspeed_zero-offload": {"engine": "deepspeed_zero", "cpu_offload": True, "test_batch_size": 13},
     "continuous": {"engine": "continuous"},
 }
 
@@ -35,7 +35,7 @@ ENGINES = {
 @pytest.fixture(scope="module")
 def reference(place):
     """The answers of one rank, one prompt at a time."""
-    config = place.config("one-by-one", generation=GREEDY | {"batch_size": 1})
+    config = place.config("one-by-one", generation=GREEDY | {"test_batch_size": 1})
     place.run(*place.inference(config, "one-by-one"))
     return place.generations("one-by-one")
 
@@ -54,9 +54,9 @@ def test_two_ranks_of_each_engine_answer_as_one_rank_does(place, reference, name
 @pytest.mark.parametrize("engine", ["deepspeed", "deepspeed_zero"])
 def test_sampling_is_the_same_with_ranks_that_share_the_model(place, engine):
     sampled = {"max_new_tokens": 8, "do_sample": True, "top_p": 0.9, "seed": 3, "num_return_sequences": 2}
-    config = place.config("sampled-alone", generation=sampled | {"batch_size": 7})
+    config = place.config("sampled-alone", generation=sampled | {"test_batch_size": 7})
     place.run(*place.inference(config, "sampled-alone"))
-    config = place.config(f"sampled-{engine}", generation=sampled | {"batch_size": 4, "engine": engine})
+    config = place.config(f"sampled-{engine}", generation=sampled | {"test_batch_size": 4, "engine": engine})
     place.run(*place.inference(config, f"sampled-{engine}"), ranks=2)
     alone, together = place.generations("sampled-alone"), place.generations(f"sampled-{engine}")
     assert [row["completion"] for row in together] == [row["completion"] for row in alone]
@@ -74,7 +74,7 @@ def test_sampling_is_the_same_with_ranks_that_share_the_model(place, engine):
 @pytest.mark.parametrize("engine", ["deepspeed", "deepspeed_zero", "continuous"])
 def test_an_engine_that_was_killed_goes_on(place, engine):
     """Ranks die with uneven journals; nothing is answered twice, and ranks that go in step stay in step."""
-    options = {"max_new_tokens": 40, "engine": engine} | ({} if engine == "continuous" else {"batch_size": 1})
+    options = {"max_new_tokens": 40, "engine": engine} | ({} if engine == "continuous" else {"test_batch_size": 1})
     config = place.config(f"kill-{engine}", generation=options)
     output = f"killed-{engine}"
     place.run(*place.inference(config, output), ranks=2)
@@ -94,9 +94,25 @@ def test_an_engine_that_was_killed_goes_on(place, engine):
         assert row == wanted | kept | {"logprob": pytest.approx(wanted["logprob"], abs=1e-3)}
 
 
+@pytest.mark.parametrize("engine", ["accelerate", "continuous"])
+def test_max_length_counts_the_prompt_without_its_padding(place, reference, engine):
+    prompts = read_prompts(place.folder / "chats", None)
+    max_length = max(len(prompt.ids) for prompt in prompts) + 2
+    section = GenerationSection(engine=engine, max_new_tokens=12, max_length=max_length)
+    ranks = PartialState(cpu=True)
+    engine = Engine(load_answerer(place.folder / "model", section, ranks), prompts, ranks)
+    rows = {row["row_id"]: row for found in engine.answers(set()) for row in found}
+    tokens = [rows[row["row_id"]]["completion_tokens"] for row in reference]
+    room = [min(12, max_length - row["prompt_tokens"]) for row in reference]
+    wanted = [min(row["completion_tokens"], most) for row, most in zip(reference, room, strict=True)]
+    assert tokens == wanted and min(room) == 2 and len(set(room)) > 2
+    for row in reference:
+        assert row["completion"].startswith(rows[row["row_id"]]["completion"].rstrip("\ufffd"))
+
+
 def test_memory_that_does_not_suffice_halves_the_batch(place, monkeypatch, capsys):
     """The allocator's own error, raised where a batch is larger than three."""
-    section = GenerationSection(batch_size=8, max_new_tokens=6)
+    section = GenerationSection(test_batch_size=8, max_new_tokens=6)
     ranks = PartialState(cpu=True)
     prompts = read_prompts(place.folder / "chats", None)
     answerer = load_answerer(place.folder / "model", section, ranks)
@@ -246,9 +262,10 @@ def test_kernels_and_heads_that_ranks_cannot_share(place):
         ({"cpu_offload": True}, "cpu_offload: has no effect with engine: accelerate"),
         ({"engine": "continuous", "do_sample": True}, "do_sample: is not available with engine: continuous"),
         ({"engine": "continuous", "num_beams": 2}, "num_beams: is not available with engine: continuous"),
-        ({"engine": "continuous", "batch_size": 2}, "batch_size: has no effect with engine: continuous"),
+        ({"engine": "continuous", "test_batch_size": 2}, "test_batch_size: has no effect with engine: continuous"),
         ({"num_return_sequences": 2}, "num_return_sequences: has no effect without do_sample: true"),
         ({"prompts_file": "a.jsonl", "dataset": "b"}, "prompts_file: cannot stand beside dataset"),
+        ({"max_length": 64, "num_beams": 2}, "max_length: cannot be combined with num_beams"),
         (
             {"engine": "deepspeed_zero", "cpu_offload": True, "nvme_path": "/nvme"},
             "cpu_offload: cannot stand beside nvme_path",
@@ -265,6 +282,19 @@ def test_what_transformers_removed_is_told_with_its_successor():
     found = dict(argument_problems("generation", "generation_config", {"num_beam_groups": 2, "penalty_alpha": 0.6}))
     assert "no group beam search any more; use num_beams" in found[("num_beam_groups",)]
     assert "no contrastive search any more; use repetition_penalty" in found[("penalty_alpha",)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_generations_are_read_as_they_were_written(tmp_path, form):
+    rows = [{"row_id": "a", "completion": "one\u2028two\x85\nthree"}, {"row_id": "b", "completion": ""}]
+    write_generations(rows, tmp_path, form)
+    assert read_generations(tmp_path) == rows
+
+
+def test_a_damaged_file_of_generations_is_told(tmp_path):
+    (tmp_path / "generations.jsonl").write_text('{"row_id": "a"}\n{"row_id"\n')
+    with pytest.raises(HeirloomError, match="generations.jsonl, line 2: is no JSON .*; generate the answers again"):
+        read_generations(tmp_path)
 
 
 def test_several_samples_are_told_apart(place):

@@ -15,14 +15,14 @@ from heirloom.generation_journal import Journal, job_description
 from heirloom.prompts import check_lengths, into_batches, read_prompts
 from heirloom.provenance import weights_hash
 
-SAMPLED = {"max_new_tokens": 12, "batch_size": 3, "do_sample": True, "top_k": 40, "top_p": 0.95, "seed": 5}
+SAMPLED = {"max_new_tokens": 12, "test_batch_size": 3, "do_sample": True, "top_k": 40, "top_p": 0.95, "seed": 5}
 
 
 def answers(place, options: dict, limit: int | None = None) -> list[dict]:
     """Return the rows of answers in dataset order, made in this process."""
     section = GenerationSection.model_validate(options)
     answerer = load_answerer(place.folder / "model", section, PartialState(cpu=True))
-    batches = into_batches(read_prompts(place.folder / "chats", limit), section.batch_size)
+    batches = into_batches(read_prompts(place.folder / "chats", limit), section.test_batch_size)
     rows = [row for batch in batches for row in answerer.answer(batch)]
     return sorted(rows, key=lambda row: int(row["row_id"].partition(":")[2]))
 
@@ -46,7 +46,7 @@ def sampled(place):
 
 
 def test_greedy_answers_are_those_of_each_prompt_alone(place):
-    config = place.config("greedy", generation={"max_new_tokens": 12, "batch_size": 4})
+    config = place.config("greedy", generation={"max_new_tokens": 12, "test_batch_size": 4})
     done = place.run(*place.inference(config, "greedy"))
     assert "answers 13/13 on rank 0 of 1" in done.stdout
     assert "tokens/s" in done.stdout
@@ -85,13 +85,13 @@ def test_two_ranks_give_the_same_bytes_as_one(place, sampled):
 def test_a_sample_belongs_to_its_prompt_and_seed(place, sampled):
     """Other neighbours in the batch change nothing; another seed does."""
     expected = [row["completion"] for row in place.generations("sampled")]
-    assert completions(place, SAMPLED | {"batch_size": 7}, limit=8) == expected[:8]
+    assert completions(place, SAMPLED | {"test_batch_size": 7}, limit=8) == expected[:8]
     other = completions(place, SAMPLED | {"seed": 6})
     assert sum(a != b for a, b in zip(other, expected, strict=True)) > PROMPTS // 2
 
 
 def test_a_killed_job_goes_on_where_it_was(place):
-    slow = SAMPLED | {"batch_size": 1, "max_new_tokens": 60}
+    slow = SAMPLED | {"test_batch_size": 1, "max_new_tokens": 60}
     config = place.config("slow", generation=slow)
     command = place.command(*place.inference(config, "killed"), ranks=1)
     journal = place.folder / ".killed.work" / "answers-0-of-1.jsonl"
@@ -153,9 +153,11 @@ def test_wrong_inputs_name_place_and_remedy(place):
             place.folder / "model", GenerationSection(cache_implementation="nonsense"), PartialState(cpu=True)
         )
     prompts = read_prompts(place.folder / "chats", None)
-    check_lengths(prompts, 64, 128)
+    check_lengths(prompts, GenerationSection(max_new_tokens=64), 128)
     with pytest.raises(HeirloomError, match="exceed the model's 128 positions: lower max_new_tokens"):
-        check_lengths(prompts, 120, 128)
+        check_lengths(prompts, GenerationSection(max_new_tokens=120), 128)
+    with pytest.raises(HeirloomError, match="generation.max_length 9 counts prompt and answer: raise it"):
+        check_lengths(prompts, GenerationSection(max_length=9), 128)
 
 
 def test_batches_do_not_depend_on_the_order_of_prompts(place):
@@ -168,7 +170,7 @@ def test_batches_do_not_depend_on_the_order_of_prompts(place):
 
 
 def test_stop_strings_end_an_answer(place):
-    greedy = {"max_new_tokens": 12, "batch_size": 4}
+    greedy = {"max_new_tokens": 12, "test_batch_size": 4}
     longest = max(answers(place, greedy), key=lambda row: row["completion_tokens"])
     stop = next(a for a in longest["completion"] if a.isascii() and a.isalpha())
     row = next(row for row in answers(place, greedy | {"stop_strings": [stop]}) if row["row_id"] == longest["row_id"])

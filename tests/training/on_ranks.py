@@ -39,9 +39,9 @@ WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
 ANSWERING = {
-    "greedy": {"max_new_tokens": 6, "batch_size": 4},
-    "beams": {"max_new_tokens": 6, "batch_size": 4, "num_beams": 3},
-    "sampled": {"max_new_tokens": 6, "batch_size": 4, "do_sample": True, "seed": 3},
+    "greedy": {"max_new_tokens": 6, "test_batch_size": 4},
+    "beams": {"max_new_tokens": 6, "test_batch_size": 4, "num_beams": 3},
+    "sampled": {"max_new_tokens": 6, "test_batch_size": 4, "do_sample": True, "seed": 3},
 }
 
 

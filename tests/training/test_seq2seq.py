@@ -180,7 +180,7 @@ def test_the_answers_of_a_row_never_reach_the_model(place, tmp_path):
 
 
 RUN = {**TRAINING, "global_batch_size": 8, "max_steps": 6, "learning_rate": 1e-2}
-GENERATION = {"max_new_tokens": 8, "batch_size": 4}
+GENERATION = {"max_new_tokens": 8, "test_batch_size": 4}
 
 
 def launched(workplace, output, script, dataset, base, zero, **sections):

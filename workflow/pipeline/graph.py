@@ -1,7 +1,7 @@
 """The graph, described once: config/ → stages. dvc.yaml is written from it and the rules look things up in it.
 
     download-DATASET ─┬─► process-DATASET ───────────┐
-                      └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN
+                      └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
 
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
 Tracking and resources are not part of it.
@@ -15,6 +15,7 @@ from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 from heirloom.errors import HeirloomError
+from heirloom.report.run_config import REPORTED
 
 TRAINERS = {
     "trainer": "scripts/train.py",
@@ -24,6 +25,9 @@ TRAINERS = {
     "orpo": "scripts/orpo_train.py",
 }
 NEEDS_CHECKPOINT = {"perplexity"}
+REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
+PAGE_OF_ALL_RUNS = "index"
+"""reports/index.html is made by `make report`, so no run can have that name."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def build_graph(project) -> Graph:
         for dataset in datasets_of(run):
             add_dataset(dataset)
         add(run_stages(run, project))
+        add(report_stages(run, project))
 
     for name, run in project.runs.items():
         if run.enabled:
@@ -339,6 +344,48 @@ def run_stages(run, project) -> Iterator[Stage]:
         )
 
 
+def report_stages(run, project) -> Iterator[Stage]:
+    """One page of all results of a run that is trained or evaluated, beside the answers of its base run."""
+    if run.trainer is None and run.evaluation is None:
+        return
+    if run.name == PAGE_OF_ALL_RUNS:
+        raise HeirloomError(f"{run.path}: reports/{run.name}.html is the page of all runs: call this run otherwise")
+    sections = present(run, *REPORTED)
+    ancestors = {
+        str(ancestor.path): present(ancestor, *REPORTED)
+        for ancestor in (project.runs[name] for name in bases_of(run, project))
+    }
+    inputs = {"data": tuple(f"metrics/data/{name}.json" for name in datasets_of(run))}
+    if run.trainer is not None:
+        inputs["training"] = (f"metrics/training/{run.name}.json",)
+        inputs["losses"] = (f"metrics/loss/{run.name}.csv",)
+    if run.evaluation is not None:
+        inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
+    if run.generation is not None:
+        inputs["generations"] = (f"generations/{run.name}",)
+        base = project.runs.get(run.base)
+        if base is not None and base.generation is not None and prompts_of(base) == prompts_of(run):
+            inputs["base_generations"] = (f"generations/{base.name}",)
+    output = f"reports/{run.name}.html"
+    yield Stage(
+        kind="report",
+        subject=run.name,
+        cmd=command(
+            "python",
+            "scripts/create_report.py",
+            run,
+            sections,
+            ancestors=[f"{file}={','.join(names)}" for file, names in ancestors.items()] or None,
+            **{name.replace("_", "-"): list(paths) or None for name, paths in inputs.items()},
+            output=output,
+        ),  # fmt: skip
+        inputs=inputs,
+        files=(*code("scripts/create_report.py"), *REPORT_PARTS),
+        params={str(run.path): tuple(sections)} | {file: tuple(names) for file, names in ancestors.items()},
+        outs=(output,),
+    )
+
+
 # ---- what the stages are made of ----
 
 
@@ -381,6 +428,18 @@ def checkpoint_of(name: str, project) -> str:
         return f"models/{name}"
     run = project.runs[name]
     return f"checkpoints/{name}" if run.trainer is not None else checkpoint_of(run.base, project)
+
+
+def bases_of(run, project) -> Iterator[str]:
+    """Yield the runs that a run stands on, the nearest first."""
+    while run.base in project.runs:
+        run = project.runs[run.base]
+        yield run.name
+
+
+def prompts_of(run) -> str | None:
+    """Return the dataset whose prompts a run answers."""
+    return run.generation.dataset or run.dataset
 
 
 def datasets_of(run) -> list[str]:

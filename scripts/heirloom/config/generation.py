@@ -1,5 +1,6 @@
 """`generation:` answers of a checkpoint to the held-out prompts of a dataset."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class GenerationSection(PassThroughSection):
     prompts_file: str | None = Field(
         None, description="a .jsonl file with `prompt` or `messages` a line gives the prompts, instead of a dataset"
     )
-    batch_size: int = Field(8, ge=1, description="answers a rank and forward pass; fewer where memory ends")
+    test_batch_size: int = Field(8, ge=1, description="answers a rank and forward pass; fewer where memory ends")
     limit: int | None = Field(None, ge=1, description="only the first so many prompts; absent: all")
     replace_with_kernel_inject: bool = Field(False, description="deepspeed: use DeepSpeed's own kernels (GPU only)")
     cpu_offload: bool = Field(False, description="deepspeed_zero: keep the weights in the host's memory")
@@ -41,6 +42,9 @@ class GenerationSection(PassThroughSection):
         "auto", description="type in which the checkpoint is loaded; auto: as it was saved"
     )
     max_new_tokens: int = Field(64, ge=1, description="longest answer, tokens")
+    max_length: int | None = Field(
+        None, ge=2, description="longest prompt with its answer, tokens; with max_new_tokens the first that is reached"
+    )
     eos_tokens: str | None = Field(
         None, description="tokens that end an answer: ids or strings, comma-separated; absent: the model's own"
     )
@@ -65,9 +69,15 @@ class GenerationSection(PassThroughSection):
         others = {key: value for key, value in self.passed_through.items() if key not in SAMPLING}
         return {"max_new_tokens": self.max_new_tokens, **others}
 
+    def longest_answer(self, prompt_tokens: int) -> int:
+        """Return how many tokens the answer to a prompt may have; below 1 when the prompt leaves no room."""
+        return min(self.max_new_tokens, (self.max_length or math.inf) - prompt_tokens)
+
     def rules(self) -> Iterator[tuple[str, str]]:
         others = self.passed_through
         yield from self.engine_rules()
+        if self.max_length is not None and (others.get("num_beams") or 1) > 1:
+            yield "max_length", "cannot be combined with num_beams, whose choice depends on it; use max_new_tokens"
         if self.prompts_file is not None and self.dataset is not None:
             yield "prompts_file", "cannot stand beside dataset, which gives prompts too; delete one of them"
         if not self.do_sample:
@@ -87,8 +97,8 @@ class GenerationSection(PassThroughSection):
         if self.cpu_offload and self.nvme_path is not None:
             yield "cpu_offload", "cannot stand beside nvme_path: weights lie in one place; delete one of them"
         if self.engine == "continuous":
-            if "batch_size" in self.model_fields_set:
-                yield "batch_size", "has no effect with engine: continuous, which fills the memory; delete it"
+            if "test_batch_size" in self.model_fields_set:
+                yield "test_batch_size", "has no effect with engine: continuous, which fills the memory; delete it"
             for key in ("do_sample", *self.passed_through):
                 if key in self.model_fields_set or key in self.passed_through:
                     yield key, "is not available with engine: continuous, which answers greedily; use accelerate"

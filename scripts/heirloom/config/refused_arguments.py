@@ -162,7 +162,6 @@ RENAMED = {
 }
 
 GENERATION = {
-    "max_length": "use max_new_tokens",
     "pad_token_id": BY_TOKENIZER,
     "bos_token_id": BY_TOKENIZER,
     "eos_token_id": "use eos_tokens",

@@ -16,6 +16,9 @@ from heirloom.errors import HeirloomError
 
 # OWN IMPORTS
 
+RESULTS = ("training", "losses", "evaluation", "base-generations")
+"""What a report reads beside generations; the flag `--metrics` names what another stage writes."""
+
 
 def main() -> None:
     arguments = parse_arguments()
@@ -45,8 +48,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for flag in ("config", "sections", "output", "metrics", "statistics", "loss", "deepspeed"):
         parser.add_argument(f"--{flag}")
-    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations"):
+    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", *RESULTS):
         parser.add_argument(f"--{flag}", type=Path)
+    for flag in ("data", "ancestors"):
+        parser.add_argument(f"--{flag}", nargs="+")
     return parser.parse_args()
 
 
@@ -57,6 +62,7 @@ def what_counts(arguments: argparse.Namespace) -> dict:
     config = read_yaml(Path(arguments.config))
     sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}
     inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
+    inputs += [Path(text.partition("=")[0]) for text in (arguments.data or []) + (arguments.ancestors or [])]
     files = sorted(
         file for path in inputs for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()
     )

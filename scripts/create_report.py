@@ -1,0 +1,100 @@
+"""Make one HTML page of a run's results, or of all runs, that opens anywhere without a network.
+
+    python scripts/launch.py python scripts/create_report.py --config config/runs/demo-sft.yaml
+        --sections base,dataset,trainer,training,generation,evaluation
+        --ancestors config/runs/demo-pretrain.yaml=base,dataset,trainer,training,generation,evaluation
+        --training metrics/training/demo-sft.json --losses metrics/loss/demo-sft.csv --data metrics/data/demo-chat.json
+        --evaluation metrics/evaluation/demo-sft.json --generations generations/demo-sft
+        --base-generations generations/demo-pretrain --output reports/demo-sft.html
+    python scripts/create_report.py --all        # reports/index.html, from whatever results are here
+
+In:  what the stages wrote of their results, and the run's file in config/. Times and prices come from
+     .heirloom/records where they are; they are no part of the stage's identity.
+Out: one HTML file.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from heirloom import stage
+from heirloom.artifacts import new_artifact
+from heirloom.errors import HeirloomError
+from heirloom.report.execution_records import read_records
+from heirloom.report.page import render
+from heirloom.report.page_content import all_runs_content, run_content, stages_behind
+from heirloom.report.run_config import read_run_config
+from heirloom.report.run_results import RunFiles
+
+INDEX = Path("reports/index.html")
+
+
+def main() -> None:
+    options = parse_arguments()
+    content = content_of_all_runs(options.output) if options.all else content_of_run(options)
+    page = render(content, read_records(stages_behind(content)))
+    with new_artifact(options.output) as partial:
+        partial.write_text(page, encoding="utf-8")
+    print(f"{options.output}: {len(page):,} characters", flush=True)
+
+
+def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the content of the page of the run that the options describe."""
+    configs = {options.config.stem: read_run_config(options.config, options.sections.split(","))}
+    for text in options.ancestors:
+        file, _, sections = text.partition("=")
+        configs[Path(file).stem] = read_run_config(Path(file), sections.split(","))
+    files = RunFiles(
+        training=options.training,
+        losses=options.losses,
+        evaluation=options.evaluation,
+        generations=options.generations,
+        data=tuple(options.data),
+    )
+    return run_content(options.config.stem, configs, files, options.base_generations)
+
+
+def content_of_all_runs(output: Path) -> dict[str, Any]:
+    """Return the content of the page of all runs in config/runs/ that have results.
+
+    Raises HeirloomError when none has.
+    """
+    configs = {file.stem: read_run_config(file) for file in sorted(Path("config/runs").glob("*.yaml"))}
+    linked = [name for name in configs if (output.parent / f"{name}.html").is_file()]
+    content = all_runs_content(configs, linked)
+    if not content["runs"]:
+        raise HeirloomError(
+            "no run of config/runs/ has results here yet: `snakemake` makes them, `dvc pull` fetches them"
+        )
+    return content
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--all", action="store_true", help="the page of all runs, instead of one run's")
+    parser.add_argument("--config", type=Path, help="file of the run")
+    parser.add_argument("--sections", help="keys of it that are shown")
+    parser.add_argument(
+        "--ancestors", nargs="+", default=[], metavar="FILE=KEYS", help="files of the runs that it stands on"
+    )
+    parser.add_argument("--training", type=Path, help="metrics of the training, JSON")
+    parser.add_argument("--losses", type=Path, help="the training step by step, CSV")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
+    parser.add_argument("--evaluation", type=Path, help="scores, JSON")
+    parser.add_argument("--generations", type=Path, help="folder with the run's answers")
+    parser.add_argument("--base-generations", type=Path, help="folder with its base run's answers to the same prompts")
+    parser.add_argument("--output", type=Path, help=f"HTML file to write; with --all {INDEX} unless given")
+    options = parser.parse_args()
+    if options.all:
+        if options.config or options.sections:
+            parser.error("--all takes the runs from config/runs/: leave --config and --sections out")
+        options.output = options.output or INDEX
+    elif not (options.config and options.sections and options.output):
+        parser.error("give --config, --sections and --output for a run's page, or --all")
+    return options
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,69 @@
+"""Content → one HTML file that needs nothing else: style, script and data are inside, and nothing is fetched.
+
+All text goes through Jinja's escaping, or as JSON to the script, which writes it as text and never as HTML.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+PARTS = Path(__file__).parent / "page"
+
+
+def render(content: dict[str, Any], records: dict[str, Any]) -> str:
+    """Return the page of `content` (heirloom.report.page_content), with the panel of `records` filled in.
+
+    Equal content gives equal bytes but for that panel, `<section id="records">`.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(PARTS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.filters |= {"number": number, "signed": signed, "duration": duration}
+    return environment.get_template("page.html.jinja").render(
+        content=content,
+        embedded=embedded(content),
+        records=records,
+        style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
+        script=Markup((PARTS / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def embedded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page's script draws; the rest is in the HTML already."""
+    names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "groups", "comparisons")
+    curves = [{"name": run["name"], "curves": run["curves"]} for run in content["runs"]]
+    return {"runs": curves, **{name: content[name] for name in names}}
+
+
+def number(value: Any) -> str:
+    """Return a number as a reader wants it: thousands apart, four digits of a fraction; a dash for None."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def signed(value: Any) -> str:
+    """Return a difference with its sign."""
+    return number(value) if value is None or isinstance(value, str) else f"{value:+.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds, as far as they matter."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return (
+        f"{round(seconds // 60)} min {seconds % 60:.0f} s"
+        if seconds < 600
+        else f"{minutes // 60} h {minutes % 60:02} min"
+    )

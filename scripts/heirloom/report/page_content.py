@@ -1,0 +1,115 @@
+"""What a page shows, as one JSON value: of a run with the runs that it stands on, or of all runs.
+
+Both kinds of page have the same shape: {"title", "subject" (a run's name, or None for all runs), "runs", "configs",
+"lineage", "data", "prompts", "prompts_in_all", "groups", "comparisons"}.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from heirloom.generation_files import read_generations
+from heirloom.report.lineage import lineage
+from heirloom.report.run_config import Config, flat_config, in_lineage_order
+from heirloom.report.run_results import RunFiles, data_statistics, run_results
+from heirloom.report.sample_generations import side_by_side
+from heirloom.report.seeds import compare, group_scores, seed_groups
+
+
+def run_content(
+    name: str, configs: dict[str, Config], files: RunFiles, base_generations: Path | None = None
+) -> dict[str, Any]:
+    """Return the content of a run's page.
+
+    `configs` has the run and all runs that it stands on; `base_generations` are the answers of its base run to the
+    same prompts, if there are any. Raises HeirloomError when a file is missing or damaged.
+    """
+    generations = {}
+    if base_generations is not None:
+        generations[base_generations.name] = read_generations(base_generations)
+    if files.generations is not None:
+        generations[name] = read_generations(files.generations)
+    reported = [ancestor for ancestor, config in configs.items() if ancestor != name and config.get("trainer")]
+    return {
+        "title": name,
+        "subject": name,
+        "runs": [run_results(name, files)],
+        "groups": [],
+        "comparisons": [],
+        **shared_content(configs, files.data, generations, reported),
+    }
+
+
+def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dict[str, Any]:
+    """Return the content of the page for all runs, from the results that exist; `linked` runs have a page.
+
+    Raises HeirloomError when a file is damaged.
+    """
+    ordered = in_lineage_order(configs)
+    files = {name: RunFiles.found(name, config) for name, config in ordered.items()}
+    runs = {name: run_results(name, found) for name, found in files.items() if found}
+    generations = {name: read_generations(files[name].generations) for name in runs if files[name].generations}
+    groups = [
+        {"runs": names, "scores": group_scores([runs[name]["evaluation"] for name in names])}
+        for names in seed_groups({name: ordered[name] for name in runs})
+    ]
+    comparisons = [
+        {"first": first, "second": second, "rows": rows}
+        for second in range(len(groups))
+        for first in range(second)
+        if (rows := compare(groups[first]["scores"], groups[second]["scores"]))
+    ]
+    data = tuple(sorted({path for found in files.values() for path in found.data}))
+    return {
+        "title": "All runs",
+        "subject": None,
+        "runs": list(runs.values()),
+        "groups": groups,
+        "comparisons": comparisons,
+        **shared_content({name: ordered[name] for name in with_bases(runs, ordered)}, data, generations, linked),
+    }
+
+
+def shared_content(
+    configs: dict[str, Config],
+    data: tuple[Path, ...],
+    generations: dict[str, list[dict[str, Any]]],
+    linked: Collection[str],
+) -> dict[str, Any]:
+    """Return the parts that both kinds of page make in the same way."""
+    ordered = in_lineage_order(configs)
+    prompts, prompts_in_all = side_by_side(generations)
+    return {
+        "configs": {name: flat_config(config) for name, config in ordered.items()},
+        "lineage": lineage(ordered, linked),
+        "data": data_statistics(data),
+        "prompts": prompts,
+        "prompts_in_all": prompts_in_all,
+        "answering": list(generations),
+    }
+
+
+def with_bases(names: Collection[str], configs: dict[str, Config]) -> list[str]:
+    """Return the runs and every run that they stand on, in the order of `configs`."""
+    wanted: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name in configs and name not in wanted:
+            wanted.add(name)
+            pending.append(configs[name]["base"])
+    return [name for name in configs if name in wanted]
+
+
+def stages_behind(content: dict[str, Any]) -> list[str]:
+    """Return the names of the stages whose work a page shows, in the order in which they run."""
+    stages = [f"process-{dataset}" for dataset in content["data"]]
+    results = {run["name"]: run for run in content["runs"]}
+    for name, config in content["configs"].items():
+        if config.get("trainer") is not None:
+            stages.append(f"train-{name}")
+        if name in content["answering"]:
+            stages.append(f"generate-{name}")
+        if name in results and results[name]["evaluation"]:
+            stages.append(f"evaluate-{name}")
+    return stages

@@ -1,0 +1,73 @@
+"""scripts/chat.py: what it says, what it remembers, what it refuses."""
+
+import shutil
+import subprocess
+
+import pytest
+from tiny_place import Place, environment
+from transformers import AutoTokenizer
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def chat(place: Place, said: str, *options: str, model: str = "model", expect: int = 0) -> tuple[str, str]:
+    """Return what the program prints, and its errors, when a user types these lines."""
+    command = place.command("chat.py", place.folder / model, *options, ranks=1)
+    done = subprocess.run(
+        command, cwd=place.folder, env=environment(), input=said, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def templated(place):
+    """The tiny model with a chat template, in a folder of its own."""
+    shutil.copytree(place.folder / "model", place.folder / "talker")
+    tokenizer = AutoTokenizer.from_pretrained(place.folder / "talker")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(place.folder / "talker")
+    return "talker"
+
+
+def test_it_answers_as_inference_does(place):
+    config = place.config("to-chat", generation={"max_new_tokens": 12})
+    place.run(*place.inference(config, "to-chat"))
+    rows = place.generations("to-chat")[:2]
+    said = "".join(f"{row['prompt']}\n" for row in rows)
+    assert "\n" not in rows[0]["prompt"]
+    printed, _ = chat(place, said + "/exit\n", "--max_new_tokens", "12")
+    assert "/new begins anew" in printed
+    for row in rows:
+        assert f"> {row['completion']}\n" in printed
+
+
+def test_it_remembers_until_it_is_told_to_forget(place, templated):
+    short = ("--max_new_tokens", "6")
+    question = "Ada found a kite.\n"
+    alone, again, forgotten = answers(chat(place, question * 2 + "/new\n" + question, *short, model=templated)[0])
+    assert alone == forgotten != again
+
+
+def test_a_conversation_that_grows_too_long_goes_on_after_new(place, templated):
+    printed, errors = chat(
+        place, "Bo found a red boat.\n" * 9 + "/new\nBo?\n", "--max_new_tokens", "6", model=templated
+    )
+    assert "and the model has 128 positions: /new begins anew" in errors
+    assert answers(printed)[-1]
+
+
+def test_what_cannot_be_asked_for(place):
+    _, errors = chat(place, "", "--system", "Be brief.", expect=1)
+    assert "--system needs a chat template, and the checkpoint's tokenizer has none" in errors
+    _, errors = chat(place, "", model="nowhere", expect=1)
+    assert "there is no such folder: train it, or `dvc pull` it" in errors
+
+
+def answers(printed: str) -> list[str]:
+    """Return what the model said, in order; a prompt that follows /new stands on the line of the one before."""
+    _, *turns = printed.split("\n> ")
+    return [answer for turn in turns if (answer := turn.removeprefix("> ").strip("\n"))]

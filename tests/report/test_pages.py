@@ -1,0 +1,178 @@
+"""The pages as the script makes them, seen by a browser: nothing is executed that a model said, all panels work."""
+
+import html
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from conftest import Place
+from made_up_project import HOSTILE, make_project
+
+PAGES = ("sft", "index")
+SIZES = {"desktop": 1280, "phone": 390}
+
+
+def section(document: str, name: str) -> str:
+    """Return the text of a section as a reader sees it, white space made single."""
+    part = re.search(rf'<section id="{name}">.*?</section>', document, re.DOTALL)[0]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", part)))
+
+
+def setting(control: str, value: str, event: str = "change") -> str:
+    """Return the JavaScript of a reader who sets a control."""
+    element = f"document.getElementById({json.dumps(control)})"
+    return f"{element}.value = {json.dumps(value)}; {element}.dispatchEvent(new Event({json.dumps(event)}));"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_browser_opens_the_page_without_a_word_on_its_console(place: Place, browser: Browser, name: str) -> None:
+    look = browser.look(place.folder / f"reports/{name}.html")
+    assert look.console == []
+    assert look.document.count("<polyline") >= 4  # loss, held-out loss, learning rate, also logged
+    assert "Where is the house number 1?" in section(look.document, "generations")
+
+
+def test_the_browser_would_tell_of_an_error(place: Place, browser: Browser) -> None:
+    look = browser.look(place.folder / "reports/sft.html", actions="no_such_thing();")
+    assert "no_such_thing is not defined" in "".join(look.console)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_on_a_desk_on_a_phone_and_in_the_dark(
+    place: Place, browser: Browser, tmp_path: Path, name: str, size: str, dark: bool
+) -> None:
+    image = tmp_path / f"{name}.png"
+    look = browser.screenshot(place.folder / f"reports/{name}.html", image, width=SIZES[size], dark=dark)
+    assert look.console == []
+    assert image.read_bytes().startswith(b"\x89PNG") and image.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_phone_need_not_scroll_sideways(place: Place, browser: Browser, name: str) -> None:
+    narrow = (
+        'document.body.style.width = "390px";'
+        'document.body.style.margin = "0"; window.dispatchEvent(new Event("resize"));'
+        'for (const part of document.querySelectorAll("body *")) {'
+        "  const beyond = part.getBoundingClientRect().right > 391;"
+        '  if (beyond && !part.closest(".scroll, svg")) console.error(part.outerHTML);'
+        "}"
+    )
+    assert browser.look(place.folder / f"reports/{name}.html", actions=narrow).console == []
+
+
+def test_what_a_model_said_is_shown_and_not_executed(place: Place, browser: Browser) -> None:
+    for name in PAGES:
+        look = browser.look(place.folder / f"reports/{name}.html")
+        assert look.console == []
+        assert re.sub(r"\s+", " ", HOSTILE) in html.unescape(look.document)
+        assert "<img" not in look.document
+        assert look.document.count("<script") == 2
+
+
+def test_searching_and_filtering_the_generations(place: Place, browser: Browser) -> None:
+    page = place.folder / "reports/sft.html"
+
+    def count(actions: str) -> str:
+        return re.search(r"\d+ of 50 prompts", section(browser.look(page, actions=actions).document, "generations"))[0]
+
+    assert count("") == "50 of 50 prompts"
+    found = browser.look(page, actions=setting("search", "NUMBER 12?", "input")).document
+    assert "1 of 50 prompts" in section(found, "generations")
+    assert "<mark>number 12?</mark>" in found
+    assert count(setting("agreement", "differ")) == "24 of 50 prompts"  # the hostile answer is the same of both
+    assert count(setting("agreement", "right")) == "25 of 50 prompts"
+    assert count(setting("finish", "length")) == "1 of 50 prompts"
+
+
+def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place, browser: Browser) -> None:
+    document = browser.look(place.folder / "reports/sft.html").document
+    before_held_out_rows = re.sub("<h3>Held-out rows.*?</section>", "</section>", document, flags=re.DOTALL)
+    rows = {cells[0]: cells[-1] for cells in table_rows(before_held_out_rows, "scores")}
+    assert rows["exact_match"] == "+0.58 0.55 to 0.61 better"
+    assert rows["patterns.polite"] == "+0.02 -0.05 to 0.09 within the noise"
+    assert rows["perplexity"] == "-726.1 not judged"  # 729 → 3.2, but its interval is not known
+    assert rows["pre"] == "0.8 0.7 to 0.88 better"
+
+
+def test_seeds_give_mean_and_spread_and_their_noise_is_no_improvement(place: Place, browser: Browser) -> None:
+    page = place.folder / "reports/index.html"
+    scores = {cells[0]: cells[1] for cells in table_rows(browser.look(page).document, "scores")}
+    # 0.60 and 0.66: mean 0.63, standard deviation 0.0424, t(1) = 12.706: half width 12.706 × 0.0424 / √2 = 0.381
+    assert scores["sft, sft-seed1 2 seeds"] == "0.63 ± 0.3812 spread 0.04243"
+    assert scores["sft-fast"].startswith("0.64 ± 0.02")
+
+    def verdict(first: str, second: str) -> dict[str, str]:
+        position = {"pre": "0", "sft": "1", "sft-fast": "2"}
+        actions = setting("compare-first", position[first]) + setting("compare-second", position[second])
+        rows = table_rows(browser.look(page, actions=actions).document, "scores")
+        return {cells[0]: cells[-1] for cells in rows[3:]}
+
+    assert verdict("pre", "sft")["exact_match"].endswith("better (one seed)")
+    compared = verdict("sft", "sft-fast")
+    assert compared["exact_match"].endswith("within the noise (one seed)")
+    assert compared["perplexity"].endswith("not judged")
+
+
+def table_rows(document: str, name: str) -> list[list[str]]:
+    """Return the cells of every body row in a section."""
+    part = re.search(rf'<section id="{name}">.*?</section>', document, re.DOTALL)[0]
+    rows = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", part, re.DOTALL)
+    ]
+    plain = [[" ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split()) for cell in row] for row in rows]
+    return [row for row in plain if len(row) > 1 and row[1] not in ("", "base", "before", "win rate", "from")]
+
+
+def test_config_differences_are_those_to_the_base_until_another_run_is_chosen(place: Place, browser: Browser) -> None:
+    document = browser.look(place.folder / "reports/sft.html").document
+    rows = {cells[0]: cells[1:] for cells in table_rows(document, "config")}
+    assert rows["training.learning_rate"] == ["0.001", "0.0002"]
+    assert rows["evaluation.metrics"] == ['["exact_match"]', '["exact_match","patterns"]']
+    assert "training.max_steps" not in rows and "generation.max_new_tokens" not in rows
+    chosen = setting("config-first", "sft-fast") + setting("config-second", "sft")
+    document = browser.look(place.folder / "reports/index.html", actions=chosen).document
+    rows = {cells[0]: cells[1:] for cells in table_rows(document, "config")}
+    assert {key for key in rows if key != "key"} == {"training.learning_rate"}
+
+
+def test_time_and_money_are_shown_where_recorded_and_never_invented(place: Place) -> None:
+    shown = section((place.folder / "reports/sft.html").read_text(), "records")
+    assert "1 of 6 stages are recorded here" in shown
+    assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC 16 cuda 01234567 90.00 USD" in shown  # 1.5 h × 30 × 2
+    assert "evaluate-sft not recorded here" in shown
+    assert "generate-sft not recorded here" in shown
+
+
+def test_equal_content_gives_equal_bytes_but_for_the_records(place: Place, tmp_path: Path) -> None:
+    other = Place(make_project(tmp_path / "another/place"))
+    shutil.rmtree(other.folder / ".heirloom")
+    other.report_run("sft")
+    pages = [(each.folder / "reports/sft.html").read_text() for each in (place, other)]
+    assert pages[0] != pages[1]
+    content = [re.sub(r'<section id="records">.*?</section>', "", page, flags=re.DOTALL) for page in pages]
+    assert content[0] == content[1]
+    assert str(place.folder) not in pages[0]
+
+
+def test_nothing_is_fetched(place: Place) -> None:
+    for name in PAGES:
+        page = (place.folder / f"reports/{name}.html").read_text()
+        assert not re.search(r"<(link|script|img|iframe)[^>]*\b(src|href)=", page)
+        assert "default-src 'none'" in page
+
+
+def test_mistakes_are_told_in_a_sentence(place: Place, tmp_path: Path) -> None:
+    broken = Place(make_project(tmp_path / "broken"))
+    (broken.folder / "metrics/loss/sft.csv").write_text("step,loss\n1,two\n")
+    done = broken.report_run("sft", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: metrics/loss/sft.csv, line 2: is not a row of numbers; train the run again\n"
+    (tmp_path / "empty").mkdir()
+    done = Place(tmp_path / "empty").run("--all")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no run of config/runs/ has results here yet")
