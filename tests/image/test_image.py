@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from workplace import Workplace
 
 HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -190,14 +191,15 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
             compared += 1
         assert len(list((inside / artifact).rglob("*"))) == len(list(path.rglob("*")))
     assert compared > 5
-    assert (inside / "dvc.lock").read_bytes() == (outside / "dvc.lock").read_bytes()
+    ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (outside, inside)]
+    assert ledgers[0]["train-demo-pretrain"] == ledgers[1]["train-demo-pretrain"]
     record = json.loads((inside / ".heirloom/records/train-demo-pretrain.json").read_text())
     assert record["versions"]["torch"] == version("torch")
     assert record["versions"]["python"] == workplace.podman("run", "--rm", image, "python", "-V").split()[1]
 
 
 def shorten(folder: Path) -> None:
-    """Let the demo's first training take four steps on few rows, and nothing follow it."""
+    """Let the demo's first training take four steps on few rows, and only its report follow it."""
     for name, edits in SHORTER.items():
         text = (folder / name).read_text()
         for old, new in edits.items():
