@@ -83,7 +83,7 @@ act() {
 }
 
 python=python3
-for candidate in "${VIRTUAL_ENV:-}/bin/python" .venv/bin/python; do
+for candidate in "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" .venv/bin/python; do
     if [ "$python" = python3 ] && [ -x "$candidate" ]; then
         python=$candidate
     fi

@@ -17,6 +17,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         pytest.skip(reason)
     place = Workplace(Path(os.environ[KEEP]) if KEEP in os.environ else tmp_path_factory.mktemp("image"))
     try:
+        if obstacle := place.obstacle():
+            pytest.skip(obstacle)
         yield place
     finally:
         place.close()

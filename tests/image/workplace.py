@@ -91,6 +91,14 @@ class Workplace:
         assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{done.stdout[-8000:]}"
         return done.stdout
 
+    def obstacle(self) -> str | None:
+        """Return why this machine keeps containers from being made, None where they can be (a CI's own may forbid it)."""
+        probe = "container=$(buildah from scratch) && buildah mount $container && buildah rm $container"
+        done = subprocess.run(["bash", "-c", probe], env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return None
+        return f"containers cannot be made here: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+
     # ---- building ----
 
     def make_base(self) -> None:
