@@ -92,7 +92,7 @@ class Workplace:
         return done.stdout
 
     def obstacle(self) -> str | None:
-        """Return why this machine keeps containers from being made, None where they can be (a CI's own may forbid it)."""
+        """Return why containers cannot be made on this machine (a CI's own may forbid it), None where they can be."""
         probe = "container=$(buildah from scratch) && buildah mount $container && buildah rm $container"
         done = subprocess.run(["bash", "-c", probe], env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
