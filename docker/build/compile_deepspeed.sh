@@ -11,7 +11,9 @@ if ! command -v nvcc >/dev/null; then
     exit 0
 fi
 "$here/install_torch.sh"
-pip install --quiet setuptools wheel ninja "packaging==$("$here/locked_version.sh" packaging)" py-cpuinfo psutil pydantic
+# what DeepSpeed's setup.py imports
+pip install --quiet --constraint "$here/../envs/training.txt" \
+    setuptools wheel ninja packaging py-cpuinfo psutil pydantic numpy einops hjson msgpack tqdm
 
 # CUDA 13 knows no Volta, whatever torch was compiled for.
 known=$(nvcc --list-gpu-arch)
