@@ -27,6 +27,8 @@ for architecture in ${TORCH_CUDA_ARCH_LIST:?}; do
 done
 export TORCH_CUDA_ARCH_LIST=$architectures
 [ -z "${MAX_JOBS:-}" ] || export MAX_JOBS
+# A build has no GPU, without which DeepSpeed would take its ops for CPUs.
+export DS_ACCELERATOR=cuda
 # DeepSpeed compiles for the processor at hand; the image must run on others too.
 export CXX=$here/portable_cxx.sh
 export DS_BUILD_FUSED_ADAM=1 DS_BUILD_CPU_ADAM=1 DS_BUILD_AIO=1 DS_BUILD_TRANSFORMER_INFERENCE=1
