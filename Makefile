@@ -7,7 +7,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings
+.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings doctor image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,6 +22,12 @@ test: $(VENV)/development clone-settings  ## set everything up and run all tests
 	snakemake --lint
 	python workflow/pipeline check
 	pytest --numprocesses 2
+
+image-test: $(VENV)/development clone-settings  ## build the image on Debian and test it (docs/image.md says what it needs)
+	pytest tests/image
+
+doctor:  ## what this machine offers to a training, and what stands in the way
+	@python scripts/doctor.py
 
 setup: $(VENV)/training clone-settings  ## install the training environment (with torch) and this clone's settings
 

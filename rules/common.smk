@@ -7,6 +7,7 @@ present while the artifact's entry in dvc.lock holds.
     reads("train", "dataset")          an input of a rule: what the stage train-{run} reads under that name
     machines("train")                  resources: what the run's own `resources:` section asks for, else the profile
     forced("train")                    `--force` for a stage that `--config force=…` names
+    IMAGE                              the container of all stages: `--sdm apptainer --config image=…` (docs/image.md)
 """
 
 import sys
@@ -28,6 +29,7 @@ artifact = SESSION.artifact
 reads = SESSION.inputs
 machines = SESSION.machines
 forced = SESSION.flags
+IMAGE = SESSION.image
 
 
 onstart:

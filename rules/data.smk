@@ -13,6 +13,8 @@ rule download:
         "logs/download-{dataset}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     params:
         force=forced("download"),
     shell:
@@ -32,6 +34,8 @@ rule tokenizer:
         "logs/tokenizer-{model}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     params:
         force=forced("tokenizer"),
     shell:
@@ -51,6 +55,8 @@ rule model:
         "logs/model-{model}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     params:
         force=forced("model"),
     shell:
@@ -72,6 +78,8 @@ rule process:
         "logs/process-{dataset}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     params:
         force=forced("process"),
     shell:

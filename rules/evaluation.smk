@@ -22,6 +22,8 @@ rule evaluate:
         "logs/evaluate-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         **machines("evaluate"),
         accelerator=1,

@@ -16,6 +16,8 @@ rule generate:
         "logs/generate-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         **machines("generate"),
         accelerator=1,
@@ -39,6 +41,8 @@ rule baseline:
         "logs/baseline-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         **machines("baseline"),
         accelerator=1,

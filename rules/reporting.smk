@@ -20,6 +20,8 @@ rule report:
         "logs/report-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     params:
         force=forced("report"),
     shell:

@@ -16,6 +16,8 @@ rule train:
         "logs/train-{run}.log",
     conda:
         "../envs/training.yaml"
+    container:
+        IMAGE
     resources:
         **machines("train"),
         accelerator=1,

@@ -2,7 +2,9 @@
 
 import pytest
 
+LONGEST = ("tests/end_to_end/*", "tests/image/test_image.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that with two workers neither waits for the other at the end."""
-    items.sort(key=lambda item: not item.path.match("tests/end_to_end/*"))
+    items.sort(key=lambda item: not any(item.path.match(pattern) for pattern in LONGEST))

@@ -35,7 +35,7 @@ def test_options_that_would_act_on_markers_are_refused_with_the_right_one(clone:
         assert done.returncode != 0
         assert "snakemake --config force=STAGE" in done.stderr
     done = clone.snakemake("-n", "--config", "run=pre")
-    assert "--config run: not a setting of this workflow, which knows runs, force, data" in done.stderr
+    assert "--config run: not a setting of this workflow, which knows runs, force, data, image" in done.stderr
 
 
 def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:
@@ -64,3 +64,11 @@ def test_every_mistake_in_the_config_is_told_at_once(clone: Clone) -> None:
     assert "config/runs/other.yaml:1" in done.stderr
     assert "tiny" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_image_and_the_wish_for_it_come_together(clone: Clone) -> None:
+    done = clone.snakemake("-n", "--sdm", "apptainer")
+    assert "--sdm apptainer: name the image that stages run in: --config image=" in done.stderr
+    done = clone.snakemake("-n", "--config", "image=docker://example.org/heirloom:1")
+    assert "stages run in an image only with --sdm apptainer; add it" in done.stderr
+    clone.nothing_to_do()

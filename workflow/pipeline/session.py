@@ -36,6 +36,7 @@ class Session:
         workflow,
         ledger: Ledger | None = None,
         force: tuple[str, ...] = (),
+        image: str | None = None,
     ) -> None:
         self.graph = graph
         self.folder = folder
@@ -43,6 +44,7 @@ class Session:
         self.remote = not workflow.local_exec
         self.ledger = ledger
         self.force = force
+        self.image = image
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -112,10 +114,11 @@ def open_session(workflow, config: dict) -> Session:
     """
     force = tuple(name for name in str(config.get("force", "")).split(",") if name)
     if not workflow.is_main_process:
-        return Session(load_graph()[1], MARKERS, workflow, force=force)
+        return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
     reject_unknown_config(config)
+    image = container_image(workflow, config)
     real = will_execute(options)
     alone = _lock.take()
     if real and not alone:
@@ -132,7 +135,7 @@ def open_session(workflow, config: dict) -> Session:
     markers.synchronise(folder, ledger.graph, whole_graph(ledger))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, workflow, ledger, force)
+    return Session(ledger.graph, folder, workflow, ledger, force, image)
 
 
 def default_resources(workflow) -> Resources:
@@ -171,9 +174,26 @@ def local_data(config: dict) -> bool:
     return value == "local"
 
 
+def container_image(workflow, config: dict) -> str | None:
+    """Return the image in which `--sdm apptainer` runs the stages; it is no part of their identity.
+
+    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed.
+    """
+    methods = {str(method) for method in workflow.deployment_settings.deployment_method}
+    image = config.get("image")
+    if "apptainer" in methods and not image:
+        raise HeirloomError(
+            "--sdm apptainer: name the image that stages run in: --config image=docker://REGISTRY/heirloom@sha256:… "
+            "or a .sif file (docs/image.md)"
+        )
+    if image and "apptainer" not in methods:
+        raise HeirloomError(f"--config image={image}: stages run in an image only with --sdm apptainer; add it")
+    return image
+
+
 def reject_unknown_config(config: dict) -> None:
     """Refuse workflow settings that nothing reads. Raises HeirloomError."""
-    known = ("runs", "force", "data")
+    known = ("runs", "force", "data", "image")
     unknown = [key for key in config if key not in known]
     if unknown:
         raise HeirloomError(

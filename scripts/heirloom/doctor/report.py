@@ -1,0 +1,52 @@
+"""The findings on a terminal, in a log and as JSON."""
+
+import json
+
+from heirloom.doctor.finding import Finding, Level
+
+SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
+
+
+def summary(findings: list[Finding]) -> str:
+    """Return the last line: how many errors and warnings there are."""
+    errors, warnings = (sum(finding.level is level for finding in findings) for level in (Level.ERROR, Level.WARNING))
+    if not errors and not warnings:
+        return "nothing stands in the way"
+    counted = ((errors, "error"), (warnings, "warning"))
+    return ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counted if count)
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print a line a finding, and below it what it means and what to do. Also for a Python without any package."""
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        print(f"{SIGNS[finding.level]} {finding.subject:<{width}}  {finding.found}")
+        for label, text in (("means", finding.meaning), ("do", finding.remedy)):
+            if text:
+                print(f"  {'':<{width}}  {label}: {text}")
+    print(summary(findings))
+
+
+def print_brief(findings: list[Finding]) -> None:
+    """Print one line a finding that is not OK, for the head of a job's log."""
+    for finding in findings:
+        if finding.level is not Level.OK:
+            remedy = f" → {finding.remedy}" if finding.remedy else ""
+            print(f"doctor: {finding.level}: {finding.subject}: {finding.found}; {finding.meaning}{remedy}")
+    print(f"doctor: {summary(findings)}", flush=True)
+
+
+def print_json(findings: list[Finding]) -> None:
+    """Print everything as one JSON object: `healthy` and the `findings`."""
+    rows = [
+        {
+            "subject": finding.subject,
+            "level": finding.level,
+            "found": finding.found,
+            "meaning": finding.meaning,
+            "remedy": finding.remedy,
+        }
+        for finding in findings
+    ]
+    healthy = all(finding.level is not Level.ERROR for finding in findings)
+    print(json.dumps({"healthy": healthy, "findings": rows}, indent=2, ensure_ascii=False))

@@ -1,0 +1,40 @@
+"""The image, built once for all tests of this folder, by the script that users build it with."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workplace import KEEP, REPOSITORY, Workplace, reason_to_skip
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    reason = reason_to_skip()
+    if reason:
+        pytest.skip(reason)
+    place = Workplace(Path(os.environ[KEEP]) if KEEP in os.environ else tmp_path_factory.mktemp("image"))
+    try:
+        if obstacle := place.obstacle():
+            pytest.skip(obstacle)
+        yield place
+    finally:
+        place.close()
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this repository, working tree included, with everything committed."""
+    folder = tmp_path_factory.mktemp("clone") / "heirloom"
+    listing = ["git", "ls-files", "-co", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in files:
+        if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    git = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "begin"]):
+        subprocess.run([*git, *words], cwd=folder, check=True)
+    return folder

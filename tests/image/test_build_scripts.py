@@ -1,0 +1,94 @@
+"""What the Dockerfile's scripts refuse, and the compiler wrapper; CUDA's compiler is the machine's, else a stand-in."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NVCC = """#!/bin/sh
+case $1 in
+--list-gpu-arch) printf 'compute_75\\ncompute_80\\ncompute_86\\ncompute_89\\ncompute_90\\n' ;;
+--version) echo 'Cuda compilation tools, release 13.0, V13.0.88' ;;
+esac
+"""
+
+
+@pytest.fixture
+def heirloom(tmp_path: Path) -> Path:
+    """The scripts and the lock as they lie in the image."""
+    shutil.copytree(REPOSITORY / "docker/build", tmp_path / "build")
+    (tmp_path / "envs").mkdir()
+    shutil.copy(REPOSITORY / "envs/training.txt", tmp_path / "envs")
+    return tmp_path
+
+
+def run(heirloom: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run one of the scripts, with nvcc on the path only after `install_nvcc`."""
+    path = f"{heirloom / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    return subprocess.run(
+        [str(heirloom / "build" / script), *arguments], env={"PATH": path, **variables}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def install_nvcc(heirloom: Path) -> None:
+    """Put a CUDA 13 compiler on the path of the scripts."""
+    (heirloom / "bin").mkdir()
+    real = shutil.which("nvcc")
+    of_cuda_13 = real and "release 13." in subprocess.run([real, "--version"], capture_output=True, text=True).stdout
+    (heirloom / "bin/nvcc").write_text(f'#!/bin/sh\nexec {real} "$@"\n' if of_cuda_13 else NVCC)
+    (heirloom / "bin/nvcc").chmod(0o755)
+
+
+def test_torch_comes_from_a_wheel_unless_source_is_asked_for(heirloom: Path) -> None:
+    assert run(heirloom, "compile_torch.sh", TORCH_BUILD="wheel").returncode == 0
+    done = run(heirloom, "compile_torch.sh", TORCH_BUILD="sauce")
+    assert (done.returncode, done.stderr) == (1, "TORCH_BUILD=sauce: expected wheel or source\n")
+
+
+def test_compiling_torch_without_nvcc_stops_at_once(heirloom: Path) -> None:
+    done = run(heirloom, "compile_torch.sh", TORCH_BUILD="source", TORCH_CUDA_ARCH_LIST="9.0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "TORCH_BUILD=source: BUILD_IMAGE has no nvcc: give a -devel image of nvidia/cuda\n"
+
+
+def test_compiling_for_volta_with_cuda_13_stops_at_once(heirloom: Path) -> None:
+    install_nvcc(heirloom)
+    done = run(heirloom, "compile_torch.sh", TORCH_BUILD="source", TORCH_CUDA_ARCH_LIST="7.0 7.5 8.0 8.6 8.9 9.0")
+    assert done.returncode == 1
+    assert re.search(r"nvcc of CUDA 13\.\d+ does not know 7\.0 \(it knows compute_75 compute_80 ", done.stderr)
+    assert "Volta (7.0) needs CUDA 12.6: see docs/image.md" in done.stderr
+    known = run(heirloom, "check_cuda_architectures.sh", TORCH_CUDA_ARCH_LIST="7.5 8.0 9.0+PTX")
+    assert (known.returncode, known.stderr) == (0, "")
+
+
+def test_deepspeed_without_nvcc_is_left_to_pip(heirloom: Path) -> None:
+    done = run(heirloom, "compile_deepspeed.sh")
+    assert (done.returncode, done.stdout) == (0, "no nvcc: DeepSpeed without ops\n")
+
+
+def test_versions_come_from_the_lock(heirloom: Path) -> None:
+    lock = (heirloom / "envs/training.txt").read_text()
+    assert f"torch=={run(heirloom, 'locked_version.sh', 'torch').stdout}" in lock
+    done = run(heirloom, "locked_version.sh", "tourch")
+    assert done.returncode == 1 and "no version of tourch" in done.stderr
+
+
+def test_without_a_version_no_efa_is_installed(heirloom: Path) -> None:
+    done = run(heirloom, "install_efa.sh", EFA_VERSION="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(
+    shutil.which("g++") is None or platform.machine() != "x86_64", reason="needs g++ on an x86-64 processor"
+)
+def test_ops_are_compiled_for_other_processors_too(heirloom: Path) -> None:
+    flags = ("-march=native", "-D__AVX512__", "-x", "c++", "-E", "-dM", "/dev/null")
+    macros = {line.split()[1] for line in run(heirloom, "portable_cxx.sh", *flags).stdout.splitlines()}
+    assert {"__AVX2__", "__FMA__", "__AVX256__"} <= macros
+    assert not {"__AVX512__", "__AVX512F__"} & macros
