@@ -7,7 +7,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings doctor image-test
+.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings doctor image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,8 @@ doctor:  ## what this machine offers to a training, and what stands in the way
 setup: $(VENV)/training clone-settings  ## install the training environment (with torch) and this clone's settings
 
 setup-workflow: $(VENV)/workflow clone-settings  ## the light environment instead: plan, validate, submit, push, pull
+
+setup-harness: $(VENV)/harness  ## add the lm-evaluation-harness, for runs with a section lm_eval
 
 plan: clone-settings  ## what would run, and why
 	@python workflow/pipeline plan
@@ -83,6 +85,10 @@ $(VENV)/training: envs/training.txt | $(VENV)/bin/python
 	$(PIP) $$(grep ^torch== envs/training.txt)
 	$(PIP) --requirement envs/training.txt
 	@touch $@ $(VENV)/workflow
+
+$(VENV)/harness: envs/harness.txt | $(VENV)/training
+	$(PIP) --requirement envs/harness.txt
+	@touch $@
 
 $(VENV)/development: envs/development.txt | $(VENV)/training
 	$(PIP) --requirement envs/development.txt

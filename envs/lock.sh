@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development}.txt.
+# Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development,harness}.txt.
 # What only the CUDA build of torch needs is left to torch's own metadata, which pins it exactly: so the same
 # file installs the CPU build where only that is offered and the CUDA build elsewhere.
 set -euo pipefail
@@ -19,3 +19,4 @@ lock() {
 lock envs/workflow.txt
 lock envs/training.txt --extra training
 lock envs/development.txt --extra training --group dev
+lock envs/harness.txt --extra training --group harness

@@ -2,7 +2,7 @@
 
 Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
         data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations
-Gives   metrics/evaluation/{run}.json
+Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness/{run}.json
 """
 
 
@@ -32,5 +32,29 @@ rule evaluate:
     shell:
         r"""
         python workflow/pipeline run evaluate-{wildcards.run:q} {params.force} \
+            --marker {output.metrics:q}
+        """
+
+
+rule harness:
+    """Score a checkpoint on the project's own tasks: scripts/lm_eval_harness.py, section `lm_eval`."""
+    input:
+        checkpoint=reads("harness", "checkpoint"),
+    output:
+        metrics=artifact("metrics/harness/{run}.json"),
+    log:
+        "logs/harness-{run}.log",
+    conda:
+        "../envs/training.yaml"
+    container:
+        IMAGE
+    resources:
+        **machines("harness"),
+        accelerator=1,
+    params:
+        force=forced("harness"),
+    shell:
+        r"""
+        python workflow/pipeline run harness-{wildcards.run:q} {params.force} \
             --marker {output.metrics:q}
         """

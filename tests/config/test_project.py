@@ -478,9 +478,14 @@ ONE_MISTAKE = {
         "config/runs/dpo.yaml:9: evaluation.win_by: is missing; say what decides who wins: exact_match, numeric_match, "
         "rouge or module:function",
     ),
+    "tasks in a folder that is missing": (
+        written("config/runs/x.yaml", "base: tiny\nlm_eval: {include_path: config/task, tasks: [finds]}\n"),
+        "config/runs/x.yaml:2: lm_eval.include_path: there is no config/task (paths are relative to the repository's "
+        "root); put it there or mend it",
+    ),
     "run that does nothing": (
         written("config/runs/x.yaml", "base: tiny\n"),
-        "config/runs/x.yaml: trainer: this run does nothing; give trainer, generation or evaluation",
+        "config/runs/x.yaml: trainer: this run does nothing; give trainer, generation, evaluation or lm_eval",
     ),
     "training without trainer": (
         changed("config/runs/sft.yaml", "trainer: sft\n", ""),

@@ -69,3 +69,13 @@ def test_opponents_and_own_functions_are_read(workplace):
     evaluate = stages_of(workplace, '["my_rows:shorten"], against: [sft], win_by: "judges:best"')["evaluate-dpo"]
     assert evaluate.inputs["against"] == ("generations/sft",)
     assert "--against sft=generations/sft" in evaluate.cmd
+
+
+def test_the_harness_reads_the_checkpoint_and_the_folder_of_tasks(workplace):
+    workplace.write("config/tasks/finds.yaml", "task: finds\n")
+    text = "\nlm_eval: {include_path: config/tasks, tasks: [finds]}\n"
+    workplace.change("config/runs/sft.yaml", "\nevaluation: {metrics: [exact_match]}\n", text)
+    stage = build_graph(workplace.load()).stages["harness-sft"]
+    assert stage.inputs == {"checkpoint": ("checkpoints/sft",)}
+    assert "config/tasks" in stage.files
+    assert (stage.params, stage.metrics) == ({"config/runs/sft.yaml": ("lm_eval",)}, ("metrics/harness/sft.json",))

@@ -22,6 +22,7 @@ PROGRAMS = {
     "dpo_train": "from heirloom import training_part  # noqa: F401",
     "inference": "from heirloom import inference_part  # noqa: F401",
     "evaluate_model": "",
+    "lm_eval_harness": "",
     "create_report": "",
 }
 CONFIG = {

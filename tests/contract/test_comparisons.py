@@ -15,6 +15,7 @@ evaluation:
   base: true
   against: [sft]
   win_by: exact_match
+lm_eval: {include_path: config/tasks, tasks: [finds]}
 """
 
 
@@ -22,14 +23,10 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     clone.write("config/runs/polite.yaml", POLITE)
     clone.write("own_scores.py", "from own_words import WORDS\n\n\ndef politeness(rows):\n    return len(WORDS)\n")
     clone.write("own_words.py", 'WORDS = ["Gladly"]\n')
+    clone.write("config/tasks/finds.yaml", "task: finds\n")
     succeeded(clone.snakemake())
-    assert clone.executed() == [
-        "baseline-polite",
-        "evaluate-polite",
-        "generate-polite",
-        "report-polite",
-        "train-polite",
-    ]
+    kinds = ("baseline", "evaluate", "generate", "harness", "report", "train")
+    assert clone.executed() == [f"{kind}-polite" for kind in kinds]
     clone.nothing_to_do()
 
     clone.write("own_words.py", 'WORDS = ["Gladly", "Please"]\n')
@@ -39,6 +36,12 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     succeeded(clone.dvc("repro"))
     assert clone.executed() == ["evaluate-polite"]
     clone.nothing_to_do()
+
+    clone.write("config/tasks/finds.jsonl", "{}\n")
+    assert clone.plan() == {"harness-polite": "run: config/tasks changed"}
+    assert clone.snakemake_jobs() == {"harness-polite"}
+    succeeded(clone.snakemake())
+    assert clone.executed() == ["harness-polite"]
 
     # pre answers the same prompts in the same way now: its answers are the base's
     clone.edit("config/runs/polite.yaml", "max_new_tokens: 8", "max_new_tokens: 4")

@@ -2,6 +2,7 @@
 
     download-DATASET ─┬─► process-DATASET ───────────┐
                       └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
+                                                 │               └─► harness-RUN            │
                                                  └─► baseline-RUN, the base's answers ──────┘
 
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.

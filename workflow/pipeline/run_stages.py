@@ -78,6 +78,19 @@ def run_stages(run, project) -> Iterator[Stage]:
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
         )
+    if run.lm_eval is not None:
+        metrics = f"metrics/harness/{run.name}.json"
+        script = "scripts/lm_eval_harness.py"
+        yield Stage(
+            kind="harness",
+            subject=run.name,
+            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, metrics=metrics),
+            inputs={"checkpoint": (checkpoint,)},
+            files=(*code(script), run.lm_eval.include_path.rstrip("/")),
+            params={path: ("lm_eval",)},
+            metrics=(metrics,),
+            resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
+        )
 
 
 def answering_stage(kind: str, run, checkpoint: str, output: str) -> Stage:

@@ -204,6 +204,8 @@ class References:
         """Yield what is wrong with a run's base, datasets and hardware."""
         for problems in (self.base_problems, self.data_problems, self.comparison_problems, self.hardware_problems):
             yield from ((run.path, keys, problem) for keys, problem in problems(run))
+        if run.lm_eval is not None:
+            yield from self.missing_file(run, ("lm_eval", "include_path"), run.lm_eval.include_path)
 
     def base_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield a base that is unknown, disabled, or leads back to the run."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from heirloom.collator_names import fitting_collator
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.generation import GenerationSection
+from heirloom.config.lm_eval import LmEvalSection
 from heirloom.config.named_file import NamedFile
 from heirloom.config.peft import PeftSection
 from heirloom.config.quantization import QuantizationSection
@@ -57,6 +58,7 @@ class Run(NamedFile):
     quantization: QuantizationSection | None = Field(None, description="load the base in 8 or 4 bits")
     generation: GenerationSection | None = Field(None, description="answers to held-out prompts; absent: none")
     evaluation: EvaluationSection | None = Field(None, description="scores; absent: none")
+    lm_eval: LmEvalSection | None = Field(None, description="scores by the lm-evaluation-harness; absent: none")
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
 
@@ -93,8 +95,8 @@ class Run(NamedFile):
             for key in ("training", "peft", "deepspeed"):
                 if self.given(key):
                     yield key, "has no effect without `trainer:`; give a trainer or delete it"
-            if not self.given("generation") and not self.given("evaluation"):
-                yield "trainer", "this run does nothing; give trainer, generation or evaluation"
+            if not any(map(self.given, ("generation", "evaluation", "lm_eval"))):
+                yield "trainer", "this run does nothing; give trainer, generation, evaluation or lm_eval"
         else:
             for key in ("training", "dataset"):
                 if not self.given(key):

@@ -1,0 +1,67 @@
+"""Score a checkpoint on tasks of the lm-evaluation-harness that lie in this project.
+
+    python scripts/launch.py python scripts/lm_eval_harness.py --config config/runs/demo-sft.yaml --sections lm_eval
+        --checkpoint checkpoints/demo-sft --metrics metrics/harness/demo-sft.json
+
+In:  a checkpoint with its tokenizer; the run's section `lm_eval:`, which names a folder of task files and their data.
+Out: one JSON file: for each task its scores and their standard errors under the harness's own names.
+
+Needs the dependency group `harness` (`make setup-harness`). One process, on the first GPU where there is one.
+"""
+
+import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
+
+# isort: split
+import argparse
+import json
+from pathlib import Path
+
+from heirloom import stage
+from heirloom.artifacts import new_artifact
+from heirloom.config.lm_eval import LmEvalSection
+from heirloom.config.reading import read_section
+from heirloom.harness_tasks import load_tasks, scores_of
+
+
+def main() -> None:
+    options = parse_arguments()
+    section = read_section(options.config, "lm_eval", LmEvalSection)
+    tasks = load_tasks(section)  # first: it also tells when the harness is not installed
+
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from heirloom.distributed import on_cpu, start_rank
+    from heirloom.trained_checkpoints import is_quantized, load_model, load_tokenizer
+
+    start_rank()
+    model = load_model(options.checkpoint, "auto")
+    if not on_cpu() and not is_quantized(model.config):
+        model = model.to("cuda")
+    tokenizer = load_tokenizer(options.checkpoint)
+    results = simple_evaluate(
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=section.batch_size),
+        tasks=section.tasks,
+        task_manager=tasks,
+        num_fewshot=section.num_fewshot,
+        limit=section.limit,
+        apply_chat_template=section.apply_chat_template,
+        log_samples=False,
+    )
+    scores = scores_of(results)
+    with new_artifact(options.metrics) as partial:
+        partial.write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{options.metrics}: {json.dumps(scores, sort_keys=True)}", flush=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="run file with a section `lm_eval:`")
+    parser.add_argument("--sections", required=True, help="sections of it that are read: lm_eval")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    stage.run(main)
