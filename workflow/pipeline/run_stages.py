@@ -196,7 +196,7 @@ def report_stages(run, project) -> Iterator[Stage]:
 def shared_prompts(run, project) -> str | None:
     """Return where the base's answers are if it is a run that answers the same prompts, in whatever way."""
     base = project.runs.get(run.base)
-    same = base is not None and base.generation is not None and base.prompts_dataset == run.prompts_dataset
+    same = base is not None and base.generation is not None and base.prompts == run.prompts
     return f"generations/{base.name}" if same else None
 
 

@@ -74,6 +74,11 @@ class Run(NamedFile):
             return None
         return self.generation.dataset or self.dataset
 
+    @property
+    def prompts(self) -> str | None:
+        """The dataset, or the file, whose prompts are answered; None where nothing is answered."""
+        return self.generation and (self.generation.prompts_file or self.prompts_dataset)
+
     def prediction_problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong with `generation` beside training.predict_with_generate."""
         if not self.given("generation"):
