@@ -1,4 +1,4 @@
-"""CreateTrainingJob with everything that can come between: quota, capacity, throttling, errors of AWS, a lost answer."""
+"""CreateTrainingJob with all that can come between: quota, capacity, throttling, errors of AWS, a lost answer."""
 
 import random
 import threading

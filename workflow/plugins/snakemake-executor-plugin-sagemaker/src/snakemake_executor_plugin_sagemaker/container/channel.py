@@ -4,6 +4,7 @@ No host runs anything that it gets from another; launching ranks is the launcher
 by the end of its connection, one that is cut off by its silence.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -59,10 +60,8 @@ class _Connection:
 
     def close(self) -> None:
         """End the connection."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
     def _beat(self) -> None:
@@ -121,6 +120,7 @@ class Head:
             self._gone.add(name)
             self._changed.notify_all()
             over = self._over
+        connection.close()
         if not over and not reported:
             self._report(Failure.now(name, f"the host was lost: no sign of life from {name}"))
 
@@ -153,7 +153,7 @@ class Head:
         return min(known, key=lambda failure: failure.time, default=None)
 
     def finish(self, failure: Failure | None) -> None:
-        """Tell all hosts that the job is over; hosts that have not arrived are waited for, or they would wait in vain."""
+        """Tell all hosts that the job is over, also those that are still to arrive: they would wait in vain."""
         with self._changed:
             self._over = True
             limit = self._deadline - time.monotonic() if failure is None else _SETTLE
@@ -223,7 +223,7 @@ class Worker:
             and not self.over
             and self._connection.send(event="failed", failure=failure.as_dict())
         ):
-            self._ended.wait(SILENCE * 2)
+            self._ended.wait()
 
     def close(self) -> None:
         """Leave."""

@@ -4,6 +4,7 @@ A shell that gets SIGTERM ends at once, while the program under it may still be 
 belongs to PID 1, which waits for it: when PID 1 ends, the kernel kills all that is left.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -55,10 +56,15 @@ class Child:
             if self.terminated_at is None:
                 self.terminated_at = time.monotonic()
             if self._process is not None and self._process.returncode is None:
-                try:
-                    os.killpg(self._process.pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    pass
+                self._signal(signal.SIGTERM)
+                # SageMaker kills after its own SIGTERM; after one because of another host nobody else would.
+                timer = threading.Timer(STOP_SECONDS, self._signal, [signal.SIGKILL])
+                timer.daemon = True
+                timer.start()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
         """Wait for the command, and after SIGTERM for all that it has started; return its exit status.
