@@ -55,7 +55,7 @@ class Executor(RemoteExecutor):
             raise WorkflowError(str(error)) from None
         remote = [job for job in self.dag.needrun_jobs() if not job.is_local]
         resources = check_jobs(remote, settings)
-        if settings.preflight:
+        if not settings.skip_preflight:
             Preflight(session, self.logger).check(settings, resources, s3)
         self._root = Path.cwd()
         self._own_folder = Path(self.workflow.persistence.path) / "sagemaker"

@@ -44,7 +44,7 @@ def check_jobs(jobs, settings: ExecutorSettings) -> list[JobResources]:
     """
     found, wrong = [], []
     for job in jobs:
-        if any(str(value) == "<TBD>" for value in job.resources.values()):
+        if any(str(value) == "<TBD>" for _, value in job.resources.items()):
             continue
         try:
             found.append(read_resources(job, settings))

@@ -10,7 +10,8 @@ def _setting(help_text: str, default=None, **metadata):
 
 
 def _list(help_text: str, metavar: str):
-    return _setting(help_text, type=str, nargs="+", metavar=metavar)
+    # Snakemake's interface turns a whole list into one value of `type`; with parse functions it stays a list.
+    return _setting(help_text, type=str, nargs="+", metavar=metavar, parse_func=list, unparse_func=list)
 
 
 @dataclass
@@ -54,7 +55,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         "a job overrides it with the resource `record`. Default: .snakemake/sagemaker/records/TRAINING_JOB.json.",
         type=str,
     )
-    preflight: bool = _setting("Ask AWS for bucket, image and quotas before the first job.", True)
+    skip_preflight: bool = _setting("Do not ask AWS for bucket, image and quotas before the first job.", False)
     endpoint_url: str | None = _setting("Endpoint of the SageMaker API (VPC endpoints, tests).", type=str)
     logs_endpoint_url: str | None = _setting("Endpoint of CloudWatch Logs; default: that of endpoint_url.", type=str)
     python: str = _setting("Python of the image.", "python", type=str)

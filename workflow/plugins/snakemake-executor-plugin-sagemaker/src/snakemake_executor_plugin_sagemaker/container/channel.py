@@ -6,7 +6,6 @@ by the end of its connection, one that is cut off by its silence.
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -21,13 +20,12 @@ SILENCE = 30.0  # seconds without one until a host counts as lost
 _SETTLE = 5.0  # seconds that the head waits for the others' errors when its own command fails
 
 
-def head_address(hosts: Hosts) -> tuple[str, int]:
-    """Return where the head listens; SM_CONTROL_ADDRESS=HOST:PORT says it where host names do not exist (tests)."""
-    given = os.environ.get("SM_CONTROL_ADDRESS")
-    if not given:
-        return hosts.head, PORT
-    name, _, port = given.rpartition(":")
-    return name, int(port)
+def _listening_address(hosts: Hosts) -> tuple[str, int]:
+    """Return where the head listens: reachable from the job's hosts, which on SageMaker are alone in their network.
+
+    Hosts that are numbers of loopback (tests without namespaces) listen there alone.
+    """
+    return (hosts.head if hosts.head.startswith("127.") else ""), PORT
 
 
 class _Connection:
@@ -82,10 +80,7 @@ class Head:
         self._over = False
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
-        port = head_address(hosts)[1]
-        # On SageMaker the listener is reachable from the job's own hosts only; tests name an address of loopback.
-        where = "" if "SM_CONTROL_ADDRESS" not in os.environ else head_address(hosts)[0]
-        self._server = socket.create_server((where, port), backlog=len(hosts.names))
+        self._server = socket.create_server(_listening_address(hosts), backlog=len(hosts.names))
         threading.Thread(target=self._accept, daemon=True).start()
         threading.Thread(target=self._watch_arrivals, daemon=True).start()
 
@@ -196,7 +191,7 @@ class Worker:
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             try:
-                return socket.create_connection(head_address(self._hosts), timeout=5)
+                return socket.create_connection((self._hosts.head, PORT), timeout=5)
             except OSError:
                 time.sleep(0.3)
         return None

@@ -1,0 +1,96 @@
+"""Workflows for tests: a folder with a Snakefile, run by the `snakemake` program against the loopback."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+BUCKET = "workflows"
+PREFIX = f"s3://{BUCKET}/project"
+ROLE = "arn:aws:iam::123456789012:role/training"
+IMAGE = "registry.example/train:1"
+LIMIT = 240  # seconds that a run of Snakemake may take before the test fails
+
+
+class Workflow:
+    """A workflow in FOLDER; `settings` become `--sagemaker-…` options, None removes one."""
+
+    def __init__(self, folder: Path, rules: str):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "Snakefile").write_text(textwrap.dedent(rules))
+
+    def command(self, *options: str, **settings) -> list[str]:
+        given = {
+            "role": ROLE,
+            "s3-prefix": PREFIX,
+            "image": IMAGE,
+            "instance-type": "ml.m5.xlarge",
+            "retry-wait": "0.2",
+            "python": "python",
+        } | {name.replace("_", "-"): value for name, value in settings.items()}
+        command = [sys.executable, "-m", "snakemake", "--executor", "sagemaker", "--jobs", "8"]
+        command += ["--seconds-between-status-checks", "1", *options]
+        for name, value in given.items():
+            if value is not None:
+                command += [f"--sagemaker-{name}", *(value if isinstance(value, list) else [value])]
+        return command
+
+    def run(self, *options: str, **settings) -> tuple[int, str]:
+        """Run to the end; return exit status and all output."""
+        finished = subprocess.run(
+            self.command(*options, **settings),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        return finished.returncode, finished.stdout
+
+    @contextlib.contextmanager
+    def running(self, *options: str, **settings):
+        """Start without waiting; yields the process, killed at the end when it still runs."""
+        with open(self.folder / "controller.log", "w") as log:
+            process = subprocess.Popen(
+                self.command(*options, **settings), cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+            )
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+                process.wait()
+
+    @property
+    def log(self) -> str:
+        """Output of the controller that `running` has started."""
+        return (self.folder / "controller.log").read_text()
+
+    def records(self) -> list[dict]:
+        """The records of time and cost at their default place."""
+        folder = self.folder / ".snakemake/sagemaker/records"
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+    def text(self, name: str) -> str:
+        """Content of a file of the workflow."""
+        return (self.folder / name).read_text()
+
+
+def wait_until(condition, what: str, seconds: float = 60) -> None:
+    """Wait for a condition; raises TimeoutError with WHAT was awaited."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(what)
+        time.sleep(0.05)
+
+
+def make_bucket(aws) -> None:
+    """Make the bucket that all workflows of the tests use."""
+    aws.client("s3").create_bucket(Bucket=BUCKET)
