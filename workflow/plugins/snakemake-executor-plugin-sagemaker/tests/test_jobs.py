@@ -1,14 +1,10 @@
 """Whole runs of `snakemake --executor sagemaker`: what a job is given, what comes back, what is recorded."""
 
+import json
+
 import pytest
 
-from running import BUCKET, Workflow, make_bucket
-
-
-@pytest.fixture
-def bucket(aws):
-    make_bucket(aws)
-
+from running import BUCKET, Workflow
 
 RULES = """
     rule all:
@@ -56,8 +52,6 @@ def test_a_workflow_without_any_storage_plugin(loopback, bucket, aws, tmp_path):
     [copy] = workflow.records()
     assert copy["rule"] == "copy"
     assert copy["cost_usd"] is None  # no price for ml.m5.xlarge
-    import json
-
     record = json.loads(workflow.text("records/make.json"))
     assert record["cost_usd"] == pytest.approx(record["billable_seconds"] * 3.6 / 3600)
     assert record["attempts"][0]["instance_type"] == "ml.g5.xlarge"

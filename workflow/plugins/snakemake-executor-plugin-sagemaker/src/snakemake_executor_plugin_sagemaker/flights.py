@@ -1,5 +1,6 @@
 """A flight: one Snakemake job on its way through one or more training jobs."""
 
+import math
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ class Flight:
     created: datetime | None = None
     creating: bool = False  # CreateTrainingJob was called and has not answered
     submitted: bool = False
-    due: float = 0.0  # time.monotonic() of the next submission, while not submitted
+    due: float = math.inf  # time.monotonic() of the next submission; the first one is not waited for
     tries: Counter = field(default_factory=Counter)
     attempts: list[dict] = field(default_factory=list)
     state: tuple[str, str] | None = None

@@ -99,8 +99,9 @@ class LeakGuard:
         with open(path, "rb") as file:
             kept = b""
             while chunk := file.read(_CHUNK):
-                self.check(kept + chunk, where)
-                kept = chunk[-_LONGEST:]  # a secret may lie across two chunks
+                data = kept + chunk
+                self.check(data, where)
+                kept = data[-_LONGEST:]  # a secret may lie across chunks
 
     def redact(self, data: bytes) -> bytes:
         """Return DATA with every known value replaced."""

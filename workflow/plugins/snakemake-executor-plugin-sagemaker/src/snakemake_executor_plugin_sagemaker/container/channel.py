@@ -158,6 +158,8 @@ class Head:
             connection.send(event="over", failure=failure and failure.as_dict())
         with self._changed:
             self._changed.wait_for(lambda: set(self._joined) <= self._gone, timeout=_SETTLE)
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # or the thread in accept() would keep the port
         self._server.close()
 
 
