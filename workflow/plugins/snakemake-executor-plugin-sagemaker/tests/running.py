@@ -13,7 +13,7 @@ BUCKET = "workflows"
 PREFIX = f"s3://{BUCKET}/project"
 ROLE = "arn:aws:iam::123456789012:role/training"
 IMAGE = "registry.example/train:1"
-LIMIT = 240  # seconds that a run of Snakemake may take before the test fails
+LIMIT = 150  # seconds that a run of Snakemake may take before the test fails
 
 
 class Workflow:
@@ -42,21 +42,17 @@ class Workflow:
 
     def run(self, *options: str, **settings) -> tuple[int, str]:
         """Run to the end; return exit status and all output."""
-        finished = subprocess.run(
-            self.command(*options, **settings),
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        return finished.returncode, finished.stdout
+        with self.running(*options, **settings) as controller:
+            try:
+                controller.wait(LIMIT)
+            except subprocess.TimeoutExpired:
+                raise TimeoutError(f"Snakemake did not end within {LIMIT} s: {self.log}") from None
+        return controller.returncode, self.log
 
     @contextlib.contextmanager
     def running(self, *options: str, **settings):
         """Start without waiting; yields the process, killed at the end when it still runs."""
-        with open(self.folder / "controller.log", "w") as log:
+        with open(self.folder.parent / "controller.log", "w") as log:
             process = subprocess.Popen(
                 self.command(*options, **settings), cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
             )
@@ -70,7 +66,7 @@ class Workflow:
     @property
     def log(self) -> str:
         """Output of the controller that `running` has started."""
-        return (self.folder / "controller.log").read_text()
+        return (self.folder.parent / "controller.log").read_text()
 
     def records(self) -> list[dict]:
         """The records of time and cost at their default place."""

@@ -227,7 +227,7 @@ class Executor(RemoteExecutor):
 
     def _write_record(self, flight: Flight) -> None:
         given = flight.resources.record
-        default = self._own_folder / "records" / f"{flight.training_job}.json"
+        default = self._own_folder / "records" / f"{flight.label}-{key_part(flight.key)}.json"
         path = Path(flight.job.format_wildcards(given)) if given else default
         costs.write_record(path, flight.job.name, flight.key, flight.attempts)
 

@@ -6,7 +6,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from snakemake_interface_common.exceptions import WorkflowError
 
 from .objects import split_uri
-from .resources import JobResources, ResourcesError, read_resources
+from .resources import RESOURCE_NAMES, JobResources, ResourcesError, read_resources
 from .settings import ExecutorSettings
 
 _REQUIRED = {
@@ -44,7 +44,7 @@ def check_jobs(jobs, settings: ExecutorSettings) -> list[JobResources]:
     """
     found, wrong = [], []
     for job in jobs:
-        if any(str(value) == "<TBD>" for _, value in job.resources.items()):
+        if any(str(value) == "<TBD>" for name, value in job.resources.items() if name in RESOURCE_NAMES):
             continue
         try:
             found.append(read_resources(job, settings))

@@ -15,7 +15,7 @@
 | record, worker_command | settings | see there |
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -54,6 +54,9 @@ class JobResources:
     job_key: str | None = None
     record: str | None = None
     worker_command: str | None = None
+
+
+RESOURCE_NAMES = frozenset(each.name for each in fields(JobResources))
 
 
 def read_resources(job, settings: ExecutorSettings) -> JobResources:

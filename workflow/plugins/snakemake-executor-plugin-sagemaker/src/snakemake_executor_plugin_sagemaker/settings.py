@@ -52,7 +52,7 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     record: str | None = _setting(
         "Path of the JSON file that time and cost of a job are written to, formatted like a rule's shell command; "
-        "a job overrides it with the resource `record`. Default: .snakemake/sagemaker/records/TRAINING_JOB.json.",
+        "a job overrides it with the resource `record`. Default: .snakemake/sagemaker/records/RULE-KEY.json.",
         type=str,
     )
     skip_preflight: bool = _setting("Do not ask AWS for bucket, image and quotas before the first job.", False)
