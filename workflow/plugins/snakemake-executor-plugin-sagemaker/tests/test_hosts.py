@@ -5,6 +5,7 @@ import pytest
 from loopback import HostDeath, LateNames
 from running import Workflow
 
+UP = "input/data/workflow/up"  # what the worker command writes when it runs
 RULES = """
     rule all:
         input: "two.txt", "four.txt", "worker_fails.txt", "host_dies.txt", "cut_off.txt"
@@ -26,12 +27,12 @@ RULES = """
 
     rule host_dies:
         output: "host_dies.txt"
-        resources: instance_count=2
+        resources: instance_count=2, worker_command="touch up; sleep 600"
         shell: "sleep 600"
 
     rule cut_off:
         output: "cut_off.txt"
-        resources: instance_count=2
+        resources: instance_count=2, worker_command="touch up; sleep 600"
         shell: "sleep 600"
 """
 
@@ -41,8 +42,8 @@ def test_hosts_end_together(loopback, bucket, tmp_path):
         pytest.skip("several jobs of several hosts at once need network namespaces")
     loopback.plan(
         LateNames(job="four", seconds=2),
-        HostDeath(job="host-dies", host="algo-2", after=4, noticed=False),
-        HostDeath(job="cut-off", host="algo-2", after=4, noticed=False, silent=True),
+        HostDeath(job="host-dies", when=UP, noticed=False),
+        HostDeath(job="cut-off", when=UP, noticed=False, silent=True),
     )
     workflow = Workflow(tmp_path / "work", RULES)
     code, output = workflow.run("--keep-going")
