@@ -180,9 +180,12 @@ def test_jobs_are_listed_tagged_and_searched(loopback, sagemaker):
     assert names == ["list-1", "list-10", "list-11"]
     failed = sagemaker.list_training_jobs(StatusEquals="Failed")["TrainingJobSummaries"]
     assert [job["TrainingJobName"] for job in failed] == ["list-0"]
-    after = loopback.jobs["list-10"].created
-    later = sagemaker.list_training_jobs(CreationTimeAfter=after)["TrainingJobSummaries"]
+    newest_job = loopback.jobs["list-11"]
+    newest_job.created += 100  # the API's times have whole seconds
+    later = sagemaker.list_training_jobs(CreationTimeAfter=newest_job.created - 50)["TrainingJobSummaries"]
     assert [job["TrainingJobName"] for job in later] == ["list-11"]
+    earlier = sagemaker.list_training_jobs(CreationTimeBefore=newest_job.created - 50, MaxResults=100)
+    assert len(earlier["TrainingJobSummaries"]) == 11
 
     found = sagemaker.search(
         Resource="TrainingJob",

@@ -1,7 +1,7 @@
 """A SageMaker on 127.0.0.1 that really runs its training jobs: test support.
 
-`LoopbackSageMaker` serves the operations of SageMaker, CloudWatch Logs and Service Quotas that a client of training jobs
-uses. It checks every request against botocore's own service model (required members, lengths, patterns, enums, which
+`LoopbackSageMaker` serves the operations of SageMaker, CloudWatch Logs and Service Quotas that a client of training
+jobs uses. It checks every request against botocore's own service model (with maximum lengths, patterns and enums, which
 botocore's client does not check), runs `ContainerEntrypoint` + `ContainerArguments` once a host, each host in its own
 network, mount and PID namespace where the machine allows it, and fails on request (`loopback.faults`).
 

@@ -2,7 +2,7 @@
 
 
 class AwsError(Exception):
-    """An error response of AWS: `code` as in botocore's `ClientError.response["Error"]["Code"]`, and the HTTP status."""
+    """An error response of AWS: `code` is botocore's `ClientError.response["Error"]["Code"]`; the HTTP status."""
 
     def __init__(self, code: str, message: str, status: int = 400):
         super().__init__(f"{code}: {message}")

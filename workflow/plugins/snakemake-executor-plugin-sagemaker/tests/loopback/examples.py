@@ -21,4 +21,4 @@ def request(name: str, *command: str, **more) -> dict:
 
 def python(name: str, code: str, **more) -> dict:
     """A request that runs a line of Python."""
-    return request(name, "python", "-c", code, **more)
+    return request(name, "python", "-u", "-c", code, **more)

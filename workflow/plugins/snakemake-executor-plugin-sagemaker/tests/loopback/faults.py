@@ -2,7 +2,8 @@
 
 A fault is chosen by the job's name (`job`, a prefix; empty for every job) and by counting: among the requests that
 match since the fault was planned, it strikes the `nth` one (from 1) and the `times - 1` after it. For faults of a job,
-what is counted is the CreateTrainingJob requests that were accepted.
+what is counted is the CreateTrainingJob requests that were accepted. A request that one refusal strikes isn't seen by
+the refusals planned after it: `throttling()` and then `server_error()` refuse one request each.
 
 Faults that strike a running job wait `after` seconds from the start of training, and for `when`, a glob below /opt/ml
 of any host: `when="checkpoints/step-3"` strikes once that checkpoint was begun, whatever the speed of the machine.
@@ -134,7 +135,7 @@ def server_error(*, operation: str = "*", times: int = 1, nth: int = 1, job: str
 
 
 def quota_exceeded(*, times: int = 1, nth: int = 1, job: str = "", instance_type: str = "ml.g5.xlarge") -> Refusal:
-    """The next `times` CreateTrainingJob requests are over the account's quota, which is counted as in use elsewhere."""
+    """The next `times` CreateTrainingJob requests are over the account's quota, as though it were in use elsewhere."""
     message = (
         f"The account-level service limit '{instance_type} for training job usage' is 1 Instances, with current "
         "utilization of 1 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an "

@@ -1,6 +1,7 @@
 """The process that cleans up after a server, also one that was killed with SIGKILL: a program.
 
-It waits for the end of its standard input, then kills what is left of plain hosts and removes the server's folder.
+It waits for the end of its standard input, then removes the server's folder; with `plain` as its second argument it
+first kills what is left of plain hosts, which unlike a sandbox don't end with their first process.
 """
 
 import os
@@ -10,20 +11,20 @@ import sys
 import time
 
 
-def main(folder: str) -> None:
+def main(folder: str, mode: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.read()
-    # imported late: it costs a tenth of a second that no server should wait for
-    from plain_hosts import kill_marked
-
     # A sandbox ends by itself when its owner does, and may still write in the meantime.
     deadline = time.monotonic() + 20
     while os.path.exists(folder) and time.monotonic() < deadline:
-        kill_marked(os.path.join(folder, ""))
+        if mode == "plain":
+            from plain_hosts import kill_marked  # needs psutil, and a tenth of a second
+
+            kill_marked(os.path.join(folder, ""))
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

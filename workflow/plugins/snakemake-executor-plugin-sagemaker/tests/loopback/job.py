@@ -54,8 +54,10 @@ class TrainingJob:
         self.enter("InProgress", "Starting", "Starting the training job")
 
     def enter(self, status: str, secondary_status: str, message: str = "") -> None:
-        """Go to a status; the transition before it ends now."""
+        """Go to a status; the transition before it ends now. A job that is being stopped makes no more progress."""
         with self._lock:
+            if self.status == "Stopping" and status == "InProgress":
+                return
             now = self.modified = time.time()
             self.status, self.secondary_status = status, secondary_status
             if self.transitions:
@@ -64,6 +66,13 @@ class TrainingJob:
             if status in ENDED:
                 self.ended = transition["EndTime"] = now
             self.transitions.append(transition)
+
+    def request_stop(self) -> None:
+        """Begin to stop, as StopTrainingJob does; harmless for a job that is over or already stopping."""
+        with self._lock:
+            if self.status == "InProgress":
+                self.enter("Stopping", "Stopping", "Stopping the training job")
+        self.stop_requested.set()
 
     def finish(self, status: str, secondary_status: str, message: str = "", *, reason: str | None = None) -> None:
         """Go to a last status and wake those who wait for it."""

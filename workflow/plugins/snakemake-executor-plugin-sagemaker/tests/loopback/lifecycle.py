@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
 from . import container, faults
 from .job import TrainingJob
 from .logs import CloudWatchLogs
@@ -58,12 +60,15 @@ class Lifecycle:
         self._job, self._platform = job, platform
         self._faults = list(job.faults)
         self._attempts = 0
+        self._failure = ""
         self._created = time.monotonic()
         self._limits = job.request.get("StoppingCondition", {})
 
     def run(self) -> None:
         try:
             self._live()
+        except ClientError as error:
+            self._job.finish("Failed", "Failed", reason=f"ClientError: Data transfer failed: {error}")
         except Exception as error:
             self._platform.problems.append(f"{self._job.name}: {traceback.format_exc()}")
             self._job.finish("Failed", "Failed", reason=f"InternalServerError: the loopback failed: {error!r}")
@@ -129,20 +134,16 @@ class Lifecycle:
         s3 = platform.s3() if job.request.get("InputDataConfig") or job.request.get("CheckpointConfig") else None
         for host in hosts:
             container.write_tree(job, host, hosts, s3)
-        mirrors, streams = self._mirrors(hosts, s3), []
-        sandbox = self._sandbox(folder, hosts)
-        try:
+        with contextlib.ExitStack() as at_the_end:  # in reverse: processes, logs, checkpoints
             for host in hosts:
-                streams.append(platform.logs.open(f"{job.name}/{host.name}-{time.time_ns() // 1_000_000}", host.log))
+                self._mirror(host, s3, at_the_end)
+            for host in hosts:
+                stream = platform.logs.open(f"{job.name}/{host.name}-{time.time_ns() // 1_000_000}", host.log)
+                at_the_end.callback(stream.absorb, finished=True)
             job.enter("InProgress", "Training", "Training image download completed. Training in progress.")
-            sandbox.start()
+            sandbox = self._sandbox(folder, hosts)
+            at_the_end.callback(sandbox.close)
             ending = self._watch(sandbox, hosts)
-        finally:
-            sandbox.close()
-            for stream in streams:
-                stream.absorb(finished=True)
-            for mirror in mirrors:
-                mirror.close()
         if ending.kind not in ("interrupted", "platform"):
             self._upload(hosts)
         if ending.kind == "failed":
@@ -167,14 +168,15 @@ class Lifecycle:
             "hide": [*platform.hide, str(platform.root)],
             "late_names": late.seconds if late else 0,
         }
-        return Sandbox(spec, use_namespaces=platform.use_namespaces)
+        sandbox = Sandbox(spec, use_namespaces=platform.use_namespaces)
+        sandbox.start()
+        return sandbox
 
-    def _mirrors(self, hosts: list[container.Host], s3) -> list[CheckpointMirror]:
+    def _mirror(self, host: container.Host, s3, at_the_end: contextlib.ExitStack) -> None:
         below = checkpoint_folder(self._job.request)
-        if below is None:
-            return []
-        uri, interval = self._job.request["CheckpointConfig"]["S3Uri"], self._platform.checkpoint_interval
-        return [CheckpointMirror(s3, uri, host.ml / below, interval) for host in hosts]
+        if below is not None:
+            uri, interval = self._job.request["CheckpointConfig"]["S3Uri"], self._platform.checkpoint_interval
+            at_the_end.callback(CheckpointMirror(s3, uri, host.ml / below, interval).close)
 
     def _watch(self, sandbox: Sandbox, hosts: list[container.Host]) -> Ending:
         """Wait for the containers, and signal them when the job has to end before them."""
@@ -186,14 +188,14 @@ class Lifecycle:
                 ending = self._reason_to_end(sandbox, since, hosts, unnoticed)
                 if ending is not None:
                     kill_at = time.monotonic() + ending.grace
-                    if ending.kind == "stopped":
-                        self._job.enter("Stopping", "Stopping", "Stopping the training job")
                     if ending.grace:
                         sandbox.terminate()
             elif time.monotonic() > kill_at:
                 sandbox.kill()
         if ending is not None:
             return ending
+        if self._job.stop_requested.is_set():
+            return Ending("stopped")
         if len(sandbox.exits) < len(hosts):
             raise RuntimeError(f"the sandbox ended before its hosts: {sandbox.messages()}")
         return self._first_failure(sandbox, set()) or Ending("completed")
@@ -244,21 +246,12 @@ class Lifecycle:
     def _upload(self, hosts: list[container.Host]) -> None:
         job = self._job
         job.enter(job.status, "Uploading", "Uploading generated training model")
-        if not any(
-            path.is_file()
-            for host in hosts
-            for part in ("model", "output/data")
-            for path in (host.ml / part).rglob("*")
-        ):
-            return
         output = job.request["OutputDataConfig"]
-        uri, compression = (
-            f"{output['S3OutputPath'].rstrip('/')}/{job.name}/output",
-            output.get("CompressionType", "GZIP"),
-        )
+        uri = f"{output['S3OutputPath'].rstrip('/')}/{job.name}/output"
         for host in hosts:
-            upload_result(self._platform.s3(), host.ml / "model", uri, "model", compression)
-            upload_result(self._platform.s3(), host.ml / "output/data", uri, "output", compression)
+            for part, name in (("model", "model"), ("output/data", "output")):
+                if any(path.is_file() for path in (host.ml / part).rglob("*")):
+                    upload_result(self._platform.s3(), host.ml / part, uri, name, output.get("CompressionType", "GZIP"))
 
     def _finish(self, ending: Ending) -> None:
         job = self._job

@@ -1,8 +1,9 @@
 """All hosts of a job as plain processes: a program, run by `sandbox.py` where namespaces are not allowed.
 
-Same commands, same answers and same end as `sandbox_root.py`; what differs for the container: it isn't PID 1, its /opt/ml
-is the folder that `SM_ML_ROOT` names, and /tmp and the network are the machine's.
-Processes are found by an environment variable that all of them inherit, since a process can leave its group and lose its parent.
+Same commands, same answers and same end as `sandbox_root.py`; what differs for the container: it isn't PID 1, its
+/opt/ml is the folder that `SM_ML_ROOT` names, and /tmp and the network are the machine's.
+Processes are found by an environment variable that all of them inherit, since a process can leave its group and lose
+its parent.
 """
 
 import json

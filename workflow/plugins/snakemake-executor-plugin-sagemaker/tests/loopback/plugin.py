@@ -47,7 +47,11 @@ class Aws:
         s3 = self.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+        found = {}
+        for key in keys:
+            with contextlib.suppress(s3.exceptions.NoSuchKey):  # deleted meanwhile by a job that runs
+                found[key] = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return found
 
 
 @contextlib.contextmanager

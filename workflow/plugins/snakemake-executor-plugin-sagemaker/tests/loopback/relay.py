@@ -22,7 +22,8 @@ class PortRelay:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(socket_path(folder, port))
         self._listener.listen(256)
-        _serve(self._listener, lambda: socket.create_connection(("127.0.0.1", port)))
+        arguments = (self._listener, lambda: socket.create_connection(("127.0.0.1", port)))
+        threading.Thread(target=_accept, args=arguments, daemon=True).start()
 
     def close(self) -> None:
         """Accept no more; connections end with their peers."""
@@ -32,19 +33,23 @@ class PortRelay:
         self._listener.close()
 
 
-def listen_inside(folder: str, port: int) -> None:
-    """The inner end: what connects to 127.0.0.1:`port` here is connected to the Unix socket below `folder`."""
+class RelayEntrance:
+    """The inner end: what connects to 127.0.0.1:`port` here is connected to the Unix socket below `folder`.
 
-    def connect():
+    It listens from the start; `serve` is the body of a thread.
+    """
+
+    def __init__(self, folder: str, port: int):
+        self._path = socket_path(folder, port)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
+
+    def serve(self) -> None:
+        _accept(self._listener, self._connect)
+
+    def _connect(self):
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(socket_path(folder, port))
+        connection.connect(self._path)
         return connection
-
-    _serve(socket.create_server(("127.0.0.1", port), backlog=256), connect)
-
-
-def _serve(listener, connect) -> None:
-    threading.Thread(target=_accept, args=(listener, connect), daemon=True).start()
 
 
 def _accept(listener, connect) -> None:

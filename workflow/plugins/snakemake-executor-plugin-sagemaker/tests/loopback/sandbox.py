@@ -38,9 +38,9 @@ def _program(name: str) -> list[str]:
     return [sys.executable, "-E", "-s", str(_HERE / name)]
 
 
-def start_janitor(folder: Path) -> subprocess.Popen:
+def start_janitor(folder: Path, *, use_namespaces: bool) -> subprocess.Popen:
     """The process that removes `folder` once its standard input ends, whatever happens to this one."""
-    command = [*_program("janitor.py"), str(folder)]
+    command = [*_program("janitor.py"), str(folder), "namespaces" if use_namespaces else "plain"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 

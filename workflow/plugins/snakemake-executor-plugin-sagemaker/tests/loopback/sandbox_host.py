@@ -5,18 +5,22 @@ runs the container's command as PID 1 of one more PID namespace, as docker does:
 handle is ignored, and when the command ends, everything that it started is killed.
 """
 
+import contextlib
+import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 
-from relay import listen_inside
+from relay import RelayEntrance
 from sandbox_root import NETWORK, overlay, run
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000  # linux/sched.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Host:
@@ -24,91 +28,111 @@ class Host:
         self.spec, self.name = spec, name
         self.names = [host["name"] for host in spec["hosts"]]
         self.mine = spec["hosts"][self.names.index(name)]
-        self.container = None
 
     def address(self, name: str) -> str:
         return f"{NETWORK}.{self.names.index(name) + 11}"
 
-    def write_names(self, names: list[str]) -> None:
-        lines = ["127.0.0.1 localhost", *(f"{self.address(name)} {name}" for name in names)]
-        # in place: the file is bind-mounted, a new file would not be seen
-        with open(os.path.join(self.mine["folder"], "hosts"), "w") as file:
-            file.write("\n".join(lines) + "\n")
-
-    def prepare(self) -> None:
+    def prepare(self) -> list:
+        """Make the namespaces a host; return what has to run in threads once the container's process is forked."""
         folder = self.mine["folder"]
         relays = os.open(self.spec["relays"], os.O_PATH | os.O_DIRECTORY)
         commands = f"link set lo up\naddr add {self.address(self.name)}/24 dev eth0\nlink set eth0 up\n"
         run("ip", "-batch", "-", text=commands)
         socket.sethostname(self.name)
+        self.log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        # kept open and written in place: the file is bind-mounted, so that a new one would not be seen
+        names_file = os.open(os.path.join(folder, "hosts"), os.O_WRONLY | os.O_CREAT, 0o644)
+        os.write(names_file, b"127.0.0.1 localhost\n")
         late = self.spec["late_names"]
-        self.write_names([self.name] if late else self.names)
-        self.log = open(os.path.join(folder, "log"), "ab", buffering=0)  # noqa: SIM115, the container's for its life
+        self.add_names(names_file, [self.name] if late else self.names)
         run("mount", "--bind", os.path.join(folder, "hosts"), "/etc/hosts")
         run("mount", "--bind", os.path.join(folder, "ml"), "/opt/ml")
-        names_file = os.open(os.path.join(folder, "hosts"), os.O_WRONLY)
         overlay("/tmp", os.path.join(self.spec["folder"], "layers", self.name), folders=("home",))
         for hidden in self.spec["hide"]:
             if os.path.isdir(hidden):
                 run("mount", "-t", "tmpfs", "tmpfs", hidden)
-        for port in self.spec["ports"]:
-            listen_inside(f"/proc/self/fd/{relays}", port)
+        # by the descriptor: the path may lie below /tmp, which is another one now
+        threads = [RelayEntrance(f"/proc/self/fd/{relays}", port).serve for port in self.spec["ports"]]
         if late:
-            threading.Thread(target=self.learn_names, args=(names_file, late), daemon=True).start()
 
-    def learn_names(self, file: int, seconds: float) -> None:
-        time.sleep(seconds)
-        others = [f"{self.address(name)} {name}\n" for name in self.names if name != self.name]
-        os.lseek(file, 0, os.SEEK_END)
-        os.write(file, "".join(others).encode())
+            def learn_names() -> None:
+                time.sleep(late)
+                self.add_names(names_file, [name for name in self.names if name != self.name])
 
-    def run_container(self) -> int:
-        unshare = shutil.which("unshare")
-        self.container = subprocess.Popen(
-            [unshare, "--pid", "--fork", "--kill-child", "--mount-proc", "--", *self.spec["argv"]],
-            env=self.mine["env"],
-            cwd="/tmp/home",
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
-        threading.Thread(target=self.obey, daemon=True).start()
-        code = self.container.wait()
-        return code if code >= 0 else 128 - code
+            threads.append(learn_names)
+        return threads
 
-    def obey(self) -> None:
-        """Commands of the owner: term, kill, cut (the cable)."""
-        for line in sys.stdin:
-            command = line.strip()
-            if command == "cut":
-                run("ip", "link", "set", "eth0", "down")
-            else:
-                self.signal(signal.SIGTERM if command == "term" else signal.SIGKILL)
-        os._exit(0)
+    def add_names(self, names_file: int, names: list[str]) -> None:
+        os.write(names_file, "".join(f"{self.address(name)} {name}\n" for name in names).encode())
 
-    def signal(self, number: int) -> None:
-        """A signal to the container's PID 1."""
-        unshare = self.container.pid
-        first = None
-        while first is None and self.container.poll() is None:
-            try:
-                with open(f"/proc/{unshare}/task/{unshare}/children") as file:
-                    first = next(iter(file.read().split()), None)  # None: unshare has not forked yet
-            except OSError:
-                return
-        if first is not None:
-            try:
-                os.kill(int(first), number)
-            except ProcessLookupError:
-                return  # ended in the meantime
+    def start_container(self) -> tuple[int, int]:
+        """Fork the container's PID 1. Returns its PID here and that of its parent, which ends with its exit code.
+
+        The parent is a process between, because one whose children are in another PID namespace can start no threads.
+        """
+        reading, writing = os.pipe()
+        launcher = os.fork()
+        if launcher:
+            os.close(writing)
+            with os.fdopen(reading) as pipe:
+                return int(pipe.read()), launcher
+        os.close(reading)
+        _check(_LIBC.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
+        first = os.fork()
+        if first == 0:
+            os.close(writing)
+            self.become_container()
+        os.write(writing, str(first).encode())
+        os.close(writing)
+        code = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+        os._exit(code if code >= 0 else 128 - code)
+
+    def become_container(self) -> None:
+        """Turn this process, PID 1 of its namespace, into the container's command."""
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _check(_LIBC.mount(b"proc", b"/proc", b"proc", 0, None))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for target, source in ((0, nothing), (1, self.log), (2, self.log)):
+            os.dup2(source, target)
+        for number in (signal.SIGPIPE, signal.SIGINT):  # Python's own settings, which outlive exec
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        os.chdir("/tmp/home")
+        argv = self.spec["argv"]
+        try:
+            os.execvpe(argv[0], argv, self.mine["env"])
+        except OSError as error:
+            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+            os._exit(127)
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def obey(container: int) -> None:
+    """Commands of the owner: term, kill, cut (the cable). The end of the input is the end of the sandbox."""
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "cut":
+            run("ip", "link", "set", "eth0", "down")
+        else:
+            with contextlib.suppress(ProcessLookupError):  # ended in the meantime
+                os.kill(container, signal.SIGTERM if command == "term" else signal.SIGKILL)
+    os._exit(0)
 
 
 def main(specification: str, name: str) -> None:
     with open(specification) as file:
         host = Host(json.load(file), name)
     assert sys.stdin.readline() == "connected\n"
-    host.prepare()
-    code = host.run_container()
+    threads = host.prepare()
+    container, launcher = host.start_container()
+    for body in (*threads, lambda: obey(container)):
+        threading.Thread(target=body, daemon=True).start()
+    code = os.waitstatus_to_exitcode(os.waitpid(launcher, 0)[1])
     print(f"exit {name} {code}", flush=True)
     os._exit(0)  # not waiting for the relay's threads
 

@@ -8,7 +8,7 @@ import time
 
 import boto3
 
-from .faults import Fault, FaultPlan
+from .faults import Fault, FaultPlan, HostDeath, LateNames
 from .job import REGION, TrainingJob
 from .lifecycle import Lifecycle, Platform
 from .logs import CloudWatchLogs
@@ -48,12 +48,12 @@ class LoopbackSageMaker:
         self._container_env, self._s3_endpoint = dict(container_env or {}), s3_endpoint
         self._grace, self._checkpoint_interval, self._hide = grace, checkpoint_interval, list(hide)
         self.use_namespaces = namespaces() is not None if use_namespaces is None else use_namespaces
-        self._api = TrainingApi(self.faults, self.quotas, self._start_job, names_resolve=self.use_namespaces)
+        self._api = TrainingApi(self.faults, self.quotas, self._start_job)
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "LoopbackSageMaker":
         self.root = short_folder()
-        self._janitor = start_janitor(self.root)
+        self._janitor = start_janitor(self.root, use_namespaces=self.use_namespaces)
         operations = {
             "sagemaker": self._api.operations(),
             "logs": self.logs.operations(),
@@ -102,7 +102,11 @@ class LoopbackSageMaker:
         return self.platform.problems
 
     def plan(self, *faults: Fault) -> None:
-        """Plan faults, see `loopback.faults`."""
+        """Plan faults, see `loopback.faults`. Raises ValueError for one that needs namespaces where there are none."""
+        for fault in faults:
+            of_the_network = isinstance(fault, LateNames) or (isinstance(fault, HostDeath) and fault.silent)
+            if of_the_network and not self.use_namespaces:
+                raise ValueError(f"{fault} needs namespaces, which this machine or this test does not allow")
         self.faults.add(*faults)
 
     def wait(self, name: str, seconds: float = 60) -> dict:
@@ -134,7 +138,7 @@ class LoopbackSageMaker:
         self._server.server_close()
         self.platform.grace = 0.0  # a job that handles SIGTERM at length would delay the end of the test
         for job in list(self.jobs.values()):
-            job.stop_requested.set()
+            job.request_stop()
         for thread in self._threads:
             thread.join()
         for relay in self._relays:

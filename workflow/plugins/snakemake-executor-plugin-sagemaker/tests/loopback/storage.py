@@ -39,11 +39,9 @@ def _keys(s3, bucket: str, prefix: str):
 
 
 def upload_result(s3, source: Path, uri: str, name: str, compression: str) -> None:
-    """/opt/ml/model or /opt/ml/output/data: one NAME.tar.gz, or the files below NAME/. Nothing for an empty folder."""
+    """/opt/ml/model or /opt/ml/output/data: one NAME.tar.gz, or the files below NAME/."""
     bucket, prefix = split_uri(uri)
     files = sorted(path for path in source.rglob("*") if path.is_file())
-    if not files:
-        return
     if compression == "NONE":
         for path in files:
             s3.upload_file(str(path), bucket, f"{prefix}/{name}/{path.relative_to(source).as_posix()}")

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from .errors import AwsError, validation_error
-from .faults import FaultPlan, LateNames
+from .faults import FaultPlan
 from .job import ENDED, TrainingJob
 from .quotas import ServiceQuotas
 from .storage import checkpoint_folder
@@ -14,10 +14,9 @@ from .storage import checkpoint_folder
 class TrainingApi:
     """The training jobs of a server. `start` runs a new job."""
 
-    def __init__(self, faults: FaultPlan, quotas: ServiceQuotas, start: Callable, *, names_resolve: bool):
+    def __init__(self, faults: FaultPlan, quotas: ServiceQuotas, start: Callable):
         self.jobs: dict[str, TrainingJob] = {}
         self._faults, self._quotas, self._start = faults, quotas, start
-        self._names_resolve = names_resolve
         self._lock = threading.Lock()
 
     def operations(self) -> dict:
@@ -49,10 +48,7 @@ class TrainingApi:
                 if job.status not in ENDED and (job.instance_type, job.spot) == (resources["InstanceType"], spot)
             )
             self._quotas.check(resources["InstanceType"], spot, resources["InstanceCount"], in_use)
-            faults = self._faults.for_job(name)
-            if not self._names_resolve and any(isinstance(fault, LateNames) for fault in faults):
-                raise AwsError("InternalFailure", "LateNames needs namespaces, which this machine does not allow.", 500)
-            job = self.jobs[name] = TrainingJob(request, faults)
+            job = self.jobs[name] = TrainingJob(request, self._faults.for_job(name))
         self._start(job)
         return {"TrainingJobArn": job.arn}
 
@@ -63,7 +59,7 @@ class TrainingApi:
         job = self._job(request["TrainingJobName"])
         if job.status in ENDED:
             raise validation_error(f"The request was rejected because the training job is in status {job.status}.")
-        job.stop_requested.set()
+        job.request_stop()
 
     def list_training_jobs(self, request: dict) -> dict:
         _refuse_unserved(request, "TrainingPlanArnEquals", "WarmPoolStatusEquals")
