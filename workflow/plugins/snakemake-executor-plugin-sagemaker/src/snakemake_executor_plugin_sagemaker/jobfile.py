@@ -7,6 +7,7 @@ workflow gives none.
 import hashlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 from .objects import ObjectStore
@@ -75,6 +76,10 @@ def encode(content: dict) -> bytes:
 
 
 def identity(content: dict) -> str:
-    """Return a digest of the job file that does not change when Snakemake tries the job again."""
-    command = re.sub(r"--attempt \d+", "", content["command"])
-    return hashlib.sha256(encode({**content, "command": command})).hexdigest()
+    """Return a digest of the job file that does not change when Snakemake tries the job again.
+
+    Snakemake writes some options from sets, in an order that changes from run to run; so the command counts as its
+    words, sorted.
+    """
+    words = sorted(shlex.split(re.sub(r"--attempt \d+", "", content["command"])))
+    return hashlib.sha256(encode({**content, "command": words})).hexdigest()
