@@ -13,7 +13,7 @@ BUCKET = "workflows"
 PREFIX = f"s3://{BUCKET}/project"
 ROLE = "arn:aws:iam::123456789012:role/training"
 IMAGE = "registry.example/train:1"
-LIMIT = 150  # seconds that a run of Snakemake may take before the test fails
+LIMIT = 300  # seconds that a run of Snakemake may take before the test fails
 
 
 class Workflow:
