@@ -26,8 +26,10 @@ RETRIED = """
         rule:
             name: name
             output: f"{name}.txt"
+            priority: 10 if name in TYPES else 0  # one right after the other
             resources: instance_type=TYPES.get(name, "ml.m5.xlarge")
-            shell: "echo done > {output}"
+            params: pause=8 if name in TYPES else 0
+            shell: "sleep {params.pause}; echo done > {output}"
 """
 
 

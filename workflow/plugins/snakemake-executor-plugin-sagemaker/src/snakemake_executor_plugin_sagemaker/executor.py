@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
@@ -27,6 +28,7 @@ from .request import check_request, job_environment, training_job_request
 from .resources import read_resources
 from .secrets import LeakGuard, PlainTextSecretError
 from .submission import SubmissionError, Submitter
+from .transfer import UnsafePathError
 
 _STOP_TRIES, _STOP_PAUSE = 4, 1.0
 _SLOWEST_POLL = 300  # seconds
@@ -82,8 +84,11 @@ class Executor(RemoteExecutor):
             self._flights.add(flight)
             if not self._adopt(flight):
                 self._submitter.submit(flight)
-        except (WorkflowError, PlainTextSecretError, SubmissionError) as error:
+        except (WorkflowError, PlainTextSecretError, UnsafePathError, SubmissionError) as error:
             self._fail(info, str(error))
+            return
+        except (BotoCoreError, ClientError) as error:
+            self._fail(info, f"AWS refused what the job needs before its submission: {error}")
             return
         info.external_jobid = flight.training_job
         self.report_job_submission(info)
