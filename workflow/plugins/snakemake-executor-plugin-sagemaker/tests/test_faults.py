@@ -132,6 +132,7 @@ def test_ends_that_are_final_are_explained_and_spot_resumes(loopback, bucket, tm
         ('instance_type="ml.g5.xlarge", instance_count=2', {}, "quota of ml.g5.xlarge for training job usage is 1"),
         ('instance_type="ml.g9.xlarge"', {}, "instance_type is 'ml.g9.xlarge', which is no instance type"),
         ("max_wait=5", {}, "max_wait without spot=1 means nothing"),
+        ('job_key="same"', {}, "job_key 'same' is that of another job of rule job as well"),
         ("threads_=1", {"role": None}, "sagemaker-role is missing"),
         ("threads_=1", {"image": None}, "rule job: no image"),
         ("threads_=1", {"s3_prefix": "bucket/x"}, "'bucket/x' is no S3 prefix; expected s3://BUCKET/PREFIX"),
@@ -146,8 +147,11 @@ def test_ends_that_are_final_are_explained_and_spot_resumes(loopback, bucket, tm
 def test_mistakes_are_named_before_the_first_job(loopback, bucket, tmp_path, resources, settings, message):
     loopback.quotas.limits[quota_name("ml.g5.xlarge")] = 1
     rules = f"""
+    rule all:
+        input: "1.txt", "2.txt"
+
     rule job:
-        output: "job.txt"
+        output: "{{n}}.txt"
         resources: {resources}
         shell: "echo > {{output}}"
     """

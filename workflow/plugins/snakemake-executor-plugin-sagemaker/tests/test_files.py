@@ -56,7 +56,13 @@ def test_new_files_are_sent_before_they_are_added_to_git(tmp_path):
     found = archive.untracked_files(tmp_path)
     assert sorted(found) == [".env", ".gitignore", "config/new run.yaml", "deploy/id_rsa"]
     assert [name for name in found if archive.is_private(name)] == [".env", "deploy/id_rsa"]
-    assert archive.untracked_files(tmp_path / "config/..") == found
+    (tmp_path / "results/one").mkdir(parents=True)
+    (tmp_path / "results/one/model").write_text("made by a rule")
+    with open(tmp_path / "data.bin", "wb") as large:
+        large.truncate(11_000_000)
+    new, left_out = archive.new_sources(tmp_path, {"results/one"})
+    assert sorted(new) == [".gitignore", "config/new run.yaml"]
+    assert sorted(left_out) == [".env", "data.bin", "deploy/id_rsa"]
 
 
 @pytest.fixture

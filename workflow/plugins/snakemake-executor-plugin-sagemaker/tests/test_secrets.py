@@ -141,6 +141,10 @@ def test_well_known_tokens_are_found_in_sources(tmp_path, text):
         source_archive(["settings.py"], tmp_path, LeakGuard({}))
 
 
+def test_places_of_secrets_are_no_secrets():
+    LeakGuard({"GOOGLE_APPLICATION_CREDENTIALS": "/etc/keys.json"}).check("open('/etc/keys.json')", "the source")
+
+
 def test_a_secret_across_two_chunks_of_a_file_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr("snakemake_executor_plugin_sagemaker.secrets._CHUNK", 10)
     (tmp_path / "file").write_text("x" * 5 + LOCAL)

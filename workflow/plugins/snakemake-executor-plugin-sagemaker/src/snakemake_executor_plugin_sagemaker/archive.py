@@ -13,6 +13,8 @@ from .transfer import UnsafePathError, relative_path
 # Names that people give to files with secrets. Untracked ones stay here, tracked ones are searched like all others.
 _PRIVATE_NAMES = (".env", ".env.*", ".netrc", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "credentials*")
 
+_LARGEST_NEW = 10_000_000  # bytes; a larger file that nobody has added to git is data, not source
+
 
 def untracked_files(root: Path) -> list[str]:
     """Return the files below ROOT that git neither tracks nor ignores: a new rule or config that was not added yet.
@@ -29,6 +31,20 @@ def untracked_files(root: Path) -> list[str]:
 def is_private(name: str) -> bool:
     """Say whether a file of this name usually holds secrets."""
     return any(Path(name).match(pattern) for pattern in _PRIVATE_NAMES)
+
+
+def new_sources(root: Path, products: set[str]) -> tuple[list[str], list[str]]:
+    """Return the untracked files that belong to the sources, and those that are left out.
+
+    What the workflow itself makes (PRODUCTS: files and folders) is neither: it travels as input where it is needed.
+    """
+    found = [
+        name
+        for name in untracked_files(root)
+        if name not in products and not any(str(parent) in products for parent in Path(name).parents)
+    ]
+    left_out = [name for name in found if is_private(name) or (root / name).lstat().st_size > _LARGEST_NEW]
+    return [name for name in found if name not in left_out], left_out
 
 
 def source_archive(files: Iterable[str], root: Path, guard: LeakGuard) -> bytes:

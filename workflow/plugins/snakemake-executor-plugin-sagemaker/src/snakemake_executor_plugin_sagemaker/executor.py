@@ -126,11 +126,11 @@ class Executor(RemoteExecutor):
     def _source_archive(self) -> str:
         """Return the digest of the source archive, which is made and stored once an invocation."""
         if self._sources is None:
-            untracked = archive.untracked_files(self._root)
-            private = [name for name in untracked if archive.is_private(name)]
-            if private:
-                self.logger.warning(f"Not sent to jobs, because they look private: {', '.join(private)}")
-            files = {*self.dag.get_sources(), *untracked} - set(private)
+            products = {str(file) for job in self.dag.jobs for file in [*job.output, *job.log]}
+            new, left_out = archive.new_sources(self._root, products)
+            if left_out:
+                self.logger.warning(f"Not sent to jobs, because they look private or are large: {', '.join(left_out)}")
+            files = {*self.dag.get_sources(), *new} - set(left_out)
             self._sources = self._store.put_bytes(archive.source_archive(files, self._root, self._guard))
         return self._sources
 

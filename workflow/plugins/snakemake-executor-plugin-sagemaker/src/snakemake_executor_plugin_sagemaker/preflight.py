@@ -42,14 +42,21 @@ def check_jobs(jobs, settings: ExecutorSettings) -> list[JobResources]:
 
     A resource that depends on files which do not exist yet is checked when its job starts.
     """
-    found, wrong = [], []
+    found, wrong, keys = [], [], {}
     for job in jobs:
         if any(str(value) == "<TBD>" for name, value in job.resources.items() if name in RESOURCE_NAMES):
             continue
         try:
-            found.append(read_resources(job, settings))
+            resources = read_resources(job, settings)
         except ResourcesError as error:
             wrong += str(error).splitlines()
+            continue
+        found.append(resources)
+        if resources.job_key and keys.setdefault(resources.job_key, job) is not job:
+            wrong.append(
+                f"rule {job.name}: job_key {resources.job_key!r} is that of another job of rule "
+                f"{keys[resources.job_key].name} as well; give each job its own, or its checkpoints are mixed up"
+            )
     if wrong:
         raise WorkflowError("\n".join(dict.fromkeys(wrong)))
     return found

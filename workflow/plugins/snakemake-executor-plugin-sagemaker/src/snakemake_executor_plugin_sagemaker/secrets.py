@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _SSM, _SECRETS_MANAGER = "ssm:", "secretsmanager:"
+_PLACES = (_SSM, _SECRETS_MANAGER, "/", "http://", "https://")  # a secret's place, as in …_CREDENTIALS=/path, is none
 _SECRET_NAME = re.compile(
     r"(^|_)(TOKEN|SECRET|SECRETS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|API_KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY"
     r"|AUTH)($|_)",
@@ -70,7 +71,7 @@ class LeakGuard:
         self._values = {
             value.encode(): name
             for name, value in secrets.items()
-            if len(value) >= _SHORTEST and not is_reference(value)
+            if len(value) >= _SHORTEST and not value.startswith(_PLACES)
         }
         self._formats = {name: re.compile(pattern) for name, pattern in _FORMATS.items()} if formats else {}
 
