@@ -101,6 +101,19 @@ def test_each_host_is_a_machine_of_its_own(loopback, run, namespaces_only, tmp_p
     assert not secret.exists()
 
 
+class TestHiddenFolders:
+    @pytest.fixture
+    def loopback_options(self, tmp_path):
+        (tmp_path / "clone").mkdir()
+        (tmp_path / "clone/data").write_text("of the submitting machine")
+        return {"hide": (str(tmp_path / "clone"),)}
+
+    def test_hosts_see_nothing_of_a_hidden_folder(self, loopback, run, namespaces_only, tmp_path):
+        run("hidden", f"say(os.listdir({str(tmp_path / 'clone')!r}))", hosts=1)
+        assert loopback.wait("hidden")["TrainingJobStatus"] == "Completed"
+        assert loopback.logs.text("hidden") == "[]"
+
+
 def test_hosts_are_listed_in_the_order_of_strings(loopback, run):
     run("eleven", "say(me, hosts) if me == head else None", hosts=11)
     loopback.wait("eleven")
