@@ -8,6 +8,8 @@ from loopback.examples import python, request
 from loopback.protocol import service_model
 from loopback.validation import compiled
 
+INSTANCE = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30}
+
 
 def refusal(call, **parameters) -> tuple[str, str]:
     """Code and message of the error that a call ends with."""
@@ -126,9 +128,9 @@ def test_transitions_and_times_are_described(loopback, sagemaker):
             "Value 'ml.g99.huge' at 'resourceConfig.instanceType' failed to satisfy constraint: Member must satisfy",
         ),
         (
-            {"StoppingCondition": {"MaxRuntimeInSeconds": 0}},
-            "1 validation error detected: Value '0' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy "
-            "constraint: Member must have value greater than or equal to 1",
+            {"ResourceConfig": {**INSTANCE, "KeepAlivePeriodInSeconds": 21601}},
+            "1 validation error detected: Value '21601' at 'resourceConfig.keepAlivePeriodInSeconds' failed to satisfy "
+            "constraint: Member must have value less than or equal to 21600",
         ),
         ({"HyperParameters": {str(n): "" for n in range(101)}}, "Member must have length less than or equal to 100"),
         ({"Tags": [{"Key": "aws:mine", "Value": ""}]}, "Tag keys must not begin with aws:, which is reserved."),
@@ -189,6 +191,8 @@ def test_a_request_that_lacks_a_member_is_refused(loopback):
     assert "Value null at 'roleArn' failed to satisfy constraint: Member must not be null" in said
     code, _ = refusal(client.create_training_job, **{**request("number", "true"), "RoleArn": 7})
     assert code == "SerializationException"
+    never = {**request("never", "true"), "StoppingCondition": {"MaxRuntimeInSeconds": 0}}
+    assert refusal(client.create_training_job, **never)[1].endswith("value greater than or equal to 1")
 
 
 def test_names_are_unique_and_unknown_ones_refused(loopback, sagemaker):
