@@ -3,6 +3,7 @@
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from loopback import LoopbackSageMaker
 from loopback.examples import python, request
 from loopback.protocol import service_model
@@ -209,9 +210,9 @@ def test_jobs_are_listed_tagged_and_searched(loopback, sagemaker):
         tags = [{"Key": "key", "Value": f"identity-{number}"}, {"Key": "Straße", "Value": "ÄÖ"}]
         sagemaker.create_training_job(**request(f"list-{number}", "true" if number else "false", Tags=tags))
         loopback.wait(f"list-{number}")
-    newest = sagemaker.list_training_jobs()
+    newest = sagemaker.list_training_jobs(SortOrder="Descending")
     assert [job["TrainingJobName"] for job in newest["TrainingJobSummaries"]] == [f"list-{n}" for n in range(11, 1, -1)]
-    rest = sagemaker.list_training_jobs(NextToken=newest["NextToken"])
+    rest = sagemaker.list_training_jobs(SortOrder="Descending", NextToken=newest["NextToken"])
     assert [job["TrainingJobName"] for job in rest["TrainingJobSummaries"]] == ["list-1", "list-0"]
     pages = sagemaker.get_paginator("list_training_jobs").paginate(NameContains="LIST-1", SortBy="Name")
     names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]

@@ -203,6 +203,8 @@ class Lifecycle:
     def _strike_hosts(self, sandbox: Sandbox, since: float, hosts: list[container.Host], unnoticed: set[str]) -> None:
         death = self._take(faults.HostDeath, lambda fault: fault.due(since, [host.ml for host in hosts]))
         if death is not None:
+            if death.host not in {host.name for host in hosts}:
+                raise ValueError(f"a fault was planned for {death.host}, which {self._job.name} does not have")
             if not death.noticed:
                 unnoticed.add(death.host)
             if death.silent:

@@ -85,7 +85,8 @@ class Sandbox:
                 text=True,
                 start_new_session=True,  # Ctrl-C in a terminal is for the controller under test
             )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         for line in self._process.stdout:
@@ -135,3 +136,5 @@ class Sandbox:
             # in a namespace, killing the first process takes the rest with it
             self._process.kill()
             self._process.wait()
+        self._listener.join()
+        self._process.stdout.close()

@@ -69,9 +69,7 @@ class TrainingApi:
             "CreationTime": lambda job: job.created,
             "Status": lambda job: job.status,
         }
-        # AWS documents ascending as the default, and answers newest first when it is asked for neither
-        default_order = "Ascending" if "SortBy" in request else "Descending"
-        descending = request.get("SortOrder", default_order) == "Descending"
+        descending = request.get("SortOrder", "Ascending") == "Descending"
         found.sort(key=keys[request.get("SortBy", "CreationTime")], reverse=descending)
         jobs, token = _page(found, request)
         return {"TrainingJobSummaries": [job.summary() for job in jobs], **token}
