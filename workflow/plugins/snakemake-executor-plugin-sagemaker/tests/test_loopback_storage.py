@@ -85,6 +85,17 @@ def test_log_events_come_in_pages_in_both_directions(loopback, sagemaker):
     assert logs.get_log_events(**stream, startTime=newest + 1, startFromHead=True)["events"] == []
 
 
+def test_events_can_be_shown_late(loopback, sagemaker):
+    loopback.logs.lag = 3600
+    sagemaker.create_training_job(**python("lags", "print('said')"))
+    loopback.wait("lags")
+    assert loopback.logs.text("lags") == "said"
+    logs = boto3.client("logs")
+    assert logs.describe_log_streams(logGroupName=GROUP)["logStreams"] == []
+    loopback.logs.lag = 0
+    assert len(logs.filter_log_events(logGroupName=GROUP, logStreamNamePrefix="lags/")["events"]) == 1
+
+
 def test_streams_that_have_no_event_or_do_not_exist(loopback, sagemaker):
     logs = boto3.client("logs")
     sagemaker.create_training_job(**request("silent", "true"))
