@@ -84,6 +84,18 @@ def test_closing_a_server_ends_its_running_jobs(aws, token, use_namespaces):
     assert str(server.root) not in mounts()
 
 
+def test_a_host_that_can_not_be_made_fails_the_job_at_once(aws):
+    with LoopbackSageMaker(container_env={"NO_PORT": "http://127.0.0.1:70000"}) as server:
+        if not server.use_namespaces:
+            pytest.skip("this machine allows no namespaces")
+        client = boto3.client("sagemaker", endpoint_url=server.endpoint)
+        resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 1}
+        client.create_training_job(**request("unmade", "sleep", "60", ResourceConfig=resources))
+        assert server.wait("unmade", 20)["FailureReason"].startswith("InternalServerError: the loopback failed")
+        assert len(server.problems) == 1
+        assert "OverflowError" in server.problems[0]
+
+
 @pytest.mark.parametrize("use_namespaces", [None, False])
 def test_a_killed_owner_leaves_nothing_even_if_a_child_holds_its_pipes(aws, token, use_namespaces, tmp_path):
     in_namespaces = LoopbackSageMaker(use_namespaces=use_namespaces).use_namespaces
