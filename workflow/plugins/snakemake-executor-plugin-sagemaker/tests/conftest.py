@@ -1,5 +1,4 @@
 import pytest
-
 from running import make_bucket
 
 pytest_plugins = ["loopback.plugin"]

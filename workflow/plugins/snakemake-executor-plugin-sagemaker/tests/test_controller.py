@@ -3,7 +3,6 @@
 import signal
 
 import pytest
-
 from loopback import SlowStart
 from loopback.quotas import quota_name
 from running import Workflow, wait_until
@@ -77,6 +76,6 @@ def test_jobs_of_a_killed_controller_are_adopted(loopback, bucket, tmp_path):
     assert workflow.text("quick.txt") == "quick\n"
     assert workflow.text("long.txt") == "long\n"
 
-    code, output = workflow.run("--nolock", "--forcerun", "quick", "--", "quick.txt")
+    code, output = workflow.run("--nolock", "--forcerun", "quick")
     assert code == 0, output
     assert len(loopback.jobs) == 3  # asked for on purpose: runs again

@@ -1,7 +1,6 @@
 """What AWS does to jobs: no capacity, exhausted quotas, throttling, errors of its own, interruptions, limits."""
 
 import pytest
-
 from loopback import (
     CapacityError,
     MaxRuntimeExceeded,

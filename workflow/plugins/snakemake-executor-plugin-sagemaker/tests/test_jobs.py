@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from running import BUCKET, Workflow
 
 RULES = """

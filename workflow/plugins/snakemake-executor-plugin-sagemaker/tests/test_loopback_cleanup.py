@@ -10,14 +10,13 @@ from pathlib import Path
 import boto3
 import psutil
 import pytest
-
 from loopback import LoopbackSageMaker
 from loopback.examples import request
 
 # a container whose processes leave their group, their parent and their terminal behind, and ignore SIGTERM
 CLINGING = "trap '' TERM; setsid sleep {token} & (setsid sleep {token} &); echo clinging; sleep {token}"
 OWNER = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, sys.argv[1])
 import boto3
 from loopback import LoopbackSageMaker
@@ -29,6 +28,7 @@ resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2, "VolumeSizeInGB
 client.create_training_job(**request("left", "sh", "-c", sys.argv[3], ResourceConfig=resources))
 server.wait_for_line("left", "clinging\\nclinging")
 print(server.root, flush=True)
+print(os.fork() or time.sleep(600), flush=True)  # a child that keeps every pipe of its parent open
 time.sleep(600)
 """
 
@@ -83,8 +83,20 @@ def test_closing_a_server_ends_its_running_jobs(aws, token, use_namespaces):
     assert str(server.root) not in mounts()
 
 
+def test_a_host_that_can_not_be_made_fails_the_job_at_once(aws):
+    with LoopbackSageMaker(container_env={"NO_PORT": "http://127.0.0.1:70000"}) as server:
+        if not server.use_namespaces:
+            pytest.skip("this machine allows no namespaces")
+        client = boto3.client("sagemaker", endpoint_url=server.endpoint)
+        resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 1}
+        client.create_training_job(**request("unmade", "sleep", "60", ResourceConfig=resources))
+        assert server.wait("unmade", 20)["FailureReason"].startswith("InternalServerError: the loopback failed")
+        assert len(server.problems) == 1
+        assert "OverflowError" in server.problems[0]
+
+
 @pytest.mark.parametrize("use_namespaces", [None, False])
-def test_a_killed_owner_leaves_nothing(aws, token, use_namespaces, tmp_path):
+def test_a_killed_owner_leaves_nothing_even_if_a_child_holds_its_pipes(aws, token, use_namespaces, tmp_path):
     in_namespaces = LoopbackSageMaker(use_namespaces=use_namespaces).use_namespaces
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
@@ -99,11 +111,14 @@ def test_a_killed_owner_leaves_nothing(aws, token, use_namespaces, tmp_path):
         try:
             root = Path(owner.stdout.readline().strip())
             assert root.is_dir()
+            child = psutil.Process(int(owner.stdout.readline()))
             wait_for_processes(token, 6)
         finally:
             os.kill(owner.pid, signal.SIGKILL)
+    assert child.is_running()
     until = time.monotonic() + 20
     while what_is_left(token, root):
         assert time.monotonic() < until, what_is_left(token, root)
         time.sleep(0.05)
     assert str(root) not in mounts()
+    child.kill()

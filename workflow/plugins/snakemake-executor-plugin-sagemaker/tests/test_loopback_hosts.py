@@ -6,7 +6,6 @@ import textwrap
 
 import boto3
 import pytest
-
 from loopback import HostDeath, LateNames
 from loopback.examples import request
 
@@ -102,10 +101,23 @@ def test_each_host_is_a_machine_of_its_own(loopback, run, namespaces_only, tmp_p
     assert not secret.exists()
 
 
+class TestHiddenFolders:
+    @pytest.fixture
+    def loopback_options(self, tmp_path):
+        (tmp_path / "clone").mkdir()
+        (tmp_path / "clone/data").write_text("of the submitting machine")
+        return {"hide": (str(tmp_path / "clone"),)}
+
+    def test_hosts_see_nothing_of_a_hidden_folder(self, loopback, run, namespaces_only, tmp_path):
+        run("hidden", f"say(os.listdir({str(tmp_path / 'clone')!r}))", hosts=1)
+        assert loopback.wait("hidden")["TrainingJobStatus"] == "Completed"
+        assert loopback.logs.text("hidden") == "[]"
+
+
 def test_hosts_are_listed_in_the_order_of_strings(loopback, run):
-    run("eleven", "say(me, hosts) if me == head else None", hosts=11)
+    run("eleven", "say(*[host.replace('.', '-').rpartition('-')[2] for host in hosts]) if me == head else 0", hosts=11)
     loopback.wait("eleven")
-    assert loopback.logs.text("eleven").split()[1:4:2] == ["['algo-1',", "'algo-11',"]
+    assert loopback.logs.text("eleven").split() == ["1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 
 def test_names_may_resolve_late(loopback, run, namespaces_only):
@@ -153,11 +165,13 @@ def test_peers_of_a_dead_host_learn_of_it_only_when_its_system_could_tell_them(l
                 say("heard", peer.recv(1))
             except OSError as error:
                 say("heard", type(error).__name__)
+        (ML / "output/failure").write_text("algo-2 is gone")
+        sys.exit(4)
     """
     run("unnoticed", code)
     described = loopback.wait("unnoticed", 30)
     assert ("heard TimeoutError" if silent else "heard b''") in loopback.logs.text("unnoticed").splitlines()
-    assert described["FailureReason"].endswith("exit code: 137")
+    assert described["FailureReason"] == "AlgorithmError: algo-2 is gone, exit code: 4"
 
 
 @pytest.mark.parametrize("loopback_options", [{"use_namespaces": False}])

@@ -3,8 +3,9 @@
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-
 from loopback.examples import python, request
+
+INSTANCE = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30}
 
 
 def refusal(call, **parameters) -> tuple[str, str]:
@@ -123,6 +124,13 @@ def test_transitions_and_times_are_described(loopback, sagemaker):
             {"ResourceConfig": {"InstanceType": "ml.g99.huge", "InstanceCount": 1, "VolumeSizeInGB": 1}},
             "Value 'ml.g99.huge' at 'resourceConfig.instanceType' failed to satisfy constraint: Member must satisfy",
         ),
+        (
+            {"ResourceConfig": {**INSTANCE, "KeepAlivePeriodInSeconds": 21601}},
+            "1 validation error detected: Value '21601' at 'resourceConfig.keepAlivePeriodInSeconds' failed to satisfy "
+            "constraint: Member must have value less than or equal to 21600",
+        ),
+        ({"HyperParameters": {str(n): "" for n in range(101)}}, "Member must have length less than or equal to 100"),
+        ({"Tags": [{"Key": "aws:mine", "Value": ""}]}, "Tag keys must not begin with aws:, which is reserved."),
         ({"RoleArn": "arn:aws:iam::1:user/somebody-else"}, "at 'roleArn' failed to satisfy constraint"),
         ({"CheckpointConfig": {"S3Uri": "file:///checkpoints"}}, "at 'checkpointConfig.s3Uri' failed to satisfy"),
     ],
@@ -155,6 +163,8 @@ def test_a_request_that_lacks_a_member_is_refused(loopback):
     assert "Value null at 'roleArn' failed to satisfy constraint: Member must not be null" in said
     code, _ = refusal(client.create_training_job, **{**request("number", "true"), "RoleArn": 7})
     assert code == "SerializationException"
+    never = {**request("never", "true"), "StoppingCondition": {"MaxRuntimeInSeconds": 0}}
+    assert refusal(client.create_training_job, **never)[1].endswith("value greater than or equal to 1")
 
 
 def test_names_are_unique_and_unknown_ones_refused(loopback, sagemaker):
@@ -171,9 +181,9 @@ def test_jobs_are_listed_tagged_and_searched(loopback, sagemaker):
         tags = [{"Key": "key", "Value": f"identity-{number}"}, {"Key": "Straße", "Value": "ÄÖ"}]
         sagemaker.create_training_job(**request(f"list-{number}", "true" if number else "false", Tags=tags))
         loopback.wait(f"list-{number}")
-    newest = sagemaker.list_training_jobs()
+    newest = sagemaker.list_training_jobs(SortOrder="Descending")
     assert [job["TrainingJobName"] for job in newest["TrainingJobSummaries"]] == [f"list-{n}" for n in range(11, 1, -1)]
-    rest = sagemaker.list_training_jobs(NextToken=newest["NextToken"])
+    rest = sagemaker.list_training_jobs(SortOrder="Descending", NextToken=newest["NextToken"])
     assert [job["TrainingJobName"] for job in rest["TrainingJobSummaries"]] == ["list-1", "list-0"]
     pages = sagemaker.get_paginator("list_training_jobs").paginate(NameContains="LIST-1", SortBy="Name")
     names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]

@@ -5,7 +5,6 @@ import time
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-
 from loopback.examples import python, request
 
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -83,6 +82,17 @@ def test_log_events_come_in_pages_in_both_directions(loopback, sagemaker):
     assert [event["message"] for page in pages for event in page["events"]] == [f"line {n}" for n in range(25)]
     newest = max(event["timestamp"] for event in end["events"] + second["events"])
     assert logs.get_log_events(**stream, startTime=newest + 1, startFromHead=True)["events"] == []
+
+
+def test_events_can_be_shown_late(loopback, sagemaker):
+    loopback.logs.lag = 3600
+    sagemaker.create_training_job(**python("lags", "print('said')"))
+    loopback.wait("lags")
+    assert loopback.logs.text("lags") == "said"
+    logs = boto3.client("logs")
+    assert logs.describe_log_streams(logGroupName=GROUP)["logStreams"] == []
+    loopback.logs.lag = 0
+    assert len(logs.filter_log_events(logGroupName=GROUP, logStreamNamePrefix="lags/")["events"]) == 1
 
 
 def test_streams_that_have_no_event_or_do_not_exist(loopback, sagemaker):

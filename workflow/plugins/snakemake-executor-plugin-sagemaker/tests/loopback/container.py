@@ -1,6 +1,7 @@
 """What a container finds on its host: the tree below /opt/ml, and its environment."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def write_tree(job: TrainingJob, host: Host, hosts: list[Host], s3) -> None:
     (host.folder / "home").mkdir()
     addresses = sorted(each.address for each in hosts)  # SageMaker sorts as strings: algo-10 comes before algo-2
     group = {"instance_group_name": "homogeneousCluster", "instance_type": job.instance_type, "hosts": addresses}
-    interface = "eth0" if host.address == host.name else "lo"
+    of_the_machine = "lo0" if sys.platform == "darwin" else "lo"
+    interface = "eth0" if host.address == host.name else of_the_machine
     resources = {
         "current_host": host.address,
         "current_instance_type": job.instance_type,

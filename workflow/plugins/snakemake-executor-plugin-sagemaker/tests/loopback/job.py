@@ -105,10 +105,10 @@ class TrainingJob:
             if self.ended:
                 answer["TrainingEndTime"] = self.ended
             if self.ended and self.started:
-                answer["TrainingTimeInSeconds"] = math.ceil(self.trained_seconds)
+                answer["TrainingTimeInSeconds"] = max(1, math.ceil(self.trained_seconds))
                 # of a spot job AWS bills fewer seconds at the full price, not all seconds at a lower one
                 ratio = SPOT_PRICE_RATIO if self.spot else 1
-                answer["BillableTimeInSeconds"] = math.ceil(self.trained_seconds * ratio)
+                answer["BillableTimeInSeconds"] = max(1, math.ceil(self.trained_seconds * ratio))
             if self.failure_reason:
                 answer["FailureReason"] = self.failure_reason
             answer |= self._warm_pool()

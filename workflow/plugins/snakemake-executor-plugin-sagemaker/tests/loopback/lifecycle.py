@@ -198,11 +198,15 @@ class Lifecycle:
             return Ending("stopped")
         if len(sandbox.exits) < len(hosts):
             raise RuntimeError(f"the sandbox ended before its hosts: {sandbox.messages()}")
-        return self._first_failure(sandbox, set()) or Ending("completed")
+        # a host whose death goes unnoticed gives the reason only when no other host gives one
+        failure = self._first_failure(sandbox, unnoticed) or self._first_failure(sandbox, set())
+        return failure or Ending("completed")
 
     def _strike_hosts(self, sandbox: Sandbox, since: float, hosts: list[container.Host], unnoticed: set[str]) -> None:
         death = self._take(faults.HostDeath, lambda fault: fault.due(since, [host.ml for host in hosts]))
         if death is not None:
+            if death.host not in {host.name for host in hosts}:
+                raise ValueError(f"a fault was planned for {death.host}, which {self._job.name} does not have")
             if not death.noticed:
                 unnoticed.add(death.host)
             if death.silent:

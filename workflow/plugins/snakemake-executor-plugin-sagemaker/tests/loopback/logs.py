@@ -38,15 +38,16 @@ class LogStream:
                     text = line.decode(errors="replace").rstrip("\r") or " "  # CloudWatch has no empty messages
                     self._events.append({"timestamp": now, "message": text, "ingestionTime": now})
 
-    def events(self) -> list[dict]:
-        """All events so far."""
+    def events(self, lag: float = 0.0) -> list[dict]:
+        """All events so far that are at least `lag` seconds old."""
         self.absorb()
+        newest = _milliseconds() - 1000 * lag
         with self._lock:
-            return list(self._events)
+            return [event for event in self._events if event["ingestionTime"] <= newest]
 
-    def describe(self) -> dict:
+    def describe(self, lag: float = 0.0) -> dict:
         """The stream as in DescribeLogStreams."""
-        events = self.events()
+        events = self.events(lag)
         return {
             "logStreamName": self.name,
             "creationTime": self.created,
@@ -58,9 +59,13 @@ class LogStream:
 
 
 class CloudWatchLogs:
-    """The streams of a server and the operations on them."""
+    """The streams of a server and the operations on them.
+
+    lag: seconds after which the API shows an event; on AWS some seconds go by, also at the end of a failed job.
+    """
 
     def __init__(self):
+        self.lag = 0.0
         self._streams: dict[str, LogStream] = {}
         self._lock = threading.Lock()
 
@@ -72,8 +77,8 @@ class CloudWatchLogs:
         return stream
 
     def text(self, job_name: str) -> str:
-        """All lines of all hosts and attempts of a job, for a test to search."""
-        streams = self._begun(f"{job_name}/")
+        """All lines of all hosts and attempts of a job so far, for a test to search."""
+        streams = self._named(f"{job_name}/")
         return "\n".join(event["message"] for stream in streams for event in stream.events())
 
     def operations(self) -> dict:
@@ -85,7 +90,7 @@ class CloudWatchLogs:
 
     def describe_log_streams(self, request: dict) -> dict:
         _check_group(request)
-        streams = [stream.describe() for stream in self._begun(request.get("logStreamNamePrefix", ""))]
+        streams = [stream.describe(self.lag) for stream in self._begun(request.get("logStreamNamePrefix", ""))]
         if request.get("orderBy") == "LastEventTime":
             if "logStreamNamePrefix" in request:
                 raise AwsError("InvalidParameterException", "Cannot order by LastEventTime with a logStreamNamePrefix.")
@@ -100,7 +105,7 @@ class CloudWatchLogs:
         stream = next((stream for stream in self._begun(name) if stream.name == name), None)
         if stream is None:
             raise AwsError("ResourceNotFoundException", "The specified log stream does not exist.")
-        events = _between(stream.events(), request)
+        events = _between(stream.events(self.lag), request)
         limit, (direction, position) = request.get("limit", 10_000), _direction(request, len(events))
         if direction == "f":
             first, last = position, position + _that_fit(events[position : position + limit])
@@ -124,16 +129,20 @@ class CloudWatchLogs:
         found = [
             {**event, "logStreamName": stream.name, "eventId": f"{number:056d}"}
             for stream in streams
-            for number, event in enumerate(_between(stream.events(), request))
+            for number, event in enumerate(_between(stream.events(self.lag), request))
             if all(term in event["message"] for term in terms)
         ]
         found.sort(key=lambda event: event["timestamp"])
         return _page(found, "events", request.get("nextToken"), request.get("limit", 10_000))
 
-    def _begun(self, prefix: str) -> list[LogStream]:
+    def _named(self, prefix: str) -> list[LogStream]:
         with self._lock:
             streams = sorted(self._streams.values(), key=lambda stream: stream.name)
-        return [stream for stream in streams if stream.name.startswith(prefix) and stream.events()]
+        return [stream for stream in streams if stream.name.startswith(prefix)]
+
+    def _begun(self, prefix: str) -> list[LogStream]:
+        """The streams that the API shows: those with an event."""
+        return [stream for stream in self._named(prefix) if stream.events(self.lag)]
 
 
 def _milliseconds() -> int:

@@ -14,6 +14,7 @@ import sys
 import threading
 
 import psutil
+from lifeline import watch_owner
 
 MARK = "LOOPBACK_SAGEMAKER_HOST"
 
@@ -43,6 +44,12 @@ def main(specification: str) -> None:
         spec = json.load(file)
     containers = {}
     waiters = []
+
+    def end() -> None:
+        kill_marked(f"{spec['folder']}:")
+        os._exit(0)
+
+    watch_owner(end)
     for host in spec["hosts"]:
         mark = f"{spec['folder']}:{host['name']}:"
         home = os.path.join(host["folder"], "home")
@@ -65,7 +72,7 @@ def main(specification: str) -> None:
         waiters.append(threading.Thread(target=report, args=(host["name"], container, mark)))
     for waiter in waiters:
         waiter.start()
-    threading.Thread(target=obey, args=(containers, spec["folder"]), daemon=True).start()
+    threading.Thread(target=obey, args=(containers, end), daemon=True).start()
     for waiter in waiters:
         waiter.join()
     os._exit(0)
@@ -77,7 +84,7 @@ def report(name: str, container: subprocess.Popen, mark: str) -> None:
     print(f"exit {name} {code if code >= 0 else 128 - code}", flush=True)
 
 
-def obey(containers: dict, folder: str) -> None:
+def obey(containers: dict, end) -> None:
     for line in sys.stdin:
         command, name = line.split()
         if name in containers:
@@ -86,8 +93,7 @@ def obey(containers: dict, folder: str) -> None:
                 container.send_signal(signal.SIGTERM)
             elif command == "kill":
                 kill_marked(mark)
-    kill_marked(f"{folder}:")
-    os._exit(0)
+    end()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """pytest fixtures: AWS on 127.0.0.1 (`aws`) with a SageMaker that runs its jobs (`loopback`).
 
-Use them with `pytest_plugins = ["loopback.plugin"]` in a top-level conftest.py, with the folder above this package on
-`sys.path`. A module or class sets the server's options by a fixture `loopback_options` of its own, which returns the
-keyword arguments of `LoopbackSageMaker`; its `container_env` is added to the fixture's own.
+Use them with `pytest_plugins = ["loopback.plugin"]` in a top-level conftest.py, or import `moto_endpoint`, `aws`,
+`loopback_options` and `loopback` in any other, with the folder above this package on `sys.path`. A module or class sets
+the server's options by a fixture `loopback_options` of its own, which returns the keyword arguments of
+`LoopbackSageMaker`; its `container_env` is added to the fixture's own.
 """
 
 import contextlib
@@ -22,9 +23,11 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
-# what would lead a client to a real account, or past the endpoints
-_REMOVED = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE")
+# what would lead a client to a real account
+_REMOVED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -56,31 +59,38 @@ class Aws:
 
 @contextlib.contextmanager
 def moto_server():
-    """moto's server on a free port of 127.0.0.1 with empty services; yields its URL."""
+    """moto's server on a free port of 127.0.0.1; yields its URL. Its services are empty after `reset`."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    reset = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
-    urllib.request.urlopen(reset).close()  # moto's state is the process's, not the server's
     try:
-        yield endpoint
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
 
 
-@pytest.fixture
-def aws(monkeypatch):
-    """moto for S3, SSM, Secrets Manager and all the rest, in the environment of this process and its children."""
+def reset(endpoint: str) -> None:
+    """Empty all services of moto's server; its state is the process's, a new server alone would not be empty."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint():
+    """The URL of one moto server for all tests of this process; `aws` empties it for each."""
     with moto_server() as endpoint:
-        for name in _REMOVED:
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-        server = Aws(endpoint)
-        for name, value in (CREDENTIALS | server.variables).items():
-            monkeypatch.setenv(name, value)
-        yield server
+        yield endpoint
+
+
+@pytest.fixture
+def aws(moto_endpoint, monkeypatch):
+    """moto for S3, SSM, Secrets Manager and all the rest, in the environment of this process and its children."""
+    reset(moto_endpoint)
+    for name in _REMOVED:
+        monkeypatch.delenv(name, raising=False)
+    server = Aws(moto_endpoint)
+    for name, value in (CREDENTIALS | server.variables).items():
+        monkeypatch.setenv(name, value)
+    return server
 
 
 @pytest.fixture

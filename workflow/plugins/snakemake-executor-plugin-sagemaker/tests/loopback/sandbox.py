@@ -19,11 +19,13 @@ _NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-p
 def namespaces() -> tuple[str, ...] | None:
     """The command that enters new namespaces in which all that a host needs works; None where there is none.
 
-    A user namespace needs no privilege; where the system forbids it (a container's profile), root can do without.
+    A user namespace needs no privilege. Root can do without, and is better off: inside of one, a folder in which others
+    have mounted something can't get the layer that a host's /tmp needs.
     """
     if not sys.platform.startswith("linux") or not shutil.which("unshare") or not shutil.which("ip"):
         return None
-    for user in (["--user", "--map-root-user"], []):
+    as_user = ["--user", "--map-root-user"]
+    for user in ([], as_user) if os.geteuid() == 0 else (as_user,):
         command = ("unshare", *user, *_NAMESPACES, "--")
         if shutil.which("setpriv"):
             # the sandbox also ends when its owner was killed while another process held the pipe to it open
@@ -83,7 +85,8 @@ class Sandbox:
                 text=True,
                 start_new_session=True,  # Ctrl-C in a terminal is for the controller under test
             )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         for line in self._process.stdout:
@@ -133,3 +136,5 @@ class Sandbox:
             # in a namespace, killing the first process takes the rest with it
             self._process.kill()
             self._process.wait()
+        self._listener.join()
+        self._process.stdout.close()

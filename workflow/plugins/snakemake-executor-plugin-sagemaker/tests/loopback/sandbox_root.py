@@ -66,8 +66,12 @@ def main(specification: str) -> None:
         hosts[host["name"]] = process
         tell(process, "connected")
     threading.Thread(target=pass_on_commands, args=(hosts,), daemon=True).start()
-    for process in hosts.values():
-        process.wait()
+    running = {process.pid for process in hosts.values()}
+    while running:
+        child, status = os.wait()  # PID 1 also inherits children that it never started
+        if child in running and status:
+            os._exit(1)  # could not become a host; the owner misses its exit code and shows what it printed
+        running.discard(child)
 
 
 def pass_on_commands(hosts: dict) -> None:

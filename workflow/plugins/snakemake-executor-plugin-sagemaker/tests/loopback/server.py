@@ -54,12 +54,7 @@ class LoopbackSageMaker:
     def __enter__(self) -> "LoopbackSageMaker":
         self.root = short_folder()
         self._janitor = start_janitor(self.root, use_namespaces=self.use_namespaces)
-        operations = {
-            "sagemaker": self._api.operations(),
-            "logs": self.logs.operations(),
-            "service-quotas": self.quotas.operations(),
-        }
-        self._server = JsonServer(operations, self.faults, self.requests)
+        self._server = JsonServer(self.operations(), self.faults, self.requests)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         image = self._image()
         ports = sorted({int(port) for value in image.values() for port in re.findall(r"//127\.0\.0\.1:(\d+)", value)})
@@ -79,6 +74,14 @@ class LoopbackSageMaker:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+    def operations(self) -> dict[str, dict]:
+        """What is served: service → operation → function of the checked request."""
+        return {
+            "sagemaker": self._api.operations(),
+            "logs": self.logs.operations(),
+            "service-quotas": self.quotas.operations(),
+        }
 
     @property
     def endpoint(self) -> str:

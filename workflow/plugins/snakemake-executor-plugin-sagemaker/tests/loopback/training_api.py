@@ -69,9 +69,7 @@ class TrainingApi:
             "CreationTime": lambda job: job.created,
             "Status": lambda job: job.status,
         }
-        # AWS documents ascending as the default, and answers newest first when it is asked for neither
-        default_order = "Ascending" if "SortBy" in request else "Descending"
-        descending = request.get("SortOrder", default_order) == "Descending"
+        descending = request.get("SortOrder", "Ascending") == "Descending"
         found.sort(key=keys[request.get("SortBy", "CreationTime")], reverse=descending)
         jobs, token = _page(found, request)
         return {"TrainingJobSummaries": [job.summary() for job in jobs], **token}
@@ -140,8 +138,8 @@ def _check_meaning(request: dict) -> None:
         raise validation_error("MaxWaitTimeInSeconds is supported with EnableManagedSpotTraining only.")
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
         raise validation_error("Exactly one of TrainingImage and AlgorithmName has to be given.")
-    if "InstanceType" not in resources or "InstanceCount" not in resources:
-        raise validation_error("The loopback runs homogeneous clusters: give InstanceType and InstanceCount.")
+    if "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
+        raise validation_error("The loopback runs homogeneous clusters: give InstanceType, and InstanceCount from 1.")
     if "OutputDataConfig" not in request:
         raise validation_error("OutputDataConfig is missing.")
     keys = [tag["Key"] for tag in request.get("Tags", [])]

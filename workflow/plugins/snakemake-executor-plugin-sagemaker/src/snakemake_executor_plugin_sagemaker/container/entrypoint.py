@@ -168,6 +168,7 @@ def main(arguments: list[str]) -> int:
     host = "this host"
     child = None
     try:
+        failure_file(root).parent.mkdir(parents=True, exist_ok=True)
         failure_file(root).unlink(missing_ok=True)
         hosts = Hosts.read(root)
         host = hosts.current

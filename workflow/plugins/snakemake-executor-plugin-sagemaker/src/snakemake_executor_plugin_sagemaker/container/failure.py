@@ -45,6 +45,4 @@ def failure_of(host: str, code: int, tail: str, root: Path) -> Failure:
 
 def write_failure(failure: Failure, root: Path) -> None:
     """Write the failure file."""
-    file = failure_file(root)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(failure.sentence())
+    failure_file(root).write_text(failure.sentence())
