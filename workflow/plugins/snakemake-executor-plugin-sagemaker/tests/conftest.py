@@ -1,4 +1,5 @@
 import pytest
+
 from running import make_bucket
 
 pytest_plugins = ["loopback.plugin"]

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+
 from loopback import SlowStart
 from loopback.quotas import quota_name
 from running import Workflow, wait_until

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from running import PREFIX, wait_until
 
+from running import PREFIX, wait_until
 from snakemake_executor_plugin_sagemaker import jobfile
 from snakemake_executor_plugin_sagemaker.archive import source_archive
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore

@@ -1,6 +1,7 @@
 """What AWS does to jobs: no capacity, exhausted quotas, throttling, errors of its own, interruptions, limits."""
 
 import pytest
+
 from loopback import (
     CapacityError,
     MaxRuntimeExceeded,

@@ -5,8 +5,8 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from running import BUCKET, PREFIX
 
+from running import BUCKET, PREFIX
 from snakemake_executor_plugin_sagemaker import archive, costs, jobfile
 from snakemake_executor_plugin_sagemaker.objects import DamagedObjectError, ObjectStore
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard

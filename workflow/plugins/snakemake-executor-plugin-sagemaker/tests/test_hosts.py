@@ -1,6 +1,7 @@
 """Jobs on several hosts: the head runs the Snakemake job, the others a worker command, and all end together."""
 
 import pytest
+
 from loopback import HostDeath, LateNames
 from running import Workflow
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import psutil
 import pytest
+
 from loopback import LoopbackSageMaker
 from loopback.examples import request
 

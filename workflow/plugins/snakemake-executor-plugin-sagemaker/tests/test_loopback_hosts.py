@@ -6,6 +6,7 @@ import textwrap
 
 import boto3
 import pytest
+
 from loopback import HostDeath, LateNames
 from loopback.examples import request
 

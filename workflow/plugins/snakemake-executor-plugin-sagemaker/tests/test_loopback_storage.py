@@ -5,6 +5,7 @@ import time
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from loopback.examples import python, request
 
 GROUP = "/aws/sagemaker/TrainingJobs"

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+
 from loopback import SlowStart, server_error
 from loopback.examples import request
 from running import PREFIX
-
 from snakemake_executor_plugin_sagemaker import outcomes
 from snakemake_executor_plugin_sagemaker.flights import Flight
 from snakemake_executor_plugin_sagemaker.names import training_job_name

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from botocore.exceptions import ParamValidationError
-from running import IMAGE, PREFIX, ROLE
 from snakemake_interface_common.exceptions import WorkflowError
 
+from running import IMAGE, PREFIX, ROLE
 from snakemake_executor_plugin_sagemaker import ExecutorSettings, model
 from snakemake_executor_plugin_sagemaker.names import job_label, key_part, key_part_of, namespace, training_job_name
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore

@@ -5,9 +5,9 @@ import hashlib
 import json
 
 import pytest
-from running import BUCKET, Workflow
 from snakemake_interface_common.exceptions import WorkflowError
 
+from running import BUCKET, Workflow
 from snakemake_executor_plugin_sagemaker import ExecutorSettings
 from snakemake_executor_plugin_sagemaker.archive import source_archive
 from snakemake_executor_plugin_sagemaker.request import job_environment

@@ -2,9 +2,9 @@
 
 import pytest
 import snakemake.common.tests as cases
-from running import IMAGE, PREFIX, ROLE, make_bucket
 from snakemake.settings.types import RemoteExecutionSettings
 
+from running import IMAGE, PREFIX, ROLE, make_bucket
 from snakemake_executor_plugin_sagemaker import ExecutorSettings
 
 
