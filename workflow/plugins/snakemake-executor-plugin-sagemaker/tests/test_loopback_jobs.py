@@ -4,10 +4,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from loopback import LoopbackSageMaker
 from loopback.examples import python, request
-from loopback.protocol import service_model
-from loopback.validation import compiled
 
 INSTANCE = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30}
 
@@ -152,31 +149,6 @@ def test_arguments_keep_to_256_characters_of_one_line(loopback, sagemaker, argum
     assert code == "ValidationException"
     assert "at 'algorithmSpecification.containerArguments' failed to satisfy constraint" in said
     assert "Member must have length less than or equal to 256" in said
-
-
-def test_every_pattern_of_the_model_can_be_checked():
-    shapes = {}
-
-    def visit(shape) -> None:
-        if shape.name in shapes:
-            return
-        shapes[shape.name] = shape
-        if shape.type_name == "structure":
-            for member in shape.members.values():
-                visit(member)
-        elif shape.type_name == "list":
-            visit(shape.member)
-        elif shape.type_name == "map":
-            visit(shape.key)
-            visit(shape.value)
-
-    for service, operations in LoopbackSageMaker().operations().items():
-        for operation in operations:
-            visit(service_model(service).operation_model(operation).input_shape)
-    patterns = {shape.metadata["pattern"] for shape in shapes.values() if "pattern" in shape.metadata}
-    assert len(patterns) > 20
-    for pattern in patterns:
-        compiled(pattern)
 
 
 def test_several_violations_are_counted_and_all_told(loopback, sagemaker):
