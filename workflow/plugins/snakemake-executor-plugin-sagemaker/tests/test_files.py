@@ -4,10 +4,13 @@ import json
 import subprocess
 from types import SimpleNamespace
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from running import BUCKET, PREFIX
 from snakemake_executor_plugin_sagemaker import archive, costs, jobfile
+from snakemake_executor_plugin_sagemaker.collection import ResultsError, UnreachableResultsError, collect
 from snakemake_executor_plugin_sagemaker.objects import DamagedObjectError, ObjectStore
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard
 from snakemake_executor_plugin_sagemaker.transfer import UnsafePathError, receive, relative_path, send
@@ -93,6 +96,24 @@ def test_a_changed_object_is_noticed_and_the_old_file_stays(store, aws, tmp_path
         store.get_bytes(digest)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_results_that_cannot_be_fetched_now_are_told_from_those_that_are_gone(store, aws, tmp_path):
+    assert collect(store, "never-ran", tmp_path) == {}
+    digest = store.put_bytes(b"a result")
+    entry = {"path": "out.txt", "sha256": digest}
+    store.put_result("job", json.dumps({"status": "succeeded", "files": [entry], "logs": []}).encode())
+    unreachable = ObjectStore(
+        boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=Config(retries={"total_max_attempts": 1})), PREFIX
+    )
+    with pytest.raises(UnreachableResultsError, match="the next invocation tries again"):
+        collect(unreachable, "job", tmp_path)
+    assert collect(store, "job", tmp_path)["status"] == "succeeded"
+    assert (tmp_path / "out.txt").read_bytes() == b"a result"
+    aws.client("s3").delete_object(Bucket=BUCKET, Key=f"project/objects/{digest}")
+    with pytest.raises(ResultsError) as gone:
+        collect(store, "job", tmp_path)
+    assert not isinstance(gone.value, UnreachableResultsError)
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".git/hooks/pre-commit", ".snakemake/x"])

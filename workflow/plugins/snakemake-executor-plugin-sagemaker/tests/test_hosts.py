@@ -65,3 +65,27 @@ def described_log(loopback, label: str) -> str:
     """The log of the job whose name starts with LABEL."""
     [name] = [name for name in loopback.jobs if name.startswith(label)]
     return loopback.logs.text(name)
+
+
+PLAIN = """
+    rule pair:
+        output: "pair.txt"
+        resources: instance_count=2, worker_command="echo up on $SM_CURRENT_HOST_RANK; sleep 600"
+        shell: "echo $SM_HOST_COUNT > {output}"
+"""
+
+
+class TestWithoutNamespaces:
+    """Where nothing can be mounted (macOS, locked-down runners), hosts are processes with addresses of loopback."""
+
+    @pytest.fixture
+    def loopback_options(self, loopback_options):
+        return loopback_options | {"use_namespaces": False, "hide": ()}
+
+    def test_two_hosts_end_together(self, loopback, bucket, tmp_path):
+        workflow = Workflow(tmp_path / "work", PLAIN)
+        code, output = workflow.run("pair")
+        assert code == 0, output
+        assert workflow.text("pair.txt") == "2\n"
+        [name] = loopback.jobs
+        assert "up on 1" in loopback.logs.text(name)

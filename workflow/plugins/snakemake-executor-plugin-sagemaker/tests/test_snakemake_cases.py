@@ -40,6 +40,10 @@ class TestWithoutStorage(OnTheLoopback, cases.TestWorkflowsLocalStorageBase):
 class TestWithDefaultStorage(OnTheLoopback, cases.TestWorkflowsMinioPlayStorageBase):
     """Files are carried by snakemake-storage-plugin-s3."""
 
+    @pytest.fixture(autouse=True)
+    def _storage(self):
+        pytest.importorskip("snakemake_storage_plugin_s3")
+
     access_key = "testing"
     secret_key = "testing"
 

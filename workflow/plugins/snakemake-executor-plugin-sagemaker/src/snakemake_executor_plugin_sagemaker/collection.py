@@ -3,28 +3,39 @@
 import json
 from pathlib import Path
 
-from .objects import ObjectStore
-from .transfer import receive
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .objects import DamagedObjectError, ObjectStore
+from .transfer import UnsafePathError, receive
 
 
 class ResultsError(Exception):
     """A training job that completed without returning what it should."""
 
 
+class UnreachableResultsError(ResultsError):
+    """Results that exist and could not be fetched now."""
+
+
 def collect(store: ObjectStore, training_job: str, root: Path) -> dict:
     """Write the files that TRAINING_JOB returned below ROOT and return its result ("status", "error", "files", …).
 
     Returns {} when it returned nothing, as a job that never came to run does. Raises ResultsError when an object is
-    missing or damaged.
+    missing, damaged or not allowed here, UnreachableResultsError when S3 did not answer or refused.
     """
-    data = store.get_result(training_job)
-    if data is None:
-        return {}
-    result = json.loads(data)
     try:
+        data = store.get_result(training_job)
+        if data is None:
+            return {}
+        result = json.loads(data)
         receive([*result["files"], *result["logs"]], root, store)
-    except Exception as error:
-        raise ResultsError(f"the results of {training_job} could not be fetched: {error}") from error
+    except (BotoCoreError, ClientError) as error:
+        text = f"the results of {training_job} could not be fetched: {error}"
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+            raise ResultsError(text) from error
+        raise UnreachableResultsError(f"{text}; they are kept, the next invocation tries again") from error
+    except (DamagedObjectError, UnsafePathError) as error:
+        raise ResultsError(f"the results of {training_job} were not taken: {error}") from error
     return result
 
 

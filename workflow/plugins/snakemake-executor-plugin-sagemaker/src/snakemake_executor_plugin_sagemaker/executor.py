@@ -16,7 +16,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from . import archive, cloudwatch, costs, jobfile
-from .collection import collect, require_success
+from .collection import ResultsError, UnreachableResultsError, collect, require_success
 from .flights import Flight, Flights
 from .journal import Journal, Orphans
 from .names import job_label, key_part
@@ -162,6 +162,10 @@ class Executor(RemoteExecutor):
                 elif not self._has_ended(info, states):
                     info.external_jobid = info.aux["flight"].training_job
                     yield info
+            except UnreachableResultsError as error:
+                self._fail(info, str(error), finished=False)
+            except (ResultsError, SubmissionError, LookupError) as error:
+                self._fail(info, str(error))
             except Exception as error:  # noqa: BLE001 - an error here would leave Snakemake waiting for ever
                 self._fail(info, f"{type(error).__name__}: {error}")
 
@@ -218,16 +222,17 @@ class Executor(RemoteExecutor):
             ]
         )
 
-    def _fail(self, info: SubmittedJobInfo, text: str) -> None:
+    def _fail(self, info: SubmittedJobInfo, text: str, finished: bool = True) -> None:
+        """Report an error; with FINISHED false the next invocation finds the training job again."""
         flight = info.aux.get("flight")
         if flight:
             info.external_jobid = flight.training_job
-            self._forget(flight)
+            self._forget(flight, finished)
         self.report_job_error(info, msg=f"{text}\n")
 
-    def _forget(self, flight: Flight) -> None:
+    def _forget(self, flight: Flight, finished: bool = True) -> None:
         self._flights.remove(flight)
-        if flight.training_job:
+        if flight.training_job and finished:
             self._journal.close(flight.training_job)
 
     def _write_record(self, flight: Flight) -> None:

@@ -78,6 +78,7 @@ class Head:
         self._gone: set[str] = set()
         self._failures: list[Failure] = []
         self._over = False
+        self.settle = _SETTLE  # 0 when SageMaker ends the job: then every second belongs to what has to be saved
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._server = socket.create_server(_listening_address(hosts), backlog=len(hosts.names))
@@ -142,7 +143,7 @@ class Head:
         with self._changed:
             if own is not None and not self._failures:
                 self._changed.wait_for(
-                    lambda: self._failures or set(self._hosts.names[1:]) == self._gone, timeout=_SETTLE
+                    lambda: self._failures or set(self._hosts.names[1:]) == self._gone, timeout=self.settle
                 )
             known = self._failures + ([own] if own else [])
         return min(known, key=lambda failure: failure.time, default=None)
@@ -151,13 +152,14 @@ class Head:
         """Tell all hosts that the job is over, also those that are still to arrive: they would wait in vain."""
         with self._changed:
             self._over = True
-            limit = self._deadline - time.monotonic() if failure is None else _SETTLE
-            self._changed.wait_for(lambda: not self._missing(), max(limit, _SETTLE))
+            patient = failure is None and self.settle
+            limit = max(self._deadline - time.monotonic(), self.settle) if patient else self.settle
+            self._changed.wait_for(lambda: not self._missing(), limit)
             connections = list(self._joined.values())
         for connection in connections:
             connection.send(event="over", failure=failure and failure.as_dict())
         with self._changed:
-            self._changed.wait_for(lambda: set(self._joined) <= self._gone, timeout=_SETTLE)
+            self._changed.wait_for(lambda: set(self._joined) <= self._gone, timeout=self.settle)
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # or the thread in accept() would keep the port
         self._server.close()

@@ -128,6 +128,8 @@ def run_head(job: Job, child: Child, stopping: Stopping, environment_of) -> Fail
         failure = job.own_failure(child.wait(), child)
     except Exception as error:  # noqa: BLE001 - the other hosts have to be told
         failure = Failure.now(job.hosts.current, f"{type(error).__name__}: {error}")
+    if others and stopping.asked:
+        others.settle = 0.0
     if others and not (stopping.asked and failure is None):
         failure = others.first_failure(failure)
     try:
