@@ -17,7 +17,7 @@ LIMIT = 300  # seconds that a run of Snakemake may take before the test fails
 
 
 class Workflow:
-    """A workflow in FOLDER; `settings` become `--sagemaker-…` options, None removes one."""
+    """A workflow in FOLDER; `settings` become `sagemaker-…` keys of a profile, None removes one."""
 
     def __init__(self, folder: Path, rules: str):
         self.folder = folder
@@ -25,20 +25,20 @@ class Workflow:
         (folder / "Snakefile").write_text(textwrap.dedent(rules))
 
     def command(self, *options: str, **settings) -> list[str]:
+        """Write a profile with SETTINGS and return the command that uses it."""
         given = {
             "role": ROLE,
             "s3-prefix": PREFIX,
             "image": IMAGE,
             "instance-type": "ml.m5.xlarge",
-            "retry-wait": "0.2",
-            "python": "python",
+            "retry-wait": 0.2,
         } | {name.replace("_", "-"): value for name, value in settings.items()}
-        command = [sys.executable, "-m", "snakemake", "--executor", "sagemaker", "--jobs", "8"]
-        command += ["--seconds-between-status-checks", "1", *options]
-        for name, value in given.items():
-            if value is not None:
-                command += [f"--sagemaker-{name}", *(value if isinstance(value, list) else [value])]
-        return command
+        profile = {"executor": "sagemaker", "jobs": 8, "seconds-between-status-checks": 1}
+        profile |= {f"sagemaker-{name}": value for name, value in given.items() if value is not None}
+        folder = self.folder.parent / "profile"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.yaml").write_text(json.dumps(profile))  # JSON is YAML
+        return [sys.executable, "-m", "snakemake", "--profile", str(folder), *options]
 
     def run(self, *options: str, **settings) -> tuple[int, str]:
         """Run to the end; return exit status and all output."""

@@ -102,7 +102,7 @@ def test_ends_that_are_final_are_explained_and_spot_resumes(loopback, bucket, tm
         CapacityError(job="never", times=9),
     )
     workflow = Workflow(tmp_path / "work", ENDED)
-    code, output = workflow.run("--keep-going", "--show-failed-logs", capacity_retries="2", prices=["ml.m5.xlarge=1"])
+    code, output = workflow.run("--keep-going", "--show-failed-logs", capacity_retries=2, prices=["ml.m5.xlarge=1"])
     assert code != 0
     assert loopback.faults.unused == []
 
