@@ -110,6 +110,18 @@ def test_the_error_that_a_command_knows_is_the_reason(host):
     assert [entry["path"] for entry in host.result["logs"]] == ["logs/job.log"]
 
 
+def test_a_reason_holds_no_secret(host, aws):
+    aws.client("ssm").put_parameter(Name="/hub", Value="value-of-a-secret", Type="SecureString")
+    code, output = host.run(
+        f"echo $HF_TOKEN is wrong | tee {host.ml}/output/failure logs/job.log; exit 5", {"HF_TOKEN": "ssm:/hub"}
+    )
+    assert code == 1
+    assert host.failure == "algo-1: [secret] is wrong"
+    assert "value-of-a-secret" not in output
+    [entry] = host.result["logs"]
+    assert host.store.get_bytes(entry["sha256"]) == b"[secret] is wrong\n"
+
+
 def test_the_end_of_the_output_is_the_reason_otherwise(host):
     code, _ = host.run("seq 1000; echo loss is NaN; exit 5")
     assert code == 1

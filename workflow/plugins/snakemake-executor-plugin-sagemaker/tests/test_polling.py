@@ -92,7 +92,7 @@ QUOTA = "is {limit} Instances, with current utilization of 1 Instances and a req
         (client_error("ResourceLimitExceeded", QUOTA.format(limit=4, wanted=4)), Meaning.QUOTA),
         (client_error("ResourceLimitExceeded", QUOTA.format(limit=0, wanted=1)), Meaning.FAILED),
         (client_error("ResourceLimitExceeded", "some other limit"), Meaning.QUOTA),
-        (client_error("ThrottlingException"), Meaning.PLATFORM),
+        (client_error("ThrottlingException"), Meaning.THROTTLED),
         (client_error("Whatever", status=503), Meaning.PLATFORM),
         (client_error("ValidationException"), Meaning.FAILED),
         (client_error("AccessDeniedException"), Meaning.FAILED),

@@ -1,5 +1,6 @@
 """The executor: Snakemake's jobs become flights, flights become training jobs."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -244,10 +245,11 @@ class Executor(RemoteExecutor):
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]):
         """Stop all training jobs, also those that Snakemake's list lacks while their state is asked for."""
         self._cancelled = True
-        self._submitter.stop()
-        for flight in self._flights.all():
-            if flight.submitted or flight.creating:
-                self._stop(flight)
+        with _signals_ignored():  # a second Ctrl-C would leave jobs running, and billed
+            self._submitter.stop()
+            for flight in self._flights.all():
+                if flight.submitted or flight.creating:
+                    self._stop(flight)
 
     def _stop(self, flight: Flight) -> None:
         for attempt in range(_STOP_TRIES):
@@ -275,3 +277,17 @@ def _credentials(session) -> dict[str, str]:
 
 def _interrupt(number, frame):
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _signals_ignored():
+    """Ignore SIGINT and SIGTERM for a while, where that is possible (the main thread)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

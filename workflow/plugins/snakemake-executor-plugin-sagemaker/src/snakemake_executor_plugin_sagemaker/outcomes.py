@@ -20,6 +20,7 @@ class Meaning(Enum):
     QUOTA = "quota"
     CAPACITY = "capacity"
     PLATFORM = "platform"
+    THROTTLED = "throttled"
     FAILED = "failed"
 
 
@@ -38,7 +39,9 @@ def of_creation_error(error: Exception) -> tuple[Meaning, str]:
         if found and int(found["limit"]) < int(found["wanted"]):
             return Meaning.FAILED, f"the account's quota can never hold this job, ask AWS to raise it: {text}"
         return Meaning.QUOTA, text
-    if code in _THROTTLED or code in _PLATFORM or status >= 500:
+    if code in _THROTTLED:
+        return Meaning.THROTTLED, f"{code}: {text}"
+    if code in _PLATFORM or status >= 500:
         return Meaning.PLATFORM, f"{code}: {text}"
     if "CapacityError" in text:
         return Meaning.CAPACITY, text

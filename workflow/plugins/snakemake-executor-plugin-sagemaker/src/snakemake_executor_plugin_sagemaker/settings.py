@@ -69,7 +69,9 @@ class ExecutorSettings(ExecutorSettingsBase):
         60.0,
         type=float,
     )
-    capacity_retries: int = _setting("How often a job is submitted again when there is no capacity.", 40, type=int)
+    capacity_retries: int = _setting(
+        "How often a job is submitted again when there is no capacity or AWS throttles.", 40, type=int
+    )
     platform_retries: int = _setting("How often a job is submitted again after an error of AWS itself.", 3, type=int)
     log_lines: int = _setting("Lines of a failed job's log to show.", 30, type=int)
 

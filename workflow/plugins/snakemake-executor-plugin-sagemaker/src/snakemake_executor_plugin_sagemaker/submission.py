@@ -70,6 +70,7 @@ class Submitter:
         """Postpone FLIGHT. Raises SubmissionError when MEANING says that it has failed, or too often."""
         limits = {
             Meaning.CAPACITY: self._settings.capacity_retries,
+            Meaning.THROTTLED: self._settings.capacity_retries,
             Meaning.PLATFORM: self._settings.platform_retries,
             Meaning.QUOTA: None,
         }

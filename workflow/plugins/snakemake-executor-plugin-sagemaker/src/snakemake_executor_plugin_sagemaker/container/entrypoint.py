@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -89,8 +90,11 @@ class Job:
         return os.environ | variables | secrets
 
     def own_failure(self, code: int, child: Child) -> Failure | None:
-        """Return why this host's command has failed, None when it has not."""
-        return failure_of(self.hosts.current, code, child.tail(_TAIL), self.root) if code else None
+        """Return why this host's command has failed, without secrets; None when it has not."""
+        if not code:
+            return None
+        failure = failure_of(self.hosts.current, code, child.tail(_TAIL), self.root)
+        return replace(failure, text=self.guard.redact(failure.text.encode()).decode())
 
     def return_results(self, failure: Failure | None) -> None:
         """Store results and logs; of a failed job the logs and what it listed itself.
