@@ -211,6 +211,10 @@ class Worker:
         """Whether the job has ended for this host."""
         return self._ended.is_set()
 
+    def wait_joined(self, timeout: float) -> bool:
+        """Wait until the head knows this host, or the job is over."""
+        return self._ready.wait(timeout)
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the head says that the job is over or is lost."""
         return self._ended.wait(timeout)

@@ -151,7 +151,10 @@ def run_worker(job: Job, child: Child, stopping: Stopping, environment_of) -> Fa
     failure = None
     try:
         environment = environment_of()
-        if job.content["worker_command"]:
+        # Not before the head knows this host: it would wait long for one that dies unknown.
+        while not head.wait_joined(0.2) and not stopping.asked:
+            pass
+        if job.content["worker_command"] and not head.over:
             child.start(job.content["worker_command"], environment, job.directory)
             code = child.wait()
             if code and not head.over:  # one that the end of the job has ended has not failed
