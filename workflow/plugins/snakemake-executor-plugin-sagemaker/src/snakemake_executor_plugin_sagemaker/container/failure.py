@@ -1,0 +1,48 @@
+"""The reason of a failure: of several hosts' errors the first in time, in the file that SageMaker shows a person."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LONGEST = 1000  # characters; SageMaker keeps 1024, and writes some of its own before them
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong on a host, and when (seconds since 1970)."""
+
+    host: str
+    text: str
+    time: float
+
+    @classmethod
+    def now(cls, host: str, text: str) -> "Failure":
+        """Return a failure of this moment."""
+        return cls(host, text, time.time())
+
+    def as_dict(self) -> dict:
+        """Return what Failure(**…) takes."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Return host and text, the end of the text when it is long."""
+        text = f"{self.host}: {self.text}"
+        return text if len(text) <= LONGEST else f"{self.host}: …{self.text[-(LONGEST - len(self.host) - 3) :]}"
+
+
+def failure_file(root: Path) -> Path:
+    """Return the file that SageMaker reads FailureReason from; a command may write it when it knows its first error."""
+    return root / "output/failure"
+
+
+def failure_of(host: str, code: int, tail: str, root: Path) -> Failure:
+    """Return the failure of a command that ended with CODE: what it wrote to the failure file, else its last output."""
+    file = failure_file(root)
+    if file.is_file() and file.stat().st_size:
+        return Failure(host, file.read_text(errors="replace").strip(), file.stat().st_mtime)
+    return Failure.now(host, f"the command ended with exit status {code}\n{tail}".rstrip())
+
+
+def write_failure(failure: Failure, root: Path) -> None:
+    """Write the failure file."""
+    failure_file(root).write_text(failure.sentence())

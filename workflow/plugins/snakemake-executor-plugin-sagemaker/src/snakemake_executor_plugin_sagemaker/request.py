@@ -1,0 +1,106 @@
+"""CreateTrainingJob's request for one job, valid against botocore's model of the API."""
+
+import os
+from collections.abc import Mapping
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from . import model
+from .objects import ObjectStore
+from .resources import JobResources
+from .secrets import LeakGuard, is_reference, looks_secret
+from .settings import ExecutorSettings
+
+CONTAINER_MODULE = "snakemake_executor_plugin_sagemaker.container"
+_EFA_VARIABLES = {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "FI_EFA_FORK_SAFE": "1", "RDMAV_FORK_SAFE": "1"}
+_CREDENTIALS_OF_STORAGE = "SNAKEMAKE_STORAGE_"
+
+
+def job_environment(
+    settings: ExecutorSettings, declared: Mapping[str, str], guard: LeakGuard, own: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the variables of all jobs: those that Snakemake DECLARED (`envvars:`, storage) and the settings' own.
+
+    Credentials of storage plugins stay here: a job has those of its execution role. Raises WorkflowError with every
+    variable that would carry a secret in plain text, or has no value.
+    """
+    result, wrong = {}, []
+    for item in settings.environment or ():
+        name, equals, value = item.partition("=")
+        if not equals and name not in own:
+            wrong.append(f"sagemaker-environment: {name} is not set here; set it, or write {name}=VALUE")
+        result[name] = value if equals else own.get(name, "")
+    for name, value in declared.items():
+        if not (looks_secret(name) and name.startswith(_CREDENTIALS_OF_STORAGE)):
+            result.setdefault(name, value)
+    for name, value in result.items():
+        if is_reference(value):
+            continue
+        if looks_secret(name):
+            wrong.append(
+                f"{name} looks like a secret and would be readable in the training job's description; "
+                f"give it by reference in sagemaker-environment: {name}=ssm:/… or {name}=secretsmanager:…"
+            )
+            continue
+        guard.check(value, f"the variable {name}")
+    if wrong:
+        raise WorkflowError("\n".join(wrong))
+    return result
+
+
+def training_job_request(
+    resources: JobResources,
+    settings: ExecutorSettings,
+    environment: Mapping[str, str],
+    store: ObjectStore,
+    job_file: str,
+    rule: str,
+    checkpoint_key: str,
+) -> dict:
+    """Return the request without its TrainingJobName; JOB_FILE is the digest of the job file."""
+    limits = {"MaxRuntimeInSeconds": resources.max_runtime}
+    hardware = {
+        "InstanceType": resources.instance_type,
+        "InstanceCount": resources.instance_count,
+        "VolumeSizeInGB": resources.volume_size,
+    }
+    output = {"S3OutputPath": store.uri("output"), "CompressionType": "NONE"}
+    if resources.keep_alive:
+        hardware["KeepAlivePeriodInSeconds"] = resources.keep_alive
+    if resources.volume_kms_key:
+        hardware["VolumeKmsKeyId"] = resources.volume_kms_key
+    if resources.kms_key:
+        output["KmsKeyId"] = resources.kms_key
+    arguments = [settings.s3_prefix.rstrip("/"), job_file]
+    request = {
+        "RoleArn": settings.role,
+        "AlgorithmSpecification": {
+            "TrainingImage": resources.image,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": [settings.python, "-m", CONTAINER_MODULE],
+            "ContainerArguments": arguments + ([resources.kms_key] if resources.kms_key else []),
+        },
+        "OutputDataConfig": output,
+        "ResourceConfig": hardware,
+        "StoppingCondition": limits,
+        "Environment": {**(_EFA_VARIABLES if resources.efa else {}), **environment},
+        "Tags": [{"Key": key, "Value": value} for key, value in ({"snakemake:rule": rule} | resources.tags).items()],
+    }
+    if resources.subnets:
+        request["VpcConfig"] = {
+            "Subnets": list(resources.subnets),
+            "SecurityGroupIds": list(resources.security_group_ids),
+        }
+    if resources.spot:
+        request["EnableManagedSpotTraining"] = True
+        limits["MaxWaitTimeInSeconds"] = resources.max_wait
+    if resources.checkpoints:
+        request["CheckpointConfig"] = {"S3Uri": store.uri("checkpoints", checkpoint_key)}
+    return request
+
+
+def check_request(request: dict, rule: str) -> None:
+    """Raise WorkflowError with everything that AWS would refuse in a request."""
+    wrong = model.problems("CreateTrainingJob", {"TrainingJobName": "name", **request})
+    if wrong:
+        raise WorkflowError("\n".join(f"rule {rule}: {problem}" for problem in wrong))

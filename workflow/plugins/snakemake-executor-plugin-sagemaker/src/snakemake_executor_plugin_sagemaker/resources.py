@@ -1,0 +1,150 @@
+"""What a job asks of SageMaker: its Snakemake resources over the defaults of the executor's settings.
+
+| resource | default | meaning |
+|---|---|---|
+| instance_type, instance_count, volume_size | settings | hardware; volume_size in GB for each host |
+| image | settings | container image |
+| max_runtime | settings | seconds that the job may run |
+| spot, max_wait | 0, twice max_runtime | spot capacity; seconds for waiting and running together |
+| checkpoints | spot | keep /opt/ml/checkpoints on S3, for the next start of a job with the same key |
+| keep_alive | 0 | seconds that the hosts wait for a next job (warm pool) |
+| efa | 0 | variables for NCCL over the Elastic Fabric Adapter |
+| subnets, security_group_ids, kms_key, volume_kms_key | settings | comma-separated lists, ARNs |
+| tags | – | KEY=VALUE, comma-separated, beside those of the settings |
+| job_key | digest of all the job is made of | identity: what is adopted, what checkpoints belong to |
+| record, worker_command | settings | see there |
+"""
+
+from dataclasses import dataclass, field, fields
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from . import model
+from .settings import ExecutorSettings
+
+LONGEST_RUN = 28 * 86400  # SageMaker's limit of MaxRuntimeInSeconds
+# Families with the Elastic Fabric Adapter among those that SageMaker trains on.
+_EFA_FAMILIES = {"c5n", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "p6e-gb200"}
+_EFA_FAMILIES |= {"trn1", "trn1n", "trn2", "g6e"}
+
+
+class ResourcesError(WorkflowError):
+    """Resources of a job that SageMaker would refuse; the message holds one line a mistake."""
+
+
+@dataclass(frozen=True)
+class JobResources:
+    """The hardware and limits of one job, checked."""
+
+    instance_type: str
+    instance_count: int
+    volume_size: int
+    image: str
+    max_runtime: int
+    spot: bool = False
+    max_wait: int | None = None
+    checkpoints: bool = False
+    keep_alive: int = 0
+    efa: bool = False
+    subnets: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+    kms_key: str | None = None
+    volume_kms_key: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    job_key: str | None = None
+    record: str | None = None
+    worker_command: str | None = None
+
+
+RESOURCE_NAMES = frozenset(each.name for each in fields(JobResources))
+
+
+def read_resources(job, settings: ExecutorSettings) -> JobResources:
+    """Return what JOB asks for. Raises ResourcesError with everything that is wrong."""
+    wrong: list[str] = []
+    given = {name: value for name, value in job.resources.items() if value not in (None, "")}
+
+    def text(name: str) -> str | None:
+        value = given.get(name, getattr(settings, name, None))
+        return None if value in (None, "") else str(value)
+
+    def number(name: str, default: int, lowest: int) -> int:
+        value = given.get(name, getattr(settings, name, default))
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if not isinstance(value, int) or value < lowest:
+            wrong.append(f"{name} is {value!r}; expected a whole number of at least {lowest}")
+            return default
+        return int(value)
+
+    def flag(name: str, default: bool = False) -> bool:
+        value = given.get(name, default)
+        if str(value).lower() not in ("0", "1", "true", "false"):
+            wrong.append(f"{name} is {value!r}; expected 1 or 0")
+        return str(value).lower() in ("1", "true")
+
+    def items(name: str) -> tuple[str, ...]:
+        value = given.get(name)
+        return tuple(getattr(settings, name, None) or ()) if value is None else tuple(str(value).split(","))
+
+    spot = flag("spot")
+    max_runtime = number("max_runtime", 86400, 1)
+    resources = JobResources(
+        instance_type=text("instance_type") or "",
+        instance_count=number("instance_count", 1, 1),
+        volume_size=number("volume_size", 30, 1),
+        image=text("image") or "",
+        max_runtime=max_runtime,
+        spot=spot,
+        max_wait=number("max_wait", min(2 * max_runtime, LONGEST_RUN), 1) if spot else None,
+        checkpoints=flag("checkpoints", spot),
+        keep_alive=number("keep_alive", 0, 0),
+        efa=flag("efa"),
+        subnets=items("subnets"),
+        security_group_ids=items("security_group_ids"),
+        kms_key=text("kms_key"),
+        volume_kms_key=text("volume_kms_key"),
+        tags=_tags([*(settings.tags or ()), *filter(None, str(given.get("tags", "")).split(","))], wrong),
+        job_key=str(given["job_key"]) if "job_key" in given else None,
+        record=text("record"),
+        worker_command=text("worker_command"),
+    )
+    wrong += _contradictions(resources, given)
+    if wrong:
+        raise ResourcesError("\n".join(f"rule {job.name}: {problem}" for problem in wrong))
+    return resources
+
+
+def _tags(pairs: list[str], wrong: list[str]) -> dict[str, str]:
+    tags = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            wrong.append(f"tag {pair!r}; expected KEY=VALUE")
+        tags[key] = value
+    return tags
+
+
+def _contradictions(resources: JobResources, given: dict):
+    if not resources.instance_type:
+        yield "no instance_type; set the resource, or sagemaker-instance-type in the profile"
+    elif resources.instance_type not in model.instance_types():
+        yield (
+            f"instance_type is {resources.instance_type!r}, which is no instance type for training jobs that this "
+            "version of boto3 knows; correct it, or upgrade boto3 when the type is new"
+        )
+    if not resources.image:
+        yield "no image; set the resource, or sagemaker-image in the profile"
+    if resources.max_runtime > LONGEST_RUN:
+        yield f"max_runtime is {resources.max_runtime} s; a training job runs {LONGEST_RUN} s (28 days) at most"
+    if resources.spot and (resources.max_wait or 0) < resources.max_runtime:
+        yield f"max_wait is {resources.max_wait} s, less than max_runtime ({resources.max_runtime} s); raise it"
+    if "max_wait" in given and not resources.spot:
+        yield "max_wait without spot=1 means nothing; remove it or set spot"
+    if resources.spot and resources.keep_alive:
+        yield "keep_alive and spot exclude each other; remove one"
+    if bool(resources.subnets) != bool(resources.security_group_ids):
+        yield "subnets and security_group_ids come together; set both or none"
+    family = resources.instance_type.removeprefix("ml.").partition(".")[0]
+    if resources.efa and resources.instance_type and family not in _EFA_FAMILIES:
+        yield f"efa=1 with {resources.instance_type}, which has no Elastic Fabric Adapter; remove it"

@@ -1,0 +1,161 @@
+"""What AWS does to jobs: no capacity, exhausted quotas, throttling, errors of its own, interruptions, limits."""
+
+import pytest
+
+from loopback import (
+    CapacityError,
+    MaxRuntimeExceeded,
+    MaxWaitTimeExceeded,
+    PlatformError,
+    SlowStart,
+    SpotInterruption,
+    server_error,
+    throttling,
+)
+from loopback.quotas import quota_name
+from running import Workflow
+
+RETRIED = """
+    RULES = ["capacity", "queued_one", "queued_two", "throttled", "refused", "platform", "slow"]
+    TYPES = {"queued_one": "ml.g5.xlarge", "queued_two": "ml.g5.xlarge"}
+
+    rule all:
+        input: expand("{rule}.txt", rule=RULES)
+
+    for name in RULES:
+        rule:
+            name: name
+            output: f"{name}.txt"
+            priority: 10 if name in TYPES else 0  # one right after the other
+            resources: instance_type=TYPES.get(name, "ml.m5.xlarge")
+            params: pause=8 if name in TYPES else 0
+            shell: "sleep {params.pause}; echo done > {output}"
+"""
+
+
+def test_what_passes_by_itself_is_waited_for_inside(loopback, bucket, tmp_path):
+    """Snakemake's `retries` stays 0: it would repeat a training that diverges as well."""
+    loopback.quotas.limits[quota_name("ml.g5.xlarge")] = 1
+    loopback.plan(
+        CapacityError(job="capacity", times=2),
+        PlatformError(job="platform"),
+        SlowStart(job="slow", seconds=2),
+        throttling(operation="CreateTrainingJob", job="throttled", times=3),
+        server_error(operation="CreateTrainingJob", job="refused", times=2),
+        throttling(operation="ListTrainingJobs", times=3),
+        server_error(operation="ListTrainingJobs", times=2, nth=6),
+        server_error(operation="DescribeTrainingJob", times=2),
+    )
+    workflow = Workflow(tmp_path / "work", RETRIED)
+    code, output = workflow.run()
+    assert code == 0, output
+    assert loopback.faults.unused == []
+    attempts = {record["rule"]: [one["status"] for one in record["attempts"]] for record in workflow.records()}
+    assert attempts["capacity"] == ["Failed", "Failed", "Completed"]
+    assert attempts["platform"] == ["Failed", "Completed"]
+    assert attempts["slow"] == ["Completed"]
+    refused = [request for request in loopback.requests.of("CreateTrainingJob") if request.error]
+    assert "ResourceLimitExceeded" in {request.error for request in refused}
+    [one] = [job for name, job in loopback.jobs.items() if name.startswith("queued-one")]
+    [two] = [job for name, job in loopback.jobs.items() if name.startswith("queued-two")]
+    first, second = sorted((one.describe(), two.describe()), key=lambda job: job["CreationTime"])
+    assert first["TrainingEndTime"] <= second["CreationTime"]
+
+
+ENDED = """
+    rule all:
+        input: "spot.txt", "endless.txt", "patient.txt", "wrong.txt", "never.txt"
+
+    rule spot:
+        output: "spot.txt"
+        resources: spot=1, job_key="spot-of-this-test"
+        shell:
+            "c=${{SM_ML_ROOT:-/opt/ml}}/checkpoints; ls $c | wc -l > {output};"
+            "for step in 1 2 3 4 5 6; do [ -e $c/step-$step ] || sleep 0.4; touch $c/step-$step; done"
+
+    rule endless:
+        output: "endless.txt"
+        shell: "sleep 600"
+
+    rule patient:
+        output: "patient.txt"
+        resources: spot=1, max_runtime=300, max_wait=400
+        shell: "sleep 600"
+
+    rule wrong:
+        output: "wrong.txt"
+        log: "logs/wrong.log"
+        shell: "echo of the job > {log}; echo loss is NaN; exit 3"
+
+    rule never:
+        output: "never.txt"
+        resources: instance_type="ml.p5.48xlarge"
+        shell: "true"
+"""
+
+
+def test_ends_that_are_final_are_explained_and_spot_resumes(loopback, bucket, tmp_path, aws):
+    loopback.plan(
+        SpotInterruption(job="spot", when="checkpoints/step-2"),
+        MaxRuntimeExceeded(job="endless", after=1),
+        MaxWaitTimeExceeded(job="patient", after=1),
+        CapacityError(job="never", times=9),
+    )
+    workflow = Workflow(tmp_path / "work", ENDED)
+    code, output = workflow.run("--keep-going", "--show-failed-logs", capacity_retries=2, prices=["ml.m5.xlarge=1"])
+    assert code != 0
+    assert loopback.faults.unused == []
+
+    assert int(workflow.text("spot.txt")) >= 2, output  # checkpoints that the second start has found
+    [spot] = [name for name in loopback.jobs if name.startswith("spot")]
+    steps = [step["Status"] for step in loopback.jobs[spot].transitions]
+    assert "Interrupted" in steps
+    keys = aws.objects("workflows", "project/checkpoints/")
+    assert len({key.split("/")[2] for key in keys}) == 1
+
+    assert "longer than max_runtime (86400 s)" in output
+    assert "longer than max_wait (400 s)" in output
+    assert "after 3 tries: CapacityError: Unable to provision requested ML compute capacity" in output
+    assert "loss is NaN" in output
+    assert "log-group/$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3Dwrong" in output
+    assert workflow.text("logs/wrong.log") == "of the job\n"
+    by_rule = {record["rule"]: record for record in workflow.records()}
+    assert [one["status"] for one in by_rule["wrong"]["attempts"]] == ["Failed"]
+    assert "loss is NaN" in by_rule["wrong"]["attempts"][0]["failure_reason"]
+    assert by_rule["endless"]["attempts"][0]["secondary_status"] == "MaxRuntimeExceeded"
+    assert by_rule["spot"]["cost_usd"] <= by_rule["spot"]["attempts"][0]["on_demand_cost_usd"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "message"),
+    [
+        ('instance_type="ml.g5.xlarge", instance_count=2', {}, "quota of ml.g5.xlarge for training job usage is 1"),
+        ('instance_type="ml.g9.xlarge"', {}, "instance_type is 'ml.g9.xlarge', which is no instance type"),
+        ("max_wait=5", {}, "max_wait without spot=1 means nothing"),
+        ('job_key="same"', {}, "job_key 'same' is that of another job of rule job as well"),
+        ("threads_=1", {"role": None}, "sagemaker-role is missing"),
+        ("threads_=1", {"image": None}, "rule job: no image"),
+        ("threads_=1", {"s3_prefix": "bucket/x"}, "'bucket/x' is no S3 prefix; expected s3://BUCKET/PREFIX"),
+        ("threads_=1", {"s3_prefix": "s3://nowhere/x"}, "the bucket nowhere does not exist"),
+        (
+            "threads_=1",
+            {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9"},
+            "the image 123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9 does not exist in ECR",
+        ),
+    ],
+)
+def test_mistakes_are_named_before_the_first_job(loopback, bucket, tmp_path, resources, settings, message):
+    loopback.quotas.limits[quota_name("ml.g5.xlarge")] = 1
+    rules = f"""
+    rule all:
+        input: "1.txt", "2.txt"
+
+    rule job:
+        output: "{{n}}.txt"
+        resources: {resources}
+        shell: "echo > {{output}}"
+    """
+    code, output = Workflow(tmp_path / "work", rules).run(**settings)
+    assert code != 0, output
+    assert message in output, output
+    assert loopback.requests.of("CreateTrainingJob") == []

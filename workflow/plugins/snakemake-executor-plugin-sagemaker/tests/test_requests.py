@@ -1,0 +1,136 @@
+"""Requests, resources and names: valid against botocore's model, and mistakes in one sentence."""
+
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.exceptions import ParamValidationError
+from snakemake_interface_common.exceptions import WorkflowError
+
+from running import IMAGE, PREFIX, ROLE
+from snakemake_executor_plugin_sagemaker import ExecutorSettings, model
+from snakemake_executor_plugin_sagemaker.names import job_label, key_part, key_part_of, namespace, training_job_name
+from snakemake_executor_plugin_sagemaker.objects import ObjectStore
+from snakemake_executor_plugin_sagemaker.request import check_request, training_job_request
+from snakemake_executor_plugin_sagemaker.resources import ResourcesError, read_resources
+
+DIGEST = "0" * 64
+SETTINGS = {"role": ROLE, "region": "us-east-1", "s3_prefix": PREFIX, "image": IMAGE, "instance_type": "ml.m5.xlarge"}
+
+
+def resources(**given):
+    settings = ExecutorSettings(**SETTINGS)
+    return read_resources(SimpleNamespace(name="train", resources=given), settings)
+
+
+def request(environment=None, settings=None, **given) -> dict:
+    settings = ExecutorSettings(**(SETTINGS | (settings or {})))
+    job = SimpleNamespace(name="train", resources=given)
+    store = ObjectStore(None, settings.s3_prefix)
+    return training_job_request(
+        read_resources(job, settings), settings, environment or {}, store, DIGEST, "train", "checkpoints-key"
+    )
+
+
+def test_the_smallest_and_the_largest_request_are_valid():
+    small = request()
+    check_request(small, "train")
+    assert small["AlgorithmSpecification"]["ContainerArguments"] == [PREFIX, DIGEST]
+    assert not {"CheckpointConfig", "EnableManagedSpotTraining", "VpcConfig"} & set(small)
+    key = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
+    large = request(
+        {"MODE": "fast"},
+        instance_type="ml.p4d.24xlarge",
+        instance_count=16,
+        volume_size="500",
+        spot="True",
+        max_runtime=3600,
+        max_wait=7200,
+        efa=1,
+        subnets="subnet-1,subnet-2",
+        security_group_ids="sg-1",
+        kms_key=key,
+        volume_kms_key=key,
+        tags="team=blue,cost=7",
+    )
+    check_request(large, "train")
+    assert large["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    assert large["CheckpointConfig"] == {"S3Uri": f"{PREFIX}/checkpoints/checkpoints-key"}
+    assert large["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert large["Environment"]["FI_PROVIDER"] == "efa"
+    assert large["ResourceConfig"]["VolumeKmsKeyId"] == large["OutputDataConfig"]["KmsKeyId"] == key
+    assert {"Key": "cost", "Value": "7"} in large["Tags"]
+    warm = request(keep_alive=600, settings={"tags": ["owner=me"]})
+    check_request(warm, "train")
+    assert warm["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"environment": {"LONG": "x" * 513}}, "Environment.LONG .* has 513 characters, more than 512"),
+        ({"environment": {"not a name": "x"}}, "Environment key is 'not a name', which does not match"),
+        ({"environment": {f"N{n}": "" for n in range(101)}}, "Environment has 101 entries, more than 100"),
+        ({"settings": {"role": "me"}}, r"RoleArn \('me'\) has 2 characters, fewer than 20"),
+        ({"keep_alive": 21601}, "KeepAlivePeriodInSeconds is 21601, more than 21600"),
+        ({"tags": "a;b=1"}, r"Tags\[1\].Key is 'a;b', which does not match"),
+        ({"subnets": ",".join("abcdefghijklmnopq"), "security_group_ids": "sg"}, "Subnets has 17 items, more than 16"),
+        ({"settings": {"s3_prefix": "s3://bucket/" + "x" * 250}}, "ContainerArguments.* more than 256"),
+    ],
+)
+def test_what_aws_would_refuse_is_named(change, problem):
+    with pytest.raises(WorkflowError, match=f"rule train: .*{problem}"):
+        check_request(request(**change), "train")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"instance_count": 0}, "instance_count is 0; expected a whole number of at least 1"),
+        ({"spot": "yes"}, "spot is 'yes'; expected 1 or 0"),
+        ({"spot": 1, "max_runtime": 100, "max_wait": 50}, "max_wait is 50 s, less than max_runtime"),
+        ({"spot": 1, "keep_alive": 60}, "keep_alive and spot exclude each other"),
+        ({"subnets": "subnet-1"}, "subnets and security_group_ids come together"),
+        ({"efa": 1}, "efa=1 with ml.m5.xlarge, which has no Elastic Fabric Adapter"),
+        ({"max_runtime": 29 * 86400}, "max_runtime is 2505600 s; a training job runs 2419200 s"),
+        ({"tags": "blue"}, "tag 'blue'; expected KEY=VALUE"),
+    ],
+)
+def test_resources_that_contradict_are_named(given, message):
+    with pytest.raises(ResourcesError) as raised:
+        resources(**given)
+    assert f"rule train: {message}" in str(raised.value)
+
+
+def test_all_mistakes_of_a_job_are_named_at_once():
+    with pytest.raises(ResourcesError) as raised:
+        resources(instance_type="m5.xlarge", volume_size="big", max_wait=3)
+    assert len(str(raised.value).splitlines()) == 3
+
+
+def test_the_model_is_what_botocore_checks_and_more():
+    client = boto3.client("sagemaker", region_name="us-east-1", endpoint_url="http://127.0.0.1:9")
+    wrong = {"TrainingJobName": "a_b", "RoleArn": ROLE, "OutputDataConfig": {"S3OutputPath": 3}, "Surprise": 1}
+    found = model.problems("CreateTrainingJob", wrong)
+    with pytest.raises(ParamValidationError):
+        client.create_training_job(**wrong)
+    assert [problem.split(" ")[0] for problem in found] == [
+        "TrainingJobName",
+        "OutputDataConfig.S3OutputPath",
+        "Surprise",
+    ]
+    assert model.problems("CreateTrainingJob", {})[0] == "TrainingJobName is missing"
+    assert "ml.p5.48xlarge" in model.instance_types()
+
+
+@pytest.mark.parametrize("name", ["train", "a_very_long_rule_name_that_goes_on_and_on_for_ever", "__", "règle"])
+def test_names_are_valid_and_found_again(name):
+    job = SimpleNamespace(name=name, wildcards_dict={"run": "demo/dpo", "n": "7"})
+    made = [training_job_name(job_label(job), PREFIX, "key") for _ in range(3)]
+    assert len(set(made)) == 3
+    for each in made:
+        assert model.problems("CreateTrainingJob", {"TrainingJobName": each})[0] == "RoleArn is missing"
+        assert namespace(PREFIX) in each
+        assert key_part_of(each) == key_part("key")
+    assert namespace(PREFIX) == namespace(PREFIX + "/")
+    assert training_job_name(job_label(job), PREFIX + "2", "key").rsplit("-", 1)[0] != made[0].rsplit("-", 1)[0]
