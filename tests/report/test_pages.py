@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from conftest import Place
 from made_up_project import HOSTILE, make_project
+from report_place import Place
 
 PAGES = ("sft", "index")
 SIZES = {"desktop": 1280, "phone": 390}
