@@ -76,7 +76,9 @@ def test_each_node_gets_a_rank_and_a_single_process_stays_on_the_head(cluster, p
 
 
 def test_a_job_on_one_node_is_a_machine_like_any_other(cluster, place):
-    said = Job(cluster, place, "torchrun", program(place, "print(f'rank {rank} of {world} on {node}')"), nodes=1).end()
+    said = Job(
+        cluster, place, "torchrun", program(place, "sys.stdout.write(f'rank {rank} of {world} on {node}\\n')"), nodes=1
+    ).end()
     assert sorted(said.splitlines())[1:] == ["rank 0 of 2 on n1", "rank 1 of 2 on n1"]
 
 
