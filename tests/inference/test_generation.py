@@ -106,6 +106,8 @@ def test_a_killed_job_goes_on_where_it_was(place):
     for row, clean in zip(place.generations("killed"), answers(place, slow), strict=True):
         changed = {"completion": marked["completion"]} if row["row_id"] == marked["row_id"] else {}
         origin = {"dataset": "chats", "checkpoint": weights_hash(place.folder / "model")}
+        # this process may have more threads, which add up in another order
+        clean["logprob"] = pytest.approx(clean["logprob"], abs=1e-3)
         assert row == {**origin, **clean, **changed}
 
 
