@@ -16,7 +16,7 @@ from pathlib import Path
 from measuring import machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "slurm"), str(ROOT / "tests" / "end_to_end"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "tests/slurm", "tests/end_to_end", "scripts")]
 
 
 def main() -> None:

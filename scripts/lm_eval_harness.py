@@ -28,16 +28,15 @@ def main() -> None:
     section = read_section(options.config, "lm_eval", LmEvalSection)
     tasks = load_tasks(section)  # first: it also tells when the harness is not installed
 
+    import torch
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
     from heirloom.distributed import on_cpu, start_rank
-    from heirloom.trained_checkpoints import is_quantized, load_model, load_tokenizer
+    from heirloom.trained_checkpoints import load_model, load_tokenizer, put_on
 
     start_rank()
-    model = load_model(options.checkpoint, "auto")
-    if not on_cpu() and not is_quantized(model.config):
-        model = model.to("cuda")
+    model = put_on(load_model(options.checkpoint, "auto"), torch.device("cpu" if on_cpu() else "cuda"))
     tokenizer = load_tokenizer(options.checkpoint)
     results = simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=section.batch_size),

@@ -23,7 +23,7 @@ from heirloom.continuous_batching import continuous_answers
 from heirloom.errors import HeirloomError
 from heirloom.prompts import Prompt, into_batches
 from heirloom.tensor_parallel import check_tensor_parallel, split_over_ranks
-from heirloom.trained_checkpoints import is_quantized, load_config, load_model, load_tokenizer
+from heirloom.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
 from heirloom.zero_inference import load_partitioned
 
 Rows = list[dict[str, Any]]
@@ -45,8 +45,8 @@ def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialSt
         model = load_partitioned(checkpoint, section)
     else:
         model = load_model(checkpoint, section.default_dtype)
-    if not in_step and not is_quantized(config):
-        model = model.to(ranks.device)
+    if not in_step:
+        model = put_on(model, ranks.device)
     return Answerer(model, load_tokenizer(checkpoint), section, ranks.device, synced_gpus=in_step, logprobs=True)
 
 

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from heirloom.errors import HeirloomError
-from heirloom.trained_checkpoints import is_quantized, load_config, load_model
+from heirloom.trained_checkpoints import load_config, load_model, put_on
 
 IGNORED = -100  # label of a token that does not count
 
@@ -32,9 +32,7 @@ def measure_rows(
             f"{checkpoint}: perplexity and preference are of models that predict the next token, and this is a "
             f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
         )
-    model = load_model(checkpoint, "auto")
-    if not is_quantized(config):
-        model = model.to(ranks.device)
+    model = put_on(load_model(checkpoint, "auto"), ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
     measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]

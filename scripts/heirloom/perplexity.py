@@ -13,7 +13,7 @@ from accelerate import PartialState
 from heirloom.bootstrap import Statistic
 from heirloom.errors import HeirloomError
 from heirloom.log_likelihood import Row, measure_rows
-from heirloom.processed_dataset import load_split, read_description
+from heirloom.processed_dataset import held_out_rows, read_description
 from heirloom.scores import Scores
 
 
@@ -44,12 +44,7 @@ def read_rows(dataset: Path) -> list[Row]:
             f"{dataset}: perplexity is measured on text or chat rows, and these are of kind {kind}: let "
             "evaluation.dataset name another dataset"
         )
-    split = load_split(dataset, "test")
-    if split is None:
-        raise HeirloomError(
-            f"{dataset}: holds no test rows to measure on: set processing.test_split, test_rows or test_fraction in "
-            "the dataset's file"
-        )
+    split = held_out_rows(dataset, "measure on")
     columns = split.select_columns([name for name in ("input_ids", "labels") if name in split.column_names])
     rows = [(row["input_ids"], row.get("labels", row["input_ids"])) for row in columns]
     return sorted(rows, key=lambda row: -len(row[0]))  # stable: equal lengths stay in dataset order

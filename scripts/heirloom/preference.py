@@ -11,7 +11,7 @@ from accelerate import PartialState
 from heirloom.bootstrap import Statistic
 from heirloom.errors import HeirloomError
 from heirloom.log_likelihood import IGNORED, Row, measure_rows
-from heirloom.processed_dataset import load_split, read_description
+from heirloom.processed_dataset import held_out_rows, read_description
 from heirloom.scores import Scores
 
 
@@ -58,12 +58,7 @@ def read_pairs(dataset: Path) -> list[tuple[str, Row, Row]]:
             f"{dataset}: preference is measured on pairs, and these rows are of kind {kind}: let "
             "evaluation.preference_dataset name a dataset of kind preference"
         )
-    split = load_split(dataset, "test")
-    if split is None:
-        raise HeirloomError(
-            f"{dataset}: holds no test rows to measure on: set processing.test_split, test_rows or test_fraction in "
-            "the dataset's file"
-        )
+    split = held_out_rows(dataset, "measure on")
     columns = split.select_columns(["row_id", "prompt_ids", "chosen_ids", "rejected_ids"])
     return [
         (row["row_id"], *(after_prompt(row["prompt_ids"], row[answer]) for answer in ("chosen_ids", "rejected_ids")))

@@ -39,3 +39,14 @@ def load_split(dataset: Path, split: str) -> Dataset | None:
         return None
     rows = load_from_disk(str(folder))
     return rows if len(rows) else None
+
+
+def held_out_rows(dataset: Path, purpose: str) -> Dataset:
+    """Return the test split, for a purpose such as "answer". Raises HeirloomError when there is none."""
+    rows = load_split(dataset, "test")
+    if rows is None:
+        raise HeirloomError(
+            f"{dataset}: holds no test rows to {purpose}: set processing.test_split, test_rows or test_fraction in the "
+            "dataset's file"
+        )
+    return rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heirloom.config.generation import GenerationSection
 from heirloom.errors import HeirloomError
-from heirloom.processed_dataset import load_split, read_description
+from heirloom.processed_dataset import held_out_rows, read_description
 
 COLUMNS = ("row_id", "prompt", "prompt_ids", "reference")
 
@@ -45,12 +45,7 @@ def read_prompts(dataset: Path, limit: int | None) -> list[Prompt]:
     Raises HeirloomError when the dataset has no held-out rows, or rows without prompts (kind text).
     """
     kind = read_description(dataset)["kind"]
-    rows = load_split(dataset, "test")
-    if rows is None:
-        raise HeirloomError(
-            f"{dataset}: holds no test rows to answer: set processing.test_split, test_rows or test_fraction in the "
-            "dataset's file"
-        )
+    rows = held_out_rows(dataset, "answer")
     missing = [column for column in COLUMNS if column not in rows.column_names]
     if missing:
         raise HeirloomError(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -56,8 +57,13 @@ def load_config(checkpoint: Path) -> PreTrainedConfig:
 
 
 def is_quantized(config: PreTrainedConfig) -> bool:
-    """Say whether a checkpoint was saved in 8 or 4 bits: bitsandbytes then puts it where it runs while it loads."""
+    """Say whether a checkpoint was saved in 8 or 4 bits."""
     return bool(getattr(config, "quantization_config", None))
+
+
+def put_on(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Return the model on the device that computes; bitsandbytes has put a quantized one there while it loaded."""
+    return model if is_quantized(model.config) else model.to(device)
 
 
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from working_tree import copy_working_tree
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
 PROGRAMS = {
@@ -86,8 +88,6 @@ class Clone:
     @classmethod
     def create(cls, folder: Path, home: Path) -> "Clone":
         """Copy what git would clone of this repository, with stand-ins for the programs and a small config."""
-        listing = ["git", "ls-files", "-co", "--exclude-standard"]
-        files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\n")
         kept = (
             "workflow/",
             "rules/",
@@ -97,14 +97,10 @@ class Clone:
             "envs/",
             "config/deepspeed/",
         )
-        for name in files:
-            source = REPOSITORY / name
-            if source.is_file() and (name.startswith(kept) or name in (".gitattributes", ".gitignore", ".dvcignore")):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, folder / name)
+        own = (".gitattributes", ".gitignore", ".dvcignore")
+        copy_working_tree(folder, lambda name: name.startswith(kept) or name in own)
         for program in ("launch.py", "reproduce.py"):
             shutil.copy2(REPOSITORY / "scripts" / program, folder / "scripts" / program)
-        (folder / ".dvc/history.jsonl").unlink(missing_ok=True)
         clone = cls(folder, home)
         template = (STAND_INS / "stage_program.py").read_text()
         for program, imports in PROGRAMS.items():

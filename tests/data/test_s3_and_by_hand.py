@@ -4,15 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import chat_templates
 import datasets
 import pytest
-from conftest import ROOT
 from loopback_hub import LoopbackHub
 from moto.server import ThreadedMotoServer
 from transformers import AutoTokenizer
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_this_is_a_secret_token"
 CHATS = [
     {"messages": [{"role": "user", "content": f"How many legs? {n}"}, {"role": "assistant", "content": "Eight."}]}

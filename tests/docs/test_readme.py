@@ -2,12 +2,12 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from working_tree import copy_working_tree
 
 from heirloom.config.project import load_project
 from pipeline.graph import build_graph
@@ -30,13 +30,7 @@ COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in blo
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git has, in which nothing has run."""
     folder = tmp_path_factory.mktemp("readme") / "clone"
-    listing = ["git", "ls-files", "-co", "--exclude-standard"]
-    files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in files:
-        path = REPOSITORY / name
-        if (path.is_file() or path.is_symlink()) and name not in ("dvc.lock", ".dvc/history.jsonl"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, folder / name, follow_symlinks=False)
+    copy_working_tree(folder)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return folder
 

@@ -1,10 +1,11 @@
 """A clone of this repository in which stages really run, and what its artifacts hold."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from working_tree import copy_working_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "metrics")
@@ -20,13 +21,7 @@ class Demo:
 
     @classmethod
     def create(cls, folder: Path, home: Path) -> "Demo":
-        listing = ["git", "ls-files", "-co", "--exclude-standard"]
-        files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\n")
-        for name in files:
-            path = REPOSITORY / name
-            if (path.is_file() or path.is_symlink()) and name not in ("dvc.lock", ".dvc/history.jsonl"):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, folder / name, follow_symlinks=False)
+        copy_working_tree(folder)
         demo = cls(folder, home)
         demo.git("init", "-q", "-b", "main")
         demo.commit("begin")

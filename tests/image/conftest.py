@@ -1,13 +1,13 @@
 """The image, built once for all tests of this folder, by the script that users build it with."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workplace import KEEP, REPOSITORY, Workplace, reason_to_skip
+from working_tree import copy_working_tree
+from workplace import KEEP, Workplace, reason_to_skip
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +28,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, working tree included, with everything committed."""
     folder = tmp_path_factory.mktemp("clone") / "heirloom"
-    listing = ["git", "ls-files", "-co", "--exclude-standard"]
-    files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in files:
-        if (REPOSITORY / name).is_file() and name not in ("dvc.lock", ".dvc/history.jsonl"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name)
+    copy_working_tree(folder)
     git = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.org"]
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "begin"]):
         subprocess.run([*git, *words], cwd=folder, check=True)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from working_tree import working_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -20,9 +21,7 @@ def program(name: str) -> str:
 
 def shell_scripts() -> list[str]:
     """Return every file of the repository that begins with a shell's name."""
-    listing = ["git", "ls-files", "-co", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [name for name in names if (REPOSITORY / name).is_file() and is_shell(REPOSITORY / name)]
+    return [name for name in working_tree() if (REPOSITORY / name).is_file() and is_shell(REPOSITORY / name)]
 
 
 def is_shell(file: Path) -> bool:
