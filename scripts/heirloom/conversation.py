@@ -25,6 +25,8 @@ class Conversation:
 
     def __init__(self, answerer: Answerer, system: str | None) -> None:
         """Raises HeirloomError for a system message that no chat template can show the model."""
+        # an answer ends where the model's positions do, however long it might be
+        answerer.section = answerer.section.model_copy(update={"max_length": answerer.positions})
         self.answerer, self.tokenizer = answerer, answerer.tokenizer
         self.remembers = self.tokenizer.chat_template is not None
         if system is not None and not self.remembers:
@@ -57,10 +59,9 @@ class Conversation:
         if problems:
             raise HeirloomError(problems[0])
         ids = self.tokenizer(text, add_special_tokens=not self.remembers)["input_ids"]
-        longest, positions = self.answerer.section.max_new_tokens, self.answerer.positions
-        if positions is not None and len(ids) + longest > positions:
+        if self.answerer.section.longest_answer(len(ids)) < 1:
             raise HeirloomError(
-                f"the conversation has {len(ids)} tokens and its answer up to {longest}, and the model has {positions} "
-                "positions: /new begins anew, --max_new_tokens shortens answers"
+                f"the conversation has {len(ids)} tokens, and the model has {self.answerer.positions} positions: /new "
+                "begins anew"
             )
         return Prompt(0, f"turn-{len(self.messages)}", text, tuple(ids), None)

@@ -54,10 +54,15 @@ def test_it_remembers_until_it_is_told_to_forget(place, templated):
 
 def test_a_conversation_that_grows_too_long_goes_on_after_new(place, templated):
     printed, errors = chat(
-        place, "Bo found a red boat.\n" * 9 + "/new\nBo?\n", "--max_new_tokens", "6", model=templated
+        place, "Bo found a red boat.\n" * 14 + "/new\nBo?\n", "--max_new_tokens", "6", model=templated
     )
     assert "and the model has 128 positions: /new begins anew" in errors
     assert answers(printed)[-1]
+
+
+def test_an_answer_ends_where_the_models_positions_do(place):
+    printed, errors = chat(place, "Ada found a kite.\n", "--max_new_tokens", "4096")
+    assert len(answers(printed)) == 1 and "error" not in errors
 
 
 def test_what_cannot_be_asked_for(place):
