@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from running import BUCKET, Workflow, make_bucket, wait_until
+from training_jobs import FACTS, LONG, PAIR, PLUGIN_SOURCES, SAVES_ITS_CHECKPOINT
 from workplace import Workplace
 
 HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -62,6 +65,12 @@ def image(workplace: Workplace, clone: Path) -> str:
     return workplace.build(clone, "--target", "user")
 
 
+@pytest.fixture(scope="module")
+def sagemaker_image(workplace: Workplace, image: str, clone: Path) -> str:
+    """The image for SageMaker, of the same layers."""
+    return workplace.build(clone, "--target", "sagemaker")
+
+
 def inspected(workplace: Workplace, image: str) -> dict:
     return json.loads(workplace.podman("image", "inspect", image))[0]
 
@@ -77,11 +86,10 @@ def test_the_tag_names_lock_and_commit_and_so_do_labels(workplace: Workplace, im
     assert facts["User"] == f"{OWNER}:{OWNER}"
 
 
-def test_sagemaker_gets_the_same_layers_and_root(workplace: Workplace, image: str, clone: Path) -> None:
-    other = workplace.build(clone, "--target", "sagemaker")
-    assert inspected(workplace, other)["User"] == "0:0"
-    assert inspected(workplace, other)["RootFS"] == inspected(workplace, image)["RootFS"]
-    assert workplace.podman("run", "--rm", "--network", "none", other, "id", "-u").strip() == "0"
+def test_sagemaker_gets_the_same_layers_and_root(workplace: Workplace, image: str, sagemaker_image: str) -> None:
+    assert inspected(workplace, sagemaker_image)["User"] == "0:0"
+    assert inspected(workplace, sagemaker_image)["RootFS"] == inspected(workplace, image)["RootFS"]
+    assert workplace.podman("run", "--rm", "--network", "none", sagemaker_image, "id", "-u").strip() == "0"
 
 
 def test_the_doctor_finds_the_locked_environment_without_root_and_without_a_writable_root(
@@ -194,6 +202,47 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
     record = json.loads((inside / ".heirloom/records/train-demo-pretrain.json").read_text())
     assert record["versions"]["torch"] == version("torch")
     assert record["versions"]["python"] == workplace.podman("run", "--rm", image, "python", "-V").split()[1]
+
+
+# ---- SageMaker's hosts as containers of the image ----
+
+
+@pytest.fixture
+def loopback_options(workplace: Workplace, sagemaker_image: str, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Let the loopback SageMaker run its hosts from the image, by the workplace's podman."""
+    for name, value in workplace.engine_settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN_SOURCES))  # the controller's
+    return {"container_image": sagemaker_image, "grace": 60}
+
+
+def test_two_hosts_of_a_training_job_run_from_the_image(loopback, aws, tmp_path: Path) -> None:
+    make_bucket(aws)
+    workflow = Workflow(tmp_path / "work", PAIR)
+    (workflow.folder / "facts.py").write_text(FACTS)
+    code, output = workflow.run()
+    assert code == 0, output
+    facts = json.loads(workflow.text("facts.json"))
+    assert facts["hosts"] == ["127.0.0.1", "127.0.0.2"]
+    assert facts["python"] == "/opt/venv/bin/python" and facts["torch"] == version("torch")
+    assert "-m snakemake_executor_plugin_sagemaker.container s3://" in facts["pid 1"]
+    assert not facts["sees the submitting machine"]
+    [name] = loopback.jobs
+    assert "up on 127.0.0.2" in loopback.logs.text(name)
+
+
+def test_a_training_job_that_is_stopped_saves_its_checkpoint(loopback, aws, tmp_path: Path) -> None:
+    make_bucket(aws)
+    workflow = Workflow(tmp_path / "work", LONG)
+    (workflow.folder / "long.py").write_text(SAVES_ITS_CHECKPOINT)
+    with workflow.running() as controller:
+        wait_until(lambda: any("running" in loopback.logs.text(name) for name in loopback.jobs), "a job", 120)
+        controller.send_signal(signal.SIGTERM)
+        controller.wait(120)
+    [name] = loopback.jobs
+    assert loopback.wait(name)["TrainingJobStatus"] == "Stopped", loopback.logs.text(name)
+    checkpoints = aws.objects(BUCKET, "project/checkpoints/")
+    assert list(checkpoints.values()) == [b"saved"], loopback.logs.text(name)
 
 
 def shorten(folder: Path) -> None:
