@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from working_tree import REPOSITORY, copy_working_tree
+from training_jobs import PLUGIN
+from working_tree import copy_working_tree
 from workplace import KEEP, Workplace, reason_to_skip
 
-PLUGIN = REPOSITORY / "workflow/plugins/snakemake-executor-plugin-sagemaker"
 sys.path.append(str(PLUGIN / "tests"))  # loopback
 
 from loopback.plugin import aws, loopback, moto_endpoint  # noqa: E402, F401

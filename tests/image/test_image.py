@@ -13,35 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from demo_stage import assert_same_artifacts, put_apptainer_into, shorten
 from ruamel.yaml import YAML
 from running import BUCKET, Workflow, make_bucket, wait_until
-from training_jobs import FACTS, LONG, PAIR, PLUGIN_SOURCES, SAVES_ITS_CHECKPOINT
+from training_jobs import ABANDONING, FACTS, LONG, PAIR, PLUGIN, SAVES_ITS_CHECKPOINT
 from workplace import Workplace
 
 HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 OWNER = 10001
 SECRET = "a-secret-that-must-not-get-into-the-image"
-SHORTER = {
-    "config/runs/demo-pretrain.yaml": {"max_steps: 450": "max_steps: 4", "warmup_steps: 20": "warmup_steps: 1"},
-    "config/datasets/demo-text.yaml": {"rows: 20000": "rows: 2000"},
-}
-APPTAINER = """#!{python}
-import os, subprocess, sys
-from pathlib import Path
-if sys.argv[1] == "--version":
-    sys.exit(print("apptainer version 1.4.0"))
-# [--quiet --silent] exec --home FOLDER [OPTIONS] IMAGE bash -c COMMAND
-file, shell, _, command = sys.argv[-4:]
-Path(file + ".used").touch()
-here = os.getcwd()
-sys.exit(subprocess.call([
-    "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options},
-    "--tmpfs", "/tmp", "--volume", here + ":" + here, "--workdir", here,
-    "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
-]))
-"""
-"""Podman in the place of Apptainer, which Debian does not have: same image, same command, same folder."""
-TRAINED = ("checkpoints/demo-pretrain", "metrics/training/demo-pretrain.json", "metrics/loss/demo-pretrain.csv")
 SLOW_STAGE = """\
 import pathlib, signal, time
 def save(*_):
@@ -177,10 +157,7 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
     shutil.copytree(outside, inside, symlinks=True)
     workplace.run("dvc", "repro", "--single-item", "train-demo-pretrain", cwd=outside, **home)
 
-    (tmp_path / "bin").mkdir()
-    stand_in = tmp_path / "bin/apptainer"
-    stand_in.write_text(APPTAINER.format(python=sys.executable, options=HARDENED))
-    stand_in.chmod(0o755)
+    put_apptainer_into(tmp_path / "bin", HARDENED)
     (tmp_path / "heirloom.sif").write_text(image)
     home["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{workplace.environment['PATH']}"
     settings = ("runs=demo-pretrain", f"image={tmp_path / 'heirloom.sif'}")
@@ -188,15 +165,7 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
     assert re.search(r"run +train-demo-pretrain +never run", printed), printed
     assert (tmp_path / "heirloom.sif.used").exists(), printed
 
-    compared = 0
-    for artifact in TRAINED:
-        path = outside / artifact
-        files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-        for file in files:
-            assert (inside / file.relative_to(outside)).read_bytes() == file.read_bytes(), file
-            compared += 1
-        assert len(list((inside / artifact).rglob("*"))) == len(list(path.rglob("*")))
-    assert compared > 5
+    assert_same_artifacts(outside, inside)
     ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (outside, inside)]
     assert ledgers[0]["train-demo-pretrain"] == ledgers[1]["train-demo-pretrain"]
     record = json.loads((inside / ".heirloom/records/train-demo-pretrain.json").read_text())
@@ -212,7 +181,7 @@ def loopback_options(workplace: Workplace, sagemaker_image: str, monkeypatch: py
     """Let the loopback SageMaker run its hosts from the image, by the workplace's podman."""
     for name, value in workplace.engine_settings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", str(PLUGIN_SOURCES))  # the controller's
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN / "src"))  # the controller's
     return {"container_image": sagemaker_image, "grace": 60}
 
 
@@ -245,16 +214,13 @@ def test_a_training_job_that_is_stopped_saves_its_checkpoint(loopback, aws, tmp_
     assert list(checkpoints.values()) == [b"saved"], loopback.logs.text(name)
 
 
-def shorten(folder: Path) -> None:
-    """Let the demo's first training take four steps on few rows, and only its report follow it."""
-    for name, edits in SHORTER.items():
-        text = (folder / name).read_text()
-        for old, new in edits.items():
-            assert old in text, name
-            text = text.replace(old, new)
-        if name.startswith("config/runs"):
-            text = re.sub(r"^(generation|evaluation):.*\n(  .*\n)*", "", text, flags=re.MULTILINE)
-        (folder / name).write_text(text)
+def test_a_killed_loopback_leaves_no_container(workplace: Workplace, sagemaker_image: str) -> None:
+    words = [sys.executable, "-c", ABANDONING, str(PLUGIN / "tests"), sagemaker_image]
+    with subprocess.Popen(words, env=workplace.environment, stdout=subprocess.PIPE, text=True) as owner:
+        folder = Path(owner.stdout.readline().strip())
+        owner.kill()
+    containers = ("ps", "--all", "--quiet", "--filter", f"name=^{folder.name}-")
+    wait_until(lambda: not folder.exists() and not workplace.podman(*containers), "nothing to be left")
 
 
 def give_away(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from working_tree import REPOSITORY
 
-PLUGIN_SOURCES = REPOSITORY / "workflow/plugins/snakemake-executor-plugin-sagemaker/src"
+PLUGIN = REPOSITORY / "workflow/plugins/snakemake-executor-plugin-sagemaker"
 
 PAIR = """
     rule facts:
@@ -39,3 +39,19 @@ signal.signal(signal.SIGTERM, save)
 print("running", flush=True)
 time.sleep(600)
 """
+
+ABANDONING = """\
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import boto3
+from loopback import LoopbackSageMaker
+from loopback.examples import request
+server = LoopbackSageMaker(container_image=sys.argv[2]).__enter__()
+keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+client = boto3.client("sagemaker", endpoint_url=server.endpoint, **keys)
+client.create_training_job(**request("left", "sh", "-c", "trap : TERM; echo up; while :; do sleep 600; done"))
+server.wait_for_line("left", "up")
+print(server.root, flush=True)
+time.sleep(600)
+"""
+"""A program with a server and a running job: `python -c … FOLDER_OF_LOOPBACK IMAGE`; it prints the server's own."""
