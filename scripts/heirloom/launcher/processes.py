@@ -30,7 +30,7 @@ class Outcome:
 
 
 def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Callable[[int], int]) -> Outcome:
-    """Run `command` in a process group of its own, its output copied to the terminal and to the end of the file `log`.
+    """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
 
     The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it; what has not ended
     `grace_seconds()` later is killed, or at once when the same signal comes again. When this process dies, even by
@@ -103,7 +103,7 @@ def signal_group(program: subprocess.Popen, number: int) -> None:
 
 
 def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None:
-    """Copy the program's output to the terminal and to `log` as it comes, and remember its last lines.
+    """Copy the program's output to the terminal and to the end of `log` as it comes, and remember its last lines.
 
     Ends with the program: a process that it left behind and that holds the pipe open does not delay us.
     """
