@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from demo_stage import assert_same_artifacts, put_apptainer_into, shorten
+from demo_stage import DemoStage, put_apptainer_into
 from ruamel.yaml import YAML
 from running import BUCKET, Workflow, make_bucket, wait_until
 from training_jobs import ABANDONING, FACTS, LONG, PAIR, PLUGIN, SAVES_ITS_CHECKPOINT
@@ -43,6 +43,12 @@ def image(workplace: Workplace, clone: Path) -> str:
     workplace.make_base()
     workplace.environment["AWS_SECRET_ACCESS_KEY"] = SECRET
     return workplace.build(clone, "--target", "user")
+
+
+@pytest.fixture(scope="module")
+def stage(workplace: Workplace, image: str, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoStage:
+    """The demo's first training, made outside of the image."""
+    return DemoStage.make(workplace, clone, tmp_path_factory.mktemp("stage"))
 
 
 @pytest.fixture(scope="module")
@@ -144,29 +150,22 @@ def test_sigterm_reaches_the_launcher_through_dvc(
 
 
 def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
-    workplace: Workplace, image: str, clone: Path, tmp_path: Path
+    workplace: Workplace, image: str, stage: DemoStage, tmp_path: Path
 ) -> None:
     """Outside by `dvc repro`, inside by `snakemake --sdm apptainer`, and what it stands on is copied."""
-    outside, inside = tmp_path / "outside", tmp_path / "inside"
-    shutil.copytree(clone, outside, symlinks=True)
-    (outside / ".dvc/config.local").unlink()
-    shorten(outside)
-    home = {"HOME": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc")}
-    workplace.run(sys.executable, "workflow/pipeline", "write", cwd=outside, **home)
-    workplace.run("dvc", "repro", "model-demo-tiny", "process-demo-text", cwd=outside, **home)
-    shutil.copytree(outside, inside, symlinks=True)
-    workplace.run("dvc", "repro", "--single-item", "train-demo-pretrain", cwd=outside, **home)
-
+    inside = stage.copy_inputs(tmp_path / "inside")
     put_apptainer_into(tmp_path / "bin", HARDENED)
     (tmp_path / "heirloom.sif").write_text(image)
-    home["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{workplace.environment['PATH']}"
+    path = f"{tmp_path / 'bin'}{os.pathsep}{workplace.environment['PATH']}"
     settings = ("runs=demo-pretrain", f"image={tmp_path / 'heirloom.sif'}")
-    printed = workplace.run("snakemake", "--sdm", "apptainer", "--config", *settings, cwd=inside, **home)
+    printed = workplace.run(
+        "snakemake", "--sdm", "apptainer", "--config", *settings, cwd=inside, **stage.home, PATH=path
+    )
     assert re.search(r"run +train-demo-pretrain +never run", printed), printed
     assert (tmp_path / "heirloom.sif.used").exists(), printed
 
-    assert_same_artifacts(outside, inside)
-    ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (outside, inside)]
+    stage.assert_same_artifacts(inside)
+    ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (stage.outside, inside)]
     assert ledgers[0]["train-demo-pretrain"] == ledgers[1]["train-demo-pretrain"]
     record = json.loads((inside / ".heirloom/records/train-demo-pretrain.json").read_text())
     assert record["versions"]["torch"] == version("torch")
@@ -192,12 +191,12 @@ def test_two_hosts_of_a_training_job_run_from_the_image(loopback, aws, tmp_path:
     code, output = workflow.run()
     assert code == 0, output
     facts = json.loads(workflow.text("facts.json"))
-    assert facts["hosts"] == ["127.0.0.1", "127.0.0.2"]
+    assert facts["hosts"] == ["127.0.1.1", "127.0.1.2"]
     assert facts["python"] == "/opt/venv/bin/python" and facts["torch"] == version("torch")
     assert "-m snakemake_executor_plugin_sagemaker.container s3://" in facts["pid 1"]
     assert not facts["sees the submitting machine"]
     [name] = loopback.jobs
-    assert "up on 127.0.0.2" in loopback.logs.text(name)
+    assert "up on 127.0.1.2" in loopback.logs.text(name)
 
 
 def test_a_training_job_that_is_stopped_saves_its_checkpoint(loopback, aws, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def hosts_of(job: TrainingJob, folder: Path, kind: HostKind) -> list[Host]:
     hosts = []
     for number in range(1, job.instance_count + 1):
         name = f"algo-{number}"
-        hosts.append(Host(name, name if kind.has_own_network else f"127.0.0.{number}", folder / name))
+        hosts.append(Host(name, name if kind.has_own_network else kind.address(number), folder / name))
     return hosts
 
 
