@@ -104,8 +104,12 @@ def origin(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from pipeline.running import run_stage
+    from pipeline.job_remote import data_is_remote
 
+    if data_is_remote():
+        from pipeline.remote_running import run_stage
+    else:
+        from pipeline.running import run_stage
     run_stage(arguments.stage, arguments.marker, arguments.force)
 
 

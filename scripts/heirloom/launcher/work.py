@@ -15,6 +15,8 @@ from heirloom.launcher.ledger import Stage
 ROOT = Path(".heirloom/work")
 HOLDER = "launcher.pid"
 """The file in a work folder that its process holds locked and has its number in."""
+KEEP = "HEIRLOOM_KEEP_WORK"
+"""Environment variable: whoever started the launcher deletes the work folder, once the result is in a safe place."""
 ALREADY_RUNNING = 75
 """Exit code EX_TEMPFAIL of sysexits.h: try again later."""
 
@@ -29,6 +31,11 @@ class WorkFolder:
     def delete(self) -> None:
         for folder in (self.path, *self.superseded):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_kept() -> bool:
+    """Say whether a success leaves its work folder to whoever started the launcher."""
+    return KEEP in os.environ
 
 
 @contextmanager
