@@ -56,10 +56,10 @@ def main() -> int:
                 company=company,
             )
         facts.exit_code = outcome.exit_code
-        if outcome.exit_code == 0:
-            folder.delete()
-        else:
+        if outcome.exit_code:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
+        elif not work.is_kept():
+            folder.delete()
     return outcome.exit_code
 
 

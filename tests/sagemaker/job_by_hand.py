@@ -12,19 +12,31 @@ import boto3
 from loopback import LoopbackSageMaker
 from loopback.examples import request
 from loopback.plugin import Aws
-from running import BUCKET, PREFIX
 from snakemake_executor_plugin_sagemaker import jobfile
 from snakemake_executor_plugin_sagemaker.archive import source_archive
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore
 from snakemake_executor_plugin_sagemaker.request import CONTAINER_MODULE
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard
 from snakemake_executor_plugin_sagemaker.transfer import receive
+from submitting_clone import BUCKET
 from training_workplace import LAUNCH
+
+PREFIX = f"s3://{BUCKET}/jobs"
 
 STAGE = "train-x"
 IDENTITY = "0123456789abcdef" * 4
 LEDGER = "import sys\nassert sys.argv[1:] == ['begin', '{stage}']\nprint('''{answer}''')\n"
 LIMIT = 240
+SETTLE = "mkdir .heirloom; ln -s ${SM_ML_ROOT:-/opt/ml}/checkpoints .heirloom/work; export HEIRLOOM_KEEP_WORK=1\n"
+UNTIL_NOW = "until [ -e .heirloom/now ]; do sleep 0.1; done"
+"""A shell command that ends when a test says so, see `Job.now`."""
+DISMISS = """
+import sys; sys.path.append(sys.argv[1])
+from heirloom.launcher import sagemaker
+sagemaker.find().dismiss(sys.argv[2])
+"""
+FORGET = "{ rm -r .heirloom/work/*; " + shlex.join([sys.executable, "-c", DISMISS, str(LAUNCH.parent), STAGE]) + "; }"
+"""What `workflow/pipeline/training_job.py` does around the launcher in a project."""
 
 
 class Job:
@@ -53,8 +65,8 @@ class Job:
         launch = shlex.join([sys.executable, str(LAUNCH), *command])
         content = {
             "format": jobfile.FORMAT,
-            "command": f"{before}\nDVC_STAGE={STAGE} {launch}",
-            "worker_command": shlex.join([sys.executable, str(LAUNCH), "attend", STAGE]),
+            "command": f"{SETTLE}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
+            "worker_command": SETTLE + shlex.join([sys.executable, str(LAUNCH), "attend", STAGE]),
             "host_timeout": 120,
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],
@@ -85,9 +97,10 @@ class Job:
         """What all hosts have printed."""
         return self.loopback.logs.text(self.name)
 
-    def host(self, name: str) -> Path:
-        """Return /opt/ml of a host at the job's first start."""
-        return self.loopback.root / "jobs" / self.name / "1" / name / "ml"
+    def now(self) -> None:
+        """End the wait of UNTIL_NOW on the first host, at the job's first start."""
+        ml = self.loopback.root / "jobs" / self.name / "1" / "algo-1" / "ml"
+        (ml / "input" / "data" / "workflow" / ".heirloom" / "now").touch()
 
     def transitions(self, status: str) -> int:
         """Return how often the job was in a secondary status."""
@@ -96,7 +109,7 @@ class Job:
     @property
     def prefix(self) -> str:
         """Where S3 keeps /opt/ml/checkpoints: the beginning of the keys."""
-        return f"project/checkpoints/{self.name}/"
+        return f"jobs/checkpoints/{self.name}/"
 
     def kept(self) -> list[str]:
         """Return the names of all files that S3 keeps of /opt/ml/checkpoints."""

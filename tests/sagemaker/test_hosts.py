@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from conftest import PLUGIN
-from job_by_hand import LIMIT, Job
+from job_by_hand import LIMIT, UNTIL_NOW, Job
 from loopback import HostDeath, LateNames, SpotInterruption
-from running import BUCKET, wait_until
+from running import wait_until
+from submitting_clone import BUCKET, PLUGIN_SOURCES
 from training_workplace import LAUNCH, TRAINING, Workplace, make_workplace, tree
 
 PROGRAM = f"""
@@ -24,7 +24,7 @@ def say(text):
 
 @pytest.fixture
 def loopback_options(tmp_path) -> dict:
-    return {"hide": (str(tmp_path),), "container_env": {"PYTHONPATH": str(PLUGIN / "src")}, "grace": 60.0}
+    return {"hide": (str(tmp_path),), "container_env": {"PYTHONPATH": str(PLUGIN_SOURCES)}, "grace": 60.0}
 
 
 @pytest.fixture
@@ -58,10 +58,12 @@ say(f"rank {rank} of {world} on {os.environ['SM_CURRENT_HOST']} for {os.environ[
 
 
 def test_a_head_that_restores_lets_the_others_end_well(job):
-    small = job("say('ran')", restored=True)
+    small = job("say('ran')", restored=True, before=UNTIL_NOW)
+    small.wait_for_line("train-x: waiting for")
+    small.now()
     assert small.end()["TrainingJobStatus"] == "Completed", small.log
     assert "train-x: restored from an earlier identical execution" in small.log
-    assert "train-x: waiting for" in small.log and "ran" not in small.log.splitlines()
+    assert "ran" not in small.log.splitlines()
 
 
 def test_hosts_that_cannot_share_the_cpu_ranks_are_refused(job):
@@ -107,10 +109,7 @@ time.sleep(250)
 """
 
 
-SIGNALS_LAUNCHER = """
-ml=${SM_ML_ROOT:-/opt/ml}
-{ until [ -e $ml/checkpoints/now ]; do sleep 0.1; done; kill -TERM $(cat $ml/checkpoints/train-x-*/launcher.pid); } &
-"""
+SIGNALS_LAUNCHER = f"{{ {UNTIL_NOW}; kill -TERM $(cat .heirloom/work/train-x-*/launcher.pid); }} &"
 
 
 @pytest.mark.parametrize("way", ["the launcher", "the job"])
@@ -122,7 +121,7 @@ def test_a_signal_reaches_all_ranks_and_each_has_time_to_end(job, loopback, way)
     if way == "the job":
         small.client.stop_training_job(TrainingJobName=small.name)
     else:
-        (small.host("algo-1") / "checkpoints" / "now").touch()
+        small.now()
     description = small.end()
     assert description["TrainingJobStatus"] == ("Stopped" if way == "the job" else "Failed")
     for rank in (0, 1):

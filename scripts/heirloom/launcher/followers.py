@@ -4,7 +4,7 @@ A follower connects to the head, again and again until the head's launcher runs:
 minutes leaves nobody in a rendezvous, and when it has nothing to execute the follower is ended by whoever started it.
 
     follower → head   join: host, stage          ended: exit_code, error
-    head → follower   go: what to run (Call)     signal: number      over: success
+    head → follower   go: what to run (Call)     signal: number      over: success     dismissed
 
 What the follower runs comes from the head that it connects to by name; it makes the command and the variables itself,
 of the script and its arguments, so no secret is sent. The first real error of any host is the error of the stage.
@@ -32,6 +32,8 @@ KNOWN = 2.0
 """The same where the failure tells its cause itself."""
 PATIENCE = 60.0
 """Seconds that other hosts' ranks may take to end when those of the head have ended well."""
+FAREWELL = 15.0
+"""Seconds that the head waits for the others at the end, to dismiss them."""
 RETRY = 0.5
 HELLO = 5.0
 
@@ -66,13 +68,45 @@ def called(facts: dict[str, Any]) -> Call:
     )
 
 
+def gather(head: str, others: tuple[str, ...], stage: str, seconds: float | None = None) -> dict[str, Connection]:
+    """Return a connection to each other host by name, once all have come or so many seconds are over.
+
+    Only hosts of this job that wait for this stage are let in.
+    """
+    joined: dict[str, Connection] = {}
+    deadline = None if seconds is None else time.monotonic() + seconds
+    # hosts that are numbers of the loopback are alone on this machine; others are reached by name
+    address = head if head.startswith("127.") else ""
+    with socket.create_server((address, PORT), backlog=len(others)) as server:
+        while len(joined) < len(others):
+            if deadline is not None:
+                server.settimeout(max(deadline - time.monotonic(), 0.01))
+            try:
+                connection = Connection(server.accept()[0])
+            except TimeoutError:
+                break
+            hello = connection.receive(HELLO) or {}
+            if hello.get("host") not in others or hello.get("stage") != stage:
+                connection.close()
+                continue
+            if hello["host"] in joined:  # it was started anew
+                joined[hello["host"]].close()
+            joined[hello["host"]] = connection
+    return joined
+
+
+def dismiss(head: str, others: tuple[str, ...], stage: str) -> None:
+    """Tell the followers of a stage that its result is safe. One that does not come is left to its own devices."""
+    for connection in gather(head, others, stage, FAREWELL).values():
+        connection.send("dismissed")
+        connection.close()
+
+
 class Summons:
     """The head's end: calls all other hosts, and holds their ranks and those of the head together."""
 
     def __init__(self, head: str, others: tuple[str, ...], call: Call) -> None:
-        self._others, self._call = others, call
-        # hosts that are numbers of the loopback are alone on this machine; others can be reached by name
-        self._address = head if head.startswith("127.") else ""
+        self._head, self._others, self._call = head, others, call
         self._joined: dict[str, Connection] = {}
         self._changed = threading.Condition()
         self._ended: dict[str, Outcome] = {}
@@ -83,9 +117,7 @@ class Summons:
     def __enter__(self) -> "Summons":
         """Wait until all other hosts are there, and let them begin."""
         say(f"{self._call.stage.name}: waiting for {', '.join(self._others)}")
-        with socket.create_server((self._address, PORT), backlog=len(self._others)) as server:
-            while len(self._joined) < len(self._others):
-                self._admit(Connection(server.accept()[0]))
+        self._joined = gather(self._head, self._others, self._call.stage.name)
         for name, connection in self._joined.items():
             connection.send("go", **self._call.facts())
             threading.Thread(target=self._listen, args=(name, connection), daemon=True).start()
@@ -95,16 +127,6 @@ class Summons:
     def __exit__(self, *_: object) -> None:
         for connection in self._joined.values():
             connection.close()
-
-    def _admit(self, connection: Connection) -> None:
-        hello = connection.receive(HELLO) or {}
-        name = hello.get("host")
-        if name not in self._others or hello.get("stage") != self._call.stage.name:
-            connection.close()
-            return
-        if name in self._joined:  # it was started anew
-            self._joined[name].close()
-        self._joined[name] = connection
 
     def _listen(self, name: str, connection: Connection) -> None:
         ended = next((event for event in connection.events() if event["event"] == "ended"), None)
@@ -204,8 +226,11 @@ class Following:
         return Outcome(0, "" if self._success else own.error or "it failed on another host")
 
 
-def wait_for_call(head: str, host: str, stage: str) -> tuple[Connection, Call]:
-    """Return the head's call and the connection to it; waits until the head executes `stage`."""
+def wait_for_head(head: str, host: str, stage: str) -> tuple[Call, Connection] | None:
+    """Return the head's call and the connection to it, None when the head dismisses this host.
+
+    Waits until the head executes `stage`, and after that until its result is safe.
+    """
     while True:
         try:
             # also while the head's name does not resolve yet
@@ -214,8 +239,10 @@ def wait_for_call(head: str, host: str, stage: str) -> tuple[Connection, Call]:
             time.sleep(RETRY)
             continue
         connection.send("join", host=host, stage=stage)
-        event = connection.receive()
-        if event and event["event"] == "go":
-            return connection, called(event)
+        event = connection.receive() or {}
+        if event.get("event") == "go":
+            return called(event), connection
         connection.close()
+        if event.get("event") == "dismissed":
+            return None
         time.sleep(RETRY)

@@ -11,11 +11,10 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
-from heirloom.launcher.followers import Call, Summons
+from heirloom.launcher.followers import Call, Summons, dismiss
 from heirloom.launcher.processes import ALONE, Company
 from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
 
@@ -64,6 +63,10 @@ class SageMakerHost:
             return nullcontext(ALONE)
         return Summons(self.names[0], self.names[1:], replace(call, port=self.port))
 
+    def dismiss(self, stage: str) -> None:
+        """Tell the other hosts that the stage's result is safe, so that they delete their work in progress too."""
+        dismiss(self.names[0], self.names[1:], stage)
+
 
 def find() -> SageMakerHost | None:
     """Return the hosts of the training job that this process runs in; None outside one and for a single host."""
@@ -71,12 +74,3 @@ def find() -> SageMakerHost | None:
         return None
     names = tuple(json.loads(os.environ["SM_HOSTS"]))
     return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), free_port(""))
-
-
-def checkpoint_folder() -> Path | None:
-    """Return the folder that SageMaker copies to S3 as it fills, and back when the job starts again.
-
-    None outside a training job, and in one that was not asked to keep anything.
-    """
-    folder = Path(os.environ.get("SM_ML_ROOT", "/opt/ml")) / "checkpoints"
-    return folder if "TRAINING_JOB_NAME" in os.environ and folder.is_dir() else None

@@ -9,13 +9,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from heirloom.launcher import sagemaker
 from heirloom.launcher.command import Program
 from heirloom.launcher.ledger import Stage
 
-HERE = Path(".heirloom/work")
+ROOT = Path(".heirloom/work")
+SCRATCH = Path(".heirloom/scratch")
 HOLDER = "launcher.pid"
 """The file in a work folder that its process holds locked and has its number in."""
+KEEP = "HEIRLOOM_KEEP_WORK"
+"""Environment variable: whoever started the launcher deletes the work folder, once the result is in a safe place.
+
+Such a folder is copied away as it fills, so what every start makes anew is kept out of it.
+"""
 ALREADY_RUNNING = 75
 """Exit code EX_TEMPFAIL of sysexits.h: try again later."""
 
@@ -24,7 +29,7 @@ ALREADY_RUNNING = 75
 class WorkFolder:
     """`path` is this execution's; `superseded` are folders of the same stage that a success makes worthless.
 
-    `scratch` is for what every start makes anew; it is another folder where `path` is copied away as it fills.
+    `scratch` is for what every start makes anew, where that is not `path`.
     """
 
     path: Path
@@ -34,6 +39,11 @@ class WorkFolder:
     def delete(self) -> None:
         for folder in filter(None, (self.path, self.scratch, *self.superseded)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_kept() -> bool:
+    """Say whether a success leaves its work folder to whoever started the launcher."""
+    return KEEP in os.environ
 
 
 @contextmanager
@@ -84,25 +94,20 @@ def hold(folder: Path) -> int | None:
 
 
 def choose_folder(program: Program, stage: Stage, world_size: int) -> WorkFolder:
-    """Return the folder of this execution; say so when work of another number of ranks cannot be taken up.
-
-    It is below the folder that a training job of SageMaker keeps on S3, else below HERE.
-    """
+    """Return the folder of this execution; say so when work of another number of ranks cannot be taken up."""
     if not stage.identity:
         target = Path(program.value_of("--output") or program.value_of("--metrics") or stage.name)
         return WorkFolder(target.with_name(f".{target.name}.work"))
     of_identity = f"{stage.name}-{stage.identity[:16]}-w"
-    kept = sagemaker.checkpoint_folder()
-    root = kept or HERE
-    path = root / f"{of_identity}{world_size}"
-    earlier = tuple(other for other in sorted(root.glob(f"{stage.name}-*")) if is_work_of(stage.name, other, path))
+    path = ROOT / f"{of_identity}{world_size}"
+    earlier = tuple(other for other in sorted(ROOT.glob(f"{stage.name}-*")) if is_work_of(stage.name, other, path))
     for other in earlier:
         if other.name.startswith(of_identity):
             ranks = other.name.removeprefix(of_identity)
             print(
                 f"{stage.name}: work of an interrupted run on {ranks} ranks does not fit {world_size}: starting afresh"
             )
-    return WorkFolder(path, superseded=earlier, scratch=HERE / path.name if kept else None)
+    return WorkFolder(path, superseded=earlier, scratch=SCRATCH / path.name if is_kept() else None)
 
 
 def is_work_of(stage: str, folder: Path, current: Path) -> bool:

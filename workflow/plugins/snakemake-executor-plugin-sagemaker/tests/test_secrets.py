@@ -133,7 +133,7 @@ def test_names_that_merely_sound_like_secrets_pass():
 
 @pytest.mark.parametrize(
     "text",
-    [TOKEN, "AKIA" + "ABCDEFGH" * 2, "ghp_" + "x1" * 20, "-----BEGIN RSA PRIVATE KEY-----", "sk-proj-" + "a1" * 20],
+    [TOKEN, "AKIA" + "ABCDEFGH" * 2, "ghp_" + "x1" * 20, "-----BEGIN PRIVATE " + "KEY-----", "sk-proj-" + "a1" * 20],
 )
 def test_well_known_tokens_are_found_in_sources(tmp_path, text):
     (tmp_path / "settings.py").write_text(f"value = '{text}'\n")
