@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from tiny_place import PROMPTS, environment
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import heirloom.rank
 from heirloom.config.generation import GenerationSection
 from heirloom.config.library_arguments import argument_problems
 from heirloom.engines import Engine, load_answerer
@@ -130,7 +129,6 @@ def test_memory_that_does_not_suffice_halves_the_batch(place, monkeypatch, capsy
 
 
 def test_an_adapter_and_a_quantized_checkpoint_are_answered_with(place, tmp_path):
-    heirloom.rank.allow("peft")
     from peft import LoraConfig, PeftModel, get_peft_model
 
     torch.manual_seed(1)

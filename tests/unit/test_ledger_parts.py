@@ -3,6 +3,9 @@
 import copy
 import shutil
 import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,51 @@ def test_a_lock_cut_short_is_told_from_a_whole_one(tmp_path: Path, monkeypatch: 
     Path("dvc.lock").write_text(text[:cut])
     with pytest.raises(DamagedLockError, match="dvc.lock"):
         read_lock()
+
+
+DVC_AT_WORK = """
+import sys, time
+from pathlib import Path
+from dvc.repo import Repo
+
+with Repo().lock:
+    Path("dvc.lock").write_text(sys.argv[1])
+    Path("begun").touch()
+    while not Path("go on").exists():
+        time.sleep(0.01)
+    Path("dvc.lock").write_text(sys.argv[2])
+    Path("ended").touch()
+    time.sleep(float(sys.argv[3]))
+"""
+
+
+def dvc_at_work(*words: str) -> subprocess.Popen:
+    """Start a process that holds DVC's lock with the first text in dvc.lock and, told to go on, writes the second."""
+    process = subprocess.Popen([sys.executable, "-c", DVC_AT_WORK, *words])
+    while not Path("begun").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+def test_a_lock_that_dvc_is_rewriting_is_read_when_it_is_whole(repository: Path) -> None:
+    entries = read_lock()
+    text = Path("dvc.lock").read_text()
+    half = text[: text.index("outs:")]
+    with dvc_at_work(half, text, "0"):
+        threading.Timer(0.5, Path("go on").touch).start()
+        assert read_lock() == entries
+        assert Path("ended").exists()
+
+
+def test_a_lock_is_read_while_dvc_transfers_data_for_long(repository: Path) -> None:
+    entries = read_lock()
+    text = Path("dvc.lock").read_text()
+    Path("go on").touch()
+    with dvc_at_work(text, text, "600") as process:
+        assert read_lock() == entries
+        assert process.poll() is None
+        process.kill()
 
 
 def test_locks_of_two_branches_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

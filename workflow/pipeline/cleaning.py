@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.fingerprints import object_path
 from pipeline.ledger import cache_folder
 from pipeline.lockfile import Entry
+from pipeline.locking import dvc_lock
 from pipeline.paths import DVC_LOCK
 
 
@@ -17,7 +18,13 @@ def clean_cache(yes: bool) -> None:
     """List the objects that no dvc.lock of the working tree, a branch or a tag records; delete them when told.
 
     Results of the history that no branch records any more are among them: returning to such a config trains again.
+    DVC's lock is held throughout, so that no stage records its result meanwhile.
     """
+    with dvc_lock():
+        list_and_delete(yes)
+
+
+def list_and_delete(yes: bool) -> None:
     cache = cache_folder() / "files" / "md5"
     needed = {value for entry in entries_of_all_branches() for value in objects_of(entry, cache)}
     spare = [file for file in sorted(cache.glob("??/*")) if file.parent.name + file.name not in needed]

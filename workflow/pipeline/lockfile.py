@@ -13,6 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML, YAMLError
 
 from heirloom.errors import HeirloomError
+from pipeline.locking import text_between_writes
 from pipeline.paths import CACHE, DVC_LOCK
 from pipeline.remembering import recall, remember
 
@@ -33,8 +34,7 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
     """Return stage → entry; empty when there is no lock yet. Raises DamagedLockError."""
     if not path.exists():
         return {}
-    text = path.read_text()
-    blocks = split_blocks(text, path)
+    blocks = split_blocks(text_between_writes(path), path)
     known = recall(CACHE / "lock.pickle", _VERSION)
     hashes = {name: hashlib.md5(block.encode()).hexdigest() for name, block in blocks.items()}
     try:

@@ -3,12 +3,20 @@
 Both are kernel locks, so a process that is killed leaves nothing to clean up by hand.
 """
 
+import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.paths import LOCK_FILE
+from pipeline.paths import DVC_LOCK_FILE, LOCK_FILE
+
+PATIENCE = 3.0
+"""Seconds to wait for DVC's lock before reading without it; DVC's own commands give up after as many."""
+SETTLED = 1.0
+"""Seconds without a change after which a file counts as written to its end."""
 
 
 class WorkflowLock:
@@ -34,3 +42,35 @@ def dvc_lock() -> Iterator[None]:
 
     with Repo(_wait_for_lock=True) as repo, repo.lock:
         yield
+
+
+def text_between_writes(path: Path) -> str:
+    """Return the text of dvc.lock as no DVC process is in the middle of writing it.
+
+    DVC rewrites it in place while it holds its repository lock: who reads at that moment finds it empty or cut
+    short. So the reader shares that lock for a moment. A process that holds it for longer hashes or transfers data,
+    perhaps for hours; then the file counts as it is, once it has not changed for a second.
+    """
+    if not DVC_LOCK_FILE.exists():
+        return path.read_text()  # no DVC has worked here
+    deadline = time.monotonic() + PATIENCE
+    with DVC_LOCK_FILE.open() as lock:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)
+            else:
+                return path.read_text()  # closing the file lets go of the lock
+    return settled_text(path)
+
+
+def settled_text(path: Path) -> str:
+    """Return the text of a file that nothing has changed for SETTLED seconds."""
+    while True:
+        before = path.stat()
+        text = path.read_text()
+        time.sleep(SETTLED)
+        after = path.stat()
+        if (before.st_mtime_ns, before.st_size, before.st_ino) == (after.st_mtime_ns, after.st_size, after.st_ino):
+            return text

@@ -14,4 +14,6 @@ LOCK_FILE = STATE / "lock"
 
 DVC_LOCK = Path("dvc.lock")
 DVC_YAML = Path("dvc.yaml")
+DVC_LOCK_FILE = Path(".dvc/tmp/lock")
+"""DVC's repository lock, a kernel lock on this file."""
 HISTORY = Path(".dvc/history.jsonl")
