@@ -9,11 +9,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGIN = REPOSITORY / "workflow" / "plugins" / "snakemake-executor-plugin-sagemaker"
 sys.path.append(str(PLUGIN / "tests"))  # loopback
+sys.path.append(str(PLUGIN / "src"))  # what makes a job's files, for jobs by hand
 sys.path.append(str(REPOSITORY / "tests" / "contract"))  # clone
 sys.path.append(str(REPOSITORY / "tests" / "end_to_end"))  # demo_clone
+sys.path.append(str(REPOSITORY / "tests" / "training"))  # training_workplace
 
 from clone import STAND_INS, Clone  # noqa: E402
 from cloud import BUCKET, PLUGIN_SOURCES, Cloud, cloud_on_loopback  # noqa: E402
+from loopback.plugin import aws, loopback, moto_endpoint  # noqa: E402, F401
 from submitting import PROFILE, fill_in_profile, submit  # noqa: E402
 
 
@@ -51,3 +54,9 @@ def clone(made: Clone, tmp_path: Path) -> Clone:
     clone = made.copy_to(tmp_path / "clone")
     clone.commit("made on SageMaker")
     return clone
+
+
+@pytest.fixture
+def bucket(aws) -> None:  # noqa: F811
+    """The bucket of a test that has an AWS of its own."""
+    aws.client("s3").create_bucket(Bucket=BUCKET)

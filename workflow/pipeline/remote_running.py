@@ -52,5 +52,5 @@ def make_away(stage: Stage, graph: Graph, force: bool) -> Entry:
         training_job.explain(stage.name, error)
         raise
     training_job.return_files(stage, succeeded=True)
-    training_job.forget_work()
+    training_job.forget_work(stage.name)
     return entry

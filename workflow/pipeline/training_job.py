@@ -7,8 +7,10 @@ gets the marker, the log, the record and small results.
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
+from heirloom.launcher import sagemaker
 from heirloom.launcher.work import KEEP
 from pipeline.job_remote import data_is_remote, write_settings
 from pipeline.ledger import load_graph
@@ -57,10 +59,18 @@ def settle() -> None:
     os.environ[KEEP] = "1"  # a host that is lost during the push must not train from the beginning
 
 
-def forget_work() -> None:
-    """Delete the work in progress of this job's stage: its result is on the remote."""
+def forget_work(name: str) -> None:
+    """Delete the work in progress of this job's stage, on all hosts: its result is on the remote."""
     for folder in WORK.glob("*"):
         shutil.rmtree(folder, ignore_errors=True)
+    if host := sagemaker.find():
+        host.dismiss(name)
+
+
+def attend(name: str) -> None:
+    """On a host that is not the first: run the ranks that the first one's launcher calls for. Does not return."""
+    prepare(name)
+    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "attend", name])
 
 
 def explain(name: str, error: Exception) -> None:
