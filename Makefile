@@ -1,6 +1,7 @@
 # Heirloom by make: `make demo` and `make test` are all a newcomer needs.
 
 VENV := .venv
+PLUGIN := workflow/plugins/snakemake-executor-plugin-sagemaker
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -22,6 +23,7 @@ test: $(VENV)/development clone-settings  ## set everything up and run all tests
 	snakemake --lint
 	python workflow/pipeline check
 	pytest --numprocesses 2
+	pytest --numprocesses 2 --dist loadfile $(PLUGIN)
 
 image-test: $(VENV)/development clone-settings  ## build the image on Debian and test it (docs/image.md says what it needs)
 	pytest tests/image
@@ -75,6 +77,13 @@ lock: $(VENV)/development  ## pin envs/*.txt anew from pyproject.toml
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+
+# the executor plugin is installed from this clone: what it needs is locked already
+$(VENV)/plugin: $(PLUGIN)/pyproject.toml | $(VENV)/bin/python
+	$(PIP) --no-deps --editable $(PLUGIN)
+	@touch $@
+
+$(VENV)/workflow $(VENV)/training: | $(VENV)/plugin
 
 $(VENV)/workflow: envs/workflow.txt | $(VENV)/bin/python
 	$(PIP) --requirement envs/workflow.txt

@@ -14,8 +14,9 @@ from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.prompts import Prompt
 
-PAGE_SIZE = 32  # tokens
-REQUESTS_ON_CPU = 32
+PAGE_SIZE = 64  # tokens
+REQUESTS_ON_CPU = 8
+"""Attention on a CPU goes over the pages of all answers for each, so more at once cost more than they save."""
 
 
 def continuous_answers(answerer: Answerer, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:

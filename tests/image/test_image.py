@@ -131,10 +131,7 @@ def test_no_secret_is_in_any_layer(workplace: Workplace, image: str) -> None:
 def test_sigterm_reaches_the_launcher_through_dvc(
     workplace: Workplace, image: str, clone: Path, tmp_path: Path
 ) -> None:
-    for name in ("scripts/launch.py", "scripts/heirloom/launcher", "scripts/heirloom/failures.py"):
-        target = tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (clone / name).is_dir() else shutil.copy)(clone / name, target)
+    shutil.copytree(clone / "scripts", tmp_path / "scripts")
     (tmp_path / "slow.py").write_text(SLOW_STAGE)
     (tmp_path / "dvc.yaml").write_text("stages: {slow: {cmd: python scripts/launch.py python slow.py}}\n")
     for words in (["git", "init", "-q"], [str(Path(sys.executable).parent / "dvc"), "init", "-q"]):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from cloud import BUCKET
 from loopback import LoopbackSageMaker
 from loopback.examples import request
 from loopback.plugin import Aws
@@ -18,7 +19,6 @@ from snakemake_executor_plugin_sagemaker.objects import ObjectStore
 from snakemake_executor_plugin_sagemaker.request import CONTAINER_MODULE
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard
 from snakemake_executor_plugin_sagemaker.transfer import receive
-from submitting_clone import BUCKET
 from training_workplace import LAUNCH
 
 PREFIX = f"s3://{BUCKET}/jobs"

@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from cloud import BUCKET, PLUGIN_SOURCES
 from job_by_hand import LIMIT, UNTIL_NOW, Job
 from loopback import HostDeath, LateNames, SpotInterruption
 from running import wait_until
-from submitting_clone import BUCKET, PLUGIN_SOURCES
 from training_workplace import LAUNCH, TRAINING, Workplace, make_workplace, tree
 
 PROGRAM = f"""

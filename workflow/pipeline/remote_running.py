@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from heirloom.errors import HeirloomError
 from pipeline import training_job
+from pipeline.graph import Graph
 from pipeline.ledger import load_graph
 from pipeline.lockfile import Entry
 from pipeline.markers import write_marker
@@ -28,22 +30,27 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     if entry is not None:
         print(f"{name}: up to date", flush=True)
     else:
-        entry = make(stage, graph, force, away)
+        entry = make_away(stage, graph, force) if away else make(stage, graph, force)
     write_marker(marker, entry)
 
 
-def make(stage: Stage, graph, force: bool, away: bool) -> Entry:
-    """Execute a stage with inputs from the remote and products to it; `away`: in a training job, which returns some."""
+def make(stage: Stage, graph: Graph, force: bool) -> Entry:
+    """Execute a stage with inputs from the remote and products to it; return its new entry."""
     refuse_read_only_remote()
     bring_inputs(stage, graph)
-    succeeded = False
+    entry = execute(stage.name, force)
+    push(stage.name, entry)
+    return entry
+
+
+def make_away(stage: Stage, graph: Graph, force: bool) -> Entry:
+    """Do the same in a training job, which returns files to the submitting machine and says why it failed."""
     try:
-        entry = execute(stage.name, force)
-        push(stage.name, entry)
-        succeeded = True
-    finally:
-        if away:
-            training_job.return_files(stage, succeeded)
-    if away:
-        training_job.forget_work(stage.name)
+        entry = make(stage, graph, force)
+    except HeirloomError as error:
+        training_job.return_files(stage, succeeded=False)
+        training_job.explain(stage.name, error)
+        raise
+    training_job.return_files(stage, succeeded=True)
+    training_job.forget_work(stage.name)
     return entry

@@ -144,6 +144,7 @@ def open_session(workflow, config: dict) -> Session:
     reject_unsupported(options)
     settings = workflow_settings(config, options)
     image = container_image(workflow, settings)
+    here = kinds_here(settings)
     real = will_execute(options)
     alone = _lock.take()
     if real and not alone:
@@ -160,7 +161,7 @@ def open_session(workflow, config: dict) -> Session:
     folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
     submission = None
     if to_sagemaker:
-        submission = Submission(ledger, folder, kinds_here(settings))
+        submission = Submission(ledger, folder, here)
         wrong += submission.problems()
     if wrong:
         raise HeirloomError("\n".join(wrong))

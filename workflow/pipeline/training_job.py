@@ -22,6 +22,8 @@ RETURNED = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
 """Environment variable with the file in which a job lists what it returns beside its marker and log."""
 LARGEST_RETURNED = 5_000_000
 """Bytes; a larger result stays on the remote alone."""
+LONGEST_REASON = 600
+"""Characters of a log in the reason of a failure, of which SageMaker keeps 1024."""
 
 
 def in_training_job() -> bool:
@@ -50,7 +52,7 @@ def settle() -> None:
         core={"no_scm": "true", "site_cache_dir": str(Path(".dvc/tmp/site").absolute())},
         cache={"dir": "cache", "type": "reflink,hardlink,copy"},
     )
-    kept = Path(os.environ.get("SM_ML_ROOT", "/opt/ml"), "checkpoints")  # SageMaker copies it to S3 and back
+    kept = ml_root() / "checkpoints"  # SageMaker copies it to S3 and back
     if kept.is_dir() and not WORK.exists():
         STATE.mkdir(exist_ok=True)
         WORK.symlink_to(kept)
@@ -69,6 +71,28 @@ def attend(name: str) -> None:
     """On a host that is not the first: run the ranks that the first one's launcher calls for. Does not return."""
     prepare(name)
     os.execv(sys.executable, [sys.executable, "scripts/launch.py", "attend", name])
+
+
+def explain(name: str, error: Exception) -> None:
+    """Write why a stage failed where SageMaker and the submitting terminal show it: the end of its log, the error.
+
+    The end of this host's output would be Snakemake's words, which say less.
+    """
+    log = Path("logs", f"{name}.log")
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    shown: list[str] = []
+    for line in reversed(lines):
+        if sum(map(len, shown)) + len(shown) + len(line) > LONGEST_REASON:
+            break
+        shown.insert(0, line)
+    file = ml_root() / "output" / "failure"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join([*shown, str(error)]))
+
+
+def ml_root() -> Path:
+    """Return /opt/ml, or what stands for it where a test cannot have that."""
+    return Path(os.environ.get("SM_ML_ROOT", "/opt/ml"))
 
 
 def return_files(stage: Stage, succeeded: bool) -> None:

@@ -126,36 +126,51 @@ def test_ends_that_are_final_are_explained_and_spot_resumes(loopback, bucket, tm
     assert by_rule["spot"]["cost_usd"] <= by_rule["spot"]["attempts"][0]["on_demand_cost_usd"]
 
 
+MISSING_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9"
+
+
 @pytest.mark.parametrize(
-    ("resources", "settings", "message"),
+    ("resources", "settings", "messages"),
     [
-        ('instance_type="ml.g5.xlarge", instance_count=2', {}, "quota of ml.g5.xlarge for training job usage is 1"),
-        ('instance_type="ml.g9.xlarge"', {}, "instance_type is 'ml.g9.xlarge', which is no instance type"),
-        ("max_wait=5", {}, "max_wait without spot=1 means nothing"),
-        ('job_key="same"', {}, "job_key 'same' is that of another job of rule job as well"),
-        ("threads_=1", {"role": None}, "sagemaker-role is missing"),
-        ("threads_=1", {"image": None}, "rule job: no image"),
-        ("threads_=1", {"s3_prefix": "bucket/x"}, "'bucket/x' is no S3 prefix; expected s3://BUCKET/PREFIX"),
-        ("threads_=1", {"s3_prefix": "s3://nowhere/x"}, "the bucket nowhere does not exist"),
-        (
-            "threads_=1",
-            {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9"},
-            "the image 123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9 does not exist in ECR",
+        pytest.param(
+            ["threads_=1"],
+            {"role": None, "s3_prefix": "bucket/x"},
+            ["sagemaker-role is missing", "'bucket/x' is no S3 prefix; expected s3://BUCKET/PREFIX"],
+            id="settings",
+        ),
+        pytest.param(
+            ['instance_type="ml.g9.xlarge"', "max_wait=5", *['job_key="same", image="x:1"'] * 2],
+            {"image": None},
+            [
+                "rule job_0: instance_type is 'ml.g9.xlarge', which is no instance type",
+                "rule job_0: no image",
+                "rule job_1: max_wait without spot=1 means nothing",
+                "job_key 'same' is that of another job of rule job_",
+            ],
+            id="resources",
+        ),
+        pytest.param(
+            ['instance_type="ml.g5.xlarge", instance_count=2'],
+            {"s3_prefix": "s3://nowhere/x", "image": MISSING_IMAGE},
+            [
+                "quota of ml.g5.xlarge for training job usage is 1",
+                "the bucket nowhere does not exist",
+                f"the image {MISSING_IMAGE} does not exist in ECR",
+            ],
+            id="answers of AWS",
         ),
     ],
 )
-def test_mistakes_are_named_before_the_first_job(loopback, bucket, tmp_path, resources, settings, message):
+def test_mistakes_are_named_all_at_once_before_the_first_job(loopback, bucket, tmp_path, resources, settings, messages):
     loopback.quotas.limits[quota_name("ml.g5.xlarge")] = 1
-    rules = f"""
-    rule all:
-        input: "1.txt", "2.txt"
-
-    rule job:
-        output: "{{n}}.txt"
-        resources: {resources}
-        shell: "echo > {{output}}"
-    """
-    code, output = Workflow(tmp_path / "work", rules).run(**settings)
+    targets = ", ".join(f'"{number}.txt"' for number in range(len(resources)))
+    rules = [f"rule all:\n    input: {targets}\n"]
+    rules += [
+        f'rule job_{number}:\n    output: "{number}.txt"\n    resources: {given}\n    shell: "echo > {{output}}"\n'
+        for number, given in enumerate(resources)
+    ]
+    code, output = Workflow(tmp_path / "work", "\n".join(rules)).run(**settings)
     assert code != 0, output
-    assert message in output, output
+    for message in messages:
+        assert message in output, output
     assert loopback.requests.of("CreateTrainingJob") == []

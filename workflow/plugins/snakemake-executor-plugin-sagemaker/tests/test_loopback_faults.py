@@ -1,5 +1,6 @@
 """Everything that goes wrong on request, and the limits that hold without a request."""
 
+import math
 import textwrap
 
 import boto3
@@ -20,6 +21,7 @@ from loopback import (
     throttling,
 )
 from loopback.examples import python, request
+from loopback.job import SPOT_PRICE_RATIO
 
 SPOT = {
     "EnableManagedSpotTraining": True,
@@ -146,7 +148,8 @@ def test_an_interrupted_spot_job_goes_on_from_its_checkpoint(aws, loopback, sage
         *("Starting", "Downloading", "Training", "Uploading", "Completed"),
     ]
     assert aws.objects("bucket", "checkpoints/")["checkpoints/12"] == b"state 12"
-    assert described["BillableTimeInSeconds"] < described["TrainingTimeInSeconds"]
+    # both are whole seconds, rounded up
+    assert described["BillableTimeInSeconds"] == math.ceil(loopback.jobs["spot"].trained_seconds * SPOT_PRICE_RATIO)
 
     sagemaker.create_training_job(**request("on-demand", "true"))
     loopback.wait("on-demand")
