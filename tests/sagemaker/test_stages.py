@@ -116,6 +116,14 @@ def test_settings_of_a_wrong_form_and_committed_credentials_are_refused(clone: C
     assert ".dvc/config: the remote storage has secret_access_key" in done.stderr
 
 
+def test_a_file_that_would_not_get_into_a_job_is_told_before(clone: Clone, cloud: Cloud) -> None:
+    clone.edit("config/datasets/chats.yaml", "path: config/chats.jsonl", "path: data/mine.jsonl")
+    clone.write("data/mine.jsonl", '{"messages": []}\n')
+    done = submit(clone, cloud, "-n", "--config", "here=download")
+    assert "data/mine.jsonl, read by process-chats, does not get into a job" in done.stderr
+    assert "config: [here=process]" in done.stderr
+
+
 def test_secrets_are_nowhere_but_in_the_job(clone: Clone, cloud: Cloud) -> None:
     token, password, own_key = ("tok" + "en-of-the-hub-1", "pass" + "word-of-mine-2", "key" + "-of-the-remote-3")
     arn = cloud.aws.client("secretsmanager").create_secret(Name="hub", SecretString=json.dumps({"token": token}))["ARN"]
