@@ -12,6 +12,9 @@ from working_tree import copy_working_tree
 from workplace import KEEP, Workplace, reason_to_skip
 
 sys.path.append(str(PLUGIN / "tests"))  # loopback
+sys.path.append(str(Path(__file__).resolve().parents[1] / "sagemaker"))  # submitting
+sys.path.append(str(Path(__file__).resolve().parents[1] / "contract"))  # clone, of which submitting makes use
+sys.path.append(str(Path(__file__).resolve().parents[1] / "end_to_end"))  # demo_clone
 
 from loopback.plugin import aws, loopback, moto_endpoint  # noqa: E402, F401
 

@@ -12,10 +12,13 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import cloud
 import pytest
-from demo_stage import DemoStage, put_apptainer_into
+from demo_clone import Demo
+from demo_stage import TRAINED, DemoStage, put_apptainer_into
 from ruamel.yaml import YAML
 from running import BUCKET, Workflow, make_bucket, wait_until
+from submitting import fill_in_profile
 from training_jobs import ABANDONING, FACTS, LONG, PAIR, PLUGIN, SAVES_ITS_CHECKPOINT
 from workplace import Workplace
 
@@ -197,6 +200,34 @@ def test_two_hosts_of_a_training_job_run_from_the_image(loopback, aws, tmp_path:
     assert not facts["sees the submitting machine"]
     [name] = loopback.jobs
     assert "up on 127.0.1.2" in loopback.logs.text(name)
+
+
+def test_a_stage_of_the_demo_gives_the_same_bytes_on_two_hosts_of_a_training_job(
+    stage: DemoStage, loopback, aws, tmp_path: Path
+) -> None:
+    """Outside by `dvc repro` on one machine, inside by `snakemake --profile sagemaker` on two containers."""
+    aws.client("s3").create_bucket(Bucket=cloud.BUCKET)
+    inside = Demo(stage.copy_inputs(tmp_path / "inside"), stage.outside.parent)
+    inside.environment |= stage.home | aws.variables | loopback.endpoint_variables
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        del inside.environment[name]  # /dev/null, which DVC takes for no file of settings
+    run = inside.folder / "config/runs/demo-pretrain.yaml"
+    run.write_text(run.read_text() + "resources: {instance_count: 2}\n")
+    inside.run(sys.executable, "workflow/pipeline", "write")
+    (inside.folder / ".dvc/config.local").touch()
+    fill_in_profile(inside)
+    inside.commit("on SageMaker")
+    inside.run("dvc", "push", "model-demo-tiny", "process-demo-text")
+    inside.run("snakemake", "--profile", "sagemaker", "--config", "runs=demo-pretrain", "here=report")
+
+    [job] = loopback.jobs.values()
+    assert job.instance_count == 2
+    record = json.loads((inside.folder / ".heirloom/records/train-demo-pretrain.json").read_text())
+    assert record["ranks"] == {"nodes": 2, "per_node": 1, "device": "cpu"}
+    log = (inside.folder / "logs/train-demo-pretrain.log").read_text()
+    assert re.match("doctor: machine: Linux .* a SageMaker job\n", log), log
+    inside.run("dvc", "pull", *TRAINED)
+    stage.assert_same_artifacts(inside.folder)
 
 
 def test_a_training_job_that_is_stopped_saves_its_checkpoint(loopback, aws, tmp_path: Path) -> None:
