@@ -36,6 +36,14 @@ onstart:
     SESSION.begin()
 
 
+onsuccess:
+    SESSION.end()
+
+
+onerror:
+    SESSION.end()
+
+
 wildcard_constraints:
     dataset=r"[\w.-]+",
     model=r"[\w.-]+",

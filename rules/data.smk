@@ -15,6 +15,8 @@ rule download:
         "../envs/training.yaml"
     container:
         IMAGE
+    resources:
+        **machines("download"),
     params:
         force=forced("download"),
     shell:
@@ -36,6 +38,8 @@ rule tokenizer:
         "../envs/training.yaml"
     container:
         IMAGE
+    resources:
+        **machines("tokenizer"),
     params:
         force=forced("tokenizer"),
     shell:
@@ -57,6 +61,8 @@ rule model:
         "../envs/training.yaml"
     container:
         IMAGE
+    resources:
+        **machines("model"),
     params:
         force=forced("model"),
     shell:
@@ -80,6 +86,8 @@ rule process:
         "../envs/training.yaml"
     container:
         IMAGE
+    resources:
+        **machines("process"),
     params:
         force=forced("process"),
     shell:

@@ -22,6 +22,8 @@ rule report:
         "../envs/training.yaml"
     container:
         IMAGE
+    resources:
+        **machines("report"),
     params:
         force=forced("report"),
     shell:

@@ -2,8 +2,10 @@
 
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
+    python scripts/launch.py attend STAGE                   this host's ranks of what another host launches
 
-In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md).
+In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md), in a SageMaker training job of
+several hosts too: there the first one launches, and the others attend (docs/sagemaker.md).
 
 The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, commit, machine,
 versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
@@ -21,12 +23,15 @@ import sys
 
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
-from heirloom.launcher import environment, hosts, ledger, processes, record, work
+from heirloom.launcher import attending, environment, hosts, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
 from heirloom.launcher.commit import current_commit
+from heirloom.launcher.followers import Call
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["attend"]:
+        return attending.attend(sys.argv[2:])
     program = parse_command(sys.argv[1:])
     host = hosts.this_host()
     ranks = host.ranks(program.kind)
@@ -42,15 +47,19 @@ def main() -> int:
         record.execution(program, stage, ranks, commit) as facts,
     ):
         variables = environment.for_program(program.kind, ranks, folder, stage.identity, commit)
-        command = host.command(program, ranks)
-        outcome = processes.run(
-            command, {**os.environ, **variables}, log=record.log_file(stage.name), as_sent=host.as_sent
-        )
+        with host.summon(Call(program, stage, ranks, commit)) as company:
+            outcome = processes.run(
+                host.command(program, ranks),
+                {**os.environ, **variables},
+                log=record.log_file(stage.name),
+                as_sent=host.as_sent,
+                company=company,
+            )
         facts.exit_code = outcome.exit_code
-        if outcome.exit_code == 0:
-            folder.delete()
-        else:
+        if outcome.exit_code:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
+        elif not work.is_kept():
+            folder.delete()
     return outcome.exit_code
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -38,6 +39,11 @@ def is_first_rank_of_host() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def host_number() -> int:
+    """Return which of the hosts this rank is on, 0 for the first: a name for what each host keeps for itself."""
+    return int(os.environ.get("GROUP_RANK", "0"))
+
+
 def on_cpu() -> bool:
     """Say whether ranks compute on the CPU: where there is no GPU."""
     return not torch.cuda.is_available()
@@ -47,6 +53,15 @@ def barrier() -> None:
     """Wait until every rank is here; nothing happens without ranks."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+
+
+def gathered(value: Any) -> list[Any]:
+    """Return the values that all ranks call this with, in the order of the ranks. Every rank calls it."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def start_rank() -> None:

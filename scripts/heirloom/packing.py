@@ -4,7 +4,7 @@ Packed rows (SFT) keep the lengths of their documents in the column `seq_lengths
 position ids of them that begin anew at each document, and attention stays within it (heirloom.document_isolation).
 Joined rows (pre-training) are plain text without borders, as `processing.packed` makes them.
 
-The rows go to a file in the folder for work in progress: `datasets` would write beside the processed dataset.
+The rows go to a file in a folder for work in progress: `datasets` would write beside the processed dataset.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ from trl import pack_dataset
 from heirloom.distributed import barrier, is_first_rank_of_host, rank
 from heirloom.errors import HeirloomError
 from heirloom.progress import say
+from heirloom.resuming import scratch_folder
 from heirloom.training_data import TrainingData
 
 PackingStrategy = Literal["bfd", "bfd_split", "wrapped"]
@@ -60,7 +61,7 @@ def joined_data(data: TrainingData, seq_length: int, work: Path | str) -> Traini
 
 def written_by_one_rank(work: Path | str, name: str, write: Callable[[Path], None]) -> Dataset:
     """Return the rows that `write` puts into a file of the work folder; one rank of each host writes it."""
-    file = Path(work) / "rows" / f"{name}.arrow"
+    file = scratch_folder(work) / "rows" / f"{name}.arrow"
     if is_first_rank_of_host():
         own = file.with_name(f"{name}.{rank()}.arrow")  # hosts may share the folder
         own.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,10 @@
 transformers writes a checkpoint straight into its folder, so a killed process leaves a half-written one that looks
 like any other. Here a checkpoint counts only once it holds the file COMPLETE, which is written last, after all ranks
 have written theirs and everything is on disk.
+
+Hosts need not share a disk: each keeps what its ranks write, all under different names, and COMPLETE lists the files
+of all hosts. Where a platform brings all files to all hosts before it starts them again (SageMaker, from S3), each
+host compares what has come with that list, and only what is complete on every host is taken up.
 """
 
 import json
@@ -15,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy
 
-from heirloom.distributed import barrier, is_main_rank, world_size
+from heirloom.distributed import barrier, gathered, is_first_rank_of_host, is_main_rank, world_size
 from heirloom.loss_history import LossHistory
 
 COMPLETE = "complete.json"
@@ -29,6 +33,11 @@ def work_folder(output: Path) -> Path:
     return Path(given) if given else output.with_name(f".{output.name}.work")
 
 
+def scratch_folder(work: Path | str) -> Path:
+    """Return the folder for what every start makes anew: `work`, or the launcher's where `work` is copied away."""
+    return Path(os.environ.get("HEIRLOOM_SCRATCH_DIR", work))
+
+
 def claim(work: Path, facts: dict[str, Any]) -> None:
     """Make `work` the folder of the training that `facts` describe; what is there of any other is deleted.
 
@@ -38,13 +47,15 @@ def claim(work: Path, facts: dict[str, Any]) -> None:
     identity = os.environ.get("HEIRLOOM_IDENTITY")
     description = {"ranks": world_size(), **({"identity": identity} if identity else facts)}
     text = json.dumps(description, indent=1, sort_keys=True, default=str)
-    if is_main_rank():
-        file = work / CLAIM
-        found = sorted(work.glob(f"{PREFIX}*"))
-        if found and (not file.is_file() or file.read_text(encoding="utf-8") != text):
+    file = work / CLAIM
+    found = sorted(work.glob(f"{PREFIX}*"))
+    other = bool(found) and (not file.is_file() or file.read_text(encoding="utf-8") != text)
+    barrier()  # hosts that share the folder have all looked before one of them writes
+    if is_first_rank_of_host():
+        if other:
             print(f"{work}: what is there is the work of another training: starting afresh", flush=True)
             for folder in found:
-                shutil.rmtree(folder)
+                delete(folder)
         work.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
@@ -60,14 +71,25 @@ def stat_facts(*paths: Path | None) -> dict[str, list]:
 
 
 def newest_complete(work: Path) -> Path | None:
-    """Return the latest complete checkpoint; incomplete ones are deleted. Every rank calls it."""
-    if is_main_rank():
+    """Return the latest checkpoint that is complete on every host; each host deletes others. Every rank calls it."""
+    here = {folder.name for folder in work.glob(f"{PREFIX}*") if is_complete(folder)}
+    everywhere = set.intersection(*gathered(here))
+    if is_first_rank_of_host():
         for folder in work.glob(f"{PREFIX}*"):
-            if not (folder / COMPLETE).is_file():
+            if folder.name not in everywhere:
                 print(f"{folder.name}: was not written to its end, deleted", flush=True)
-                shutil.rmtree(folder)
+                delete(folder)
     barrier()
-    return max(work.glob(f"{PREFIX}*"), key=step_of, default=None)
+    return max((work / name for name in everywhere), key=step_of, default=None)
+
+
+def is_complete(folder: Path) -> bool:
+    """Say whether a checkpoint was written to its end and all its files, those of other hosts among them, are here."""
+    try:
+        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8")).get("files", {})
+        return all((folder / name).stat().st_size == size for name, size in files.items())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
 
 
 def step_of(folder: Path) -> int:
@@ -109,7 +131,8 @@ class CompleteCheckpoints(TrainerCallback):
 
     def __init__(self, history: LossHistory, keep: int) -> None:
         self.history = history
-        self.keep = keep
+        # where checkpoints are copied away, the newest one is safe only when its copy is; a lost machine costs it
+        self.keep = max(keep, 2) if "HEIRLOOM_SCRATCH_DIR" in os.environ else keep
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -118,20 +141,40 @@ class CompleteCheckpoints(TrainerCallback):
         state.compute_steps(args, state.max_steps)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        barrier()  # every rank has written its part
-        if not is_main_rank():
-            return
         work = Path(args.output_dir)
         folder = work / f"{PREFIX}{state.global_step}"
-        self.history.save(folder)
-        for path in (*folder.rglob("*"), folder):
-            flush_to_disk(path)
-        (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}), encoding="utf-8")
-        flush_to_disk(folder / COMPLETE)
-        complete = [other for other in work.glob(f"{PREFIX}*") if (other / COMPLETE).is_file()]
-        for old in sorted(complete, key=step_of)[: -self.keep]:
-            (old / COMPLETE).unlink()  # first, so that a half-deleted one is never taken up
-            shutil.rmtree(old)
+        if is_main_rank():
+            self.history.save(folder)
+        barrier()  # every rank has written its part
+        files = flushed_files(folder) if is_first_rank_of_host() else {}
+        files = {name: size for of_rank in gathered(files) for name, size in of_rank.items()}
+        if is_main_rank():
+            content = {"step": state.global_step, "files": dict(sorted(files.items()))}
+            (folder / COMPLETE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            flush_to_disk(folder / COMPLETE)
+        barrier()  # the new one is complete before any host deletes an old one
+        if is_first_rank_of_host():
+            for old in sorted(work.glob(f"{PREFIX}*"), key=step_of)[: -self.keep]:
+                (old / COMPLETE).unlink(missing_ok=True)  # first, so that a half-deleted one is never taken up
+                delete(old)
+
+
+def flushed_files(folder: Path) -> dict[str, int]:
+    """Wait until all of a folder is on the disk; return the size of each file by its name relative to the folder."""
+    paths = list(folder.rglob("*"))
+    for path in (*paths, folder):
+        flush_to_disk(path)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder; another host that shares it may be doing the same."""
+
+    def unless_gone(_function: object, _path: str, failure: tuple) -> None:
+        if not isinstance(failure[1], FileNotFoundError):
+            raise failure[1]
+
+    shutil.rmtree(folder, onerror=unless_gone)
 
 
 def flush_to_disk(path: Path) -> None:

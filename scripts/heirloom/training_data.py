@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset, load_from_disk
 from transformers import PreTrainedModel
 
-from heirloom.distributed import barrier, is_main_rank
+from heirloom.distributed import barrier, host_number, is_first_rank_of_host
 from heirloom.errors import HeirloomError
 from heirloom.language_models import class_name, is_encoder_decoder
 from heirloom.processed_dataset import COLUMNS, load_split, read_description
@@ -69,12 +69,12 @@ def check_rows(data: TrainingData, model: PreTrainedModel, base: Path) -> None:
 
 
 def copied_rows(data: TrainingData, work: Path | str) -> TrainingData:
-    """Return the same rows from a copy in the folder for work in progress. Every rank calls it."""
+    """Return the same rows from a copy in the folder for work in progress, one a host. Every rank calls it."""
     copies = {}
     for split in ("train", "test"):
-        rows, folder = getattr(data, split), Path(work) / "rows" / split
+        rows, folder = getattr(data, split), Path(work) / "rows" / f"{split}-{host_number()}"
         if rows is not None:
-            if is_main_rank():
+            if is_first_rank_of_host():
                 rows.save_to_disk(folder)
             barrier()
             copies[split] = load_from_disk(str(folder))

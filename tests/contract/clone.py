@@ -97,7 +97,7 @@ class Clone:
             "envs/",
             "config/deepspeed/",
         )
-        own = (".gitattributes", ".gitignore", ".dvcignore")
+        own = (".gitattributes", ".gitignore", ".dvcignore", "sagemaker")
         copy_working_tree(folder, lambda name: name.startswith(kept) or name in own)
         for program in ("launch.py", "reproduce.py"):
             shutil.copy2(REPOSITORY / "scripts" / program, folder / "scripts" / program)

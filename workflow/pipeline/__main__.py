@@ -4,7 +4,7 @@ plan                what would run, and why          check      is dvc.yaml in s
 write               bring dvc.yaml in step           verify     hash everything that is recorded
 accept STAGE        record a harmless code change    clean      what the cache holds in vain
 origin PATH         which commits recorded this file or folder, wherever it lies
-run, begin, merge   used by the rules, launch.py and git
+run, attend, begin, merge   used by the rules, training jobs, launch.py and git
 """
 
 import argparse
@@ -49,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("stage")
     run.add_argument("--marker", type=Path, required=True)
     run.add_argument("--force", action="store_true")
+    attend = commands.add_parser("attend", help="in a training job, on hosts that are not its first one")
+    attend.add_argument("stage")
     begin = commands.add_parser("begin", help="tell launch.py a stage's identity; restore an earlier result")
     begin.add_argument("stage")
     merge = commands.add_parser("merge", help="git's merge driver for dvc.lock and dvc.yaml")
@@ -104,9 +106,19 @@ def origin(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from pipeline.running import run_stage
+    from pipeline.job_remote import data_is_remote
 
+    if data_is_remote():
+        from pipeline.remote_running import run_stage
+    else:
+        from pipeline.running import run_stage
     run_stage(arguments.stage, arguments.marker, arguments.force)
+
+
+def attend(arguments: argparse.Namespace) -> None:
+    from pipeline.training_job import attend
+
+    attend(arguments.stage)
 
 
 def begin(arguments: argparse.Namespace) -> None:
@@ -123,7 +135,7 @@ def merge(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean, "origin": origin,
-    "run": run, "begin": begin, "merge": merge,
+    "run": run, "attend": attend, "begin": begin, "merge": merge,
 }  # fmt: skip
 
 if __name__ == "__main__":

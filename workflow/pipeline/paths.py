@@ -8,6 +8,7 @@ STATE = Path(".heirloom")
 MARKERS = STATE / "markers"
 CACHE = STATE / "cache"
 RECORDS = STATE / "records"
+COSTS = STATE / "costs"
 WORK = STATE / "work"
 LOCK_FILE = STATE / "lock"
 

@@ -39,10 +39,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     stage = graph.stages[name]
     entry = None if force else holding_entry(stage, graph)
     if entry is None or not data_is_here(name, entry):
-        execute(name, force)
-        entry = read_lock()[name]
-        learn_products(entry)
-        History().add({name: entry})
+        entry = execute(name, force)
     write_marker(marker, entry)
 
 
@@ -75,6 +72,16 @@ def holding_entry(stage: Stage, graph: Graph) -> Entry | None:
     return None if changed else entry
 
 
+def known_result(stage: Stage, graph: Graph) -> Entry | None:
+    """Return the entry of an earlier execution, as the history has it, of exactly what the stage is now."""
+    entries = read_lock()
+    with Fingerprints() as fingerprints:
+        hash_of = current_hash(graph, entries, fingerprints)
+        expected = expected_entry(stage, hash_of, config_sections(), recorded_outs(entries))
+        found = History().find(expected) if expected else ()
+        return next((entry for entry in found if not differences(stage, entry, hash_of, config_sections())), None)
+
+
 def current_hash(graph: Graph, entries: dict[str, Entry], fingerprints: Fingerprints):
     """Return a function: path → content hash; what lies in the working tree comes first, then what is recorded."""
     recorded = recorded_outs(entries)
@@ -99,8 +106,8 @@ def data_is_here(name: str, entry: Entry) -> bool:
     return False
 
 
-def execute(name: str, force: bool) -> None:
-    """Let DVC execute and record one stage. Raises HeirloomError when it fails."""
+def execute(name: str, force: bool) -> Entry:
+    """Let DVC execute and record one stage; return its new entry. Raises HeirloomError when it fails."""
     from dvc.cli import main as dvc
 
     print(f"{name}: started, log in logs/{name}.log", flush=True)
@@ -110,6 +117,10 @@ def execute(name: str, force: bool) -> None:
         raise HeirloomError(
             f"{name} failed; what it said is above and in logs/{name}.log; its earlier result, if any, is kept"
         )
+    entry = read_lock()[name]
+    learn_products(entry)
+    History().add({name: entry})
+    return entry
 
 
 def learn_products(entry: Entry) -> None:

@@ -1,6 +1,5 @@
 """What the Snakefile asks for: the graph, the markers, and what is to be done."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -11,7 +10,18 @@ from pathlib import Path
 from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
-from pipeline import dvcfile, lockfile, markers
+from pipeline import dvcfile, job_remote, lockfile, markers, submitting
+from pipeline.command_line import (
+    SAGEMAKER,
+    command_line,
+    container_image,
+    data_is_local,
+    executor,
+    kinds_here,
+    reject_unsupported,
+    will_execute,
+    workflow_settings,
+)
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger, load_graph, open_ledger
 from pipeline.locking import WorkflowLock, dvc_lock
@@ -21,6 +31,7 @@ from pipeline.paths import DVC_LOCK, MARKERS
 from pipeline.planning import print_plan
 from pipeline.running import CONTROLLER
 from pipeline.staleness import Action
+from pipeline.submitting import Submission, setting_problems
 
 _lock = WorkflowLock()
 """Held until the process ends."""
@@ -37,14 +48,18 @@ class Session:
         ledger: Ledger | None = None,
         force: tuple[str, ...] = (),
         image: str | None = None,
+        away: bool = False,
+        submission: Submission | None = None,
     ) -> None:
+        """`away`: jobs run on other machines; `submission` is what SageMaker's get."""
         self.graph = graph
         self.folder = folder
         self.defaults = default_resources(workflow)
-        self.remote = not workflow.local_exec
         self.ledger = ledger
         self.force = force
         self.image = image
+        self.away = away
+        self.submission = submission
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -81,11 +96,13 @@ class Session:
                     return default.evaluate(wildcards, **context, rulename=rulename, async_run=async_run).value
 
                 stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+                if self.submission:
+                    return self.submission.resource(name, stage, profiles) if stage else None
                 return job_resources(stage.resources if stage else {}, profiles)[name]
 
             return value
 
-        return {name: function(name) for name in RESOURCES}
+        return {name: function(name) for name in (submitting.RESOURCES if self.submission else RESOURCES)}
 
     def flags(self, kind: str) -> Callable:
         """Return a rule's params function: `--force` for the stages that the user forces."""
@@ -96,8 +113,16 @@ class Session:
 
         Call it once jobs are about to start: Snakemake has set its own answer to the signal by then.
         """
-        if self.remote and self.ledger:
+        if self.away:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(self) -> None:
+        """Take what jobs on other machines have returned into dvc.lock, whether the workflow has succeeded or not."""
+        if self.submission:
+            try:
+                bring_in_step(open_ledger(local_data=False))
+            except HeirloomError as error:  # the config was edited meanwhile
+                print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
 
     def targets(self) -> list[str]:
         """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing."""
@@ -117,25 +142,46 @@ def open_session(workflow, config: dict) -> Session:
         return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
-    reject_unknown_config(config)
-    image = container_image(workflow, config)
+    settings = workflow_settings(config, options)
+    image = container_image(workflow, settings)
+    here = kinds_here(settings)
     real = will_execute(options)
     alone = _lock.take()
     if real and not alone:
         raise HeirloomError(
             "another `snakemake` is working in this folder: wait for it, or stop it; `snakemake -n` works meanwhile"
         )
-    ledger = open_ledger(local_data(config), config.get("runs"), force)
+    forget_other_sessions()
+    to_sagemaker = executor(options) == SAGEMAKER
+    wrong = setting_problems(options) if to_sagemaker else []
+    try:
+        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), force)
+    except HeirloomError as error:
+        raise HeirloomError("\n".join([*wrong, str(error)])) from error
     folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
+    submission = None
+    if to_sagemaker:
+        submission = Submission(ledger, folder, here)
+        wrong += submission.problems()
+    if wrong:
+        raise HeirloomError("\n".join(wrong))
+    away = executor(options) != "local"
     if real:
         bring_in_step(ledger)
-        os.environ.pop(CONTROLLER, None)
-        if workflow.local_exec:  # a job on another machine cannot watch a process of this one
+        if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
             os.environ[CONTROLLER] = str(os.getpid())
+        if submission:
+            submission.announce(workflow)
     markers.synchronise(folder, ledger.graph, whole_graph(ledger))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, workflow, ledger, force, image)
+    return Session(ledger.graph, folder, workflow, ledger, force, image, away and real, submission)
+
+
+def forget_other_sessions() -> None:
+    """Forget what a session that has started this one told its jobs."""
+    for variable in (CONTROLLER, job_remote.VARIABLE):
+        os.environ.pop(variable, None)
 
 
 def default_resources(workflow) -> Resources:
@@ -164,83 +210,6 @@ def bring_in_step(ledger: Ledger) -> None:
             else:
                 lockfile.write_entries(dict(ledger.adopted))
     ledger.history.add(ledger.current())
-
-
-def local_data(config: dict) -> bool:
-    """Tell whether data belongs on this machine (`data=local`, the default) or may be remote (`data=remote`)."""
-    value = config.get("data", "local")
-    if value not in ("local", "remote"):
-        raise HeirloomError(f"--config data={value}: expected local or remote")
-    return value == "local"
-
-
-def container_image(workflow, config: dict) -> str | None:
-    """Return the image in which `--sdm apptainer` runs the stages; it is no part of their identity.
-
-    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed.
-    """
-    methods = {str(method) for method in workflow.deployment_settings.deployment_method}
-    image = config.get("image")
-    if "apptainer" in methods and not image:
-        raise HeirloomError(
-            "--sdm apptainer: name the image that stages run in: --config image=docker://REGISTRY/heirloom@sha256:… "
-            "or a .sif file (docs/image.md)"
-        )
-    if image and "apptainer" not in methods:
-        raise HeirloomError(f"--config image={image}: stages run in an image only with --sdm apptainer; add it")
-    return image
-
-
-def reject_unknown_config(config: dict) -> None:
-    """Refuse workflow settings that nothing reads. Raises HeirloomError."""
-    known = ("runs", "force", "data", "image")
-    unknown = [key for key in config if key not in known]
-    if unknown:
-        raise HeirloomError(
-            f"--config {', '.join(unknown)}: not a setting of this workflow, which knows {', '.join(known)}"
-        )
-
-
-def command_line():
-    """Return Snakemake's own reading of the command line, profiles included; None when it was not started from one."""
-    from snakemake.cli import parse_args
-
-    if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):
-        return None
-    with contextlib.redirect_stderr(None):  # it would tell a second time which profile it uses
-        return parse_args(sys.argv[1:])[1]
-
-
-def reject_unsupported(options) -> None:
-    """Refuse options of Snakemake that would act on markers instead of stages. Raises HeirloomError."""
-    if options is None:
-        return
-    given = {
-        "--forcerun (-R)": options.forcerun,
-        "--forceall (-F)": options.forceall,
-        "--force (-f)": options.force,
-        "--touch (-t)": options.touch,
-        "--delete-all-output": options.delete_all_output,
-    }
-    found = [name for name, value in given.items() if value]
-    if found:
-        raise HeirloomError(
-            f"{', '.join(found)} acts on Snakemake's files, not on results: to execute a stage again, type "
-            "`snakemake --config force=STAGE` (several: force=STAGE,STAGE); `make plan` lists the stages"
-        )
-
-
-MODES_WITHOUT_EXECUTION = (
-    "dryrun", "lint", "list_rules", "list_target_rules", "print_compilation", "dag", "rulegraph", "filegraph", "d3dag",
-    "unlock", "cleanup_metadata", "conda_cleanup_envs", "conda_create_envs_only", "list_conda_envs", "cleanup_shadow",
-    "container_cleanup_images", "list_changes", "list_input_changes", "list_params_changes", "list_untracked",
-    "summary", "detailed_summary", "archive", "generate_unit_tests", "containerize", "report",
-)  # fmt: skip
-
-
-def will_execute(options) -> bool:
-    """Tell whether this command line executes jobs, rather than showing something."""
-    return options is not None and not any(getattr(options, mode) for mode in MODES_WITHOUT_EXECUTION)
 
 
 def interpreter_first_on_path() -> None:

@@ -7,6 +7,11 @@ from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 
+KINDS = (
+    "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "report",
+)  # fmt: skip
+"""Each is a rule of the same name."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -40,6 +45,11 @@ class Stage:
     def products(self) -> tuple[str, ...]:
         """All paths it makes, sorted as DVC sorts them."""
         return tuple(sorted((*self.outs, *self.metrics, *self.plots)))
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether it runs under torchrun."""
+        return " torchrun " in self.cmd
 
     @property
     def artifact(self) -> str:

@@ -48,6 +48,8 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
             variables |= ONE_MACHINE
     kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
+    if work.scratch:
+        kept["HEIRLOOM_SCRATCH_DIR"] = str(work.scratch)
     if identity:
         kept["HEIRLOOM_IDENTITY"] = identity
     if commit:

@@ -15,6 +15,7 @@ LOST_CONNECTION = re.compile(
     r"[Cc]onnection (?:closed|reset|refused)|Broken pipe|remote process exited|ncclRemoteError"
 )
 """What a rank says when another one is gone."""
+CONSEQUENCE = re.compile(r"^(?:\S+: )?(?:stopped by SIG|its program ended with)|for another rank in vain")
 FAILED_RANK = re.compile(r"\s*rank\s*:\s*(\d+)")
 EXIT_CODE = re.compile(r"\s*exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
 KILLED_BY_TORCHRUN = re.compile(r".*Unable to shutdown process (\d+) ")
@@ -36,6 +37,11 @@ def reason_of_failure(lines: Iterable[str], exit_code: int) -> str:
         or next(iter(errors), None)
         or f"its program ended with exit code {exit_code}"
     )
+
+
+def is_consequence(reason: str) -> bool:
+    """Say whether a reason may have its cause on another host: a lost connection, an end that another one asked for."""
+    return bool(CONSEQUENCE.search(reason) or LOST_CONNECTION.search(reason))
 
 
 def own_sentence(lines: Iterable[str]) -> str | None:

@@ -5,11 +5,14 @@ out whether this process runs on one; `this_host` asks them in turn.
 """
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from heirloom.launcher import slurm
+from heirloom.launcher import sagemaker, slurm
 from heirloom.launcher.command import Program
+from heirloom.launcher.followers import Call
+from heirloom.launcher.processes import ALONE, Company
 from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
 
 
@@ -20,10 +23,16 @@ class Host(Protocol):
         """Return how a program of `kind` ("python" or "torchrun") is spread. Raises HeirloomError when it cannot be."""
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
-        """Return the command line that runs `program` on `ranks` and ends when the last of them has ended."""
+        """Return the command line that runs `program` on `ranks`, those that other hosts start themselves excepted.
+
+        It ends when the last of them has ended.
+        """
 
     def as_sent(self, signal: int) -> int:
         """Return the signal that tells the command what `signal` told the launcher."""
+
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        """Have other hosts start their ranks of what is called, where no command of this host's does."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,13 @@ class LocalHost:
     def as_sent(self, signal: int) -> int:
         return signal
 
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        return nullcontext(ALONE)
+
 
 def this_host() -> Host:
     """Find out what this machine offers, or the cluster that it is a part of, without importing torch.
 
     Raises HeirloomError when a cluster does not answer.
     """
-    return slurm.find() or LocalHost(gpus=visible_gpus())
+    return sagemaker.find() or slurm.find() or LocalHost(gpus=visible_gpus())

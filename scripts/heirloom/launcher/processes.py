@@ -5,12 +5,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from heirloom.launcher import reaper
 from heirloom.launcher.failure import own_sentence, reason_of_failure
@@ -29,12 +31,90 @@ class Outcome:
     error: str = ""
 
 
-def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Callable[[int], int]) -> Outcome:
+class Company(Protocol):
+    """Other hosts that run ranks of the same program, as a launcher sees them."""
+
+    def began(self, running: "Running") -> None:
+        """Hear that this host's program runs."""
+
+    def signalled(self, number: int) -> None:
+        """Hear, within a signal handler, that this host's program was asked to end."""
+
+    def ended(self, own: Outcome) -> Outcome:
+        """Return how the program has ended on all hosts, `own` being how it has here."""
+
+
+class Alone:
+    """The company of a host whose program runs nowhere else, or is spread by one command that ends with all of it."""
+
+    def began(self, running: "Running") -> None:
+        pass
+
+    def signalled(self, number: int) -> None:
+        pass
+
+    def ended(self, own: Outcome) -> Outcome:
+        return own
+
+
+ALONE = Alone()
+
+
+class Running:
+    """A program that runs, and the ways to end it: from a signal handler or from any thread."""
+
+    def __init__(self, program: subprocess.Popen, as_sent: Callable[[int], int]) -> None:
+        """`as_sent` returns the signal that tells the program what a signal told the launcher."""
+        self._program, self._as_sent = program, as_sent
+        self._ended = threading.Event()
+        self.asked: list[list[int]] = []
+        """The signals that have asked it to end, each in a list of its own."""
+
+    def ask_to_end(self, number: int) -> bool:
+        """Pass a signal on if it is the first one; the program is killed when it has not ended after the grace.
+
+        Only the first: torchrun takes another one for an order to leave its ranks. Returns whether it was.
+        """
+        mine = [number]
+        self.asked.append(mine)
+        if self.asked[0] is not mine:  # so two at once, in a handler and in a thread, are told apart
+            return False
+        grace = grace_seconds()
+        name = signal.Signals(number).name
+        say(f"{name}: the program may take {grace:g} s to end; the same signal once more ends it at once")
+        self._signal(self._as_sent(number))
+        signal.setitimer(signal.ITIMER_REAL, grace)
+        return True
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if not self._ended.is_set() and self._program.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._program.pid, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, so long at most; return whether it has."""
+        return self._ended.wait(seconds)
+
+    def finish(self) -> None:
+        """Hear that it has ended."""
+        self._ended.set()
+
+
+def run(
+    command: list[str],
+    variables: dict[str, str],
+    log: Path,
+    as_sent: Callable[[int], int],
+    company: Company = ALONE,
+) -> Outcome:
     """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
 
-    The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it; what has not ended
-    `grace_seconds()` later is killed, or at once when the same signal comes again. When this process dies, even by
-    SIGKILL, all of the program is killed.
+    The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it, and to its `company`;
+    what has not ended `grace_seconds()` later is killed, or at once when the same signal comes again. When this process
+    dies, even by SIGKILL, all of the program is killed.
     """
     reaper.adopt_orphans()  # should the reaper be killed itself
     if "DVC_STAGE" in os.environ:
@@ -49,57 +129,54 @@ def run(command: list[str], variables: dict[str, str], log: Path, as_sent: Calla
         preexec_fn=lambda: reaper.die_with_parent(reaper.LAUNCHER_DIED),
     )
     lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
-    with forwarded_signals(program, as_sent) as received:
+    running = Running(program, as_sent)
+    with forwarded_signals(running, company):
+        company.began(running)
         copy_output(program, log, lines)
         code = program.wait()
-    reaper.kill_children()
-    if received:
-        name = signal.Signals(received[0]).name
+        running.finish()
+        reaper.kill_children()
+        return company.ended(outcome_of(code, lines, running))
+
+
+def outcome_of(code: int, lines: deque[str], running: Running) -> Outcome:
+    """Return how a program has ended whose last `lines` are these."""
+    if running.asked:
+        number = running.asked[0][0]
+        name = signal.Signals(number).name
         said = own_sentence(lines) or f"stopped by {name}; started again, it goes on from what it has kept"
-        return Outcome(128 + received[0], said)
+        return Outcome(128 + number, said)
     exit_code = code if code >= 0 else 128 - code
     return Outcome(exit_code, reason_of_failure(lines, exit_code) if exit_code else "")
 
 
 @contextmanager
-def forwarded_signals(program: subprocess.Popen, as_sent: Callable[[int], int]) -> Iterator[list[int]]:
-    """Pass the first signal on to the program's process group while the block runs; give the list of those received.
+def forwarded_signals(running: Running, company: Company) -> Iterator[None]:
+    """Let signals end the program while the block runs, here and on the hosts that are its company.
 
-    Only the first: torchrun takes another one for an order to leave its ranks. A signal that was ignored when this
-    process began (nohup's SIGHUP) stays so.
+    A signal that was ignored when this process began (nohup's SIGHUP) stays so.
     """
-    received: list[int] = []
     first_at: dict[int, float] = {}
 
     def forward(number: int, _frame: object) -> None:
-        received.append(number)
         now = time.monotonic()
         if now - first_at.setdefault(number, now) > REPEATED_SECONDS:
-            signal_group(program, signal.SIGKILL)
-        elif len(received) == 1:
-            grace = grace_seconds()
-            name = signal.Signals(number).name
-            say(f"{name}: the program may take {grace:g} s to end; the same signal once more ends it at once")
-            signal_group(program, as_sent(number))
-            signal.setitimer(signal.ITIMER_REAL, grace)
+            running.kill()
+        elif running.ask_to_end(number):
+            company.signalled(number)
 
     def give_up(_number: int, _frame: object) -> None:
-        signal_group(program, signal.SIGKILL)
+        running.kill()
 
     wanted = [number for number in reaper.FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, forward) for number in wanted}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
     try:
-        yield received
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def signal_group(program: subprocess.Popen, number: int) -> None:
-    if program.poll() is None:
-        os.killpg(program.pid, number)
 
 
 def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None:

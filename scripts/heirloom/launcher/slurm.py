@@ -10,10 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
+from heirloom.launcher.followers import Call
+from heirloom.launcher.processes import ALONE, Company
 from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
 
 ON_EACH_NODE = """trap '' TERM
@@ -80,6 +83,10 @@ class SlurmHost:
     def as_sent(self, signal_: int) -> int:
         """Return SIGINT: srun passes it on to all ranks (--disable-status), and kills them at once on any other."""
         return signal.SIGINT
+
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        """Call nobody: srun starts the ranks of all nodes and ends with them."""
+        return nullcontext(ALONE)
 
 
 def find() -> SlurmHost | None:

@@ -13,22 +13,37 @@ from heirloom.launcher.command import Program
 from heirloom.launcher.ledger import Stage
 
 ROOT = Path(".heirloom/work")
+SCRATCH = Path(".heirloom/scratch")
 HOLDER = "launcher.pid"
 """The file in a work folder that its process holds locked and has its number in."""
+KEEP = "HEIRLOOM_KEEP_WORK"
+"""Environment variable: whoever started the launcher deletes the work folder, once the result is in a safe place.
+
+Such a folder is copied away as it fills, so what every start makes anew is kept out of it.
+"""
 ALREADY_RUNNING = 75
 """Exit code EX_TEMPFAIL of sysexits.h: try again later."""
 
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """`path` is this execution's; `superseded` are folders of the same stage that a success makes worthless."""
+    """`path` is this execution's; `superseded` are folders of the same stage that a success makes worthless.
+
+    `scratch` is for what every start makes anew, where that is not `path`.
+    """
 
     path: Path
     superseded: tuple[Path, ...] = ()
+    scratch: Path | None = None
 
     def delete(self) -> None:
-        for folder in (self.path, *self.superseded):
+        for folder in filter(None, (self.path, self.scratch, *self.superseded)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_kept() -> bool:
+    """Say whether a success leaves its work folder to whoever started the launcher."""
+    return KEEP in os.environ
 
 
 @contextmanager
@@ -92,7 +107,7 @@ def choose_folder(program: Program, stage: Stage, world_size: int) -> WorkFolder
             print(
                 f"{stage.name}: work of an interrupted run on {ranks} ranks does not fit {world_size}: starting afresh"
             )
-    return WorkFolder(path, superseded=earlier)
+    return WorkFolder(path, superseded=earlier, scratch=SCRATCH / path.name if is_kept() else None)
 
 
 def is_work_of(stage: str, folder: Path, current: Path) -> bool:

@@ -1,0 +1,171 @@
+"""Stages as SageMaker training jobs, whose data is on S3 and not on the submitting machine."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from clone import Clone, succeeded
+from cloud import BUCKET, Cloud
+from loopback import SlowStart
+from submitting import PROFILE, start, submit, wait_until
+
+from pipeline.lockfile import read_lock
+
+HERE = ("download-text", "model-tiny")
+AWAY = ("tokenizer-tiny", "process-text", "train-other", "report-other")
+
+
+def lock(clone: Clone) -> dict:
+    """Return stage → entry as the clone's dvc.lock has it."""
+    return read_lock(clone.folder / "dvc.lock")
+
+
+def test_each_stage_runs_where_the_profile_says_and_leaves_its_data_on_s3(made: Clone, cloud: Cloud) -> None:
+    assert tuple(cloud.stages()[: len(AWAY)]) == AWAY
+    assert lock(made).keys() == {*HERE, *AWAY}
+    assert "CheckpointConfig" in cloud.request("train-other")
+    assert "CheckpointConfig" not in cloud.request("process-text")
+    (output,) = [out for out in lock(made)["train-other"]["outs"] if out["path"] == "checkpoints/other"]
+    md5 = output["md5"]
+    assert f"data/files/md5/{md5[:2]}/{md5[2:]}" in cloud.aws.objects(BUCKET, "data/")
+    assert not (made.folder / "checkpoints").exists()
+    assert not (made.folder / "data/processed").exists()
+
+
+def test_small_results_the_log_the_record_and_the_cost_come_back(made: Clone) -> None:
+    for file in ("metrics/training/other.json", "metrics/loss/other.csv", "metrics/data/text.json"):
+        assert (made.folder / file).is_file(), file
+    assert (made.folder / "logs/train-other.log").is_file()
+    record = json.loads((made.folder / ".heirloom/records/train-other.json").read_text())
+    assert record["exit_code"] == 0
+    assert record["commit"] == made.git("rev-parse", "HEAD").strip()
+    cost = json.loads((made.folder / ".heirloom/costs/train-other.json").read_text())
+    assert cost["attempts"][0]["instance_type"] == "ml.m5.xlarge"
+    history = [json.loads(line) for line in (made.folder / ".dvc/history.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in history if row["record"]} >= {*HERE, *AWAY}
+
+
+def test_the_submitting_machine_has_nothing_to_do_and_no_data(made: Clone, cloud: Cloud) -> None:
+    done = succeeded(submit(made, cloud, "-n", "--config", "runs=other"))
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "0 to run, 0 after them, 0 to restore, 6 up to date" in done.stderr
+    dry = succeeded(made.dvc("repro", "--allow-missing", "--dry", *AWAY, **cloud.variables))
+    assert "Running stage" not in dry.stdout
+    changed = made.git("status", "--porcelain").split()[1::2]
+    assert sorted(changed) == [".dvc/history.jsonl", "dvc.lock"]
+
+
+def test_a_colleagues_clone_pulls_everything_and_has_nothing_to_do(clone: Clone, cloud: Cloud, tmp_path: Path) -> None:
+    colleague = clone.clone_to(tmp_path / "colleague")
+    (colleague.folder / ".dvc/config.local").unlink()
+    succeeded(colleague.dvc("pull", *HERE, *AWAY, **cloud.variables))
+    done = succeeded(colleague.snakemake("-n", "--config", "runs=other", **cloud.variables))
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "up to date" in colleague.dvc("status", *HERE, *AWAY).stdout
+    assert (colleague.folder / "checkpoints/other/content.txt").is_file()
+
+
+def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, cloud: Cloud) -> None:
+    before = lock(clone)["train-other"]
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
+    clone.edit(PROFILE, "# sagemaker-environment:", "sagemaker-environment: [FAIL=train-other]")
+    done = submit(clone, cloud, "--config", "runs=other")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "this stage was told to fail" in said, said
+    assert "this stage was told to fail" in (clone.folder / "logs/train-other.log").read_text()
+    assert lock(clone)["train-other"] == before
+    clone.edit("config/runs/other.yaml", "learning_rate: 2e-5", "learning_rate: 1e-5")
+    done = succeeded(submit(clone, cloud, "-n", "--config", "runs=other"))
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_forced_stage_is_executed_again(clone: Clone, cloud: Cloud) -> None:
+    jobs = len(cloud.stages())
+    before = lock(clone)
+    succeeded(submit(clone, cloud, "--config", "runs=other", "force=train-other"))
+    assert cloud.stages()[jobs:] == ["train-other", "report-other"]
+    assert lock(clone) == before
+    assert "train-other: started" in cloud.sagemaker.logs.text(cloud.job("train-other"))
+    assert "report-other: up to date" in cloud.sagemaker.logs.text(cloud.job("report-other"))
+
+
+def test_missing_settings_are_told_at_once_before_anything_starts(pristine: Clone, cloud: Cloud) -> None:
+    variables = {name: value for name, value in cloud.variables.items() if "REGION" not in name}
+    for options in (["-n"], []):
+        done = pristine.run("snakemake", "--profile", "sagemaker", *options, **variables, AWS_DEFAULT_REGION="")
+        assert done.returncode != 0
+        for key in ("role", "s3-prefix", "image", "region"):
+            assert f"{PROFILE}: sagemaker-{key} is missing" in done.stderr
+        assert "storage, which jobs on SageMaker cannot reach: set `url = s3://BUCKET/PREFIX`" in done.stderr
+    assert not (pristine.folder / "dvc.lock").exists()
+
+
+def test_settings_of_a_wrong_form_and_committed_credentials_are_refused(clone: Clone, cloud: Cloud) -> None:
+    clone.edit(PROFILE, "sagemaker-role: arn:aws:iam::123456789012:role/heirloom", "sagemaker-role: heirloom")
+    clone.write(".dvc/config", (clone.folder / ".dvc/config").read_text() + "    secret_access_key = made-up\n")
+    clone.edit("config/runs/other.yaml", "base: tiny\n", "base: tiny\nresources: {max_wait: 60}\n")
+    done = submit(clone, cloud, "-n", "--config", "here=download,everything")
+    assert "here=everything: no kind of stage; there are download, tokenizer" in done.stderr
+    done = submit(clone, cloud, "-n")
+    assert f"{PROFILE}: sagemaker-role is 'heirloom'; expected the role" in done.stderr
+    assert "config/runs/other.yaml:2: resources.max_wait: max_wait limits the wait for spot capacity" in done.stderr
+    clone.edit("config/runs/other.yaml", "resources: {max_wait: 60}\n", "")
+    done = submit(clone, cloud, "-n")
+    assert ".dvc/config: the remote storage has secret_access_key" in done.stderr
+
+
+def test_secrets_are_nowhere_but_in_the_job(clone: Clone, cloud: Cloud) -> None:
+    token, password, own_key = ("tok" + "en-of-the-hub-1", "pass" + "word-of-mine-2", "key" + "-of-the-remote-3")
+    arn = cloud.aws.client("secretsmanager").create_secret(Name="hub", SecretString=json.dumps({"token": token}))["ARN"]
+    clone.edit(PROFILE, "# sagemaker-environment:", f"sagemaker-environment: ['HF_TOKEN=secretsmanager:{arn}#token']")
+    mine = f"['remote \"storage\"']\n    access_key_id = mine\n    secret_access_key = {own_key}\n"
+    clone.write(".dvc/config.local", mine)
+    told = 'print("the token ends in", os.environ["HF_TOKEN"][-1], os.environ["HF_TOKEN"])'
+    clone.edit("scripts/create_report.py", '__main__":', f'__main__":\n    {told}')
+    done = succeeded(submit(clone, cloud, "--config", "runs=other", HF_TOKEN=token, MY_PASSWORD=password))
+    assert "the token ends in 1 [secret]" in (clone.folder / "logs/report-other.log").read_text()
+    sent = cloud.everything_sent()
+    for secret in (token, password, own_key):
+        assert secret.encode() not in sent
+        assert secret not in done.stdout + done.stderr
+    kept = [path for path in clone.folder.rglob("*") if path.is_file() and path.name != "config.local"]
+    assert not [path for path in kept if token.encode() in path.read_bytes()]
+
+
+def test_a_killed_controller_loses_nothing(clone: Clone, cloud: Cloud) -> None:
+    jobs = len(cloud.stages())
+    clone.edit("config/datasets/text.yaml", "max_length: 16", "max_length: 17")
+    cloud.sagemaker.plan(SlowStart(job="train-other", seconds=5))
+    controller = start(clone, cloud, "--config", "runs=other")
+    wait_until(lambda: cloud.stages()[jobs:] == ["process-text", "train-other"], controller)
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.communicate()
+    planned = succeeded(submit(clone, cloud, "-n", "--config", "runs=other"))
+    assert "process-text" not in planned.stderr.partition("to run")[0]
+    cloud.sagemaker.wait(cloud.job("train-other"), 200)
+    done = succeeded(submit(clone, cloud, "--config", "runs=other"))
+    assert "Adopted training job" in done.stderr
+    assert cloud.stages()[jobs:] == ["process-text", "train-other", "report-other"]
+
+
+def test_ctrl_c_stops_the_job(clone: Clone, cloud: Cloud) -> None:
+    before = lock(clone)
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 3e-5")
+    cloud.sagemaker.plan(SlowStart(job="train-other", seconds=600))
+    jobs = len(cloud.stages())
+    controller = start(clone, cloud, "--config", "runs=other")
+    wait_until(lambda: len(cloud.stages()) > jobs, controller)
+    os.killpg(controller.pid, signal.SIGINT)
+    said = controller.communicate(timeout=120)[0]
+    assert controller.returncode != 0
+    assert cloud.sagemaker.wait(cloud.job("train-other"))["TrainingJobStatus"] == "Stopped", said
+    assert lock(clone) == before
+
+
+def test_a_remote_in_a_folder_is_refused(clone: Clone, cloud: Cloud) -> None:
+    clone.write(".dvc/config.local", "[core]\n    remote = here\n['remote \"here\"']\n    url = /srv/storage\n")
+    done = submit(clone, cloud, "--config", "runs=other")
+    assert done.returncode != 0
+    assert "the DVC remote here is /srv/storage, which jobs on SageMaker cannot reach" in done.stderr
