@@ -110,7 +110,7 @@ def run(
     as_sent: Callable[[int], int],
     company: Company = ALONE,
 ) -> Outcome:
-    """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
+    """Run `command` in a process group of its own, its output copied to the terminal and to the end of the file `log`.
 
     The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it, and to its `company`;
     what has not ended `grace_seconds()` later is killed, or at once when the same signal comes again. When this process
@@ -185,7 +185,7 @@ def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None
     Ends with the program: a process that it left behind and that holds the pipe open does not delay us.
     """
     remainder = b""
-    with log.open("wb", buffering=0) as file, selectors.DefaultSelector() as selector:
+    with log.open("ab", buffering=0) as file, selectors.DefaultSelector() as selector:
         copies = {str(log): file.fileno(), "the terminal": sys.stdout.fileno()}
         selector.register(program.stdout, selectors.EVENT_READ)
         ended_at = None
