@@ -66,6 +66,16 @@ def test_a_colleagues_clone_pulls_everything_and_has_nothing_to_do(clone: Clone,
     assert (colleague.folder / "checkpoints/other/content.txt").is_file()
 
 
+def test_both_engines_bring_the_data_here_when_asked_and_execute_nothing(clone: Clone, cloud: Cloud) -> None:
+    clone.executed()
+    done = succeeded(clone.dvc("repro", "--pull", "train-other", **cloud.variables))
+    assert clone.executed() == [], done.stdout
+    assert (clone.folder / "checkpoints/other/content.txt").is_file()
+    succeeded(clone.snakemake("--config", "runs=other", **cloud.variables))
+    assert clone.executed() == []
+    assert "up to date" in clone.dvc("status", *HERE, *AWAY).stdout
+
+
 def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, cloud: Cloud) -> None:
     before = lock(clone)["train-other"]
     clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
