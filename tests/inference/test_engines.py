@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from pydantic import ValidationError
 from tiny_place import PROMPTS, environment
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.generation import GenerationSection
 from heirloom.config.library_arguments import argument_problems
@@ -128,7 +128,7 @@ def test_memory_that_does_not_suffice_halves_the_batch(place, monkeypatch, capsy
     assert "memory does not suffice for a batch of 8: it is answered in halves of 4" in capsys.readouterr().out
 
 
-def test_an_adapter_and_a_quantized_checkpoint_are_answered_with(place, tmp_path):
+def test_an_adapter_is_answered_with_as_its_merged_model_is(place, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
     torch.manual_seed(1)
@@ -152,12 +152,22 @@ def test_an_adapter_and_a_quantized_checkpoint_are_answered_with(place, tmp_path
         found[name] = [row["completion"] for row in rows]
     assert found["adapter"] == found["merged"]
 
+
+@pytest.mark.parametrize("bits", ["load_in_8bit=True", "load_in_4bit=True, bnb_4bit_quant_type='nf4'"])
+def test_a_quantized_checkpoint_is_answered_with_as_upstream_does(place, tmp_path, bits):
+    whole = str(tmp_path / "whole")
+    widths = {"hidden_size": 64, "head_dim": 32, "intermediate_size": 128}  # bitsandbytes packs 64 weights of a row
+    config = AutoConfig.from_pretrained(place.folder / "model", **widths)
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(whole)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(whole)
+    prompts = read_prompts(place.folder / "chats", 1)
     program = f"""
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-config = BitsAndBytesConfig(load_in_8bit=True)
-model = AutoModelForCausalLM.from_pretrained({str(tmp_path / "merged")!r}, quantization_config=config, device_map="cpu")
+config = BitsAndBytesConfig({bits})
+model = AutoModelForCausalLM.from_pretrained({whole!r}, quantization_config=config, device_map="cpu")
 model.save_pretrained({str(tmp_path / "quantized")!r})
-AutoTokenizer.from_pretrained({str(tmp_path / "merged")!r}).save_pretrained({str(tmp_path / "quantized")!r})
+AutoTokenizer.from_pretrained({whole!r}).save_pretrained({str(tmp_path / "quantized")!r})
 import torch
 model = AutoModelForCausalLM.from_pretrained({str(tmp_path / "quantized")!r})
 ids = torch.tensor([{list(prompts[0].ids)}])
@@ -172,7 +182,7 @@ print(model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1]:].
     place.run(*place.inference(config, "quantized", model=tmp_path / "quantized"))
     rows = place.generations("quantized")
     assert rows[0]["checkpoint"] == weights_hash(tmp_path / "quantized")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    tokenizer = AutoTokenizer.from_pretrained(whole)
     assert rows[0]["completion"] == tokenizer.decode(upstream, skip_special_tokens=True)
 
 
