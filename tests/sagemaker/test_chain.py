@@ -84,7 +84,7 @@ def at_home(begun: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def away(begun: Demo, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A clone in which `snakemake --profile sagemaker` has made everything, with an interruption on the way."""
     demo = copy_of(begun, tmp_path_factory.mktemp("away"))
-    fill_in_profile(demo)
+    fill_in_profile(demo.folder)
     demo.commit("the profile filled in")
     demo.environment |= cloud.variables
     demo.run("dvc", "push")
