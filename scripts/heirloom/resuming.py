@@ -42,17 +42,18 @@ def claim(work: Path, facts: dict[str, Any]) -> None:
     """Make `work` the folder of the training that `facts` describe; what is there of any other is deleted.
 
     The stage's identity describes a training when the launcher knows it (HEIRLOOM_IDENTITY); else `facts` do.
-    The number of ranks always does: ZeRO's shards fit no other.
+    The number of ranks always does: ZeRO's shards fit no other. The launcher's folder is named by both, so what nobody
+    has claimed counts there: the claim may not have come along with copied checkpoints. Every rank calls this.
     """
     identity = os.environ.get("HEIRLOOM_IDENTITY")
     description = {"ranks": world_size(), **({"identity": identity} if identity else facts)}
     text = json.dumps(description, indent=1, sort_keys=True, default=str)
     file = work / CLAIM
     found = sorted(work.glob(f"{PREFIX}*"))
-    other = bool(found) and (not file.is_file() or file.read_text(encoding="utf-8") != text)
+    other = file.read_text(encoding="utf-8") != text if file.is_file() else bool(found) and not identity
     barrier()  # hosts that share the folder have all looked before one of them writes
     if is_first_rank_of_host():
-        if other:
+        if found and other:
             print(f"{work}: what is there is the work of another training: starting afresh", flush=True)
             for folder in found:
                 delete(folder)

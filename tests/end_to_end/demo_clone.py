@@ -36,6 +36,9 @@ class Demo:
         assert done.returncode == 0, f"{command}:\n{done.stdout[-8000:]}"
         return done.stdout
 
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
     def make(self, *words: str) -> str:
         return self.run("make", *words, f"VENV={sys.prefix}")
 

@@ -9,6 +9,7 @@ import pytest
 from training_workplace import training_command, tree
 from watched_processes import processes_in, ranks_in, wait_for
 
+from heirloom import resuming
 from heirloom.loss_history import LossHistory
 from heirloom.resuming import COMPLETE, claim, newest_complete
 
@@ -88,6 +89,21 @@ def test_the_newest_complete_checkpoint_counts_by_number(tmp_path):
         checkpoint(tmp_path, step, complete)
     assert newest_complete(tmp_path).name == "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
+
+
+def test_a_checkpoint_counts_only_where_all_files_of_all_hosts_have_come(tmp_path, monkeypatch):
+    """Hosts that share no disk get each other's files through S3, which may hold less than was written."""
+    for step in (3, 6, 9):
+        folder = checkpoint(tmp_path, step)
+        files = {"rng_state_0.pth": 4, "global_step1/zero_pp_rank_1.pt": 5}
+        (folder / "global_step1").mkdir()
+        for name, size in files.items():
+            (folder / name).write_bytes(bytes(size))
+        (folder / COMPLETE).write_text(json.dumps({"step": step, "files": files}))
+    (tmp_path / "checkpoint-9" / "global_step1" / "zero_pp_rank_1.pt").write_bytes(bytes(2))
+    monkeypatch.setattr(resuming, "gathered", lambda here: [here, {"checkpoint-3", "checkpoint-9"}])
+    assert newest_complete(tmp_path).name == "checkpoint-3"
+    assert sorted(folder.name for folder in tmp_path.glob("checkpoint-*")) == ["checkpoint-3"]
 
 
 def test_a_long_history_is_thinned_the_same_way_when_interrupted(tmp_path):

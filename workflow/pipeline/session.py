@@ -172,7 +172,7 @@ def open_session(workflow, config: dict) -> Session:
             os.environ[CONTROLLER] = str(os.getpid())
         if submission:
             submission.announce(workflow)
-    markers.synchronise(folder, ledger.graph, whole_graph(ledger))
+    markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
     return Session(ledger.graph, folder, workflow, ledger, force, image, away and real, submission)
@@ -190,16 +190,21 @@ def default_resources(workflow) -> Resources:
     return given if isinstance(given, Resources) else Resources.from_mapping(given or {})
 
 
-def whole_graph(ledger: Ledger) -> dict:
-    """Return stage → entry for the markers to show: all but those of stages that must run or be restored."""
-    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in (Action.RUN, Action.RESTORE)]
+def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
+    """Return stage → entry for the markers to show: all but those of stages that must run or be restored.
+
+    On SageMaker also without those that follow: a job's key is asked for when all its inputs have been made anew.
+    """
+    actions = (Action.RUN, Action.RESTORE, *([Action.FOLLOW] if to_sagemaker else []))
+    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in actions]
     return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
 
 
 def bring_in_step(ledger: Ledger) -> None:
     """Write dvc.yaml, merge entries found elsewhere into dvc.lock, and note in the history what dvc.lock knows.
 
-    Markers are only deleted after this, so that a controller killed in between loses no result.
+    The history also gets what returned markers hold: results of a config that was edited meanwhile, or is not selected
+    now. Markers are only deleted after this, so that a controller killed in between loses no result.
     """
     dvcfile.write(ledger.graph)
     if ledger.adopted or ledger.damaged:
@@ -209,6 +214,7 @@ def bring_in_step(ledger: Ledger) -> None:
                 lockfile.write_entries(dict(ledger.entries))
             else:
                 lockfile.write_entries(dict(ledger.adopted))
+    ledger.history.add(markers.returned(MARKERS, ledger.graph))
     ledger.history.add(ledger.current())
 
 

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,22 @@ from heirloom.launcher import commit
 from pipeline import job_remote, markers
 from pipeline.command_line import profile_files
 from pipeline.fingerprints import Fingerprints
+from pipeline.git import git
 from pipeline.identity import identity_of
 from pipeline.ledger import Ledger, config_sections
 from pipeline.paths import COSTS
 from pipeline.stages import Stage
-from pipeline.staleness import expected_entry, recorded_outs
+from pipeline.staleness import Action, expected_entry, recorded_outs
 
 ASKED = (
     "instance_type", "instance_count", "volume_size", "image", "max_runtime", "spot", "max_wait", "keep_alive", "efa",
 )  # fmt: skip
 """Resources that a run's own section may name; the plugin's names."""
 RESOURCES = (*ASKED, "tags", "checkpoints", "job_key", "record", "worker_command")
+
+NEW_FILES = ("--others", "--exclude-standard")
+LARGEST_NEW = 10_000_000
+"""Bytes; the plugin takes a larger file that git does not track for data."""
 
 REQUIRED = {
     "role": ("arn:aws[a-z-]*:iam::[0-9]{12}:role/.+", "the role that jobs run with, arn:aws:iam::ACCOUNT:role/NAME"),
@@ -79,7 +85,23 @@ class Submission:
     def problems(self) -> list[str]:
         """Return a sentence for everything that jobs could not reach: the DVC remote, files that are not sources."""
         self._remote, wrong = job_remote.remote_for_jobs()
-        return wrong
+        return wrong + self.files_left_behind()
+
+    def files_left_behind(self) -> list[str]:
+        """Return a sentence for each file that a job would read and that is no source: it would be missing there."""
+        tracked, new = (set(git("ls-files", "-z", *which).split("\0")) for which in ((), NEW_FILES))
+        small = {name for name in new if name and Path(name).lstat().st_size <= LARGEST_NEW}
+        sources = tracked | small | {str(parent) for name in tracked | small for parent in Path(name).parents}
+        stages = [self._ledger.graph.stages[name] for name in self._ledger.to_do()]
+        return [
+            f"{file}, read by {stage.name}, does not get into a job: it is outside the repository, ignored by git, or "
+            f"new and above {LARGEST_NEW // 10**6} MB: `git add --force` it, or run the stage on this machine, with "
+            f"`config: [here={stage.kind}]` in the profile"
+            for stage in stages
+            if stage.kind not in self._here
+            for file in stage.files
+            if os.path.normpath(file) not in sources and Path(file).exists()
+        ]
 
     def announce(self, workflow) -> None:
         """Tell the jobs, here and there, the DVC remote and the commit; let the kinds that run here do so."""
@@ -96,7 +118,17 @@ class Submission:
         """
         if name == "job_key":
             return self.identity(stage)
-        return job_resources(stage, default).get(name)
+        return job_resources(replace(stage, resources={}) if self.is_known(stage) else stage, default).get(name)
+
+    def is_known(self, stage: Stage) -> bool:
+        """Tell whether a stage whose inputs were made anew is as it was: its job only says so, on any machine."""
+        entry = self._ledger.entries.get(stage.name)
+        if entry is None or self._ledger.verdicts[stage.name].action is not Action.FOLLOW:
+            return False
+        try:
+            return self.identity(stage) == identity_of(entry)
+        except FileNotFoundError:
+            return False
 
     def identity(self, stage: Stage) -> str | None:
         """Return the identity of a stage whose inputs are made, None when a file of the user's is missing.

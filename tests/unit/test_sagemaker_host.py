@@ -1,0 +1,161 @@
+"""Which hosts the launcher finds in a training job, and what it makes of how they end.
+
+Ranks on real hosts are tests/sagemaker/.
+"""
+
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from heirloom.errors import HeirloomError
+from heirloom.launcher import followers
+from heirloom.launcher.command import Program
+from heirloom.launcher.connection import Connection
+from heirloom.launcher.followers import Call, Summons, called, wait_for_head
+from heirloom.launcher.hosts import LocalHost, this_host
+from heirloom.launcher.ledger import Stage
+from heirloom.launcher.processes import ALONE, Outcome
+from heirloom.launcher.ranks import Ranks, free_port
+from heirloom.launcher.sagemaker import SageMakerHost
+
+NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))
+CALL = Call(PROGRAM, Stage("train-x", "a" * 64), Ranks(3, 8, "gpu"), commit="abc", port=4321)
+
+
+@pytest.fixture(autouse=True)
+def port_of_this_test(monkeypatch) -> None:
+    monkeypatch.setattr(followers, "PORT", free_port("127.0.0.1"))
+
+
+def in_job(monkeypatch, names: tuple[str, ...], number: int) -> None:
+    """Set what the container entry sets."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    variables = {"SM_HOSTS": json.dumps(names), "SM_HOST_COUNT": str(len(names)), "SM_CURRENT_HOST_RANK": str(number)}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_hosts_are_those_of_the_job_and_one_alone_is_a_machine_like_any_other(monkeypatch):
+    in_job(monkeypatch, ("algo-1",), 0)
+    assert isinstance(this_host(), LocalHost)
+    in_job(monkeypatch, ("algo-1", "algo-2"), 1)
+    host = this_host()
+    assert isinstance(host, SageMakerHost) and (host.names, host.number) == (("algo-1", "algo-2"), 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "gpus", "expected"),
+    [(2, 8, Ranks(2, 8, "gpu")), (3, 4, Ranks(3, 4, "gpu")), (2, 0, Ranks(2, 1, "cpu"))],
+)
+def test_ranks_are_one_a_gpu_of_every_host_or_two_cpu_ranks_in_total(count, gpus, expected):
+    host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, 4321)
+    assert host.ranks("torchrun") == expected
+    assert host.ranks("python") == Ranks(1, 1, expected.device)
+
+
+def test_hosts_that_cannot_share_two_cpu_ranks_are_refused():
+    with pytest.raises(HeirloomError, match="has 3 hosts without a GPU: .* set resources.instance_count to 1 or 2"):
+        SageMakerHost(("algo-1", "algo-2", "algo-3"), 0, 0, 4321).ranks("torchrun")
+
+
+def test_each_host_starts_its_own_ranks_which_meet_at_the_head():
+    head, other = (SageMakerHost(("algo-1", "algo-2"), number, 8, 4321) for number in (0, 1))
+    commands = [" ".join(host.command(PROGRAM, host.ranks("torchrun"))) for host in (head, other)]
+    for number, command in enumerate(commands):
+        meeting = "--rdzv-backend static --master-addr algo-1 --master-port 4321 scripts/sft_train.py --output x"
+        assert command.endswith(f"--node-rank {number} --nnodes 2 --nproc-per-node 8 {meeting}")
+    with head.summon(Call(Program("python", PROGRAM.script, ()), CALL.stage, Ranks(1, 1, "gpu"), None)) as company:
+        assert company is ALONE  # a single process stays on the head
+    assert head.as_sent(signal.SIGTERM) == signal.SIGTERM
+
+
+def test_a_call_arrives_as_it_was_sent_and_holds_no_variables():
+    facts = json.loads(json.dumps(CALL.facts()))
+    assert called(facts) == CALL
+    assert facts.keys() == {"program", "stage", "ranks", "commit", "port"}
+
+
+class Followers:
+    """The other hosts' ends of a call, in threads."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, Connection] = {}
+        self.threads = [threading.Thread(target=self.attend, args=(name,)) for name in NAMES[1:]]
+        for thread in self.threads:
+            thread.start()
+
+    def attend(self, name: str) -> None:
+        call, self.connections[name] = wait_for_head(NAMES[0], name, "train-x")
+        assert call == CALL
+
+    def end(self, *outcomes: tuple[int, str]) -> None:
+        for name, (code, error) in zip(NAMES[1:], outcomes, strict=True):
+            self.connections[name].send("ended", exit_code=code, error=error)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "expected"),
+    [
+        (Outcome(0), [(0, ""), (0, "")], Outcome(0)),
+        (Outcome(1, "Connection reset by peer"), [(0, ""), (7, "no rows")], Outcome(7, "127.0.0.3: no rows")),
+        (Outcome(7, "no rows"), [(1, "Connection closed by peer")] * 2, Outcome(7, "no rows")),
+        (Outcome(0), [(0, ""), (1, "no rows")], Outcome(1, "127.0.0.3: no rows")),
+        (Outcome(1, "rank 0 waited 5 s for another rank in vain"), [(0, ""), (9, "no")], Outcome(9, "127.0.0.3: no")),
+        (
+            Outcome(143, "stopped by SIGTERM at step 3 of 9"),
+            [(143, "stopped by SIGTERM; started again, it goes on")] * 2,
+            Outcome(143, "stopped by SIGTERM at step 3 of 9"),
+        ),
+    ],
+)
+def test_the_first_real_error_of_any_host_is_that_of_the_stage(own, others, expected):
+    waiting = Followers()
+    with Summons(NAMES[0], NAMES[1:], CALL) as company:
+        for thread in waiting.threads:
+            thread.join()
+        waiting.end(*others)
+        assert company.ended(own) == expected
+        for connection in waiting.connections.values():
+            assert connection.receive(10) == {"event": "over", "success": expected.exit_code == 0}
+
+
+def test_a_host_that_vanishes_is_the_reason():
+    waiting = Followers()
+    with Summons(NAMES[0], NAMES[1:], CALL) as company:
+        for thread in waiting.threads:
+            thread.join()
+        waiting.connections["127.0.0.3"].close()
+        waiting.connections["127.0.0.2"].send("ended", exit_code=1, error="Connection reset by peer")
+        assert company.ended(Outcome(1, "Connection closed by peer")) == Outcome(
+            1, "127.0.0.3: the host was lost: no sign of life from 127.0.0.3"
+        )
+
+
+def test_only_hosts_that_wait_for_this_stage_are_let_in():
+    waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x"), daemon=True)
+    with socket.create_server((NAMES[0], followers.PORT)) as server:  # before the head listens
+        waiting.start()
+        server.accept()[0].close()
+    for hello in ({"host": "127.0.0.9", "stage": "train-x"}, {"host": NAMES[1], "stage": "train-y"}):
+        threading.Thread(target=knock, args=(hello,), daemon=True).start()
+    joined = followers.gather(NAMES[0], NAMES[1:2], "train-x")
+    assert list(joined) == [NAMES[1]]
+    joined[NAMES[1]].send("dismissed")
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def knock(hello: dict[str, str]) -> None:
+    while True:
+        try:
+            connection = Connection(socket.create_connection((NAMES[0], followers.PORT), timeout=5))
+        except OSError:
+            continue
+        connection.send("join", **hello)
+        assert connection.receive(10) is None
+        return
