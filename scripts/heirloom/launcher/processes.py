@@ -110,7 +110,7 @@ def run(
     as_sent: Callable[[int], int],
     company: Company = ALONE,
 ) -> Outcome:
-    """Run `command` in a process group of its own, its output copied to the terminal and to the end of the file `log`.
+    """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
 
     The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it, and to its `company`;
     what has not ended `grace_seconds()` later is killed, or at once when the same signal comes again. When this process
@@ -180,7 +180,7 @@ def forwarded_signals(running: Running, company: Company) -> Iterator[None]:
 
 
 def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None:
-    """Copy the program's output to the terminal and to `log` as it comes, and remember its last lines.
+    """Copy the program's output to the terminal and to the end of `log` as it comes, and remember its last lines.
 
     Ends with the program: a process that it left behind and that holds the pipe open does not delay us.
     """
