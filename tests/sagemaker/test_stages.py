@@ -138,6 +138,25 @@ def test_a_file_that_would_not_get_into_a_job_is_told_before(clone: Clone, cloud
     assert "config: [here=process]" in done.stderr
 
 
+def test_inputs_that_were_never_pushed_are_told_before_a_job_starts(clone: Clone, cloud: Cloud) -> None:
+    jobs = len(cloud.stages())
+    (out,) = [out for out in lock(clone)["model-tiny"]["outs"] if out["path"] == "models/tiny"]
+    key = f"data/files/md5/{out['md5'][:2]}/{out['md5'][2:]}"
+    s3 = cloud.aws.client("s3")
+    content = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 5e-5")
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    try:
+        done = submit(clone, cloud, "--config", "runs=other")
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+    assert (
+        "models/tiny, an input of jobs, is not on the DVC remote: where it was made, `dvc push model-tiny`"
+        in done.stderr
+    )
+    assert done.returncode != 0 and len(cloud.stages()) == jobs
+
+
 def test_secrets_are_nowhere_but_in_the_job(clone: Clone, cloud: Cloud) -> None:
     token, password, own_key = ("tok" + "en-of-the-hub-1", "pass" + "word-of-mine-2", "key" + "-of-the-remote-3")
     arn = cloud.aws.client("secretsmanager").create_secret(Name="hub", SecretString=json.dumps({"token": token}))["ARN"]

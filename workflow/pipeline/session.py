@@ -48,16 +48,18 @@ class Session:
         ledger: Ledger | None = None,
         force: tuple[str, ...] = (),
         image: str | None = None,
+        at_home: bool = False,
         away: bool = False,
         submission: Submission | None = None,
     ) -> None:
-        """`away`: jobs run on other machines; `submission` is what SageMaker's get."""
+        """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get."""
         self.graph = graph
         self.folder = folder
         self.defaults = default_resources(workflow)
         self.ledger = ledger
         self.force = force
         self.image = image
+        self.at_home = at_home
         self.away = away
         self.submission = submission
 
@@ -85,7 +87,10 @@ class Session:
         return marker
 
     def machines(self, kind: str) -> dict[str, Callable]:
-        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name."""
+        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name.
+
+        None at home, where jobs take what there is.
+        """
 
         def function(name: str) -> Callable:
             def value(wildcards, input, attempt, threads, rulename, async_run):
@@ -102,7 +107,8 @@ class Session:
 
             return value
 
-        return {name: function(name) for name in (submitting.RESOURCES if self.submission else RESOURCES)}
+        names = submitting.RESOURCES if self.submission else RESOURCES
+        return {} if self.at_home else {name: function(name) for name in names}
 
     def flags(self, kind: str) -> Callable:
         """Return a rule's params function: `--force` for the stages that the user forces."""
@@ -163,6 +169,8 @@ def open_session(workflow, config: dict) -> Session:
     if to_sagemaker:
         submission = Submission(ledger, folder, here)
         wrong += submission.problems()
+    if submission and real and not wrong:
+        wrong = submission.inputs_not_pushed()
     if wrong:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
@@ -175,7 +183,7 @@ def open_session(workflow, config: dict) -> Session:
     markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, workflow, ledger, force, image, away and real, submission)
+    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
 
 
 def forget_other_sessions() -> None:

@@ -103,6 +103,19 @@ class Submission:
             if os.path.normpath(file) not in sources and Path(file).exists()
         ]
 
+    def inputs_not_pushed(self) -> list[str]:
+        """Return a sentence where jobs would read results that are not on the remote; it is asked for them."""
+        from pipeline.transferring import absent
+
+        current, graph = self._ledger.current(), self._ledger.graph
+        read = {path for name in self._ledger.to_do() for path in graph.stages[name].deps}
+        made = [entry for name, entry in current.items() if read & set(graph.stages[name].products)]
+        missing = read & set(absent(made)) if made else ()
+        return [
+            f"{path}, an input of jobs, is not on the DVC remote: where it was made, `dvc push {graph.makers[path]}`"
+            for path in sorted(missing)
+        ]
+
     def announce(self, workflow) -> None:
         """Tell the jobs, here and there, the DVC remote and the commit; let the kinds that run here do so."""
         job_remote.announce(self._remote)
