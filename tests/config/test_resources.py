@@ -1,5 +1,7 @@
 """The machines of a run's stages, and the ranks that train on them."""
 
+import re
+
 import pytest
 
 from heirloom.config.instance_types import ranks
@@ -52,3 +54,25 @@ def test_only_the_keys_of_the_trainer_go_to_the_trainer():
     resources = ResourcesSection.model_validate({"instance_type": "ml.g5.xlarge", "dataloader_num_workers": 4})
     expected = {"dataloader_num_workers": 4, "dataloader_persistent_workers": False, "ddp_timeout": 1800}
     assert resources.arguments == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"max_wait": 9}, "max_wait: max_wait limits the wait for spot capacity: add `spot: true`, or remove it"),
+        ({"spot": True, "max_wait": 9, "max_runtime": 10}, "max_wait: must be at least max_runtime (10)"),
+        ({"spot": True, "generation": {"keep_alive": 9}}, "generation: spot capacity knows no warm pools"),
+        ({"tags": {"team": "a,b"}}, "tags: team: SageMaker's tags are letters"),
+        ({"evaluation": {"tags": {"a=b": "c"}}}, "tags: a=b: SageMaker's tags are letters"),
+    ],
+)
+def test_keys_of_sagemaker_that_cannot_stand_together_are_refused(section, problem):
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        ResourcesSection.model_validate(section)
+
+
+def test_a_stage_may_leave_spot_capacity_to_the_others():
+    shared = {"spot": True, "max_wait": 99, "max_runtime": 9, "evaluation": {"spot": False}}
+    resources = ResourcesSection.model_validate(shared)
+    assert resources.machines("training").max_wait == 99
+    assert resources.machines("evaluation").max_wait is None

@@ -28,9 +28,14 @@ COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in blo
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git has, in which nothing has run."""
+    """A copy of what git has, in which nothing has run; the profile of SageMaker has its own examples as settings."""
     folder = tmp_path_factory.mktemp("readme") / "clone"
     copy_working_tree(folder)
+    profile = folder / "workflow/profiles/sagemaker/config.yaml"
+    profile.write_text(re.sub(r"^# (sagemaker-\S+: )", r"\1", profile.read_text(), flags=re.MULTILINE))
+    (folder / ".dvc/config").write_text(
+        "[core]\n    remote = storage\n['remote \"storage\"']\n    url = s3://b/heirloom\n"
+    )
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return folder
 

@@ -35,7 +35,7 @@ PERPLEXITY = {"pre": 9.0, "sft": 3.2, "sft-seed1": 3.1, "sft-fast": 2.9}
 
 
 def make_project(folder: Path) -> Path:
-    """Write configs and results of all runs below `folder`, and one record of an execution that has a price."""
+    """Write configs and results of all runs below `folder`, and records of executions, one of which has a cost."""
     for name, config in CONFIGS.items():
         file = folder / f"config/runs/{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +47,9 @@ def make_project(folder: Path) -> Path:
     for dataset in ("text", "chats"):
         write(folder, f"metrics/data/{dataset}.json", {"train": statistics(5000), "test": statistics(120)})
     write(folder, ".heirloom/records/train-sft.json", record("train-sft"))
+    write(folder, ".heirloom/costs/train-sft.json", {"job_key": IDENTITY, "cost_usd": 90.0})
+    write(folder, ".heirloom/records/generate-sft.json", record("generate-sft"))
+    write(folder, ".heirloom/costs/generate-sft.json", {"job_key": "another execution", "cost_usd": 7.0})
     return folder
 
 
@@ -133,13 +136,16 @@ def statistics(rows: int) -> dict[str, Any]:
     }
 
 
+IDENTITY = "0123456789abcdef" * 4
+
+
 def record(stage: str) -> dict[str, Any]:
     return {
         "stage": stage,
+        "identity": IDENTITY,
         "commit": "0123456789abcdef",
         "started": "2026-11-24T10:00:00Z",
         "seconds": 5400.0,
         "exit_code": 0,
         "ranks": {"nodes": 2, "per_node": 8, "device": "cuda"},
-        "price": {"usd_per_hour": 30.0, "instances": 2},
     }

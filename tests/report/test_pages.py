@@ -142,10 +142,10 @@ def test_config_differences_are_those_to_the_base_until_another_run_is_chosen(pl
 
 def test_time_and_money_are_shown_where_recorded_and_never_invented(place: Place) -> None:
     shown = section((place.folder / "reports/sft.html").read_text(), "records")
-    assert "1 of 6 stages are recorded here" in shown
-    assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC 16 cuda 01234567 90.00 USD" in shown  # 1.5 h × 30 × 2
+    assert "2 of 6 stages are recorded here" in shown
+    assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC 16 cuda 01234567 90.00 USD" in shown
+    assert "7.00 USD" not in shown  # what was paid for another execution
     assert "evaluate-sft not recorded here" in shown
-    assert "generate-sft not recorded here" in shown
 
 
 def test_equal_content_gives_equal_bytes_but_for_the_records(place: Place, tmp_path: Path) -> None:

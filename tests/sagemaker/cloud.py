@@ -59,13 +59,17 @@ class Cloud:
 
 
 @contextmanager
-def cloud_on_loopback(image: dict[str, str], hide: tuple[str, ...]) -> Iterator[Cloud]:
-    """Give a Cloud whose containers have the variables of `image` and do not see the folders `hide`."""
+def cloud_on_loopback(image: dict[str, str], hide: tuple[str, ...], grace: float = 5.0) -> Iterator[Cloud]:
+    """Give a Cloud whose containers have the variables of `image` and do not see the folders `hide`.
+
+    `grace`: seconds between SIGTERM and SIGKILL.
+    """
     with moto_server() as endpoint, pytest.MonkeyPatch.context() as own:
         for name, value in OWN.items():  # of this process's own clients
             own.setenv(name, value)
         reset(endpoint)
         aws = Aws(endpoint)
-        with LoopbackSageMaker(container_env=aws.variables | image, hide=hide, s3_endpoint=endpoint) as sagemaker:
+        options = {"container_env": aws.variables | image, "hide": hide, "s3_endpoint": endpoint, "grace": grace}
+        with LoopbackSageMaker(**options) as sagemaker:
             yield Cloud(sagemaker, aws)
         assert not sagemaker.problems, "\n".join(sagemaker.problems)

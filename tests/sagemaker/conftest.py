@@ -40,7 +40,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def made(pristine: Clone, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone whose run `other` was made on SageMaker, but for the kinds of stages that ran here. Copy it."""
     clone = pristine.copy_to(tmp_path_factory.mktemp("made") / "clone")
-    fill_in_profile(clone)
+    fill_in_profile(clone.folder)
     clone.edit(PROFILE, "# config: [here=download]", "config: ['here=download,model']")
     clone.commit("the profile filled in")
     done = submit(clone, cloud, "--config", "runs=other")

@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from clone import Clone
 from cloud import BUCKET, Cloud
@@ -17,15 +18,15 @@ SETTINGS = {
 REMOTE = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = s3://{BUCKET}/data\n"
 
 
-def fill_in_profile(clone: Clone) -> None:
+def fill_in_profile(folder: Path) -> None:
     """Take the comment marks off the profile's settings and point DVC's remote at S3, as docs/sagemaker.md says."""
-    text = (clone.folder / PROFILE).read_text()
+    text = (folder / PROFILE).read_text()
     for name, value in SETTINGS.items():
         text, count = re.subn(rf"^# sagemaker-{name}: \S+", f"sagemaker-{name}: {value}", text, flags=re.MULTILINE)
         assert count == 1, f"{PROFILE} has no line for sagemaker-{name}"
-    clone.write(PROFILE, re.sub(r"(seconds-between-status-checks): \d+", r"\1: 1", text))
-    clone.write(".dvc/config", REMOTE)
-    (clone.folder / ".dvc/config.local").unlink()
+    (folder / PROFILE).write_text(re.sub(r"(seconds-between-status-checks): \d+", r"\1: 1", text))
+    (folder / ".dvc/config").write_text(REMOTE)
+    (folder / ".dvc/config.local").unlink(missing_ok=True)
 
 
 def submit(clone: Clone, cloud: Cloud, *options: str, **variables: str) -> subprocess.CompletedProcess:

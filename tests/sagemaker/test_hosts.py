@@ -134,13 +134,19 @@ def workplace(tmp_path_factory) -> Workplace:
 
 
 def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopback, aws, bucket, workplace, tmp_path):
-    """ZeRO-3, of which each host keeps its own shards. Spot capacity is taken away twice.
+    """DPO at ZeRO-3: each host keeps its own shards, and what the reference model says of its own copy of the rows.
 
-    The second time one of the files that host 2 kept gets lost on its way: the checkpoint before counts, on both hosts.
+    Spot capacity is taken away twice. The second time one of the files that host 2 kept gets lost on its way: the
+    checkpoint before counts, on both hosts.
     """
     tracking = {"logging_steps": 1, "save_steps": 3, "save_total_limit": 1}
     command = workplace.training(
-        *("sft_train.py", "out"), zero="zero3", dataset="chat", base="model", training=TRAINING, tracking=tracking
+        *("dpo_train.py", "out"),
+        zero="zero3",
+        dataset="preference",
+        base="model",
+        training={**TRAINING, "precompute_ref_log_probs": True},
+        tracking=tracking,
     )
     workplace.launch(*command)
     expected = workplace.folder / "out"

@@ -66,6 +66,16 @@ def test_a_colleagues_clone_pulls_everything_and_has_nothing_to_do(clone: Clone,
     assert (colleague.folder / "checkpoints/other/content.txt").is_file()
 
 
+def test_both_engines_bring_the_data_here_when_asked_and_execute_nothing(clone: Clone, cloud: Cloud) -> None:
+    clone.executed()
+    done = succeeded(clone.dvc("repro", "--pull", "train-other", **cloud.variables))
+    assert clone.executed() == [], done.stdout
+    assert (clone.folder / "checkpoints/other/content.txt").is_file()
+    succeeded(clone.snakemake("--config", "runs=other", **cloud.variables))
+    assert clone.executed() == []
+    assert "up to date" in clone.dvc("status", *HERE, *AWAY).stdout
+
+
 def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, cloud: Cloud) -> None:
     before = lock(clone)["train-other"]
     clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
@@ -81,14 +91,18 @@ def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, c
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_a_forced_stage_is_executed_again(clone: Clone, cloud: Cloud) -> None:
+def test_a_forced_stage_is_executed_again_and_what_stands_on_it_needs_no_gpu_to_see_that(
+    clone: Clone, cloud: Cloud
+) -> None:
     jobs = len(cloud.stages())
     before = lock(clone)
-    succeeded(submit(clone, cloud, "--config", "runs=other", "force=train-other"))
-    assert cloud.stages()[jobs:] == ["train-other", "report-other"]
+    clone.edit("config/runs/other.yaml", "base: tiny\n", "base: tiny\nresources: {instance_type: ml.g5.xlarge}\n")
+    succeeded(submit(clone, cloud, "--config", "runs=other", "force=process-text", "--until", "train"))
+    assert cloud.stages()[jobs:] == ["process-text", "train-other"]
     assert lock(clone) == before
-    assert "train-other: started" in cloud.sagemaker.logs.text(cloud.job("train-other"))
-    assert "report-other: up to date" in cloud.sagemaker.logs.text(cloud.job("report-other"))
+    assert "process-text: started" in cloud.sagemaker.logs.text(cloud.job("process-text"))
+    assert "train-other: up to date" in cloud.sagemaker.logs.text(cloud.job("train-other"))
+    assert cloud.request("train-other")["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
 
 
 def test_missing_settings_are_told_at_once_before_anything_starts(pristine: Clone, cloud: Cloud) -> None:
@@ -122,6 +136,25 @@ def test_a_file_that_would_not_get_into_a_job_is_told_before(clone: Clone, cloud
     done = submit(clone, cloud, "-n", "--config", "here=download")
     assert "data/mine.jsonl, read by process-chats, does not get into a job" in done.stderr
     assert "config: [here=process]" in done.stderr
+
+
+def test_inputs_that_were_never_pushed_are_told_before_a_job_starts(clone: Clone, cloud: Cloud) -> None:
+    jobs = len(cloud.stages())
+    (out,) = [out for out in lock(clone)["model-tiny"]["outs"] if out["path"] == "models/tiny"]
+    key = f"data/files/md5/{out['md5'][:2]}/{out['md5'][2:]}"
+    s3 = cloud.aws.client("s3")
+    content = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 5e-5")
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    try:
+        done = submit(clone, cloud, "--config", "runs=other")
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+    assert (
+        "models/tiny, an input of jobs, is not on the DVC remote: where it was made, `dvc push model-tiny`"
+        in done.stderr
+    )
+    assert done.returncode != 0 and len(cloud.stages()) == jobs
 
 
 def test_secrets_are_nowhere_but_in_the_job(clone: Clone, cloud: Cloud) -> None:
@@ -177,3 +210,20 @@ def test_a_remote_in_a_folder_is_refused(clone: Clone, cloud: Cloud) -> None:
     done = submit(clone, cloud, "--config", "runs=other")
     assert done.returncode != 0
     assert "the DVC remote here is /srv/storage, which jobs on SageMaker cannot reach" in done.stderr
+
+
+def test_a_result_that_returns_to_an_edited_config_is_found_again(clone: Clone, cloud: Cloud) -> None:
+    jobs = len(cloud.stages())
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 4e-5")
+    cloud.sagemaker.plan(SlowStart(job="train-other", seconds=3))
+    controller = start(clone, cloud, "--config", "runs=other", "--until", "train")
+    wait_until(lambda: len(cloud.stages()) > jobs, controller)
+    clone.edit("config/runs/other.yaml", "learning_rate: 4e-5", "learning_rate: 1e-5")
+    said = controller.communicate(timeout=200)[0]
+    assert controller.returncode == 0, said
+    done = succeeded(submit(clone, cloud, "--config", "runs=other"))
+    assert "Nothing to be done" in done.stdout + done.stderr
+    clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 4e-5")
+    planned = succeeded(submit(clone, cloud, "-n", "--config", "runs=other"))
+    assert "1 to run, 0 after them, 0 to restore, 5 up to date" in planned.stderr
+    assert cloud.stages()[jobs:] == ["train-other"]

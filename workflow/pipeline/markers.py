@@ -44,6 +44,20 @@ def write_marker(path: Path, entry: Entry) -> None:
     partial.replace(path)
 
 
+def returned(folder: Path, graph: Graph) -> dict[str, Entry]:
+    """Return stage → entry of the markers that came from other machines since the last `synchronise`.
+
+    They have the time of their arrival. A stage that is no more is named by its artifact.
+    """
+    found = {}
+    for file in folder.rglob("*"):
+        if file.is_file() and file.stat().st_mtime != LONG_AGO:
+            artifact = str(file.relative_to(folder))
+            if entry := read_marker(folder, artifact):
+                found[graph.makers.get(artifact, artifact)] = entry
+    return found
+
+
 def synchronise(folder: Path, graph: Graph, present: dict[str, Entry]) -> None:
     """Make the folder hold exactly the markers of the stages in `present`."""
     wanted = {marker_path(folder, graph.stages[name].artifact): entry for name, entry in present.items()}
@@ -52,7 +66,5 @@ def synchronise(folder: Path, graph: Graph, present: dict[str, Entry]) -> None:
         if file not in wanted:
             file.unlink()
     for path, entry in wanted.items():
-        if not path.exists():
+        if not path.exists() or path.stat().st_mtime != LONG_AGO:
             write_marker(path, entry)
-        elif path.stat().st_mtime != LONG_AGO:
-            os.utime(path, (LONG_AGO, LONG_AGO))

@@ -48,16 +48,18 @@ class Session:
         ledger: Ledger | None = None,
         force: tuple[str, ...] = (),
         image: str | None = None,
+        at_home: bool = False,
         away: bool = False,
         submission: Submission | None = None,
     ) -> None:
-        """`away`: jobs run on other machines; `submission` is what SageMaker's get."""
+        """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get."""
         self.graph = graph
         self.folder = folder
         self.defaults = default_resources(workflow)
         self.ledger = ledger
         self.force = force
         self.image = image
+        self.at_home = at_home
         self.away = away
         self.submission = submission
 
@@ -85,7 +87,10 @@ class Session:
         return marker
 
     def machines(self, kind: str) -> dict[str, Callable]:
-        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name."""
+        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name.
+
+        None at home, where jobs take what there is.
+        """
 
         def function(name: str) -> Callable:
             def value(wildcards, input, attempt, threads, rulename, async_run):
@@ -102,7 +107,8 @@ class Session:
 
             return value
 
-        return {name: function(name) for name in (submitting.RESOURCES if self.submission else RESOURCES)}
+        names = submitting.RESOURCES if self.submission else RESOURCES
+        return {} if self.at_home else {name: function(name) for name in names}
 
     def flags(self, kind: str) -> Callable:
         """Return a rule's params function: `--force` for the stages that the user forces."""
@@ -163,6 +169,8 @@ def open_session(workflow, config: dict) -> Session:
     if to_sagemaker:
         submission = Submission(ledger, folder, here)
         wrong += submission.problems()
+    if submission and real and not wrong:
+        wrong = submission.inputs_not_pushed()
     if wrong:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
@@ -172,10 +180,10 @@ def open_session(workflow, config: dict) -> Session:
             os.environ[CONTROLLER] = str(os.getpid())
         if submission:
             submission.announce(workflow)
-    markers.synchronise(folder, ledger.graph, whole_graph(ledger))
+    markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    return Session(ledger.graph, folder, workflow, ledger, force, image, away and real, submission)
+    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
 
 
 def forget_other_sessions() -> None:
@@ -190,16 +198,21 @@ def default_resources(workflow) -> Resources:
     return given if isinstance(given, Resources) else Resources.from_mapping(given or {})
 
 
-def whole_graph(ledger: Ledger) -> dict:
-    """Return stage → entry for the markers to show: all but those of stages that must run or be restored."""
-    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in (Action.RUN, Action.RESTORE)]
+def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
+    """Return stage → entry for the markers to show: all but those of stages that must run or be restored.
+
+    On SageMaker also without those that follow: a job's key is asked for when all its inputs have been made anew.
+    """
+    actions = (Action.RUN, Action.RESTORE, *([Action.FOLLOW] if to_sagemaker else []))
+    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in actions]
     return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
 
 
 def bring_in_step(ledger: Ledger) -> None:
     """Write dvc.yaml, merge entries found elsewhere into dvc.lock, and note in the history what dvc.lock knows.
 
-    Markers are only deleted after this, so that a controller killed in between loses no result.
+    The history also gets what returned markers hold: results of a config that was edited meanwhile, or is not selected
+    now. Markers are only deleted after this, so that a controller killed in between loses no result.
     """
     dvcfile.write(ledger.graph)
     if ledger.adopted or ledger.damaged:
@@ -209,6 +222,7 @@ def bring_in_step(ledger: Ledger) -> None:
                 lockfile.write_entries(dict(ledger.entries))
             else:
                 lockfile.write_entries(dict(ledger.adopted))
+    ledger.history.add(markers.returned(MARKERS, ledger.graph))
     ledger.history.add(ledger.current())
 
 

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.identity import identity_of
 from pipeline.ledger import Ledger, config_sections
 from pipeline.paths import COSTS
 from pipeline.stages import Stage
-from pipeline.staleness import expected_entry, recorded_outs
+from pipeline.staleness import Action, expected_entry, recorded_outs
 
 ASKED = (
     "instance_type", "instance_count", "volume_size", "image", "max_runtime", "spot", "max_wait", "keep_alive", "efa",
@@ -102,6 +103,19 @@ class Submission:
             if os.path.normpath(file) not in sources and Path(file).exists()
         ]
 
+    def inputs_not_pushed(self) -> list[str]:
+        """Return a sentence where jobs would read results that are not on the remote; it is asked for them."""
+        from pipeline.transferring import absent
+
+        current, graph = self._ledger.current(), self._ledger.graph
+        read = {path for name in self._ledger.to_do() for path in graph.stages[name].deps}
+        made = [entry for name, entry in current.items() if read & set(graph.stages[name].products)]
+        missing = read & set(absent(made)) if made else ()
+        return [
+            f"{path}, an input of jobs, is not on the DVC remote: where it was made, `dvc push {graph.makers[path]}`"
+            for path in sorted(missing)
+        ]
+
     def announce(self, workflow) -> None:
         """Tell the jobs, here and there, the DVC remote and the commit; let the kinds that run here do so."""
         job_remote.announce(self._remote)
@@ -117,7 +131,17 @@ class Submission:
         """
         if name == "job_key":
             return self.identity(stage)
-        return job_resources(stage, default).get(name)
+        return job_resources(replace(stage, resources={}) if self.is_known(stage) else stage, default).get(name)
+
+    def is_known(self, stage: Stage) -> bool:
+        """Tell whether a stage whose inputs were made anew is as it was: its job only says so, on any machine."""
+        entry = self._ledger.entries.get(stage.name)
+        if entry is None or self._ledger.verdicts[stage.name].action is not Action.FOLLOW:
+            return False
+        try:
+            return self.identity(stage) == identity_of(entry)
+        except FileNotFoundError:
+            return False
 
     def identity(self, stage: Stage) -> str | None:
         """Return the identity of a stage whose inputs are made, None when a file of the user's is missing.

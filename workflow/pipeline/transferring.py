@@ -32,6 +32,19 @@ def learn_inputs(stage: Stage, graph: Graph) -> None:
             write_entries(changes)
 
 
+def absent(entries: Iterable[Entry]) -> list[str]:
+    """Return the products of these entries that are not on the remote. Raises HeirloomError when it does not answer."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        try:
+            objects = repo.cloud.get_remote_odb(command="status")
+            outs = [out for entry in entries for out in entry["outs"]]
+            return [out["path"] for out in outs if not objects.exists(out["md5"])]
+        except Exception as error:
+            raise HeirloomError(f"the DVC remote cannot be read from here: {error}") from error
+
+
 def bring_inputs(stage: Stage, graph: Graph) -> None:
     """Put what a stage reads of other stages into the working tree. Raises HeirloomError when some is nowhere."""
     entries = read_lock()

@@ -83,10 +83,14 @@ class ResourcesSection(Machines):
             yield blamed("keep_alive"), "spot capacity knows no warm pools: remove keep_alive or spot"
 
     def machines(self, stage: StageOfRun) -> Machines:
-        """Return the machines of one stage of the run: its own keys, else the common ones."""
+        """Return the machines of one stage of the run: its own keys, else the common ones.
+
+        What the others say of spot capacity is not said of a stage that has another kind.
+        """
         own = getattr(self, stage, None) or Machines()
-        keys = Machines.model_fields
-        return Machines(**{key: getattr(self, key) if getattr(own, key) is None else getattr(own, key) for key in keys})
+        others = {False: "max_wait", True: "keep_alive"}.get(own.spot)
+        common = {key: getattr(self, key) for key in Machines.model_fields if key != others}
+        return Machines(**common | own.model_dump(exclude_none=True))
 
     @property
     def arguments(self) -> dict[str, object]:

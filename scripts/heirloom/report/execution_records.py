@@ -1,4 +1,4 @@
-"""Times, and money where a price is recorded, of the stages behind a report: from .heirloom/records, if they are here.
+"""Times, and money where a cost is recorded, of the stages behind a report: from .heirloom, if they are here.
 
 Records are no content: they differ between two executions, and a stage that was restored instead of executed has none.
 What is not recorded is said to be so; nothing is estimated.
@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 RECORDS = Path(".heirloom/records")
+COSTS = Path(".heirloom/costs")
+"""What the executor plugin for SageMaker writes of its jobs."""
 
 
-def read_records(stages: Iterable[str], folder: Path = RECORDS) -> dict[str, Any]:
+def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = COSTS) -> dict[str, Any]:
     """Return {"rows", "recorded", "seconds", "usd", "priced"}: a row a stage, and sums over those that are recorded.
 
-    A row is {"stage", "record" (None when there is none), "usd" (None when no price is recorded)}.
+    A row is {"stage", "record" (None when there is none), "usd" (None when no cost is recorded)}.
     """
     rows = []
     for stage in stages:
         record = read_record(folder / f"{stage}.json")
-        rows.append({"stage": stage, "record": record, "usd": cost(record) if record else None})
+        rows.append({"stage": stage, "record": record, "usd": cost(record, read_record(costs / f"{stage}.json"))})
     recorded = [row["record"] for row in rows if row["record"]]
     priced = [row["usd"] for row in rows if row["usd"] is not None]
     return {
@@ -37,12 +39,12 @@ def read_record(file: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def cost(record: dict[str, Any]) -> float | None:
-    """Return the US dollars of an execution from the record's `price`; None without one.
+def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | None:
+    """Return the US dollars of an execution, None where they are not known.
 
-    `price` is {"usd_per_hour": of one instance, "instances": how many}.
+    `job` is what was paid for a stage's last job, under the identity that was executed (`job_key`); a later execution
+    elsewhere was not that job.
     """
-    price = record.get("price")
-    if not price:
+    if record is None or job is None or job["job_key"] != record.get("identity"):
         return None
-    return record["seconds"] / 3600 * price["usd_per_hour"] * price["instances"]
+    return job["cost_usd"]
