@@ -214,8 +214,7 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_on_two_hosts_of_a_training_job
     run = inside.folder / "config/runs/demo-pretrain.yaml"
     run.write_text(run.read_text() + "resources: {instance_count: 2}\n")
     inside.run(sys.executable, "workflow/pipeline", "write")
-    (inside.folder / ".dvc/config.local").touch()
-    fill_in_profile(inside)
+    fill_in_profile(inside.folder)
     inside.commit("on SageMaker")
     inside.run("dvc", "push", "model-demo-tiny", "process-demo-text")
     inside.run("snakemake", "--profile", "sagemaker", "--config", "runs=demo-pretrain", "here=report")
