@@ -81,7 +81,7 @@ def with_adapter(
         return model
     from peft import get_peft_model, prepare_model_for_kbit_training
 
-    quantized = is_quantized(model)
+    quantized = has_quantized_weights(model)
     if quantized:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=args.gradient_checkpointing)
     set_seed(args.seed)  # the adapter's first weights are random
@@ -95,6 +95,6 @@ def with_adapter(
     return adapted
 
 
-def is_quantized(model: PreTrainedModel) -> bool:
+def has_quantized_weights(model: PreTrainedModel) -> bool:
     """Say whether the model's weights are bitsandbytes' 4-bit or 8-bit numbers."""
     return bool(getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 PROJECT = SCRIPTS.parent
+INSTALLED = {"site-packages", "dist-packages"}
+"""Names of the folders that hold libraries, in an environment of whatever kind."""
 
 
 def code_closure(script: Path) -> list[Path]:
@@ -81,15 +83,19 @@ def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def loaded_project_files() -> set[Path]:
-    """Return the project's source files that this process has imported so far."""
+    """Return the project's source files that this process has imported so far.
+
+    Python's own and those of libraries are none, in whichever environment inside the project's folder they lie.
+    """
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     paths = {Path(file).resolve() for file in files if file and file.endswith(".py")}
-    installed = Path(sys.prefix).resolve()
+    python = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)}
     return {
         path
         for path in paths
         if PROJECT in path.parents
         and path.is_file()  # torch makes modules whose `__file__` is only a name
-        and installed not in path.parents
+        and not python.intersection(path.parents)
+        and not INSTALLED.intersection(path.relative_to(PROJECT).parts)
         and not (path.name == "__init__.py" and not path.stat().st_size)
     }

@@ -9,6 +9,9 @@ from heirloom.code_closure import PROJECT, code_closure, loaded_project_files
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 
+SHOWN = 5
+"""So many modules are named in a message."""
+
 _user_code: set[Path] = set()
 
 
@@ -66,7 +69,8 @@ def check_loaded_code(script: Path) -> None:
     """
     unseen = loaded_project_files() - set(code_closure(script)) - _user_code
     if unseen:
-        names = ", ".join(str(path.relative_to(PROJECT)) for path in sorted(unseen))
+        first = [str(path.relative_to(PROJECT)) for path in sorted(unseen)[:SHOWN]]
+        names = ", ".join(first) + (f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else "")
         raise HeirloomError(
             f"{script.name} loaded {names}, which its import statements do not show, so an edit there would not "
             f"make this stage stale: import it by a plain statement in {script.name} or in a module it imports"

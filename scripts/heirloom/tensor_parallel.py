@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from heirloom.config.generation import GenerationSection
 from heirloom.distributed import on_cpu, start_deepspeed
 from heirloom.errors import HeirloomError
-from heirloom.trained_checkpoints import is_quantized
+from heirloom.trained_checkpoints import was_saved_quantized
 
 
 def check_tensor_parallel(config: PreTrainedConfig, section: GenerationSection, ranks: int) -> None:
@@ -25,7 +25,7 @@ def check_tensor_parallel(config: PreTrainedConfig, section: GenerationSection, 
                 f"generation.engine: deepspeed shares a model's heads among the ranks, and {ranks} ranks cannot share "
                 f"{heads} ({name}): use as many ranks as divide it, or engine: deepspeed_zero"
             )
-    if is_quantized(config):
+    if was_saved_quantized(config):
         raise HeirloomError("generation.engine: deepspeed cannot split quantized weights: use engine: accelerate")
 
 

@@ -56,14 +56,14 @@ def load_config(checkpoint: Path) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(model, local_files_only=True)
 
 
-def is_quantized(config: PreTrainedConfig) -> bool:
+def was_saved_quantized(config: PreTrainedConfig) -> bool:
     """Say whether a checkpoint was saved in 8 or 4 bits."""
     return bool(getattr(config, "quantization_config", None))
 
 
 def put_on(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """Return the model on the device that computes; bitsandbytes has put a quantized one there while it loaded."""
-    return model if is_quantized(model.config) else model.to(device)
+    return model if was_saved_quantized(model.config) else model.to(device)
 
 
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
@@ -82,7 +82,7 @@ def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
     adapter = (checkpoint / ADAPTER).is_file()
     if adapter:
         heirloom.rank.allow("peft")
-    if is_quantized(config):
+    if was_saved_quantized(config):
         heirloom.rank.allow("bitsandbytes")
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint

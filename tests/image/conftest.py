@@ -2,12 +2,18 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from training_jobs import PLUGIN
 from working_tree import copy_working_tree
 from workplace import KEEP, Workplace, reason_to_skip
+
+sys.path.append(str(PLUGIN / "tests"))  # loopback
+
+from loopback.plugin import aws, loopback, moto_endpoint  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,33 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from demo_stage import DemoStage, put_apptainer_into
 from ruamel.yaml import YAML
+from running import BUCKET, Workflow, make_bucket, wait_until
+from training_jobs import ABANDONING, FACTS, LONG, PAIR, PLUGIN, SAVES_ITS_CHECKPOINT
 from workplace import Workplace
 
 HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 OWNER = 10001
 SECRET = "a-secret-that-must-not-get-into-the-image"
-SHORTER = {
-    "config/runs/demo-pretrain.yaml": {"max_steps: 450": "max_steps: 4", "warmup_steps: 20": "warmup_steps: 1"},
-    "config/datasets/demo-text.yaml": {"rows: 20000": "rows: 2000"},
-}
-APPTAINER = """#!{python}
-import os, subprocess, sys
-from pathlib import Path
-if sys.argv[1] == "--version":
-    sys.exit(print("apptainer version 1.4.0"))
-# [--quiet --silent] exec --home FOLDER [OPTIONS] IMAGE bash -c COMMAND
-file, shell, _, command = sys.argv[-4:]
-Path(file + ".used").touch()
-here = os.getcwd()
-sys.exit(subprocess.call([
-    "podman", "run", "--rm", "--pid", "host", "--user", str(os.getuid()), *{options},
-    "--tmpfs", "/tmp", "--volume", here + ":" + here, "--workdir", here,
-    "--env", "HEIRLOOM_CONTROLLER", "--entrypoint", shell, Path(file).read_text(), "-c", command,
-]))
-"""
-"""Podman in the place of Apptainer, which Debian does not have: same image, same command, same folder."""
-TRAINED = ("checkpoints/demo-pretrain", "metrics/training/demo-pretrain.json", "metrics/loss/demo-pretrain.csv")
 SLOW_STAGE = """\
 import pathlib, signal, time
 def save(*_):
@@ -62,6 +45,18 @@ def image(workplace: Workplace, clone: Path) -> str:
     return workplace.build(clone, "--target", "user")
 
 
+@pytest.fixture(scope="module")
+def stage(workplace: Workplace, image: str, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoStage:
+    """The demo's first training, made outside of the image."""
+    return DemoStage.make(workplace, clone, tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture(scope="module")
+def sagemaker_image(workplace: Workplace, image: str, clone: Path) -> str:
+    """The image for SageMaker, of the same layers."""
+    return workplace.build(clone, "--target", "sagemaker")
+
+
 def inspected(workplace: Workplace, image: str) -> dict:
     return json.loads(workplace.podman("image", "inspect", image))[0]
 
@@ -77,11 +72,10 @@ def test_the_tag_names_lock_and_commit_and_so_do_labels(workplace: Workplace, im
     assert facts["User"] == f"{OWNER}:{OWNER}"
 
 
-def test_sagemaker_gets_the_same_layers_and_root(workplace: Workplace, image: str, clone: Path) -> None:
-    other = workplace.build(clone, "--target", "sagemaker")
-    assert inspected(workplace, other)["User"] == "0:0"
-    assert inspected(workplace, other)["RootFS"] == inspected(workplace, image)["RootFS"]
-    assert workplace.podman("run", "--rm", "--network", "none", other, "id", "-u").strip() == "0"
+def test_sagemaker_gets_the_same_layers_and_root(workplace: Workplace, image: str, sagemaker_image: str) -> None:
+    assert inspected(workplace, sagemaker_image)["User"] == "0:0"
+    assert inspected(workplace, sagemaker_image)["RootFS"] == inspected(workplace, image)["RootFS"]
+    assert workplace.podman("run", "--rm", "--network", "none", sagemaker_image, "id", "-u").strip() == "0"
 
 
 def test_the_doctor_finds_the_locked_environment_without_root_and_without_a_writable_root(
@@ -156,56 +150,76 @@ def test_sigterm_reaches_the_launcher_through_dvc(
 
 
 def test_a_stage_of_the_demo_gives_the_same_bytes_inside(
-    workplace: Workplace, image: str, clone: Path, tmp_path: Path
+    workplace: Workplace, image: str, stage: DemoStage, tmp_path: Path
 ) -> None:
     """Outside by `dvc repro`, inside by `snakemake --sdm apptainer`, and what it stands on is copied."""
-    outside, inside = tmp_path / "outside", tmp_path / "inside"
-    shutil.copytree(clone, outside, symlinks=True)
-    (outside / ".dvc/config.local").unlink()
-    shorten(outside)
-    home = {"HOME": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / "dvc")}
-    workplace.run(sys.executable, "workflow/pipeline", "write", cwd=outside, **home)
-    workplace.run("dvc", "repro", "model-demo-tiny", "process-demo-text", cwd=outside, **home)
-    shutil.copytree(outside, inside, symlinks=True)
-    workplace.run("dvc", "repro", "--single-item", "train-demo-pretrain", cwd=outside, **home)
-
-    (tmp_path / "bin").mkdir()
-    stand_in = tmp_path / "bin/apptainer"
-    stand_in.write_text(APPTAINER.format(python=sys.executable, options=HARDENED))
-    stand_in.chmod(0o755)
+    inside = stage.copy_inputs(tmp_path / "inside")
+    put_apptainer_into(tmp_path / "bin", HARDENED)
     (tmp_path / "heirloom.sif").write_text(image)
-    home["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{workplace.environment['PATH']}"
+    path = f"{tmp_path / 'bin'}{os.pathsep}{workplace.environment['PATH']}"
     settings = ("runs=demo-pretrain", f"image={tmp_path / 'heirloom.sif'}")
-    printed = workplace.run("snakemake", "--sdm", "apptainer", "--config", *settings, cwd=inside, **home)
+    printed = workplace.run(
+        "snakemake", "--sdm", "apptainer", "--config", *settings, cwd=inside, **stage.home, PATH=path
+    )
     assert re.search(r"run +train-demo-pretrain +never run", printed), printed
     assert (tmp_path / "heirloom.sif.used").exists(), printed
 
-    compared = 0
-    for artifact in TRAINED:
-        path = outside / artifact
-        files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-        for file in files:
-            assert (inside / file.relative_to(outside)).read_bytes() == file.read_bytes(), file
-            compared += 1
-        assert len(list((inside / artifact).rglob("*"))) == len(list(path.rglob("*")))
-    assert compared > 5
-    ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (outside, inside)]
+    stage.assert_same_artifacts(inside)
+    ledgers = [YAML(typ="safe").load(folder / "dvc.lock")["stages"] for folder in (stage.outside, inside)]
     assert ledgers[0]["train-demo-pretrain"] == ledgers[1]["train-demo-pretrain"]
     record = json.loads((inside / ".heirloom/records/train-demo-pretrain.json").read_text())
     assert record["versions"]["torch"] == version("torch")
     assert record["versions"]["python"] == workplace.podman("run", "--rm", image, "python", "-V").split()[1]
 
 
-def shorten(folder: Path) -> None:
-    """Let the demo's first training take four steps on few rows, and only its report follow it."""
-    for name, edits in SHORTER.items():
-        text = (folder / name).read_text()
-        for old, new in edits.items():
-            assert old in text, name
-            text = text.replace(old, new)
-        if name.startswith("config/runs"):
-            text = re.sub(r"^(generation|evaluation):.*\n(  .*\n)*", "", text, flags=re.MULTILINE)
-        (folder / name).write_text(text)
+# ---- SageMaker's hosts as containers of the image ----
+
+
+@pytest.fixture
+def loopback_options(workplace: Workplace, sagemaker_image: str, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Let the loopback SageMaker run its hosts from the image, by the workplace's podman."""
+    for name, value in workplace.engine_settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN / "src"))  # the controller's
+    return {"container_image": sagemaker_image, "grace": 60}
+
+
+def test_two_hosts_of_a_training_job_run_from_the_image(loopback, aws, tmp_path: Path) -> None:
+    make_bucket(aws)
+    workflow = Workflow(tmp_path / "work", PAIR)
+    (workflow.folder / "facts.py").write_text(FACTS)
+    code, output = workflow.run()
+    assert code == 0, output
+    facts = json.loads(workflow.text("facts.json"))
+    assert facts["hosts"] == ["127.0.1.1", "127.0.1.2"]
+    assert facts["python"] == "/opt/venv/bin/python" and facts["torch"] == version("torch")
+    assert "-m snakemake_executor_plugin_sagemaker.container s3://" in facts["pid 1"]
+    assert not facts["sees the submitting machine"]
+    [name] = loopback.jobs
+    assert "up on 127.0.1.2" in loopback.logs.text(name)
+
+
+def test_a_training_job_that_is_stopped_saves_its_checkpoint(loopback, aws, tmp_path: Path) -> None:
+    make_bucket(aws)
+    workflow = Workflow(tmp_path / "work", LONG)
+    (workflow.folder / "long.py").write_text(SAVES_ITS_CHECKPOINT)
+    with workflow.running() as controller:
+        wait_until(lambda: any("running" in loopback.logs.text(name) for name in loopback.jobs), "a job", 120)
+        controller.send_signal(signal.SIGTERM)
+        controller.wait(120)
+    [name] = loopback.jobs
+    assert loopback.wait(name)["TrainingJobStatus"] == "Stopped", loopback.logs.text(name)
+    checkpoints = aws.objects(BUCKET, "project/checkpoints/")
+    assert list(checkpoints.values()) == [b"saved"], loopback.logs.text(name)
+
+
+def test_a_killed_loopback_leaves_no_container(workplace: Workplace, sagemaker_image: str) -> None:
+    words = [sys.executable, "-c", ABANDONING, str(PLUGIN / "tests"), sagemaker_image]
+    with subprocess.Popen(words, env=workplace.environment, stdout=subprocess.PIPE, text=True) as owner:
+        folder = Path(owner.stdout.readline().strip())
+        owner.kill()
+    containers = ("ps", "--all", "--quiet", "--filter", f"name=^{folder.name}-")
+    wait_until(lambda: not folder.exists() and not workplace.podman(*containers), "nothing to be left")
 
 
 def give_away(folder: Path) -> None:

@@ -73,11 +73,14 @@ class Workplace:
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/store"\nrunroot = "{folder}/run"\n'
         )
         (folder / "containers.conf").write_text(CONTAINERS)
-        self.environment = {
-            **os.environ,
+        self.engine_settings = {
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "STORAGE_DRIVER": "overlay",
+        }
+        self.environment = {
+            **os.environ,
+            **self.engine_settings,
             "TMPDIR": str(folder / "tmp"),  # buildah keeps its cache mounts there
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }

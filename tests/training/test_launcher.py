@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from training_workplace import Workplace
+from training_workplace import LAUNCH, Workplace, environment
 from watched_processes import alive, wait_for
 
 from heirloom.launcher.failure import reason_of_failure
@@ -46,6 +49,29 @@ def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place)
     done = place.launch("torchrun", program(place, body), OMP_NUM_THREADS="7", PYTHONHASHSEED="5", PATH="/nowhere")
     assert sorted(done.stdout.split("\n")) == ["", "0 2 1 0", "1 2 1 0"]
     assert (place.folder / "logs" / "program.log").read_text() == done.stdout
+
+
+def test_in_a_job_the_log_begins_with_the_machine_and_ends_with_the_error(place):
+    name = program(place, "print('working', flush=True)\nraise RuntimeError('the cause')")
+    failed = place.launch("python", name, check=False, TRAINING_JOB_NAME="a-job")
+    *_, last = said = (place.folder / "logs" / "program.log").read_text().splitlines()
+    assert said[0].startswith("doctor: machine: "), said
+    assert said.index("working") > said.index("doctor: nothing stands in the way")
+    assert last == "RuntimeError: the cause"
+    assert failed.stdout.splitlines() == [*said, "program failed: RuntimeError: the cause"]
+    at_home = place.launch("python", name, check=False)
+    assert "doctor" not in at_home.stdout + (place.folder / "logs" / "program.log").read_text()
+
+
+def test_a_doctor_that_cannot_answer_keeps_no_job_from_its_work(place):
+    shutil.copytree(LAUNCH.parent, place.folder / "scripts")
+    (place.folder / "scripts" / "doctor.py").write_text("raise ImportError('no stethoscope')")
+    done = subprocess.run(
+        [sys.executable, "scripts/launch.py", "python", program(place, "print('done')")],
+        cwd=place.folder, env=environment(TRAINING_JOB_NAME="a-job"), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = (place.folder / "logs" / "program.log").read_text().splitlines()
+    assert said == ["doctor: it could not examine this machine: ImportError: no stethoscope", "done"], done
 
 
 def test_one_rank_a_gpu(monkeypatch, tmp_path):

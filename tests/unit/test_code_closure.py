@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_a_circle_of_imports_ends(scripts: Path) -> None:
     (scripts / "lib/a.py").write_text("import lib.b")
     (scripts / "lib/b.py").write_text("import lib.a")
     assert names(scripts, "import lib.a") == ["lib/a.py", "lib/b.py", "script.py"]
+
+
+def test_libraries_are_not_the_projects_in_whichever_environment_they_lie(scripts: Path, monkeypatch) -> None:
+    libraries = scripts.parent / "environments" / "other" / "lib" / "python3" / "site-packages"
+    libraries.mkdir(parents=True)
+    for file in (libraries / "a_library.py", scripts / "a_module.py"):
+        file.write_text("VERSION = 1\n")
+        module = ModuleType(file.stem)
+        module.__file__ = str(file)
+        monkeypatch.setitem(sys.modules, file.stem, module)
+    assert code_closure.loaded_project_files() == {scripts / "a_module.py"}
 
 
 @pytest.mark.parametrize("hidden", ['__import__("heirloom.artifacts")', ""])

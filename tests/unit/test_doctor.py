@@ -60,7 +60,8 @@ def test_three_forms_tell_the_same_and_each_problem_has_a_remedy(clone: Path) ->
     brief = examine(clone, "--offline", "--brief").stdout
     for subject, finding in found.items():
         assert subject in printed
-        assert (f": {subject}: " in brief) == (finding["level"] != "ok")
+        shown = finding["level"] not in ("ok", "skipped") or subject in ("machine", "memory", "GPUs")
+        assert (f": {subject}: " in brief) == shown, brief
     assert printed.splitlines()[-1] == brief.splitlines()[-1].removeprefix("doctor: ")
 
 
@@ -79,6 +80,19 @@ def test_no_torch_is_imported_and_nothing_is_written(clone: Path) -> None:
     before = sorted(clone.rglob("*"))
     subprocess.run([sys.executable, "-c", code], cwd=clone, check=True, capture_output=True)
     assert sorted(clone.rglob("*")) == before
+
+
+def test_in_brief_the_gpus_are_told_without_starting_torch(clone: Path, tmp_path: Path) -> None:
+    """A stand-in for nvidia-smi lists one; torch, which would take seconds, finds none."""
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 0, 580.65.06, 9.0'\n")
+    smi.chmod(0o755)
+    path = f"{smi.parent}{os.pathsep}{os.environ['PATH']}"
+    brief = examine(clone, "--offline", "--brief", PATH=path).stdout
+    assert "doctor: GPUs: 1 × NVIDIA H100 80GB HBM3, 80 GiB each, driver 580.65.06\n" in brief
+    assert "torch" not in brief
+    assert "torch" in findings(clone, "--offline", PATH=path)
 
 
 def test_the_bucket_is_listed_or_the_reason_told(clone: Path) -> None:

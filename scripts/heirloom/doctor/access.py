@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from heirloom.doctor.finding import Finding, error, note, ok, warning
+from heirloom.doctor.finding import Finding, error, note, ok, skipped, warning
 from heirloom.errors import HeirloomError
 from heirloom.s3 import SCHEME, s3_problems
 
@@ -32,7 +32,7 @@ def check_remote(project: Path | None, offline: bool) -> list[Finding]:
         return [note("DVC remote", "none", "`dvc push` and `dvc pull` have nowhere to go", "make clone-settings")]
     url = remote["url"]
     if url.startswith(SCHEME):
-        return [note("DVC remote", url, "not tried (--offline)") if offline else check_bucket(url, remote)]
+        return [skipped("DVC remote", url, "not tried (--offline)") if offline else check_bucket(url, remote)]
     folder = Path(url).expanduser()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
@@ -66,7 +66,8 @@ def check_hub(offline: bool) -> Finding:
     """Find a model hub that does not answer, or that refuses the token."""
     address = os.environ.get("HF_ENDPOINT", HUB)
     if offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
-        return note("model hub", f"{address} not tried (offline)", "stages that download would fail; the demo has none")
+        meaning = "stages that download would fail; the demo has none"
+        return skipped("model hub", f"{address} not tried (offline)", meaning)
     token = os.environ.get("HF_TOKEN")
     path, headers = ("/api/whoami-v2", {"Authorization": f"Bearer {token}"}) if token else ("/api/models?limit=1", {})
     try:

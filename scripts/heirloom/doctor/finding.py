@@ -5,9 +5,13 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How much a finding matters: OK; NOTE is worth knowing; WARNING will cost something; ERROR stops a training."""
+    """How much a finding matters: OK; NOTE is worth knowing; WARNING will cost something; ERROR stops a training.
+
+    SKIPPED was not looked at, as asked for.
+    """
 
     OK = "ok"
+    SKIPPED = "skipped"
     NOTE = "note"
     WARNING = "warning"
     ERROR = "error"
@@ -26,6 +30,10 @@ class Finding:
 
 def ok(subject: str, found: str) -> Finding:
     return Finding(subject, Level.OK, found)
+
+
+def skipped(subject: str, found: str, meaning: str) -> Finding:
+    return Finding(subject, Level.SKIPPED, found, meaning)
 
 
 def note(subject: str, found: str, meaning: str, remedy: str = "") -> Finding:

@@ -32,8 +32,8 @@ def parse_listing(listing: str) -> list[Gpu]:
     return [Gpu(name, int(memory), int(used), driver, capability) for name, memory, used, driver, capability in rows]
 
 
-def check_gpus() -> list[Finding]:
-    """Find the GPUs, and what stands between them and a training. torch is imported only where there are some."""
+def check_gpus(starts_torch: bool = True) -> list[Finding]:
+    """Find the GPUs, and what stands between them and a training. torch is started only where there are some."""
     if shutil.which("nvidia-smi") is None:
         return [
             note(
@@ -59,7 +59,7 @@ def check_gpus() -> list[Finding]:
                 "load or renew the NVIDIA driver of the host; a container uses the host's",
             )
         ]
-    return [*describe(gpus), *check_torch(gpus)]
+    return [*describe(gpus), *(check_torch(gpus) if starts_torch else [])]
 
 
 def describe(gpus: list[Gpu]) -> list[Finding]:

@@ -4,7 +4,9 @@ import json
 
 from heirloom.doctor.finding import Finding, Level
 
-SIGNS = {Level.OK: "✓", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
+SIGNS = {Level.OK: "✓", Level.SKIPPED: "-", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
+MACHINE = ("machine", "memory", "GPUs")
+"""Subjects that say what the machine is."""
 
 
 def summary(findings: list[Finding]) -> str:
@@ -28,9 +30,11 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def print_brief(findings: list[Finding]) -> None:
-    """Print one line a finding that is not OK, for the head of a job's log."""
+    """Print what the machine is and one line a finding that is not in order, for the head of a job's log."""
     for finding in findings:
-        if finding.level is not Level.OK:
+        if finding.level is Level.OK and finding.subject in MACHINE:
+            print(f"doctor: {finding.subject}: {finding.found}")
+        elif finding.level not in (Level.OK, Level.SKIPPED):
             remedy = f" → {finding.remedy}" if finding.remedy else ""
             print(f"doctor: {finding.level}: {finding.subject}: {finding.found}; {finding.meaning}{remedy}")
     print(f"doctor: {summary(findings)}", flush=True)

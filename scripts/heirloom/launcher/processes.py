@@ -180,12 +180,12 @@ def forwarded_signals(running: Running, company: Company) -> Iterator[None]:
 
 
 def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None:
-    """Copy the program's output to the terminal and to `log` as it comes, and remember its last lines.
+    """Copy the program's output to the terminal and to the end of `log` as it comes, and remember its last lines.
 
     Ends with the program: a process that it left behind and that holds the pipe open does not delay us.
     """
     remainder = b""
-    with log.open("wb", buffering=0) as file, selectors.DefaultSelector() as selector:
+    with log.open("ab", buffering=0) as file, selectors.DefaultSelector() as selector:
         copies = {str(log): file.fileno(), "the terminal": sys.stdout.fileno()}
         selector.register(program.stdout, selectors.EVENT_READ)
         ended_at = None

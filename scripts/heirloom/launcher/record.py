@@ -10,13 +10,15 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heirloom.launcher import job_machine
 from heirloom.launcher.command import Program
 from heirloom.launcher.ledger import Stage
+from heirloom.launcher.processes import say
 from heirloom.launcher.ranks import Ranks
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
@@ -29,9 +31,14 @@ class Execution:
 
 
 def log_file(stage: str) -> Path:
-    """Return logs/STAGE.log; its folder exists afterwards."""
+    """Begin logs/STAGE.log anew and return it. In a cluster's job both it and the terminal begin with the machine."""
     path = Path("logs") / f"{stage}.log"
     path.parent.mkdir(exist_ok=True)
+    lines = job_machine.first_lines()
+    if lines:
+        say(lines.rstrip("\n"))
+    with suppress(OSError):  # a full disk is told of when the program's output goes there
+        path.write_text(lines, encoding="utf-8")
     return path
 
 

@@ -1,7 +1,9 @@
 """Sources, files on their way through S3, records: same content, same bytes; nothing outside its place."""
 
+import io
 import json
 import subprocess
+import tarfile
 from types import SimpleNamespace
 
 import boto3
@@ -48,6 +50,31 @@ def test_an_archive_holds_nothing_from_outside(tmp_path):
         archive.source_archive(["link"], tmp_path / "in", NOTHING_SECRET)
     with pytest.raises(UnsafePathError, match="outside the working directory"):
         archive.source_archive(["../secret"], tmp_path / "in", NOTHING_SECRET)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../evil", None)],
+        [("link", "..")],
+        [("link", "."), ("link/up", "..")],
+        [("here", "."), ("up", "here/.."), ("up/evil", None)],
+    ],
+)
+@pytest.mark.parametrize("options", [archive._FILTER, {}])
+def test_nothing_is_unpacked_outside(tmp_path, monkeypatch, members, options):
+    """Also where Python is too old to have filters of its own."""
+    monkeypatch.setattr(archive, "_FILTER", options)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for name, link in members:
+            member = tarfile.TarInfo(name)
+            if link:
+                member.type, member.linkname = tarfile.SYMTYPE, link
+            packed.addfile(member, io.BytesIO())
+    with pytest.raises(UnsafePathError, match="no file or link inside its folder"):
+        archive.unpack(buffer.getvalue(), tmp_path / "root")
+    assert not (tmp_path / "evil").exists()
 
 
 def test_new_files_are_sent_before_they_are_added_to_git(tmp_path):

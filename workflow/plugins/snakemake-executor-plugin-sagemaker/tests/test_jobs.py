@@ -60,6 +60,11 @@ def test_a_workflow_without_any_storage_plugin(loopback, bucket, aws, tmp_path):
     assert {"Key": "team", "Value": "blue"} in request["Tags"]
     assert "CheckpointConfig" not in request
 
+    # a storage plugin that is merely installed here may be missing in the image
+    job_files = [data for data in aws.objects(BUCKET, "project/objects/").values() if data.startswith(b"{")]
+    assert len(job_files) == 2
+    assert not any(b"--storage-s3" in data for data in job_files)
+
     kinds = {key.split("/")[1] for key in aws.objects(BUCKET)}
     assert kinds == {"objects", "results"}
 

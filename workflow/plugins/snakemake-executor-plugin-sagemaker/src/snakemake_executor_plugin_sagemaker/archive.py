@@ -13,6 +13,9 @@ from .transfer import UnsafePathError, relative_path
 # Names that people give to files with secrets. Untracked ones stay here, tracked ones are searched like all others.
 _PRIVATE_NAMES = (".env", ".env.*", ".netrc", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "credentials*")
 
+# Debian 12's Python 3.11.2 knows no filters yet, Python 3.12 and 3.13 warn without one.
+_FILTER = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
 _LARGEST_NEW = 10_000_000  # bytes; a larger file that nobody has added to git is data, not source
 
 
@@ -79,6 +82,16 @@ def _member(path: Path, name: str, root: Path, guard: LeakGuard) -> tuple[tarfil
 
 
 def unpack(data: bytes, root: Path) -> None:
-    """Unpack a source archive below ROOT; tarfile's filter refuses members that would lie outside."""
+    """Unpack a source archive below ROOT. Raises UnsafePathError for a member that would lie outside."""
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-        archive.extractall(root, filter="data")
+        for member in archive:
+            _require_inside(member, root)  # one after the other: a link may lead the next member astray
+            archive.extract(member, root, **_FILTER)
+
+
+def _require_inside(member: tarfile.TarInfo, root: Path) -> None:
+    path = root / member.name
+    target = path.parent / member.linkname if member.issym() else path
+    inside = all(each.resolve().is_relative_to(root.resolve()) for each in (path.parent, target))
+    if not inside or not (member.isfile() or member.issym()):
+        raise UnsafePathError(f"the source archive holds {member.name}, which is no file or link inside its folder")

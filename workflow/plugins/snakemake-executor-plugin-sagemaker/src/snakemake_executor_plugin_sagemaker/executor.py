@@ -60,6 +60,7 @@ class Executor(RemoteExecutor):
         resources = check_jobs(remote, settings)
         if not settings.skip_preflight:
             Preflight(session, self.logger).check(settings, resources, s3)
+        forget_unused_storage(self.workflow)
         self._root = Path.cwd()
         self._own_folder = Path(self.workflow.persistence.path) / "sagemaker"
         self._journal = Journal(self._own_folder / "open")
@@ -265,6 +266,16 @@ class Executor(RemoteExecutor):
                 return
             self.logger.info(f"Stopped training job {flight.training_job}.")
             return
+
+
+def forget_unused_storage(workflow) -> None:
+    """Forget the settings of storage plugins that are installed here but that the workflow does not use.
+
+    Snakemake hands the settings of all of them to every job, which fails when its image lacks one.
+    """
+    used = workflow.storage_registry._storages
+    settings = workflow.storage_provider_settings or {}
+    workflow.storage_provider_settings = {name: settings[name] for name in settings if name in used}
 
 
 def _credentials(session) -> dict[str, str]:

@@ -11,13 +11,14 @@ network, mount and PID namespace where the machine allows it, and fails on reque
         sagemaker.wait("my-job")
 
 `loopback.plugin` holds the same as pytest fixtures, with moto for S3, SSM, Secrets Manager and the rest of AWS.
-The "image" is this machine: `TrainingImage` is checked and recorded, and the programs come from `PATH`.
+The "image" is this machine: `TrainingImage` is checked and recorded, and the programs come from `PATH`. With
+`container_image` the hosts are containers of a real image, run by podman.
 
 What it can not show, so that it has to be tried on AWS: permissions of roles and of the network, image pulls, GPUs,
 NCCL and EFA, transfer rates, how late logs and tags appear, how often requests are throttled, real capacity and prices
 (`BillableTimeInSeconds` of a spot job is a fixed share here), and the exact words of errors that no model records.
-Without namespaces, moreover: PID 1, names of hosts, separate networks; and two jobs of several hosts run one after the
-other, since they would share the machine's ports.
+Without namespaces, moreover: PID 1 (but in a real image), names of hosts, separate networks; and two jobs of several
+hosts run one after the other, since they would share the machine's ports.
 """
 
 from .faults import (

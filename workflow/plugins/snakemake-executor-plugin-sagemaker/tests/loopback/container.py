@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .job import REGION, TrainingJob
+from .kinds import HostKind
 from .storage import download
 
 
@@ -27,14 +28,14 @@ class Host:
         return self.folder / "log"
 
 
-def hosts_of(job: TrainingJob, folder: Path, *, use_namespaces: bool) -> list[Host]:
-    """The hosts algo-1, algo-2, …: names that resolve in namespaces. Elsewhere nothing can make names resolve for
-    every program, so that loopback addresses stand in resourceconfig.json for them.
+def hosts_of(job: TrainingJob, folder: Path, kind: HostKind) -> list[Host]:
+    """The hosts algo-1, algo-2, …: names that resolve where each has a network of its own. Elsewhere nothing can make
+    names resolve for every program, so that loopback addresses stand in resourceconfig.json for them.
     """
     hosts = []
     for number in range(1, job.instance_count + 1):
         name = f"algo-{number}"
-        hosts.append(Host(name, name if use_namespaces else f"127.0.0.{number}", folder / name))
+        hosts.append(Host(name, name if kind.has_own_network else kind.address(number), folder / name))
     return hosts
 
 
@@ -74,7 +75,7 @@ def write_tree(job: TrainingJob, host: Host, hosts: list[Host], s3) -> None:
         (host.ml / "input/config" / f"{name}.json").write_text(json.dumps(content))
 
 
-def environment(job: TrainingJob, host: Host, image: dict[str, str], *, use_namespaces: bool) -> dict[str, str]:
+def environment(job: TrainingJob, host: Host, image: dict[str, str], kind: HostKind) -> dict[str, str]:
     """The container's variables: the image's, the platform's, then the request's. SM_* variables are made by Amazon's
     own training toolkit in its own images, not by the platform, so they aren't here.
     """
@@ -85,9 +86,10 @@ def environment(job: TrainingJob, host: Host, image: dict[str, str], *, use_name
         "TRAINING_JOB_ARN": job.arn,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "HOME": "/tmp/home",
     }
-    if not use_namespaces:
+    if kind is HostKind.NAMESPACES:
+        variables["HOME"] = "/tmp/home"
+    if not kind.has_own_files:
         home = str(host.folder / "home")
         variables |= {"SM_ML_ROOT": str(host.ml), "HOME": home, "TMPDIR": home}
     return variables | job.request.get("Environment", {})

@@ -1,7 +1,8 @@
 """The process that cleans up after a server, also one that was killed with SIGKILL: a program.
 
-It waits for the end of its standard input or of its owner, then removes the server's folder; with `plain` as its second
-argument it first kills what is left of plain hosts, which unlike a sandbox don't end with their first process.
+It waits for the end of its standard input or of its owner, then removes the server's folder. Its second argument is
+the kind of hosts: it first kills what is left of `plain` processes and of containers of an `image`, which unlike a
+sandbox don't end with their first process.
 """
 
 import os
@@ -11,10 +12,11 @@ import sys
 import threading
 import time
 
+from image_hosts import remove_containers, server_prefix
 from lifeline import watch_owner
 
 
-def main(folder: str, mode: str) -> None:
+def main(folder: str, kind: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     over = threading.Event()
@@ -24,10 +26,12 @@ def main(folder: str, mode: str) -> None:
     # A sandbox ends by itself when its owner does, and may still write in the meantime.
     deadline = time.monotonic() + 20
     while os.path.exists(folder) and time.monotonic() < deadline:
-        if mode == "plain":
+        if kind == "plain":
             from plain_hosts import kill_marked  # needs psutil, and a tenth of a second
 
             kill_marked(os.path.join(folder, ""))
+        elif kind == "image":
+            remove_containers(server_prefix(folder))
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)
     os._exit(0)  # not waiting for the thread that reads

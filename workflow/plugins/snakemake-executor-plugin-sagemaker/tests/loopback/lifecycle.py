@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from . import container, faults
 from .job import TrainingJob
+from .kinds import HostKind
 from .logs import CloudWatchLogs
 from .sandbox import Sandbox
 from .storage import CheckpointMirror, checkpoint_folder, upload_result
@@ -36,9 +37,10 @@ class Platform:
     hide: list[str]
     grace: float
     checkpoint_interval: float
-    use_namespaces: bool
+    kind: HostKind
+    container_image: str | None  # of hosts of that kind
     problems: list[str] = field(default_factory=list)  # failures of the loopback itself
-    # plain hosts share the machine's ports: two jobs of several hosts would meet on the rendezvous port
+    # some kinds of hosts share the machine's ports: two jobs of several hosts would meet on the rendezvous port
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -86,7 +88,7 @@ class Lifecycle:
             if ending:
                 return self._finish(ending)
             job.enter("InProgress", "Starting", "Preparing the instances for training")
-        crowded = job.instance_count > 1 and not self._platform.use_namespaces
+        crowded = job.instance_count > 1 and not self._platform.kind.has_own_network
         with self._platform.one_at_a_time if crowded else contextlib.nullcontext():
             ending = self._attempt()
             while ending.kind == "interrupted":
@@ -127,7 +129,7 @@ class Lifecycle:
         job, platform = self._job, self._platform
         self._attempts += 1
         folder = platform.root / "jobs" / job.name / str(self._attempts)
-        hosts = container.hosts_of(job, folder, use_namespaces=platform.use_namespaces)
+        hosts = container.hosts_of(job, folder, platform.kind)
         job.started = job.started or time.time()
         began = time.monotonic()
         job.enter("InProgress", "Downloading", "Downloading input data")
@@ -155,20 +157,18 @@ class Lifecycle:
     def _sandbox(self, folder: Path, hosts: list[container.Host]) -> Sandbox:
         job, platform = self._job, self._platform
         late = self._take(faults.LateNames)
-        variables = {
-            host.name: container.environment(job, host, platform.image, use_namespaces=platform.use_namespaces)
-            for host in hosts
-        }
+        variables = {host.name: container.environment(job, host, platform.image, platform.kind) for host in hosts}
         spec = {
             "folder": str(folder),
             "hosts": [{"name": h.name, "folder": str(h.folder), "env": variables[h.name]} for h in hosts],
             "argv": container.command(job),
+            "image": platform.container_image,
             "relays": str(platform.root),
             "ports": platform.ports,
             "hide": [*platform.hide, str(platform.root)],
             "late_names": late.seconds if late else 0,
         }
-        sandbox = Sandbox(spec, use_namespaces=platform.use_namespaces)
+        sandbox = Sandbox(spec, platform.kind)
         sandbox.start()
         return sandbox
 

@@ -11,6 +11,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from .kinds import HostKind
+
 _HERE = Path(__file__).parent
 _NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
@@ -40,9 +42,9 @@ def _program(name: str) -> list[str]:
     return [sys.executable, "-E", "-s", str(_HERE / name)]
 
 
-def start_janitor(folder: Path, *, use_namespaces: bool) -> subprocess.Popen:
+def start_janitor(folder: Path, kind: HostKind) -> subprocess.Popen:
     """The process that removes `folder` once its standard input ends, whatever happens to this one."""
-    command = [*_program("janitor.py"), str(folder), "namespaces" if use_namespaces else "plain"]
+    command = [*_program("janitor.py"), str(folder), kind]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
@@ -58,12 +60,12 @@ def short_folder() -> Path:
 class Sandbox:
     """The running hosts of one attempt.
 
-    spec: folder (of the attempt), hosts (each name, folder, env), argv, relays (folder), ports, hide (paths that the
-    hosts see empty), late_names (seconds).
+    spec: folder (of the attempt), hosts (each name, folder, env), argv, image (that podman runs, or None), relays
+    (folder), ports, hide (paths that the hosts see empty), late_names (seconds).
     """
 
-    def __init__(self, spec: dict, *, use_namespaces: bool):
-        self._spec, self._use_namespaces = spec, use_namespaces
+    def __init__(self, spec: dict, kind: HostKind):
+        self._spec, self._kind = spec, kind
         self.exits: dict[str, int] = {}  # in the order in which the hosts ended
         self._changed = threading.Condition()
         self._ended = False
@@ -72,10 +74,11 @@ class Sandbox:
     def start(self) -> None:
         path = Path(self._spec["folder"]) / "specification.json"
         path.write_text(json.dumps(self._spec))
-        if self._use_namespaces:
+        if self._kind is HostKind.NAMESPACES:
             command = [*namespaces(), sys.executable, "-S", "-E", "-s", str(_HERE / "sandbox_root.py"), str(path)]
         else:
-            command = [*_program("plain_hosts.py"), str(path)]
+            program = "image_hosts.py" if self._kind is HostKind.IMAGE else "plain_hosts.py"
+            command = [*_program(program), str(path)]
         with self._messages.open("wb") as messages:
             self._process = subprocess.Popen(
                 command,

@@ -10,6 +10,7 @@ import boto3
 
 from .faults import Fault, FaultPlan, HostDeath, LateNames
 from .job import REGION, TrainingJob
+from .kinds import HostKind
 from .lifecycle import Lifecycle, Platform
 from .logs import CloudWatchLogs
 from .protocol import JsonServer, service_model
@@ -31,6 +32,7 @@ class LoopbackSageMaker:
     checkpoint_interval: seconds between two copies of /opt/ml/checkpoints to S3.
     use_namespaces: None chooses by what the machine allows. Without, a container finds its tree by `SM_ML_ROOT`.
     hide: folders that the containers see empty, such as the submitting machine's clone; only in namespaces.
+    container_image: the name of an image that podman has: each host is a container of it, on the machine's network.
     """
 
     def __init__(
@@ -42,18 +44,23 @@ class LoopbackSageMaker:
         checkpoint_interval: float = 0.3,
         use_namespaces: bool | None = None,
         hide: tuple[str, ...] = (),
+        container_image: str | None = None,
     ):
         self.faults, self.requests, self.logs = FaultPlan(), Recorder(), CloudWatchLogs()
         self.quotas = ServiceQuotas(service_model("sagemaker").shape_for("TrainingInstanceType").enum)
         self._container_env, self._s3_endpoint = dict(container_env or {}), s3_endpoint
         self._grace, self._checkpoint_interval, self._hide = grace, checkpoint_interval, list(hide)
-        self.use_namespaces = namespaces() is not None if use_namespaces is None else use_namespaces
+        use_namespaces = namespaces() is not None if use_namespaces is None else use_namespaces
+        self.kind = HostKind.NAMESPACES if use_namespaces else HostKind.PLAIN
+        if container_image:
+            self.kind = HostKind.IMAGE
+        self._container_image = container_image
         self._api = TrainingApi(self.faults, self.quotas, self._start_job)
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "LoopbackSageMaker":
         self.root = short_folder()
-        self._janitor = start_janitor(self.root, use_namespaces=self.use_namespaces)
+        self._janitor = start_janitor(self.root, self.kind)
         self._server = JsonServer(self.operations(), self.faults, self.requests)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         image = self._image()
@@ -68,7 +75,8 @@ class LoopbackSageMaker:
             hide=self._hide,
             grace=self._grace,
             checkpoint_interval=self._checkpoint_interval,
-            use_namespaces=self.use_namespaces,
+            kind=self.kind,
+            container_image=self._container_image,
         )
         return self
 
@@ -82,6 +90,11 @@ class LoopbackSageMaker:
             "logs": self.logs.operations(),
             "service-quotas": self.quotas.operations(),
         }
+
+    @property
+    def use_namespaces(self) -> bool:
+        """Whether each host is in namespaces of its own."""
+        return self.kind is HostKind.NAMESPACES
 
     @property
     def endpoint(self) -> str:
@@ -155,9 +168,11 @@ class LoopbackSageMaker:
         thread.start()
 
     def _image(self) -> dict[str, str]:
-        path = [os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
         role = {"AWS_ACCESS_KEY_ID": "execution-role", "AWS_SECRET_ACCESS_KEY": "execution-role"}
-        defaults = {"PATH": os.pathsep.join(path), "AWS_EC2_METADATA_DISABLED": "true", **role}
+        defaults = {"AWS_EC2_METADATA_DISABLED": "true", **role}
+        if self.kind is not HostKind.IMAGE:  # an image has its own
+            path = [os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+            defaults["PATH"] = os.pathsep.join(path)
         return defaults | self._container_env | self.endpoint_variables
 
     def _s3(self):
