@@ -26,7 +26,7 @@ TWO_HOSTS = {"instance_count": 2}
 RUNS = {
     "demo-pretrain": {"training": {"max_steps": 30}},
     "demo-sft": {
-        "training": {"max_steps": 20},
+        "training": {"max_steps": 20, "packing": True},
         "generation": {"engine": "accelerate"},
         "tracking": {"save_steps": 5},
         "resources": SPOT | {"generation": {"spot": False}},
