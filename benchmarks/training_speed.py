@@ -118,10 +118,10 @@ def train_and_measure() -> None:
     """Run train.py in this rank with a callback that takes the time; rank 0 writes speed.json."""
     import heirloom.rank  # noqa: F401
     import train
-    from heirloom import training
     from heirloom.distributed import is_main_rank
+    from heirloom.training.lifecycle import lifecycle
 
-    class Meter(training.Progress):
+    class Meter(lifecycle.Progress):
         def on_log(self, args, state, control, logs, **kwargs):
             now = (time.monotonic(), time.process_time(), state.num_input_tokens_seen)
             if state.global_step == WARM_UP:
@@ -130,7 +130,7 @@ def train_and_measure() -> None:
                 wall, cpu, tokens = (end - start for end, start in zip(now, self.begun, strict=True))
                 Path("speed.json").write_text(json.dumps({"wall": tokens / wall, "cpu": tokens / cpu}))
 
-    training.Progress = Meter
+    lifecycle.Progress = Meter
     train.main()
 
 

@@ -19,10 +19,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from heirloom import stage
 from heirloom.config.generation import GenerationSection
-from heirloom.conversation import Conversation
 from heirloom.distributed import on_cpu
-from heirloom.engines import load_answerer
 from heirloom.errors import HeirloomError
+from heirloom.inference.conversation import Conversation
+from heirloom.inference.engines import load_answerer
 
 HELP = "Ctrl-C ends an answer, /new begins anew, /exit or Ctrl-D leaves."
 

@@ -17,9 +17,9 @@ from heirloom import stage
 from heirloom.config.mixture import MixtureSection
 from heirloom.config.processing import ProcessingSection
 from heirloom.config.reading import read_section
-from heirloom.data_statistics import summary
-from heirloom.dataset_creation import create_dataset
-from heirloom.datasets_by_hand import create_by_hand, is_by_hand
+from heirloom.data.data_statistics import summary
+from heirloom.data.dataset_creation import create_dataset
+from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         return
     args = parse_arguments()
     if args.sections == ["mixture"]:
-        from heirloom.mixing import mix_datasets  # imports `datasets`, which takes a second
+        from heirloom.data.mixing import mix_datasets  # imports `datasets`, which takes a second
 
         section = read_section(args.config, "mixture", MixtureSection)
         metrics = mix_datasets(dict(args.datasets), section, args.output, args.statistics)

@@ -19,12 +19,12 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.init import InitSection
 from heirloom.config.reading import read_section
 from heirloom.config.source import ModelSource
-from heirloom.fetching import MODEL_FILES, fetch
-from heirloom.fresh_models import initialise_model, model_config
 from heirloom.json_files import write_json
-from heirloom.model_facts import FACTS
-from heirloom.tokenizer_files import copy_tokenizer, load_tokenizer
-from heirloom.vocabulary import check_vocabulary, read_vocabulary_size
+from heirloom.models.fetching import MODEL_FILES, fetch
+from heirloom.models.fresh_models import initialise_model, model_config
+from heirloom.models.model_facts import FACTS
+from heirloom.models.tokenizer_files import copy_tokenizer, load_tokenizer
+from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.reading import read_section
 from heirloom.config.source import ModelSource
 from heirloom.config.tokenizer import TokenizerSection
-from heirloom.fetching import TOKENIZER_FILES, fetch
-from heirloom.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
-from heirloom.tokenizer_files import load_tokenizer, save_tokenizer
-from heirloom.tokenizer_training import train_bpe
-from heirloom.training_text import raw_texts
+from heirloom.data.training_text import raw_texts
+from heirloom.models.fetching import TOKENIZER_FILES, fetch
+from heirloom.models.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
+from heirloom.models.tokenizer_files import load_tokenizer, save_tokenizer
+from heirloom.models.tokenizer_training import train_bpe
 
 
 def main() -> None:

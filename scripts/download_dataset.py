@@ -11,8 +11,8 @@ from heirloom import stage
 from heirloom.artifacts import new_artifact
 from heirloom.config.reading import read_section
 from heirloom.config.source import DatasetSource
-from heirloom.raw_dataset import raw_dataset_arguments, write_note
-from heirloom.raw_sources import fetch_raw
+from heirloom.data.raw_dataset import raw_dataset_arguments, write_note
+from heirloom.data.raw_sources import fetch_raw
 
 
 def main() -> None:

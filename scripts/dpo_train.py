@@ -15,15 +15,15 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from trl import DPOConfig
 
 from heirloom import stage
-from heirloom.adapters import lora_config
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.models import load_model, load_tokenizer
-from heirloom.preference_collators import make_preference_collator
-from heirloom.pretokenized_trainers import PretokenizedDPOTrainer
-from heirloom.training import Lifecycle
-from heirloom.training_arguments import trainer_arguments
-from heirloom.training_command import read_command
-from heirloom.training_data import copied_rows, load_training_data
+from heirloom.training.adapters import lora_config
+from heirloom.training.base_models import load_model, load_tokenizer
+from heirloom.training.lifecycle import Lifecycle
+from heirloom.training.preference_collators import make_preference_collator
+from heirloom.training.pretokenized_trainers import PretokenizedDPOTrainer
+from heirloom.training.training_arguments import trainer_arguments
+from heirloom.training.training_command import read_command
+from heirloom.training.training_data import copied_rows, load_training_data
 
 
 def main() -> None:

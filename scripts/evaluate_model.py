@@ -19,14 +19,14 @@ import os
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.answer_scores import score_answers
 from heirloom.artifacts import new_artifact
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.reading import read_section
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import read_generations
-from heirloom.scores import Scores, score_report
-from heirloom.win_rate import win_rate
+from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.scores import Scores, score_report
+from heirloom.evaluation.win_rate import win_rate
+from heirloom.inference.generation_files import read_generations
 
 
 def main() -> None:
@@ -54,8 +54,8 @@ def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, r
     from accelerate import PartialState
 
     from heirloom.distributed import on_cpu, start_rank
-    from heirloom.perplexity import measure_perplexity
-    from heirloom.preference import measure_preference
+    from heirloom.evaluation.perplexity import measure_perplexity
+    from heirloom.evaluation.preference import measure_preference
 
     start_rank()
     ranks = PartialState(cpu=on_cpu())

@@ -11,8 +11,8 @@ from heirloom import stage
 from heirloom.artifacts import new_artifact
 from heirloom.config.reading import read_section
 from heirloom.config.source import DatasetSource
+from heirloom.data.raw_dataset import data_files, raw_dataset_arguments, splits_by_name, write_note
 from heirloom.demo.generator import write_raw
-from heirloom.raw_dataset import data_files, raw_dataset_arguments, splits_by_name, write_note
 
 
 def main() -> None:

@@ -4,14 +4,14 @@
         --checkpoint checkpoints/demo-sft --dataset data/processed/demo-chat --output generations/demo-sft
 
 In:  a checkpoint (whole, quantized, or an adapter beside its base) with its tokenizer; a processed dataset whose test
-     split holds prompts, or a file of prompts (heirloom/prompts_file.py).
+     split holds prompts, or a file of prompts (heirloom/inference/prompts_file.py).
 Out: OUTPUT/generations.jsonl (or .parquet), one row an answer, in the order of the prompts: row_id, sample, dataset,
      checkpoint (hash of its weights), prompt, completion, reference, finish_reason (stop or length), prompt_tokens,
      completion_tokens, logprob (nats, of the completion under the model).
 
-`generation.engine` says how the ranks share the work (heirloom/engines.py). What is answered depends on prompts and
-options alone, so any engine, any number of ranks and any batch size give the same answers. Answers are kept as they
-are finished; a killed job goes on from there.
+`generation.engine` says how the ranks share the work (heirloom/inference/engines.py). What is answered depends on
+prompts and options alone, so any engine, any number of ranks and any batch size give the same answers. Answers are
+kept as they are finished; a killed job goes on from there.
 """
 
 import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
@@ -34,16 +34,16 @@ from heirloom.config.generation import GenerationSection
 from heirloom.config.reading import read_section
 from heirloom.config.tracking import TrackingSection
 from heirloom.distributed import on_cpu, start_rank
-from heirloom.engines import Engine, load_answerer
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import NAMES, write_generations
-from heirloom.generation_journal import Journal, job_description, key_of, work_folder
-from heirloom.generation_progress import Progress
-from heirloom.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
-from heirloom.prompts_file import read_prompts_file
-from heirloom.provenance import weights_hash
+from heirloom.inference.engines import Engine, load_answerer
+from heirloom.inference.generation_files import NAMES, write_generations
+from heirloom.inference.generation_journal import Journal, job_description, key_of, work_folder
+from heirloom.inference.generation_progress import Progress
+from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
+from heirloom.inference.prompts_file import read_prompts_file
+from heirloom.models.provenance import weights_hash
+from heirloom.models.trained_checkpoints import load_tokenizer
 from heirloom.s3 import check_destination, upload_folder
-from heirloom.trained_checkpoints import load_tokenizer
 
 
 @dataclass

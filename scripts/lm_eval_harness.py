@@ -20,7 +20,7 @@ from heirloom import stage
 from heirloom.artifacts import new_artifact
 from heirloom.config.lm_eval import LmEvalSection
 from heirloom.config.reading import read_section
-from heirloom.harness_tasks import load_tasks, scores_of
+from heirloom.evaluation.harness_tasks import load_tasks, scores_of
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     from lm_eval.models.huggingface import HFLM
 
     from heirloom.distributed import on_cpu, start_rank
-    from heirloom.trained_checkpoints import load_model, load_tokenizer, put_on
+    from heirloom.models.trained_checkpoints import load_model, load_tokenizer, put_on
 
     start_rank()
     model = put_on(load_model(options.checkpoint, "auto"), torch.device("cpu" if on_cpu() else "cuda"))

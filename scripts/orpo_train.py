@@ -14,15 +14,15 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 from heirloom import stage
-from heirloom.adapters import lora_config
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.models import load_model, load_tokenizer
-from heirloom.orpo import ORPOConfig, PretokenizedORPOTrainer
-from heirloom.preference_collators import make_preference_collator
-from heirloom.training import Lifecycle
-from heirloom.training_arguments import trainer_arguments
-from heirloom.training_command import read_command
-from heirloom.training_data import load_training_data
+from heirloom.training.adapters import lora_config
+from heirloom.training.base_models import load_model, load_tokenizer
+from heirloom.training.lifecycle import Lifecycle
+from heirloom.training.orpo import ORPOConfig, PretokenizedORPOTrainer
+from heirloom.training.preference_collators import make_preference_collator
+from heirloom.training.training_arguments import trainer_arguments
+from heirloom.training.training_command import read_command
+from heirloom.training.training_data import load_training_data
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from heirloom import stage
 from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import read_generations
+from heirloom.inference.generation_files import read_generations
 
 METRICS = Path("metrics")
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}

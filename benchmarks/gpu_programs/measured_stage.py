@@ -17,7 +17,7 @@ from meter import random_model, train_and_measure  # noqa: E402
 import dpo_train  # noqa: E402
 import sft_train  # noqa: E402
 from heirloom import stage  # noqa: E402
-from heirloom.training import Lifecycle  # noqa: E402
+from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from accelerate import PartialState  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from heirloom import stage  # noqa: E402
-from heirloom.answers import padded  # noqa: E402
 from heirloom.config.generation import GenerationSection  # noqa: E402
 from heirloom.distributed import on_cpu, start_rank  # noqa: E402
-from heirloom.engines import Engine, load_answerer  # noqa: E402
-from heirloom.prompts import Prompt, into_batches  # noqa: E402
+from heirloom.inference.answers import padded  # noqa: E402
+from heirloom.inference.engines import Engine, load_answerer  # noqa: E402
+from heirloom.inference.prompts import Prompt, into_batches  # noqa: E402
 
 
 def main() -> None:

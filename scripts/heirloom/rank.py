@@ -13,7 +13,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_"), "wandb": ()}
 """Libraries that transformers, peft and TRL import when they are installed, needed or not (1.6 s of CPU), and words
-without which neither the command line nor the run's file can ask for one. heirloom.trackers allows wandb later."""
+without which neither the command line nor the run's file can ask for one. The trackers allow wandb later."""
 
 
 def die_with_torchrun() -> None:

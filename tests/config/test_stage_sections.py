@@ -26,4 +26,4 @@ def test_an_edit_of_generation_makes_no_other_training_stale(workplace):
     graph = build_graph(workplace.load())
     for run in ("pretrain", "sft", "dpo"):
         files = graph.stages[f"train-{run}"].files
-        assert not {"scripts/heirloom/config/generation.py", "scripts/heirloom/answers.py"} & set(files)
+        assert not {"scripts/heirloom/config/generation.py", "scripts/heirloom/inference/answers.py"} & set(files)

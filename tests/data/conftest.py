@@ -62,7 +62,7 @@ def write_jsonl(tmp_path):
 def process(tmp_path, tokenizer_folder):
     """Return a function that processes raw data in this process and returns the folder and the statistics."""
     from heirloom.config.processing import ProcessingSection
-    from heirloom.dataset_creation import create_dataset
+    from heirloom.data.dataset_creation import create_dataset
 
     def run(raw: Path, tokenizer: Path = tokenizer_folder, name: str = "processed", **keys):
         section = ProcessingSection.model_validate({"max_length": 512, **keys})

@@ -8,9 +8,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heirloom import raw_files
+from heirloom.data import raw_files
+from heirloom.data.raw_files import UnreadableRow, find_raw_files, read_rows
 from heirloom.errors import HeirloomError
-from heirloom.raw_files import UnreadableRow, find_raw_files, read_rows
 
 ROWS = [{"text": 'one, “two”\n"three"'}, {"text": "日本"}, {"text": ""}]
 

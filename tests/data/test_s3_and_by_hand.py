@@ -117,7 +117,7 @@ def test_the_legacy_command_line_from_the_hub_to_s3(s3, online, run_script, tmp_
 
 
 def test_an_upload_replaces_an_earlier_one_and_nothing_else(s3, monkeypatch, tmp_path):
-    from heirloom.datasets_by_hand import belongs_to_dataset
+    from heirloom.data.datasets_by_hand import belongs_to_dataset
     from heirloom.errors import HeirloomError
     from heirloom.s3 import upload_folder
 
@@ -222,7 +222,7 @@ def test_a_local_model_and_dataset_need_no_hub(run_script, model_files, write_js
     ],
 )
 def test_wrong_options_are_told_before_anything_is_fetched(wrong, message):
-    from heirloom.datasets_by_hand import create_by_hand
+    from heirloom.data.datasets_by_hand import create_by_hand
     from heirloom.errors import HeirloomError
 
     flags = [argument for argument in LEGACY if "token" not in argument]

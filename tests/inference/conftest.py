@@ -5,7 +5,7 @@ import torch
 from tiny_place import PAIRS, PROMPTS, SENTENCES, Place, write_dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from heirloom.tokenizer_training import train_bpe
+from heirloom.models.tokenizer_training import train_bpe
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.generation import GenerationSection
 from heirloom.config.library_arguments import argument_problems
-from heirloom.engines import Engine, load_answerer
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import read_generations, write_generations
-from heirloom.prompts import read_prompts, repeated
-from heirloom.provenance import weights_hash
+from heirloom.inference.engines import Engine, load_answerer
+from heirloom.inference.generation_files import read_generations, write_generations
+from heirloom.inference.prompts import read_prompts, repeated
+from heirloom.models.provenance import weights_hash
 
 GREEDY = {"max_new_tokens": 12}
 ENGINES = {
@@ -257,8 +257,8 @@ def test_kernels_and_heads_that_ranks_cannot_share(place):
     config = place.config("kernels", generation={"engine": "deepspeed", "replace_with_kernel_inject": True})
     done = place.run(*place.inference(config, "never"), check=False)
     assert "DeepSpeed's kernels run on GPUs only, and this machine has none: delete it" in done.stderr
-    from heirloom.tensor_parallel import check_tensor_parallel
-    from heirloom.trained_checkpoints import load_config
+    from heirloom.inference.tensor_parallel import check_tensor_parallel
+    from heirloom.models.trained_checkpoints import load_config
 
     with pytest.raises(HeirloomError, match=r"3 ranks cannot share 2 \(num_attention_heads\)"):
         check_tensor_parallel(load_config(place.folder / "model"), GenerationSection(engine="deepspeed"), 3)

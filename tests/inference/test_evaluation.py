@@ -12,10 +12,10 @@ from datasets import Dataset
 from tiny_place import PAIRS, SCRIPTS, environment, write_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
+from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
-from heirloom.perplexity import measure_perplexity, read_rows
-from heirloom.preference import measure_preference, read_pairs
-from heirloom.processed_dataset import load_split
+from heirloom.evaluation.perplexity import measure_perplexity, read_rows
+from heirloom.evaluation.preference import measure_preference, read_pairs
 
 
 def evaluate(place, name: str, section: dict, *flags: str, ranks: int = 1, check: bool = True):
@@ -194,7 +194,7 @@ def test_answers_are_scored_beside_the_bases_and_another_runs_without_torch(plac
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "heirloom.answer_metrics" in imported
+    assert "heirloom.evaluation.answer_metrics" in imported
     assert not imported & {"torch", "transformers", "datasets", "accelerate", "numpy", "sacrebleu", "rouge_score"}
     scores = json.loads(file.read_text())
     assert (scores["answers"], scores["exact_match"], scores[own]) == (6, 0.5, 1 / 6)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.lm_eval import LmEvalSection
 from heirloom.errors import HeirloomError
-from heirloom.harness_tasks import load_tasks
+from heirloom.evaluation.harness_tasks import load_tasks
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="`make setup-harness` installs the lm-evaluation-harness"

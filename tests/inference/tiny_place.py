@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from heirloom.dataset_storage import SplitWriter
+from heirloom.data.dataset_storage import SplitWriter
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SENTENCES = [

@@ -18,7 +18,7 @@ from loopback import SpotInterruption
 from ruamel.yaml import YAML
 from submitting import fill_in_profile
 
-from heirloom.resuming import COMPLETE
+from heirloom.training.resuming import COMPLETE
 from pipeline.lockfile import read_lock
 
 SPOT = {"instance_count": 2, "spot": True}

@@ -24,7 +24,7 @@ from transformers import TrainerCallback  # noqa: E402
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config  # noqa: E402
 
 from heirloom.errors import HeirloomError  # noqa: E402
-from heirloom.training import Lifecycle  # noqa: E402
+from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
 class BrokenMachineError(Exception):

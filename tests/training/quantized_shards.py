@@ -16,7 +16,7 @@ import heirloom.rank  # noqa: E402, F401
 # isort: split
 import sft_train  # noqa: E402
 from heirloom.distributed import is_main_rank  # noqa: E402
-from heirloom.training import Lifecycle  # noqa: E402
+from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
 def train_and_tell(self, trainer, name):

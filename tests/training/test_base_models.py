@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.init import InitSection
 from heirloom.errors import HeirloomError
-from heirloom.fresh_models import model_config
-from heirloom.tokenizer_training import train_bpe
-from heirloom.vocabulary import check_vocabulary
+from heirloom.models.fresh_models import model_config
+from heirloom.models.tokenizer_training import train_bpe
+from heirloom.models.vocabulary import check_vocabulary
 
 SCRIPTS = ROOT / "scripts"
 

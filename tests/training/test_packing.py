@@ -18,14 +18,14 @@ from transformers import (
 )
 from trl import SFTConfig
 
-from heirloom import packing
-from heirloom.collators import CausalCollator
-from heirloom.document_isolation import check_documents_stay_apart
 from heirloom.errors import HeirloomError
-from heirloom.packing import joined_data, packed_data
-from heirloom.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
-from heirloom.token_weighted_evaluation import token_weighted_metrics
-from heirloom.training_data import TrainingData, load_training_data
+from heirloom.training import packing
+from heirloom.training.collators import CausalCollator
+from heirloom.training.document_isolation import check_documents_stay_apart
+from heirloom.training.packing import joined_data, packed_data
+from heirloom.training.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
+from heirloom.training.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training.training_data import TrainingData, load_training_data
 
 IGNORED = -100
 STRATEGIES = ("bfd", "bfd_split", "wrapped")

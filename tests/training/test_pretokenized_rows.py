@@ -7,9 +7,9 @@ from training_workplace import preference_texts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, SFTConfig
 
-from heirloom.collators import CausalCollator
-from heirloom.pretokenized_trainers import SKIP_PREPARATION, PretokenizedDPOTrainer, PretokenizedSFTTrainer
-from heirloom.training_data import TrainingData, copied_rows
+from heirloom.training.collators import CausalCollator
+from heirloom.training.pretokenized_trainers import SKIP_PREPARATION, PretokenizedDPOTrainer, PretokenizedSFTTrainer
+from heirloom.training.training_data import TrainingData, copied_rows
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from training_workplace import ROOT, TRAINING
 
 from heirloom.config.quantization import QuantizationSection
-from heirloom.quantization import bitsandbytes_config
+from heirloom.models.quantization import bitsandbytes_config
 
 LORA = {"r": 4}
 BASE = "runs/pretrain/checkpoint"

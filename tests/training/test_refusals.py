@@ -10,13 +10,13 @@ from test_training_mistakes import NO_ROWS, command
 from training_workplace import ROOT, TRAINING
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
-from heirloom.adapters import lora_config
 from heirloom.config.peft import PeftSection
 from heirloom.errors import HeirloomError
-from heirloom.models import load_model
 from heirloom.offloading import check_offloading
-from heirloom.token_mean_loss import check_causal_loss
-from heirloom.training_arguments import trainer_arguments
+from heirloom.training.adapters import lora_config
+from heirloom.training.base_models import load_model
+from heirloom.training.token_mean_loss import check_causal_loss
+from heirloom.training.training_arguments import trainer_arguments
 
 CODE = """\
 from transformers import LlamaConfig, LlamaForCausalLM

@@ -16,8 +16,8 @@ from heirloom.config.tracking import TrackingSection
 from heirloom.content_hashes import content_hash
 from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
-from heirloom.resuming import COMPLETE, claim, work_folder
-from heirloom.trackers import check_trackers, has_wandb_key, run_id
+from heirloom.training.resuming import COMPLETE, claim, work_folder
+from heirloom.training.trackers import check_trackers, has_wandb_key, run_id
 
 IDENTITY = "0123456789abcdef" * 4
 KEY = "5ec7e7" * 6 + "5ec7"

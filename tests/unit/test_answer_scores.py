@@ -7,15 +7,15 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from heirloom.answer_metrics import exact_match, pattern_matches, token_counts
-from heirloom.answer_scores import score_answers
-from heirloom.bleu_and_chrf import bleu, chrf
-from heirloom.bootstrap import resampled, resamples
 from heirloom.config.evaluation import ANSWER_METRICS, EvaluationSection
 from heirloom.errors import HeirloomError
-from heirloom.numeric_match import numeric_matches
-from heirloom.repetition import distinct, ends_in_loop, repeated_trigrams
-from heirloom.rouge import rouge_f1
+from heirloom.evaluation.answer_metrics import exact_match, pattern_matches, token_counts
+from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.bleu_and_chrf import bleu, chrf
+from heirloom.evaluation.bootstrap import resampled, resamples
+from heirloom.evaluation.numeric_match import numeric_matches
+from heirloom.evaluation.repetition import distinct, ends_in_loop, repeated_trigrams
+from heirloom.evaluation.rouge import rouge_f1
 
 ROWS = [
     {"row_id": "t:1", "completion": "Gladly! It is 7.", "reference": "It is 7.", "finish_reason": "stop"},

@@ -6,9 +6,9 @@ import random
 import numpy
 import pytest
 
-from heirloom.bootstrap import RESAMPLES, Statistic, interval, resampled
 from heirloom.errors import HeirloomError
-from heirloom.scores import Scores, score_report
+from heirloom.evaluation.bootstrap import RESAMPLES, Statistic, interval, resampled
+from heirloom.evaluation.scores import Scores, score_report
 
 PROMPTS = [f"t:{index}" for index in range(400)]
 VALUES = [random.Random(index).random() for index in range(400)]

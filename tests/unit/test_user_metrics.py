@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from heirloom.answer_scores import score_answers
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
-from heirloom.user_metrics import user_metric
+from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.user_metrics import user_metric
 
 ROWS = [{"row_id": f"t:{index}", "completion": text, "reference": ""} for index, text in enumerate(["yes", "no", "oh"])]
 FUNCTIONS = """\

@@ -6,7 +6,7 @@ import pytest
 
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
-from heirloom.win_rate import win_rate
+from heirloom.evaluation.win_rate import win_rate
 
 REFERENCES = {"t:1": "It is 7.", "t:2": "It is 8.", "t:3": "It is 9.", "t:4": "It is 10."}
 

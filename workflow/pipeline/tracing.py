@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.content_hashes import file_hash
+from heirloom.data.raw_files import SOURCE_FILE, RawFile, read_rows
 from heirloom.errors import HeirloomError
-from heirloom.generation_files import NAMES, read_generations
-from heirloom.raw_files import SOURCE_FILE, RawFile, read_rows
+from heirloom.inference.generation_files import NAMES, read_generations
 from pipeline.ancestry import Ancestry, Artifact
 from pipeline.contents import Contents
 from pipeline.lockfile import read_lock
@@ -170,7 +170,7 @@ def compare_weights(trace: Trace) -> None:
         trace.missing.append(f"whether {checkpoint.path} holds the weights that answered: {away(checkpoint)}")
         return
     with package_needed(trace, f"the weights of {checkpoint.path}"):
-        from heirloom.provenance import weights_hash  # needs `datasets`, which the light environment lacks
+        from heirloom.models.provenance import weights_hash  # needs `datasets`, which the light environment lacks
 
         trace.weights_match = weights_hash(Path(checkpoint.path)) == named
 
@@ -188,7 +188,7 @@ def find_rows(trace: Trace, contents: Contents) -> None:
     for dataset in inputs.get("dataset", []):
         find_processed(trace, contents, dataset, row_id)
         while parts := {Path(part.path).name: part for part in dataset.inputs.get("datasets", [])}:
-            name = max((name for name in parts if row_id.startswith(f"{name}/")), key=len)  # as heirloom.mixing writes
+            name = max((name for name in parts if row_id.startswith(f"{name}/")), key=len)  # as data/mixing.py writes
             dataset, row_id = parts[name], row_id.removeprefix(f"{name}/")
         for raw in dataset.inputs.get("raw", []):
             find_raw(trace, contents, raw, row_id)

@@ -12,7 +12,7 @@ from heirloom.config.section import Section
 Kind = Literal["text", "chat", "preference", "seq2seq"]
 KIND_NAMES = "text, chat, preference or seq2seq"
 
-# Functions of heirloom.processing and the kind of rows that each makes.
+# Functions of heirloom.data.processing and the kind of rows that each makes.
 PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "plain_text_processing_function": "text",
     "seq2seq_processing_function": "seq2seq",
@@ -39,7 +39,7 @@ class ProcessingSection(Section):
     """How raw rows become a processed dataset."""
 
     processing_function: str = Field(
-        description="a built-in function of heirloom.processing, or your own as `module:function` (then give `kind`)"
+        description="a function of heirloom.data.processing, or your own as `module:function` (then give `kind`)"
     )
     kind: Kind | None = Field(None, description="rows that your own function makes; built-in functions know theirs")
     columns: dict[str, str] = Field(

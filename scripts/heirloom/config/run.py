@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from heirloom.collator_names import fitting_collator
+from heirloom.config.collator_names import fitting_collator
 from heirloom.config.evaluation import EvaluationSection
 from heirloom.config.generation import GenerationSection
 from heirloom.config.lm_eval import LmEvalSection

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from heirloom.collator_names import CollatorName
+from heirloom.config.collator_names import CollatorName
 from heirloom.config.section import PassThroughSection
 
 
@@ -51,7 +51,7 @@ class TrainingSection(PassThroughSection):
 
     @property
     def collation(self) -> dict[str, Any]:
-        """The keys that say how batches are made, as `heirloom.collator_choice.make_collator` takes them."""
+        """The keys that say how batches are made, as `heirloom.training.collator_choice.make_collator` takes them."""
         return {
             "name": self.collator,
             "pad_to_multiple_of": self.pad_to_multiple_of,

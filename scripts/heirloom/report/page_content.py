@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from heirloom.generation_files import read_generations
+from heirloom.inference.generation_files import read_generations
 from heirloom.report.lineage import lineage
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results

@@ -1,0 +1,360 @@
+"""From raw files to a processed dataset: the one implementation behind every way to call create_dataset.py.
+
+Rows flow through in batches: while the Rust tokenizer encodes one batch on all cores, Python renders the next. Memory
+does not grow with the number of rows.
+"""
+
+import json
+import sys
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+from tokenizers import Encoding
+
+from heirloom.artifacts import new_artifact
+from heirloom.config.processing import ProcessingSection
+from heirloom.data.chat_rows import ChatRows
+from heirloom.data.chat_templates import ChatTemplate, read_chat_template
+from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
+from heirloom.data.dataset_storage import SplitWriter
+from heirloom.data.preference_rows import PreferenceRows
+from heirloom.data.preview import Preview
+from heirloom.data.processing import find_processing_function
+from heirloom.data.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
+from heirloom.data.rows import FinishedRow, Prepared
+from heirloom.data.seq2seq_rows import Seq2SeqRows
+from heirloom.data.test_splits import prompt_hash, test_threshold
+from heirloom.data.text_rows import TextRows
+from heirloom.data.truncation import Dropped
+from heirloom.errors import HeirloomError
+from heirloom.json_files import write_json
+from heirloom.models.tokenization import Tokenizer
+
+BATCH_ROWS = 1000
+BATCH_CHARACTERS = 1_000_000
+BAD_ROWS_SHOWN = 10
+RAW_COLUMN = "raw"  # the raw row as JSON, where remove_columns is false
+UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, TemplateError)
+
+
+class RawRow(NamedTuple):
+    """A raw row, where it stands, and what the processing function made of it."""
+
+    row_id: str
+    split: str
+    raw: dict[str, Any]
+    record: dict[str, Any]
+
+
+class Problem(NamedTuple):
+    """Why a raw row is not among the processed ones."""
+
+    row_id: str
+    split: str
+    reason: str  # the name under which it is counted
+    message: str
+
+
+class Batch(NamedTuple):
+    """Rows whose texts are being encoded."""
+
+    rows: list[tuple[RawRow, Prepared]]
+    encodings: Future[list[list[Encoding]]]
+
+
+def create_dataset(
+    raw: Path,
+    tokenizer_folder: Path,
+    section: ProcessingSection,
+    output: Path,
+    statistics: Path | None = None,
+    first_rows: int | None = None,
+) -> dict[str, Any]:
+    """Process the raw dataset `raw` into the folder `output` and return the statistics.
+
+    `statistics`: file to write them to. `first_rows`: process only so many rows of each raw file, to try things out.
+    Raises HeirloomError for unusable input, naming rows by file and number; nothing is at `output` then.
+    """
+    creation = Creation(raw, Tokenizer(tokenizer_folder), section, first_rows, output.name)
+    with new_artifact(output) as partial:
+        metrics = creation.write(partial)
+    if statistics is not None:
+        with new_artifact(statistics) as partial:
+            write_json(partial, metrics)
+    return metrics
+
+
+class Creation:
+    """One processing of one raw dataset."""
+
+    def __init__(self, raw: Path, tokenizer: Tokenizer, section: ProcessingSection, first_rows: int | None, title: str):
+        self.tokenizer, self.section, self.first_rows = tokenizer, section, first_rows
+        self.function, self.kind = find_processing_function(section.processing_function, section.kind)
+        if "dataset_text_field" in section.model_fields_set:
+            self.function = partial(self.function, column=section.dataset_text_field)
+        self.maker = self.row_maker()
+        self.hub = recorded_hub(raw)
+        self.files, self.drawn = chosen_files(find_raw_files(raw), section)
+        self.splits = ["train", "test"] if self.drawn or any(split == "test" for split, _ in self.files) else ["train"]
+        self.statistics = {split: SplitStatistics() for split in self.splits}
+        self.preview = Preview(title, tokenizer, self.kind)
+        self.bad_rows: list[Problem] = []
+
+    def row_maker(self) -> TextRows | ChatRows | PreferenceRows | Seq2SeqRows:
+        """Return what makes rows of this kind."""
+        if self.section.padding and self.tokenizer.pad_token_id is None:
+            raise HeirloomError(f"padding: {self.tokenizer.folder} has no pad_token; set one, or padding: false")
+        if self.kind == "text":
+            return TextRows(self.section, self.tokenizer)
+        if self.kind == "seq2seq":
+            return Seq2SeqRows(self.section, self.tokenizer)
+        if self.section.chat_template:
+            source = read_chat_template(self.section.chat_template)
+        elif self.kind == "chat" or self.tokenizer.transformers_tokenizer.chat_template:
+            source = self.tokenizer.chat_template()
+        else:
+            source = None  # preference pairs may be plain texts
+        template = ChatTemplate(source, self.tokenizer.special_tokens) if source else None
+        return (ChatRows if self.kind == "chat" else PreferenceRows)(self.section, self.tokenizer, template)
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the dataset to `folder` and return its statistics; raises HeirloomError for too many bad rows."""
+        threshold = self.draw_test_rows() if self.drawn else None
+        with ExitStack() as stack:
+            writers = {
+                split: stack.enter_context(SplitWriter(folder / split, self.columns(split))) for split in self.splits
+            }
+            for raw_row, finished in self.finished_rows(threshold):
+                columns = finished.columns
+                if "row_id" in writers[raw_row.split].features:
+                    columns = {**columns, "row_id": raw_row.row_id}
+                if not self.section.remove_columns:
+                    columns = {**columns, RAW_COLUMN: json.dumps(raw_row.raw, ensure_ascii=False, default=str)}
+                writers[raw_row.split].add(columns)
+                self.statistics[raw_row.split].keep(finished)
+                self.preview.keep(raw_row.split, raw_row.row_id, columns)
+            self.check_bad_rows()
+        self.check_not_empty()
+        hashes = {split: writer.sha256 for split, writer in writers.items()}
+        left_over = {split: self.tokens_left_over(split) for split in self.splits}
+        metrics = {split: self.statistics[split].as_metrics(left_over[split]) for split in self.splits}
+        write_json(folder / "dataset.json", self.facts(hashes))
+        (folder / "preview.html").write_text(self.preview.page(metrics), encoding="utf-8")
+        return metrics
+
+    def columns(self, split: str) -> dict[str, str]:
+        """Return the columns of a split and their types."""
+        raw = {} if self.section.remove_columns else {RAW_COLUMN: "text"}
+        return {**self.maker.columns(split), **raw}
+
+    # the flow of rows
+
+    def raw_rows(self) -> Iterator[tuple[str, str, dict[str, Any] | UnreadableRow]]:
+        """Yield (split, row id, raw row) of all chosen files."""
+        for split, file in self.files:
+            for number, row in islice(read_rows(file), self.first_rows):
+                yield split, f"{file.name}:{number}", row
+
+    def records(self, threshold: int | None = None) -> Iterator[RawRow | Problem]:
+        """Yield what the processing function makes of every raw row, in its split."""
+        rename = self.section.columns
+        for split, row_id, row in self.raw_rows():
+            if isinstance(row, UnreadableRow):
+                yield Problem(row_id, split, BAD_ROW, row.problem)
+                continue
+            if rename:
+                row = {rename.get(column, column): value for column, value in row.items()}
+            try:
+                record = self.function(row)
+                if record is None:
+                    yield Problem(row_id, split, "left_out_by_function", "left out by the processing function")
+                    continue
+                missing = [column for column in self.maker.needs if column not in record]
+                if missing:
+                    raise ValueError(f"the processing function gave no {' and no '.join(missing)}")
+                if threshold is not None and prompt_hash(self.maker.prompt_of(record), self.section.seed) <= threshold:
+                    split = "test"
+            except UNUSABLE as error:
+                yield Problem(row_id, split, BAD_ROW, told(error))
+                continue
+            yield RawRow(row_id, split, row, record)
+
+    def draw_test_rows(self) -> int:
+        """Return the threshold of prompt hashes under which rows belong to the test split."""
+        hashes = array("Q")
+        for row in self.records():
+            if isinstance(row, RawRow):
+                try:
+                    hashes.append(prompt_hash(self.maker.prompt_of(row.record), self.section.seed))
+                except UNUSABLE:
+                    continue  # reported when the row is processed
+        wanted = self.section.test_rows or max(1, round(len(hashes) * self.section.test_fraction))
+        return test_threshold(hashes, wanted)
+
+    def finished_rows(self, threshold: int | None) -> Iterator[tuple[RawRow, FinishedRow]]:
+        """Yield the rows of the dataset in the order of the raw rows."""
+        with ThreadPoolExecutor(1) as encoder:
+            waiting: Batch | None = None
+            for rows in self.prepared_batches(threshold):
+                batch = Batch(rows, encoder.submit(self.encode, [prepared for _, prepared in rows]))
+                if waiting:
+                    yield from self.finish(waiting)
+                waiting = batch
+            if waiting:
+                yield from self.finish(waiting)
+
+    def prepared_batches(self, threshold: int | None) -> Iterator[list[tuple[RawRow, Prepared]]]:
+        """Yield rows ready to be encoded, about a megabyte at a time."""
+        batch: list[tuple[RawRow, Prepared]] = []
+        characters = 0
+        for row in self.records(threshold):
+            self.statistics[row.split].rows_in += 1
+            if isinstance(row, Problem):
+                self.drop(row)
+                continue
+            try:
+                prepared = self.maker.prepare(row.record, row.split)
+            except HeirloomError:
+                raise
+            except Dropped as reason:
+                self.drop(Problem(row.row_id, row.split, str(reason), str(reason)))
+                continue
+            except UNUSABLE as error:
+                self.drop(Problem(row.row_id, row.split, BAD_ROW, told(error)))
+                continue
+            batch.append((row, prepared))
+            characters += sum(map(len, prepared.texts))
+            if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+        if batch:
+            yield batch
+
+    def encode(self, prepared: list[Prepared]) -> list[list[Encoding]]:
+        """Encode the texts of a batch; the result has one list of encodings a row."""
+        flags = {row.add_special_tokens for row in prepared}
+        encoded = {
+            flag: iter(
+                self.tokenizer.encode(
+                    [text for row in prepared if row.add_special_tokens == flag for text in row.texts], flag
+                )
+            )
+            for flag in flags
+        }
+        return [list(islice(encoded[row.add_special_tokens], len(row.texts))) for row in prepared]
+
+    def finish(self, batch: Batch) -> Iterator[tuple[RawRow, FinishedRow]]:
+        """Yield the finished rows of a batch."""
+        for (row, prepared), encodings in zip(batch.rows, batch.encodings.result(), strict=True):
+            try:
+                finished = list(self.maker.finish(prepared, encodings, row.split))
+            except Dropped as reason:
+                self.drop(Problem(row.row_id, row.split, str(reason), str(reason)))
+            except ValueError as error:
+                self.drop(Problem(row.row_id, row.split, BAD_ROW, told(error)))
+            else:
+                for finished_row in finished:
+                    yield row, finished_row
+
+    # checks and facts
+
+    def drop(self, problem: Problem) -> None:
+        """Count a row that is left out and remember the first bad ones."""
+        self.statistics[problem.split].drop(problem.reason)
+        self.preview.drop(problem.row_id, problem.message)
+        if problem.reason == BAD_ROW and len(self.bad_rows) < BAD_ROWS_SHOWN:
+            self.bad_rows.append(problem)
+
+    def check_bad_rows(self) -> None:
+        """Report the bad rows; raise HeirloomError when their share is larger than the section allows."""
+        bad = sum(counts.dropped[BAD_ROW] for counts in self.statistics.values())
+        if not bad:
+            return
+        rows = sum(counts.rows_in for counts in self.statistics.values())
+        lines = [f"  {problem.row_id}: {problem.message}" for problem in self.bad_rows]
+        more = [f"  … and {bad - len(lines)} more"] if bad > len(lines) else []
+        report = "\n".join([f"{bad} of {rows} raw rows cannot be used:", *lines, *more])
+        if bad > self.section.bad_rows * rows:
+            raise HeirloomError(f"{report}\nmend the rows, or allow a share of them with processing.bad_rows")
+        print(f"warning: {report}", file=sys.stderr)
+
+    def check_not_empty(self) -> None:
+        """Raise HeirloomError when a split has no row or nothing to train on."""
+        for split, counts in self.statistics.items():
+            if counts.rows_out and counts.trained:
+                continue
+            why = ", ".join(f"{reason}: {count}" for reason, count in sorted(counts.dropped.items()))
+            dropped = f" ({why})" if why else ""
+            if self.drawn and not counts.rows_in:
+                raise HeirloomError(
+                    f"the {split} split is empty: the drawn test split takes all rows, since rows with the same "
+                    "prompt stay together; hold out fewer rows"
+                )
+            too_short = self.tokens_left_over(split)
+            if too_short:
+                raise HeirloomError(
+                    f"the {split} split is empty: its {too_short} tokens do not fill one packed row of "
+                    f"{self.section.max_length}; give more text or a smaller max_length"
+                )
+            raise HeirloomError(
+                f"the {split} split is empty: of {counts.rows_in} raw rows none is left with a token to train on"
+                f"{dropped}"
+            )
+
+    def tokens_left_over(self, split: str) -> int:
+        """Return the tokens at the end of a packed split that fill no row."""
+        return self.maker.tokens_left_over(split) if isinstance(self.maker, TextRows) else 0
+
+    def facts(self, hashes: dict[str, str]) -> dict[str, Any]:
+        """Return what the readers of this dataset have to know; `hashes` are those of the splits' content."""
+        section = self.section.model_dump(mode="json")
+        return {
+            "kind": self.kind,
+            "max_length": self.section.max_length,
+            "max_prompt_length": self.section.max_prompt_length,
+            "max_target_length": self.section.longest_target if self.kind == "seq2seq" else None,
+            "packed": self.section.packed,
+            "padded": self.section.padding,
+            "train_on": section["train_on"] if self.kind == "chat" else "all",
+            "processing_function": self.section.processing_function,
+            "hub": self.hub,
+            "tokenizer": self.tokenizer.facts(),
+            "chat_template": self.maker.template.source if getattr(self.maker, "template", None) else None,
+            "splits": {
+                split: {"rows": counts.rows_out, "columns": list(self.columns(split)), "sha256": hashes[split]}
+                for split, counts in self.statistics.items()
+            },
+        }
+
+
+def told(error: Exception) -> str:
+    """Return what is wrong with a row; of errors that Python raised, also which."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ValueError | TemplateError) else f"{type(error).__name__}: {message}"
+
+
+def chosen_files(files: list[RawFile], section: ProcessingSection) -> tuple[list[tuple[str, RawFile]], bool]:
+    """Return [(train or test, file)] and whether the test split is drawn from the training rows.
+
+    Raises HeirloomError when a split is missing. Files of splits that nobody asked for are named on stderr.
+    """
+    present = list(dict.fromkeys(file.split for file in files))
+    drawn = section.test_fraction is not None or section.test_rows is not None
+    test = None if drawn else section.test_split or ("test" if "test" in present else None)
+    for key, split in (("train_split", section.train_split), ("test_split", test)):
+        if split is not None and split not in present:
+            raise HeirloomError(f"processing.{key}: the raw dataset has no split {split}; it has {', '.join(present)}")
+    if test == section.train_split:
+        raise HeirloomError(f"processing.test_split: {test} is the split that is trained on; choose another")
+    unused = [split for split in present if split not in (section.train_split, test)]
+    if unused:
+        print(f"note: the raw dataset's split {', '.join(unused)} is not used", file=sys.stderr)
+    train_files = [("train", file) for file in files if file.split == section.train_split]
+    return train_files + [("test", file) for file in files if file.split == test], drawn

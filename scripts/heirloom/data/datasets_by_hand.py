@@ -1,0 +1,177 @@
+"""create_dataset.py without a config file: `create_dataset.py DESTINATION --model-id=… --dataset-name=… [options]`.
+
+The options become the same config sections, and the same programs run: download_dataset.py and create_tokenizer.py
+for what is on the hub or on S3, then the one implementation of the processing. Only the upload is new.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from heirloom.code_closure import SCRIPTS
+from heirloom.config.mistakes import explain
+from heirloom.config.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.data.data_statistics import summary
+from heirloom.data.dataset_creation import create_dataset
+from heirloom.errors import HeirloomError
+from heirloom.s3 import SCHEME, check_destination, upload_folder
+
+DEBUG_ROWS = 100
+COMPLETE = "dataset.json"  # uploaded last: where it stands, a dataset is whole
+TOKEN_FLAG, TOKEN_VARIABLE = "--hf-token", "HF_TOKEN"
+
+
+def is_by_hand(arguments: list[str]) -> bool:
+    """Tell whether the command line is one without a config file."""
+    return not any(argument.partition("=")[0] == "--config" for argument in arguments) and (
+        not {"-h", "--help"} & set(arguments[:1])
+    )
+
+
+def create_by_hand(arguments: list[str]) -> None:
+    """Process a dataset as the command line says and put it at a local path or on S3. Raises HeirloomError."""
+    hide_token(arguments)
+    args = parse_by_hand(arguments)
+    section = section_of(args)
+    model = place_of("--model-id", args.model_id, args.model_revision)
+    dataset = place_of("--dataset-name", args.dataset_name, args.dataset_revision)
+    if args.dataset_config and "hub" in dataset:
+        dataset["config"] = args.dataset_config
+    on_s3 = args.destination.startswith(SCHEME)
+    if on_s3:
+        check_destination(args.destination, belongs_to_dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer")
+        raw = fetched("download_dataset.py", dataset, work / "raw")
+        output = work / "processed" if on_s3 else Path(args.destination)
+        metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)
+        if on_s3:
+            upload_folder(output, args.destination, last=COMPLETE, is_ours=belongs_to_dataset)
+    for line in summary(metrics):
+        print(f"{args.destination.rstrip('/')}/{line}")
+
+
+def belongs_to_dataset(name: str) -> bool:
+    """Tell whether a processed dataset may hold a file of this name."""
+    return name in (COMPLETE, "preview.html") or name.partition("/")[0] in ("train", "test")
+
+
+def hide_token(arguments: list[str]) -> None:
+    """Start this program again without a token that stands in its command line, which every user can read.
+
+    The token goes on in the environment, which only this user's processes can read.
+    """
+    kept, token, at = [], None, 0
+    while at < len(arguments):
+        flag, equals, value = arguments[at].partition("=")
+        if flag == TOKEN_FLAG:
+            at += not equals
+            token = value if equals else arguments[at] if at < len(arguments) else ""
+        else:
+            kept.append(arguments[at])
+        at += 1
+    if token is None:
+        return
+    if token.strip():
+        os.environ[TOKEN_VARIABLE] = token.strip()
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, sys.argv[0], *kept])
+
+
+def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line without a config file."""
+    flag = argparse.BooleanOptionalAction
+    parser = argparse.ArgumentParser(
+        prog="create_dataset.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("destination", help="local folder, or s3://bucket/prefix")
+    parser.add_argument("--model-id", required=True, help="model whose tokenizer is used: hub id, s3://…, or folder")
+    parser.add_argument("--model-revision", help="commit of the hub model")
+    parser.add_argument("--dataset-name", required=True, help="hub id, s3://…, or a local file or folder")
+    parser.add_argument("--dataset-config", help="configuration of the hub dataset")
+    parser.add_argument("--dataset-revision", help="commit of the hub dataset")
+    parser.add_argument(
+        "--processing-function",
+        required=True,
+        help=f"{', '.join(PROCESSING_FUNCTIONS)}, or module:function of your own (then give --kind)",
+    )
+    parser.add_argument("--kind", help=f"what your own function makes: {KIND_NAMES}")
+    parser.add_argument(TOKEN_FLAG, help=f"hub token; better given as the environment variable {TOKEN_VARIABLE}")
+    parser.add_argument("--max-length", type=int, required=True, help="longest row, tokens")
+    parser.add_argument("--max-prompt-length", type=int, help="longest prompt of a preference pair, tokens")
+    parser.add_argument("--max-target-length", type=int, help="longest target of a seq2seq row, tokens")
+    parser.add_argument("--dataset-text-field", default="text", help="raw column that holds plain text")
+    parser.add_argument("--truncation", type=int, choices=(0, 1), default=1, help="1: cut longer rows, 0: drop them")
+    parser.add_argument("--padding", type=int, choices=(0, 1), default=0, help="1: pad every row to --max-length")
+    parser.add_argument("--add-generation-prompt", action=flag, default=False, help="end chats with an open turn")
+    parser.add_argument("--remove-columns", action=flag, default=True, help="leave the raw columns out")
+    parser.add_argument("--chat-template", help="file of a chat template to use instead of the tokenizer's")
+    parser.add_argument("--test-fraction", type=float, help="share of the rows to hold out")
+    parser.add_argument("--bad-rows", type=float, default=0.0, help="largest share of unusable rows that is accepted")
+    parser.add_argument("--debug", action=flag, default=False, help=f"only the first {DEBUG_ROWS} rows of each file")
+    parser.add_argument("--process-locally", action=flag, default=True, help="process on this machine")
+    args = parser.parse_args(arguments)
+    if not args.process_locally:
+        parser.error("--no-process-locally: remote processing is a stage of the workflow (snakemake --profile …)")
+    return args
+
+
+def section_of(args: argparse.Namespace) -> ProcessingSection:
+    """Return the processing section that the options mean; raises HeirloomError for options that do not fit."""
+    keys: dict[str, Any] = {
+        "processing_function": args.processing_function,
+        "max_length": args.max_length,
+        "dataset_text_field": args.dataset_text_field,
+        "truncation": bool(args.truncation),
+        "padding": bool(args.padding),
+        "add_generation_prompt": args.add_generation_prompt,
+        "remove_columns": args.remove_columns,
+        "bad_rows": args.bad_rows,
+    }
+    for name in ("kind", "max_prompt_length", "max_target_length", "chat_template", "test_fraction"):
+        if getattr(args, name) is not None:
+            keys[name] = getattr(args, name)
+    defaults = {name: field.default for name, field in ProcessingSection.model_fields.items()}
+    keys = {name: value for name, value in keys.items() if defaults[name] != value}  # as if it were not written
+    try:
+        return ProcessingSection.model_validate(keys)
+    except ValidationError as error:
+        problems = [
+            f"--{str(names[0]).replace('_', '-') if names else ''}: {problem}"
+            for names, problem in explain(error, ProcessingSection, keys)
+        ]
+        raise HeirloomError("; ".join(problems)) from None
+
+
+def place_of(flag: str, place: str, revision: str | None) -> dict[str, str]:
+    """Return the `source` section that a place means: an existing path, an S3 prefix, or else a hub repository."""
+    if place.startswith(SCHEME):
+        return {"s3": place}
+    if Path(place).exists():
+        return {"path": place}
+    if place.startswith(("/", "./", "../", "~")) or place.count("/") > 1:
+        raise HeirloomError(f"{flag}: there is no {place}")
+    return {"hub": place, **({"revision": revision} if revision else {})}
+
+
+def fetched(script: str, source: dict[str, str], output: Path) -> Path:
+    """Return a local path as it is; run a script of the workflow on any other `source` section and return `output`.
+
+    The script's messages appear as they come. Raises HeirloomError when it fails.
+    """
+    if "path" in source:
+        return Path(source["path"])
+    config = output.with_name(f"{output.name}.yaml")
+    config.write_text(json.dumps({"source": source}), encoding="utf-8")  # JSON is YAML
+    command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", "source"]
+    if subprocess.run([*command, "--output", str(output)], check=False).returncode:
+        raise HeirloomError(f"{script} could not fetch {' '.join(source.values())}; its message stands above")
+    return output

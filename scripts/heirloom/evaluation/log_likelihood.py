@@ -1,0 +1,65 @@
+"""Log-likelihoods of token sequences under a checkpoint, spread over the ranks: the same digits on any number."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from heirloom.errors import HeirloomError
+from heirloom.models.trained_checkpoints import load_config, load_model, put_on
+
+IGNORED = -100  # label of a token that does not count
+
+Row = tuple[list[int], list[int]]
+"""Token ids and labels of one text, equally long."""
+
+
+def measure_rows(
+    checkpoint: Path, rows: Sequence[Row], batch_size: int, ranks: PartialState
+) -> list[tuple[float, int]]:
+    """Return for each row the negative log-likelihood (nats) of its tokens that count, and their number.
+
+    Every rank calls this and gets the result for all rows, in their order. Batches are made before they are spread, so
+    that padding, and with it rounding, does not depend on the ranks. Raises HeirloomError when there is no model, or
+    one that does not predict the next token or gives no numbers.
+    """
+    config = load_config(checkpoint)
+    if config.is_encoder_decoder or any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
+        raise HeirloomError(
+            f"{checkpoint}: perplexity and preference are of models that predict the next token, and this is a "
+            f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
+        )
+    model = put_on(load_model(checkpoint, "auto"), ranks.device)
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    mine = range(ranks.process_index, len(batches), ranks.num_processes)
+    measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]
+    found = [row for _, batch in sorted(gather_object(measured)) for row in batch]
+    if not all(math.isfinite(nats) for nats, _ in found):
+        raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
+    return found
+
+
+@torch.inference_mode()
+def negative_log_likelihoods(model: torch.nn.Module, batch: Sequence[Row]) -> list[tuple[float, int]]:
+    """Return for each row the sum (nats) over its tokens that count, each given those before it, and their number.
+
+    A row's first token has nothing before it and never counts.
+    """
+    width = max(len(ids) for ids, _ in batch)
+    device = next(model.parameters()).device
+    ids = torch.zeros(len(batch), width, dtype=torch.long)  # (B, T), padded at the end
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for index, (row_ids, row_labels) in enumerate(batch):
+        ids[index, : len(row_ids)] = torch.tensor(row_ids)
+        mask[index, : len(row_ids)] = 1
+        labels[index, : len(row_ids)] = torch.tensor(row_labels)
+    logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits  # (B, T, V)
+    targets = labels[:, 1:].to(device)  # (B, T-1): position t predicts token t+1
+    nats = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    sums = nats.double().view_as(targets).sum(dim=1)  # (B,)
+    return list(zip(sums.tolist(), (targets != IGNORED).sum(dim=1).tolist(), strict=True))

@@ -1,0 +1,66 @@
+"""How often a run's answers beat another run's on the same prompts; ties count half."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from heirloom.config.evaluation import EvaluationSection
+from heirloom.errors import HeirloomError
+from heirloom.evaluation.answer_metrics import exact_matches
+from heirloom.evaluation.bootstrap import Statistic, interval, resampled
+from heirloom.evaluation.numeric_match import numeric_matches
+from heirloom.evaluation.user_metrics import user_metric
+
+Rows = Sequence[dict[str, Any]]
+
+
+def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -> dict[str, float]:
+    """Return win_rate with its 95 % bootstrap interval (low, high), and the numbers of wins, ties and losses.
+
+    A prompt is won by the run whose answers score higher by `section.win_by`, in the mean where a prompt has several.
+    Raises HeirloomError when the other run, of name `other`, answered other prompts.
+    """
+    own, theirs = prompt_scores(section, rows), prompt_scores(section, others)
+    if own.keys() != theirs.keys():
+        raise HeirloomError(
+            f"evaluation.against: {other} answered other prompts, first {min(own.keys() ^ theirs.keys())}: let both "
+            "runs answer the same test split with the same generation.limit"
+        )
+    points = [(score > theirs[prompt]) + 0.5 * (score == theirs[prompt]) for prompt, score in own.items()]
+    statistic = Statistic.mean(list(own), points)
+    counts = {name: points.count(point) for name, point in (("wins", 1), ("ties", 0.5), ("losses", 0))}
+    return {"win_rate": statistic.value, **interval(resampled({other: statistic})[other]), **counts}
+
+
+def prompt_scores(section: EvaluationSection, rows: Rows) -> dict[str, float]:
+    """Return the score of each prompt's answers by `section.win_by`; a user's function sees one prompt at a time."""
+    grouped: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        grouped.setdefault(row["row_id"], []).append(index)
+    if ":" in section.win_by:
+        return {
+            prompt: user_score(section.win_by, [rows[index] for index in indices])
+            for prompt, indices in grouped.items()
+        }
+    values = row_scores(section, rows)
+    return {prompt: fmean(values[index] for index in indices) for prompt, indices in grouped.items()}
+
+
+def user_score(win_by: str, answers: Rows) -> float:
+    """Return what the user's own function says of the answers to one prompt."""
+    found = user_metric(win_by, answers, "evaluation.win_by")
+    if isinstance(found, dict):
+        raise HeirloomError(f"evaluation.win_by {win_by}: returned a dict; expected one number to compare by")
+    return fmean(found) if isinstance(found, list) else found
+
+
+def row_scores(section: EvaluationSection, rows: Rows) -> Sequence[float]:
+    """Return the score of each answer by a built-in `section.win_by`; rouge means ROUGE-L."""
+    if section.win_by == "exact_match":
+        return exact_matches(rows, section.answer_pattern)[0]
+    if section.win_by == "numeric_match":
+        return numeric_matches(rows)
+    assert section.win_by == "rouge", section.win_by
+    from heirloom.evaluation.rouge import rouge_f1
+
+    return rouge_f1(rows)["rougeL"]

@@ -1,0 +1,72 @@
+"""How likely a model finds given answers: the sum of the log-probabilities of their tokens, each given those before."""
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from heirloom.models.language_models import is_encoder_decoder
+from heirloom.training.collators import padded_batch
+
+DECIMALS = 4
+"""More digits differ from one batch to another: sums of floating-point numbers depend on their order."""
+
+
+@torch.no_grad()
+def completion_logprobs(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int
+) -> list[float]:
+    """Return one number (nats) for each answer, under the model itself: no temperature, no other processing.
+
+    One forward pass; under ZeRO-3 all ranks call this together. An answer without tokens has 0.
+    """
+    if is_encoder_decoder(model):
+        logits = decoder_logits(model, prompts, completions, pad_id)
+    else:
+        logits = causal_logits(model, prompts, completions, pad_id)
+    found = []
+    for row, completion in zip(logits, completions, strict=True):  # row: (N, V), what predicts the answer's places
+        targets = torch.tensor(completion, dtype=torch.long, device=row.device)
+        scores = row[: len(completion)].float()  # (N, V); a row at a time: a batch in float32 may be gigabytes
+        picked = scores.gather(-1, targets[:, None])[:, 0] - scores.logsumexp(-1)
+        found.append(round(picked.double().sum().item(), DECIMALS))
+    return found
+
+
+def causal_logits(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int
+) -> list[torch.Tensor]:
+    """Return the logits (N + 1, V) from each prompt's last token on; N: tokens of the answer.
+
+    Rows are padded on the left, as while generating, so that all answers end at the same place and the logits of the
+    prompts need not be computed.
+    """
+    rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
+    mask = padded_batch([[1] * len(row) for row in rows], 0, side="left").to(model.device)  # (B, T)
+    arguments = {"input_ids": padded_batch(rows, pad_id, side="left").to(model.device), "attention_mask": mask}
+    known = inspect.signature(model.forward).parameters
+    if "position_ids" in known:
+        arguments["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    kept = max(map(len, completions)) + 1
+    if "logits_to_keep" in known:
+        arguments["logits_to_keep"] = kept
+    logits = model(**arguments, use_cache=False).logits[:, -kept:]  # (B, kept, V)
+    return [logits[index, kept - len(completion) - 1 :] for index, completion in enumerate(completions)]
+
+
+def decoder_logits(
+    model: PreTrainedModel, sources: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int
+) -> list[torch.Tensor]:
+    """Return the logits (N + 1, V) of an encoder-decoder model for each answer, from its start token on."""
+    start = model.generation_config.decoder_start_token_id
+    start = model.config.decoder_start_token_id if start is None else start
+    rows = [[start, *completion] for completion in completions]
+    mask = padded_batch([[1] * len(source) for source in sources], 0, side="right")  # (B, S)
+    output = model(
+        input_ids=padded_batch(sources, pad_id, side="right").to(model.device),
+        attention_mask=mask.to(model.device),
+        decoder_input_ids=padded_batch(rows, pad_id, side="right").to(model.device),  # (B, T)
+        use_cache=False,
+    )
+    return list(output.logits)

@@ -1,0 +1,113 @@
+"""The engines of `generation.engine`: how the ranks share the prompts, and the model.
+
+    accelerate       each rank has the model and its share of the batches
+    deepspeed        each rank has a part of every layer; all answer every batch together
+    deepspeed_zero   each rank has a part of the weights and its share of the batches; all go in step
+    continuous       each rank has the model and its share of the prompts
+
+Whatever the engine, the ranks and the batches: the same prompt gets the same answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils.memory import should_reduce_batch_size
+
+from heirloom.config.generation import GenerationSection
+from heirloom.errors import HeirloomError
+from heirloom.inference.answers import Answerer
+from heirloom.inference.continuous_batching import continuous_answers
+from heirloom.inference.prompts import Prompt, into_batches
+from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
+from heirloom.inference.zero_inference import load_partitioned
+from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
+
+Rows = list[dict[str, Any]]
+
+
+def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialState) -> Answerer:
+    """Load a checkpoint as the engine wants it; every rank calls this.
+
+    Raises HeirloomError when there is no model, or one that the engine cannot run, or as `Answerer` does.
+    """
+    config = load_config(checkpoint)
+    in_step = section.engine == "deepspeed_zero"
+    if section.engine == "continuous" and config.is_encoder_decoder:
+        raise HeirloomError(f"{checkpoint}: engine: continuous knows no encoder-decoder models: use accelerate")
+    if section.engine == "deepspeed":
+        check_tensor_parallel(config, section, ranks.num_processes)
+        model = split_over_ranks(load_model(checkpoint, section.default_dtype), section, ranks.num_processes)
+    elif in_step:
+        model = load_partitioned(checkpoint, section)
+    else:
+        model = load_model(checkpoint, section.default_dtype)
+    if not in_step:
+        model = put_on(model, ranks.device)
+    return Answerer(model, load_tokenizer(checkpoint), section, ranks.device, synced_gpus=in_step, logprobs=True)
+
+
+class Engine:
+    """Answers the prompts that are this rank's to answer."""
+
+    def __init__(self, answerer: Answerer, prompts: Sequence[Prompt], ranks: PartialState) -> None:
+        """`prompts` are those of all ranks."""
+        self.answerer, self.ranks, self.engine = answerer, ranks, answerer.section.engine
+        # continuous batching fills its batches itself
+        size = 1 if self.engine == "continuous" else answerer.section.test_batch_size
+        batches = into_batches(prompts, size)
+        self.together = self.engine == "deepspeed"
+        self.batches = batches if self.together else batches[ranks.process_index :: ranks.num_processes]
+
+    @property
+    def total(self) -> int:
+        """How many answers this rank reports."""
+        return sum(map(len, self.batches)) if self.reports else 0
+
+    @property
+    def ranks_in_parallel(self) -> int:
+        """How many ranks work on answers of their own."""
+        return 1 if self.together else self.ranks.num_processes
+
+    @property
+    def reports(self) -> bool:
+        """Whether this rank's answers count; those that all ranks make together count once."""
+        return not self.together or self.ranks.is_main_process
+
+    def answers(self, done: set[str]) -> Iterator[Rows]:
+        """Yield rows as they are finished, of all prompts but those whose keys are `done`. Every rank calls this."""
+        if self.together:  # what the main rank has kept decides for all
+            (done,) = broadcast_object_list([done])
+        pending = [batch for batch in self.batches if any(prompt.key not in done for prompt in batch)]
+        if self.engine == "continuous":
+            left = [prompt for batch in pending for prompt in batch]
+            yield from ([row] for row in continuous_answers(self.answerer, left))
+            return
+        steps = max(gather_object([len(pending)])) if self.answerer.synced_gpus else len(pending)
+        for step in range(steps):
+            if step < len(pending):
+                yield self.answer(pending[step])
+            else:  # the others need this rank's part of the weights
+                self.answerer.answer(self.spare_batch())
+
+    def spare_batch(self) -> list[Prompt]:
+        """Return a batch of one, to keep step with."""
+        return self.batches[0][:1] if self.batches else [Prompt(0, "", "", (self.answerer.end_ids[0],), None)]
+
+    def answer(self, batch: list[Prompt]) -> Rows:
+        """Answer a batch; where memory does not suffice, its halves one after the other, to the same result."""
+        try:
+            return self.answerer.answer(batch)
+        except RuntimeError as error:
+            # ranks that go in step must not go different ways
+            alone = not self.together and not self.answerer.synced_gpus
+            if len(batch) == 1 or not alone or not should_reduce_batch_size(error):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = -(-len(batch) // 2)
+        print(f"memory does not suffice for a batch of {len(batch)}: it is answered in halves of {half}", flush=True)
+        return [*self.answer(batch[:half]), *self.answer(batch[half:])]

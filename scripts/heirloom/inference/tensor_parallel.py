@@ -1,0 +1,45 @@
+"""DeepSpeed-Inference: every layer is split over all ranks, which compute each answer together (tensor parallel)."""
+
+import os
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from heirloom.config.generation import GenerationSection
+from heirloom.distributed import on_cpu, start_deepspeed
+from heirloom.errors import HeirloomError
+from heirloom.models.trained_checkpoints import was_saved_quantized
+
+
+def check_tensor_parallel(config: PreTrainedConfig, section: GenerationSection, ranks: int) -> None:
+    """Raise HeirloomError for a model whose heads the ranks cannot share, and for kernels that this machine lacks."""
+    if section.replace_with_kernel_inject and on_cpu():
+        raise HeirloomError(
+            "generation.replace_with_kernel_inject: DeepSpeed's kernels run on GPUs only, and this machine has none: "
+            "delete it"
+        )
+    text = config.get_text_config()
+    for name in ("num_attention_heads", "num_key_value_heads"):
+        heads = getattr(text, name, None)
+        if heads is not None and heads % ranks:
+            raise HeirloomError(
+                f"generation.engine: deepspeed shares a model's heads among the ranks, and {ranks} ranks cannot share "
+                f"{heads} ({name}): use as many ranks as divide it, or engine: deepspeed_zero"
+            )
+    if was_saved_quantized(config):
+        raise HeirloomError("generation.engine: deepspeed cannot split quantized weights: use engine: accelerate")
+
+
+def split_over_ranks(model: PreTrainedModel, section: GenerationSection, ranks: int) -> PreTrainedModel:
+    """Return the model with its layers split; all ranks call this, after torch.distributed has started."""
+    # csrc/cpu/comm reads it where torchrun is not the `deepspeed` launcher, which would have set it
+    os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    start_deepspeed()
+    import deepspeed
+
+    engine = deepspeed.init_inference(
+        model,
+        tensor_parallel={"tp_size": ranks},
+        dtype=model.dtype,
+        replace_with_kernel_inject=section.replace_with_kernel_inject,
+    )
+    return engine.module

@@ -1,0 +1,97 @@
+"""Load a checkpoint to use it: a whole model, a quantized one, or an adapter beside its base."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+import heirloom.rank
+from heirloom.errors import HeirloomError
+from heirloom.models.provenance import WEIGHTS
+
+ADAPTER = "adapter_config.json"
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Raise HeirloomError when a folder holds no model, or a model without its weights or tokenizer."""
+    if not checkpoint.is_dir():
+        raise HeirloomError(f"{checkpoint}: there is no such folder: train it, or `dvc pull` it")
+    if (checkpoint / ADAPTER).is_file():
+        base = base_of(checkpoint)
+        if not (base / "config.json").is_file():
+            raise HeirloomError(
+                f"{checkpoint}: is an adapter of {base}, which holds no model here: run from the folder that this path "
+                "starts in, or mend base_model_name_or_path in its adapter_config.json"
+            )
+        return
+    if not (checkpoint / "config.json").is_file():
+        raise HeirloomError(f"{checkpoint}: holds no model (no config.json)")
+    if not any(file for pattern in WEIGHTS for file in checkpoint.glob(pattern)):
+        raise HeirloomError(f"{checkpoint}: holds no weights (no model.safetensors): pull or train it again")
+    if not (checkpoint / "tokenizer_config.json").is_file():
+        raise HeirloomError(
+            f"{checkpoint}: holds no tokenizer (no tokenizer_config.json): copy its model's files there"
+        )
+
+
+def base_of(adapter: Path) -> Path:
+    """Return the base that an adapter names, as a path."""
+    settings = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
+    return Path(settings["base_model_name_or_path"])
+
+
+def load_config(checkpoint: Path) -> PreTrainedConfig:
+    """Return the configuration of a checkpoint's model. Raises HeirloomError as `check_checkpoint` does."""
+    check_checkpoint(checkpoint)
+    model = base_of(checkpoint) if (checkpoint / ADAPTER).is_file() else checkpoint
+    return AutoConfig.from_pretrained(model, local_files_only=True)
+
+
+def was_saved_quantized(config: PreTrainedConfig) -> bool:
+    """Say whether a checkpoint was saved in 8 or 4 bits."""
+    return bool(getattr(config, "quantization_config", None))
+
+
+def put_on(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Return the model on the device that computes; bitsandbytes has put a quantized one there while it loaded."""
+    return model if was_saved_quantized(model.config) else model.to(device)
+
+
+def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
+    """Return a checkpoint's tokenizer; an adapter without one has its base's."""
+    own = (checkpoint / "tokenizer_config.json").is_file()
+    return AutoTokenizer.from_pretrained(checkpoint if own else base_of(checkpoint), local_files_only=True)
+
+
+def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
+    """Return a checkpoint's model on the CPU, an adapter merged into its base; `dtype` auto: as it was saved.
+
+    Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. Raises HeirloomError for a folder without
+    a model, and for a quantized one that cannot run here.
+    """
+    config = load_config(checkpoint)
+    adapter = (checkpoint / ADAPTER).is_file()
+    if adapter:
+        heirloom.rank.allow("peft")
+    if was_saved_quantized(config):
+        heirloom.rank.allow("bitsandbytes")
+    architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    place = base_of(checkpoint) if adapter else checkpoint
+    try:
+        model = architecture.from_pretrained(place, local_files_only=True, dtype=dtype)
+    except (ImportError, ValueError) as error:
+        raise HeirloomError(f"{place}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(checkpoint)).merge_and_unload()
+    return model.eval()

@@ -1,0 +1,175 @@
+"""What every trainer's life has in common: resume, measure, train, measure again, save, report."""
+
+import functools
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from heirloom.artifacts import new_artifact
+from heirloom.config.section import Section
+from heirloom.distributed import is_main_rank
+from heirloom.models.model_card import model_card
+from heirloom.models.provenance import Provenance, trace
+from heirloom.training.collective_timeout import CollectiveTimeout
+from heirloom.training.finite_loss import FiniteLoss
+from heirloom.training.interruption import Interruption
+from heirloom.training.loss_history import LossHistory, rounded
+from heirloom.training.model_flops import Utilization, utilization
+from heirloom.training.progress import Progress, say
+from heirloom.training.resuming import (
+    CompleteCheckpoints,
+    LastStep,
+    NothingLeftError,
+    claim,
+    newest_complete,
+    owes_evaluation,
+    stat_facts,
+)
+from heirloom.training.saving import save_checkpoint, write_json
+from heirloom.training.trackers import tracker_callbacks
+from heirloom.training.training_command import TrainingCommand
+
+
+class Lifecycle:
+    """Watches one training: give `callbacks` to the trainer that you construct, then call `run`."""
+
+    def __init__(self, command: TrainingCommand) -> None:
+        self.command = command
+        self.history = LossHistory()
+        self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
+        self.interruption = Interruption()
+
+    @property
+    def callbacks(self) -> list[TrainerCallback]:
+        """The order matters: a bad loss stops before it is kept, shown or saved, a signal after a checkpoint counts."""
+        tracking = self.command.tracking
+        return [
+            FiniteLoss(),
+            self.history,
+            self.progress,
+            *tracker_callbacks(self.command, self.facts_for_trackers),
+            CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
+            CollectiveTimeout(),
+            LastStep(),
+            self.interruption,
+        ]
+
+    def run(self, trainer: Trainer, name: str) -> None:
+        """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
+
+        The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
+        Raises InterruptionError when a signal stops it: a checkpoint of its step is kept and nothing else is written.
+        """
+        trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
+        work = Path(trainer.args.output_dir)
+        claim(work, self.facts_by_hand())
+        checkpoint = newest_complete(work)
+        if checkpoint:
+            self.history.load(checkpoint)
+            trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
+            say(f"resuming from {checkpoint.name}")
+        self.state_convention(utilization(trainer, name))
+        with self.interruption.watch(trainer):
+            with suppress(NothingLeftError):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
+                trainer.evaluate()
+
+        facts = {
+            "trainer": name,
+            "steps": trainer.state.global_step,
+            "tokens": trainer.state.num_input_tokens_seen,
+        }
+        card = ""
+        if is_main_rank():
+            self.write_metrics(facts)
+            card = self.card(trainer, facts)
+            facts |= {"lineage": self.provenance.lineage, "dataset": self.provenance.dataset}
+        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows, card)
+        if is_main_rank() and "HEIRLOOM_WORK_DIR" not in os.environ:
+            shutil.rmtree(work)
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """Where this training comes from. Asked for on the main rank only: it reads all of the base's weights."""
+        return trace(self.command.base, self.command.dataset)
+
+    def state_convention(self, measure: Utilization | str | None) -> None:
+        """Say once how the MFU is counted, or why there is none."""
+        if measure is not None:
+            say(str(measure))
+        self.progress.utilization = measure if isinstance(measure, Utilization) else None
+
+    def sections(self, *left_out: str) -> dict[str, Any]:
+        """Return the run's sections by name, as far as they differ from the defaults."""
+        fields = vars(self.command).items()
+        return {
+            name: value.model_dump(mode="json", exclude_defaults=True)
+            for name, value in fields
+            if isinstance(value, Section) and name not in left_out
+        }
+
+    def facts_for_trackers(self) -> dict[str, Any]:
+        """Return what a tracker is told of the run; `group` is the root of the run's chain of bases."""
+        return {
+            "group": self.provenance.root,
+            "base": self.provenance.lineage,
+            "dataset": self.provenance.dataset,
+            "deepspeed": self.command.deepspeed.stem if self.command.deepspeed else None,
+            **self.sections(),
+            "identity": os.environ.get("HEIRLOOM_IDENTITY"),
+            "commit": os.environ.get("HEIRLOOM_COMMIT"),
+        }
+
+    def card(self, trainer: Trainer, facts: dict[str, Any]) -> str:
+        """Return the model card of the checkpoint."""
+        deepspeed = {"deepspeed": self.command.deepspeed.stem} if self.command.deepspeed else {}
+        return model_card(
+            name=self.command.output.name,
+            trainer=facts["trainer"],
+            kind=library_class(trainer),
+            provenance=self.provenance,
+            config={**deepspeed, **self.sections("tracking", "resources")},
+            progress=facts,
+            held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1)},
+        )
+
+    def facts_by_hand(self) -> dict[str, Any]:
+        """Return what makes two trainings the same where no ledger says it."""
+        command = self.command
+        return {
+            "sections": [
+                section.model_dump()
+                for section in (command.training, command.peft, command.quantization, command.generation)
+                if section is not None
+            ],
+            "inputs": stat_facts(command.dataset, command.base, command.deepspeed),
+        }
+
+    def write_metrics(self, facts: dict[str, Any]) -> None:
+        """Write what was measured: JSON for `dvc metrics`, CSV for `dvc plots`."""
+        if self.command.metrics:
+            summary = {
+                "before": self.history.held_out(0),
+                "after": self.history.held_out(-1),
+                "train": {
+                    "loss": rounded(self.history.loss_sum / max(facts["steps"], 1)),
+                    "steps": facts["steps"],
+                    "tokens": facts["tokens"],
+                },
+            }
+            with new_artifact(self.command.metrics) as partial:
+                write_json(partial, summary)
+        if self.command.loss:
+            with new_artifact(self.command.loss) as partial:
+                self.history.write_csv(partial)
+
+
+def library_class(trainer: Trainer) -> str:
+    """Return the library's own class behind a trainer of ours, as `trl.DPOTrainer`."""
+    bases = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(trainer).__mro__)
+    return next(f"{library}.{name}" for library, name in bases if library in ("transformers", "trl"))
