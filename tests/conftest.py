@@ -9,7 +9,9 @@ import heirloom.rank
 heirloom.rank.allow(*heirloom.rank.OPTIONAL)  # tests of the library are no ranks: here nothing looks absent,
 gc.enable()  # whichever modules were imported first
 
-LONGEST = ("tests/end_to_end/*", "tests/image/test_image.py")
+LONGEST = (
+    "tests/image/test_image.py", "tests/end_to_end/*", "tests/sagemaker/test_chain_on_hosts.py", "tests/slurm/test_chain.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
