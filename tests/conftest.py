@@ -10,8 +10,11 @@ heirloom.rank.allow(*heirloom.rank.OPTIONAL)  # tests of the library are no rank
 gc.enable()  # whichever modules were imported first
 
 LONGEST = (
-    "tests/image/test_image.py", "tests/end_to_end/*", "tests/sagemaker/test_chain_on_hosts.py", "tests/slurm/test_chain.py",
-)  # fmt: skip
+    "tests/image/test_image.py",
+    "tests/end_to_end/*",
+    "tests/sagemaker/test_chain_on_hosts.py",
+    "tests/slurm/test_chain.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
