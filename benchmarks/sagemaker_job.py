@@ -1,0 +1,110 @@
+"""What a training job takes beside its work: one of a rule with `echo`, one of a stage with nothing to compute.
+
+    python benchmarks/sagemaker_job.py [--executions 3]
+
+Both run on the loopback SageMaker of the executor plugin's tests, whose containers start at once, against moto's S3. A
+job's seconds are those from its CreateTrainingJob to its end; real ones add minutes for an instance and its image. The
+stages' programs are the stand-ins of tests/contract. Reported are medians over the jobs of all executions, and the
+seconds of `snakemake -n` with nothing to do.
+"""
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from measuring import machine, write_result
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = ROOT / "workflow" / "plugins" / "snakemake-executor-plugin-sagemaker"
+TESTS = [ROOT / "tests" / folder for folder in ("", "sagemaker", "contract")]
+sys.path[:0] = [str(path) for path in (*TESTS, PLUGIN / "tests", ROOT / "scripts", ROOT / "workflow")]
+TARGET = 8.0
+"""Seconds that a trivial job may take on two idle cores."""
+ECHO = """
+rule all:
+    input: "3.txt"
+
+rule job:
+    output: "{n}.txt"
+    input: lambda w: [f"{int(w.n) - 1}.txt"] if int(w.n) > 1 else []
+    shell: "echo {wildcards.n} > {output}"
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--executions", type=int, default=3, help="of each workflow")
+    executions = parser.parse_args().executions
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server tells of each request
+    facts = machine("snakemake", "dvc", "boto3", "moto")
+    found: dict[str, list[float]] = {"rule with echo": [], "stage of the workflow": [], "snakemake -n": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(executions):
+            place = Path(folder) / str(number)
+            found["rule with echo"] += on_loopback(place / "rule", echo)
+            found["stage of the workflow"] += on_loopback(place / "stage", stages, found["snakemake -n"])
+    medians = {name: round(statistics.median(seconds), 2) for name, seconds in found.items()}
+    print(medians)
+    claims = {
+        name: {"target_s": TARGET, "measured_s": medians[name], "reached": medians[name] <= TARGET}
+        for name in ("rule with echo", "stage of the workflow")
+    }
+    seconds = {name: [round(value, 2) for value in values] for name, values in found.items()}
+    write_result("sagemaker_job", {"machine": facts, "seconds": seconds, "medians_s": medians, "claims": claims})
+
+
+def on_loopback(place: Path, run: Callable, *arguments) -> list[float]:
+    """Run a workflow in `place` on a SageMaker of its own; return the seconds of each job."""
+    from clone import STAND_INS
+    from cloud import BUCKET, PLUGIN_SOURCES, cloud_on_loopback
+
+    place.mkdir(parents=True)
+    image = {"PYTHONPATH": f"{PLUGIN_SOURCES}:{STAND_INS}", "TRACE": "/tmp/trace"}
+    with cloud_on_loopback(image, hide=(str(place),)) as cloud:
+        cloud.aws.client("s3").create_bucket(Bucket=BUCKET)
+        run(place, cloud, *arguments)
+        seconds = [job.ended - job.created for job in cloud.sagemaker.jobs.values()]
+    print(run.__name__, [round(value, 1) for value in seconds], flush=True)
+    return seconds
+
+
+def echo(place: Path, cloud) -> None:
+    """Run three rules that say `echo`, one after the other."""
+    from cloud import BUCKET
+    from running import Workflow
+
+    before = dict(os.environ)
+    os.environ.update(cloud.variables)
+    try:
+        code, said = Workflow(place / "work", ECHO).run(s3_prefix=f"s3://{BUCKET}/rules")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    if code:
+        raise RuntimeError(said)
+
+
+def stages(place: Path, cloud, dry: list[float]) -> None:
+    """Run stages with stand-ins for their programs, then measure what `snakemake -n` takes."""
+    from clone import Clone
+    from submitting import fill_in_profile, submit
+
+    clone = Clone.create(place / "clone", place)
+    fill_in_profile(clone.folder)
+    clone.commit("the profile filled in")
+    done = submit(clone, cloud, "--config", "runs=other")
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr + cloud.logs())
+    started = time.perf_counter()
+    submit(clone, cloud, "-n", "--config", "runs=other")
+    dry.append(time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
