@@ -45,9 +45,9 @@ def write_marker(path: Path, entry: Entry) -> None:
 
 
 def returned(folder: Path, graph: Graph) -> dict[str, Entry]:
-    """Return stage → entry of the markers that came from other machines since the last `synchronise`.
+    """Return stage → entry of the markers that came since the last `synchronise`, from here or from other machines.
 
-    They have the time of their arrival. A stage that is no more is named by its artifact.
+    Snakemake gives them the time of their arrival. A stage that is no more is named by its artifact.
     """
     found = {}
     for file in folder.rglob("*"):

@@ -10,6 +10,8 @@ CACHE = STATE / "cache"
 RECORDS = STATE / "records"
 COSTS = STATE / "costs"
 WORK = STATE / "work"
+JOBS_AWAY = STATE / "jobs-away"
+"""There from the start of jobs on SageMaker until all that they returned is recorded, even by a later session."""
 LOCK_FILE = STATE / "lock"
 
 DVC_LOCK = Path("dvc.lock")

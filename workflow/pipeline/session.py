@@ -27,7 +27,7 @@ from pipeline.ledger import Ledger, load_graph, open_ledger
 from pipeline.locking import WorkflowLock, dvc_lock
 from pipeline.machines import RESOURCES, job_resources
 from pipeline.markers import NOTHING
-from pipeline.paths import DVC_LOCK, MARKERS
+from pipeline.paths import DVC_LOCK, JOBS_AWAY, MARKERS
 from pipeline.planning import print_plan
 from pipeline.running import CONTROLLER
 from pipeline.staleness import Action
@@ -179,6 +179,7 @@ def open_session(workflow, config: dict) -> Session:
         if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
             os.environ[CONTROLLER] = str(os.getpid())
         if submission:
+            JOBS_AWAY.touch()
             submission.announce(workflow)
     markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
@@ -211,8 +212,9 @@ def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
 def bring_in_step(ledger: Ledger) -> None:
     """Write dvc.yaml, merge entries found elsewhere into dvc.lock, and note in the history what dvc.lock knows.
 
-    The history also gets what returned markers hold: results of a config that was edited meanwhile, or is not selected
-    now. Markers are only deleted after this, so that a controller killed in between loses no result.
+    After jobs on SageMaker the history also gets what returned markers hold: results of a config that was edited
+    meanwhile, or is not selected now. Markers are only deleted after this, so that a controller killed in between loses
+    no result.
     """
     dvcfile.write(ledger.graph)
     if ledger.adopted or ledger.damaged:
@@ -222,7 +224,9 @@ def bring_in_step(ledger: Ledger) -> None:
                 lockfile.write_entries(dict(ledger.entries))
             else:
                 lockfile.write_entries(dict(ledger.adopted))
-    ledger.history.add(markers.returned(MARKERS, ledger.graph))
+    if JOBS_AWAY.exists():
+        ledger.history.add(markers.returned(MARKERS, ledger.graph))
+        JOBS_AWAY.unlink()
     ledger.history.add(ledger.current())
 
 
