@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from measuring import machine, write_result
 
@@ -79,13 +80,8 @@ def echo(place: Path, cloud) -> None:
     from cloud import BUCKET
     from running import Workflow
 
-    before = dict(os.environ)
-    os.environ.update(cloud.variables)
-    try:
+    with mock.patch.dict(os.environ, cloud.variables):
         code, said = Workflow(place / "work", ECHO).run(s3_prefix=f"s3://{BUCKET}/rules")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     if code:
         raise RuntimeError(said)
 

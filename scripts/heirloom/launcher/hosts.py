@@ -13,7 +13,15 @@ from heirloom.launcher import sagemaker, slurm
 from heirloom.launcher.command import Program
 from heirloom.launcher.followers import Call
 from heirloom.launcher.processes import ALONE, Company
-from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
+from heirloom.launcher.ranks import (
+    TORCHRUN,
+    Ranks,
+    free_port,
+    single_process,
+    spread,
+    torchrun_arguments,
+    visible_gpus,
+)
 
 
 class Host(Protocol):
@@ -43,15 +51,12 @@ class LocalHost:
 
     def ranks(self, kind: str) -> Ranks:
         """Return one rank a GPU, CPU_RANKS without a GPU, and a single process for kind "python"."""
-        device = "gpu" if self.gpus else "cpu"
-        if kind == "python":
-            return Ranks(nodes=1, per_node=1, device=device)
-        return Ranks(nodes=1, per_node=self.gpus or CPU_RANKS, device=device)
+        return spread(kind, 1, self.gpus)
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs `program` on `ranks`, which meet on the loopback."""
         if program.kind == "python":
-            return [sys.executable, str(program.script), *program.arguments]
+            return single_process(program)
         address = "127.0.0.1"
         arguments = torchrun_arguments(program, ranks, address, free_port(address))
         return [sys.executable, *TORCHRUN, "--node-rank", "0", *arguments]

@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 
+from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 
 CPU_RANKS = 2
@@ -24,6 +26,25 @@ class Ranks:
     @property
     def world_size(self) -> int:
         return self.nodes * self.per_node
+
+
+def spread(kind: str, machines: int, gpus: int, lacking: str = "", remedy: str = "") -> Ranks:
+    """Return how a program of `kind` is spread over machines of `gpus` GPUs each.
+
+    One rank a GPU, CPU_RANKS in total without GPUs, and a single process for kind "python". Raises HeirloomError when
+    the machines cannot share the CPU ranks evenly: it says what is `lacking` and what to set, the `remedy`.
+    """
+    device = "gpu" if gpus else "cpu"
+    if kind == "python":
+        return Ranks(nodes=1, per_node=1, device=device)
+    if not gpus and CPU_RANKS % machines:
+        raise HeirloomError(f"{lacking}: {CPU_RANKS} CPU ranks in total cannot be shared evenly; set {remedy}")
+    return Ranks(nodes=machines, per_node=gpus or CPU_RANKS // machines, device=device)
+
+
+def single_process(program: Program) -> list[str]:
+    """Return the command line of a program of kind "python"."""
+    return [sys.executable, str(program.script), *program.arguments]
 
 
 def torchrun_arguments(program: Program, ranks: Ranks, address: str, port: int) -> list[str]:

@@ -12,11 +12,19 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 from heirloom.launcher.followers import Call, Summons, dismiss
 from heirloom.launcher.processes import ALONE, Company
-from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
+from heirloom.launcher.ranks import (
+    CPU_RANKS,
+    TORCHRUN,
+    Ranks,
+    free_port,
+    single_process,
+    spread,
+    torchrun_arguments,
+    visible_gpus,
+)
 
 
 @dataclass(frozen=True)
@@ -36,21 +44,14 @@ class SageMakerHost:
 
         Raises HeirloomError when the hosts cannot share the CPU ranks evenly.
         """
-        device = "gpu" if self.gpus else "cpu"
-        count = len(self.names)
-        if kind == "python":
-            return Ranks(nodes=1, per_node=1, device=device)
-        if not self.gpus and CPU_RANKS % count:
-            raise HeirloomError(
-                f"the training job has {count} hosts without a GPU: {CPU_RANKS} CPU ranks in total cannot be shared "
-                f"evenly; set resources.instance_count to 1 or {CPU_RANKS}, or an instance_type with GPUs"
-            )
-        return Ranks(nodes=count, per_node=self.gpus or CPU_RANKS // count, device=device)
+        lacking = f"the training job has {len(self.names)} hosts without a GPU"
+        remedy = f"resources.instance_count to 1 or {CPU_RANKS}, or an instance_type with GPUs"
+        return spread(kind, len(self.names), self.gpus, lacking, remedy)
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs this host's ranks; a single process runs on the head alone."""
         if program.kind == "python":
-            return [sys.executable, str(program.script), *program.arguments]
+            return single_process(program)
         arguments = torchrun_arguments(program, ranks, self.names[0], self.port)
         return [sys.executable, *TORCHRUN, "--node-rank", str(self.number), *arguments]
 

@@ -17,7 +17,16 @@ from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 from heirloom.launcher.followers import Call
 from heirloom.launcher.processes import ALONE, Company
-from heirloom.launcher.ranks import CPU_RANKS, TORCHRUN, Ranks, free_port, torchrun_arguments, visible_gpus
+from heirloom.launcher.ranks import (
+    CPU_RANKS,
+    TORCHRUN,
+    Ranks,
+    free_port,
+    single_process,
+    spread,
+    torchrun_arguments,
+    visible_gpus,
+)
 
 ON_EACH_NODE = """trap '' TERM
 trap : INT HUP
@@ -51,16 +60,9 @@ class SlurmHost:
 
         Raises HeirloomError when the nodes cannot share the CPU ranks evenly.
         """
-        device = "gpu" if self.gpus else "cpu"
-        count = len(self.nodes)
-        if kind == "python":
-            return Ranks(nodes=1, per_node=1, device=device)
-        if not self.gpus and CPU_RANKS % count:
-            raise HeirloomError(
-                f"Slurm job {self.job} has {count} nodes and no GPU that this process may use: {CPU_RANKS} CPU ranks "
-                f"in total cannot be shared evenly; set resources.nodes to 1 or {CPU_RANKS}, or resources.gpus_per_node"
-            )
-        return Ranks(nodes=count, per_node=self.gpus or CPU_RANKS // count, device=device)
+        lacking = f"Slurm job {self.job} has {len(self.nodes)} nodes and no GPU that this process may use"
+        remedy = f"resources.nodes to 1 or {CPU_RANKS}, or resources.gpus_per_node"
+        return spread(kind, len(self.nodes), self.gpus, lacking, remedy)
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs torchrun on every node; a single process runs here, on the head.
@@ -69,7 +71,7 @@ class SlurmHost:
         would wait until the job's time is over, and has all of them without being bound to a single core.
         """
         if program.kind == "python":
-            return [sys.executable, str(program.script), *program.arguments]
+            return single_process(program)
         hidden = [name for name in os.environ if name.startswith(("SLURM_", "SRUN_")) and name not in KEPT]
         count = str(ranks.nodes)
         return [
