@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from tokenizers import Encoding
 
-from heirloom.config.processing import ProcessingSection
-from heirloom.data.chat_templates import ChatTemplate
+from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.dataset_creation import Creation
-from heirloom.data.processing import instruction_processing_function
-from heirloom.data.raw_files import find_raw_files, read_rows
-from heirloom.models.tokenization import Tokenizer
+from heirloom.data.raw.raw_files import find_raw_files, read_rows
+from heirloom.data.rows.chat_templates import ChatTemplate
+from heirloom.data.rows.processing import instruction_processing_function
+from heirloom.data.rows.tokenization import Tokenizer
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}{{ eos_token }}"

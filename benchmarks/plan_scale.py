@@ -42,12 +42,9 @@ FILL = """
 import hashlib, json, sys
 from pathlib import Path
 sys.path[:0] = ["workflow", "scripts"]
-from pipeline import dvcfile
-from pipeline.fingerprints import Fingerprints, object_path
-from pipeline.ledger import config_sections, load_graph
-from pipeline.lockfile import format_block, write_blocks
-from pipeline.staleness import expected_entry
-from pipeline.verifying import bytes_hash
+from pipeline.graph import dvcfile, load_graph
+from pipeline.ledger import Fingerprints, bytes_hash, config_sections, expected_entry, object_path
+from pipeline.ledger.lockfile import format_block, write_blocks
 
 graph = load_graph()[1]
 dvcfile.write(graph)

@@ -22,7 +22,7 @@ sys.path.insert(0, {scripts!r})
 marks = [("python", time.process_time())]
 import {name}
 marks.append(("imports", time.process_time()))
-from heirloom.training.loss_history import LossHistory
+from heirloom.training.callbacks.loss_history import LossHistory
 log = LossHistory.on_log
 def on_log(self, args, state, control, **kwargs):
     if state.global_step in (0, 2) and len(marks) < 4:

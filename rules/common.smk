@@ -1,6 +1,6 @@
 """What every rule uses; there is no rule here.
 
-A rule reads as dataset → checkpoint; the files that Snakemake sees are small markers (workflow/pipeline/markers.py),
+A rule reads as dataset → checkpoint; the files that Snakemake sees are small markers (workflow/pipeline/ledger/markers.py),
 present while the artifact's entry in dvc.lock holds.
 
     artifact("checkpoints/{run}")      the output of a rule: the marker of that artifact
@@ -15,7 +15,8 @@ import sys
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/../scripts"]
 
 from heirloom.errors import HeirloomError
-from pipeline.session import interpreter_first_on_path, open_session
+from pipeline.interpreter import interpreter_first_on_path
+from pipeline.session import open_session
 
 interpreter_first_on_path()
 try:

@@ -18,7 +18,7 @@ from accelerate import PartialState
 from transformers.utils.logging import disable_progress_bar
 
 from heirloom import stage
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.inference.conversation import Conversation

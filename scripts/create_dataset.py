@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.config.mixture import MixtureSection
-from heirloom.config.processing import ProcessingSection
-from heirloom.config.reading import read_section
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.mixture import MixtureSection
+from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.init import InitSection
-from heirloom.config.reading import read_section
-from heirloom.config.source import ModelSource
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.init import InitSection
+from heirloom.config.sections.source import ModelSource
 from heirloom.json_files import write_json
 from heirloom.models.fetching import MODEL_FILES, fetch
 from heirloom.models.fresh_models import initialise_model, model_config

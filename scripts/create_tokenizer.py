@@ -13,10 +13,10 @@ from pathlib import Path
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.reading import read_section
-from heirloom.config.source import ModelSource
-from heirloom.config.tokenizer import TokenizerSection
-from heirloom.data.training_text import raw_texts
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.source import ModelSource
+from heirloom.config.sections.tokenizer import TokenizerSection
+from heirloom.data.raw.training_text import raw_texts
 from heirloom.models.fetching import TOKENIZER_FILES, fetch
 from heirloom.models.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
 from heirloom.models.tokenizer_files import load_tokenizer, save_tokenizer

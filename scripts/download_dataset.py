@@ -9,10 +9,10 @@ Out: the data files as they came, and source.json: the commit, and each file's s
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.reading import read_section
-from heirloom.config.source import DatasetSource
-from heirloom.data.raw_dataset import raw_dataset_arguments, write_note
-from heirloom.data.raw_sources import fetch_raw
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.raw.raw_dataset import raw_dataset_arguments, write_note
+from heirloom.data.raw.raw_sources import fetch_raw
 
 
 def main() -> None:

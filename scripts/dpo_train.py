@@ -16,14 +16,14 @@ from trl import DPOConfig
 
 from heirloom import stage
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.adapters import lora_config
-from heirloom.training.base_models import load_model, load_tokenizer
+from heirloom.training.batches.preference_collators import make_preference_collator
+from heirloom.training.inputs.adapters import lora_config
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.training_command import read_command
+from heirloom.training.inputs.training_data import copied_rows, load_training_data
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.preference_collators import make_preference_collator
-from heirloom.training.pretokenized_trainers import PretokenizedDPOTrainer
+from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer
 from heirloom.training.training_arguments import trainer_arguments
-from heirloom.training.training_command import read_command
-from heirloom.training.training_data import copied_rows, load_training_data
 
 
 def main() -> None:

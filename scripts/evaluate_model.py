@@ -20,8 +20,8 @@ from pathlib import Path
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.evaluation import EvaluationSection
-from heirloom.config.reading import read_section
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.scores import Scores, score_report

@@ -9,9 +9,9 @@ Out: train.jsonl, test.jsonl, and source.json with each file's split, size and S
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.reading import read_section
-from heirloom.config.source import DatasetSource
-from heirloom.data.raw_dataset import data_files, raw_dataset_arguments, splits_by_name, write_note
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.raw.raw_dataset import data_files, raw_dataset_arguments, splits_by_name, write_note
 from heirloom.demo.generator import write_raw
 
 

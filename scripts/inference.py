@@ -30,9 +30,9 @@ from transformers import HfArgumentParser
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.generation import GenerationSection
-from heirloom.config.reading import read_section
-from heirloom.config.tracking import TrackingSection
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.sections.tracking import TrackingSection
 from heirloom.distributed import on_cpu, start_rank
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import Engine, load_answerer
@@ -41,8 +41,8 @@ from heirloom.inference.generation_journal import Journal, job_description, key_
 from heirloom.inference.generation_progress import Progress
 from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
 from heirloom.inference.prompts_file import read_prompts_file
-from heirloom.models.provenance import weights_hash
 from heirloom.models.trained_checkpoints import load_tokenizer
+from heirloom.models.weights import weights_hash
 from heirloom.s3 import check_destination, upload_folder
 
 

@@ -23,17 +23,19 @@ import sys
 
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
-from heirloom.launcher import attending, environment, hosts, ledger, processes, record, work
+from heirloom.launcher import environment, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
 from heirloom.launcher.commit import current_commit
-from heirloom.launcher.followers import Call
+from heirloom.launcher.hosts import attending
+from heirloom.launcher.hosts.detection import this_host
+from heirloom.launcher.hosts.followers import Call
 
 
 def main() -> int:
     if sys.argv[1:2] == ["attend"]:
         return attending.attend(sys.argv[2:])
     program = parse_command(sys.argv[1:])
-    host = hosts.this_host()
+    host = this_host()
     ranks = host.ranks(program.kind)
 
     stage = ledger.begin(program)

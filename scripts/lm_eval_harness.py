@@ -18,8 +18,8 @@ from pathlib import Path
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.lm_eval import LmEvalSection
-from heirloom.config.reading import read_section
+from heirloom.config.parsing.reading import read_section
+from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from heirloom.errors import HeirloomError
-from pipeline.reproducing import Reproduction, commit_of, reproduce, uncommitted_changes
+from pipeline.provenance import Reproduction, commit_of, reproduce, uncommitted_changes
 
 MOST_CHANGES = 5
 

@@ -15,19 +15,19 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from heirloom import stage
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.adapters import with_adapter
-from heirloom.training.base_models import load_model, load_tokenizer
-from heirloom.training.collator_choice import make_collator
-from heirloom.training.generated_evaluation import GeneratedEvaluation, held_out_answers
-from heirloom.training.held_out_batches import HeldOutBatches
+from heirloom.training.batches.collator_choice import make_collator
+from heirloom.training.inputs.adapters import with_adapter
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.training_command import read_command
+from heirloom.training.inputs.training_data import check_rows, load_training_data
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.token_mean_loss import loss_function
-from heirloom.training.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
+from heirloom.training.losses.generated_evaluation import GeneratedEvaluation, held_out_answers
+from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.token_mean_loss import loss_function
+from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 from heirloom.training.training_arguments import trainer_arguments
-from heirloom.training.training_command import read_command
-from heirloom.training.training_data import check_rows, load_training_data
 
 BY_SECTION = dict.fromkeys(("generation_config", "generation_max_length", "generation_num_beams"))
 """Arguments that the run's section `generation` replaces."""

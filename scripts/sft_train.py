@@ -15,17 +15,17 @@ from trl import SFTConfig
 
 from heirloom import stage
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.adapters import lora_config
-from heirloom.training.base_models import load_model, load_tokenizer
-from heirloom.training.collator_choice import make_collator
+from heirloom.training.batches.collator_choice import make_collator
+from heirloom.training.batches.packing import packed_data
+from heirloom.training.inputs.adapters import lora_config
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.training_command import read_command
+from heirloom.training.inputs.training_data import load_training_data
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.packing import packed_data
-from heirloom.training.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
-from heirloom.training.token_mean_loss import check_causal_loss
-from heirloom.training.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training.losses.token_mean_loss import check_causal_loss
+from heirloom.training.losses.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training.trainers.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
 from heirloom.training.training_arguments import trainer_arguments
-from heirloom.training.training_command import read_command
-from heirloom.training.training_data import load_training_data
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 from rich.console import Console
 
 from heirloom.errors import HeirloomError
-from pipeline.trace_tree import trace_tree
-from pipeline.tracing import trace_row
+from pipeline.provenance import trace_row, trace_tree
 
 UNWRAPPED = 10_000
 """Width for files and pipes, in characters: each fact on one line."""

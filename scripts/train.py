@@ -17,18 +17,18 @@ from transformers import Trainer, TrainingArguments
 
 from heirloom import stage
 from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.adapters import with_adapter
-from heirloom.training.base_models import load_model, load_tokenizer
-from heirloom.training.collator_choice import Collator, make_collator
-from heirloom.training.held_out_batches import HeldOutBatches
+from heirloom.training.batches.collator_choice import Collator, make_collator
+from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
+from heirloom.training.batches.packing import joined_data
+from heirloom.training.inputs.adapters import with_adapter
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.training_command import read_command
+from heirloom.training.inputs.training_data import check_rows, load_training_data
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.masked_language_modeling import MaskingCollator, MasksOfEpoch
-from heirloom.training.packing import joined_data
-from heirloom.training.token_mean_loss import loss_function
-from heirloom.training.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
+from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.token_mean_loss import loss_function
+from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 from heirloom.training.training_arguments import trainer_arguments
-from heirloom.training.training_command import read_command
-from heirloom.training.training_data import check_rows, load_training_data
 
 
 class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):

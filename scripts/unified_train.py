@@ -10,8 +10,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from heirloom.config.mistakes import did_you_mean
-from heirloom.config.reading import read_yaml
+from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
 
 SCRIPTS = {

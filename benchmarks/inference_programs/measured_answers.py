@@ -20,7 +20,7 @@ from accelerate import PartialState  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from heirloom import stage  # noqa: E402
-from heirloom.config.generation import GenerationSection  # noqa: E402
+from heirloom.config.sections.generation import GenerationSection  # noqa: E402
 from heirloom.distributed import on_cpu, start_rank  # noqa: E402
 from heirloom.inference.answers import padded  # noqa: E402
 from heirloom.inference.engines import Engine, load_answerer  # noqa: E402

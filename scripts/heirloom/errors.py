@@ -2,7 +2,7 @@
 
     HeirloomError (ValueError)      what is wrong, where, what was expected, what to do
     ├── ConfigErrors                every mistake in config/ at once (heirloom.config.project)
-    └── InterruptionError           a signal stopped the training (heirloom.training.interruption)
+    └── InterruptionError           a signal stopped the training (heirloom.training.callbacks.interruption)
 
 A script that ends with `stage.run(main)` prints such an error without a trace; anything else is a defect of
 ours and keeps its trace.

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from heirloom.config.mistakes import ConfigErrors
+from heirloom.config.parsing.mistakes import ConfigErrors
 from heirloom.config.project import Project, load_project
 
 RIGHT = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from heirloom.config.mistakes import ConfigErrors
-from heirloom.config.reading import locate, read_section, read_yaml
-from heirloom.config.resources import ResourcesSection
-from heirloom.config.tracking import TrackingSection
+from heirloom.config.parsing.mistakes import ConfigErrors
+from heirloom.config.parsing.reading import locate, read_section, read_yaml
+from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.tracking import TrackingSection
 from heirloom.errors import HeirloomError
 
 SCALARS = """

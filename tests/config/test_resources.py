@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from heirloom.config.instance_types import ranks
-from heirloom.config.resources import ResourcesSection
+from heirloom.config.arguments.instance_types import ranks
+from heirloom.config.sections.resources import ResourcesSection
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+from heirloom.config.arguments.library_arguments import argument_schemas, arguments_model
+from heirloom.config.arguments.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
 from heirloom.config.files import KINDS
-from heirloom.config.library_arguments import argument_schemas, arguments_model
-from heirloom.config.reading import read_yaml
-from heirloom.config.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
-from heirloom.config.resources import ResourcesSection
-from heirloom.config.tracking import TrackingSection
+from heirloom.config.parsing.reading import read_yaml
+from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.tracking import TrackingSection
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "workflow" / "schemas"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.graph import build_graph
+from pipeline.graph.graph import build_graph
 
 
 def stages_of(workplace, evaluation: str):

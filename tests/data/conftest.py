@@ -61,7 +61,7 @@ def write_jsonl(tmp_path):
 @pytest.fixture
 def process(tmp_path, tokenizer_folder):
     """Return a function that processes raw data in this process and returns the folder and the statistics."""
-    from heirloom.config.processing import ProcessingSection
+    from heirloom.config.sections.processing import ProcessingSection
     from heirloom.data.dataset_creation import create_dataset
 
     def run(raw: Path, tokenizer: Path = tokenizer_folder, name: str = "processed", **keys):

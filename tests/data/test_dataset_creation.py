@@ -228,7 +228,7 @@ SHAREGPT = {"system": "Be nice.", "conversations": [{"from": "human", "value": "
     ],
 )
 def test_chats_of_other_forms(name, row, roles, last):
-    from heirloom.data.processing import find_processing_function
+    from heirloom.data.rows.processing import find_processing_function
 
     function, kind = find_processing_function(name)
     messages = function(row)["messages"]
@@ -237,7 +237,7 @@ def test_chats_of_other_forms(name, row, roles, last):
 
 
 def test_preference_pairs_in_sharegpt_form():
-    from heirloom.data.processing import find_processing_function
+    from heirloom.data.rows.processing import find_processing_function
 
     function, kind = find_processing_function("sharegpt_rlhf_processing_function")
     turns = {"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "Hello!"}}

@@ -133,7 +133,7 @@ def test_a_remembered_frame_gives_the_same_masks_as_no_memory(masked_text, name,
     chats = [TALK, SPACED, THINKING, TALK[:2], THINKING[:2], SPACED[:2], TALK]
     template = getattr(chat_templates, name)
     remembered = masked_text(chats, template)
-    monkeypatch.setattr("heirloom.data.turns.REMEMBERED_FRAMES", 0)
+    monkeypatch.setattr("heirloom.data.rows.turns.REMEMBERED_FRAMES", 0)
     assert remembered == masked_text(
         chats,
         template,
@@ -233,7 +233,7 @@ def test_rows_are_cut_on_the_side_that_is_asked_for(masked_text, mode):
 @pytest.mark.parametrize("name", ["LLAMA3", "CHATML", "MISTRAL", "REASONING", "DROPPING"])
 def test_rendering_equals_transformers(tokenizer_folder, name):
     """The fast path, the rich path (tools, values of None) and transformers write the same text."""
-    from heirloom.data.chat_templates import ChatTemplate
+    from heirloom.data.rows.chat_templates import ChatTemplate
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokenizer.chat_template = source = getattr(chat_templates, name)

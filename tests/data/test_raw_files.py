@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heirloom.data import raw_files
-from heirloom.data.raw_files import UnreadableRow, find_raw_files, read_rows
+from heirloom.data.raw import raw_files
+from heirloom.data.raw.raw_files import UnreadableRow, find_raw_files, read_rows
 from heirloom.errors import HeirloomError
 
 ROWS = [{"text": 'one, “two”\n"three"'}, {"text": "日本"}, {"text": ""}]

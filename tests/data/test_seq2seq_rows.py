@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from heirloom.config.processing import ProcessingSection
+from heirloom.config.sections.processing import ProcessingSection
 from heirloom.errors import HeirloomError
 
 FUNCTION = "seq2seq_processing_function"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from heirloom.models.token_positions import TokenPositions, token_span_by_offsets
+from heirloom.data.rows.token_positions import TokenPositions, token_span_by_offsets
 
 TEXTS = ["The spider, the fly.", "  spaces  and\n\nlines ", "日本 é\u0301 👍🏽 ﬁn", "ﬁve Å two"]
 

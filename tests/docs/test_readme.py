@@ -10,7 +10,7 @@ import pytest
 from working_tree import copy_working_tree
 
 from heirloom.config.project import load_project
-from pipeline.graph import build_graph
+from pipeline.graph.graph import build_graph
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from demo_clone import Demo
 
-from pipeline.verifying import bytes_hash
+from pipeline.ledger.fingerprints import bytes_hash
 
 TRAINING = "training: {max_steps: 1, global_batch_size: 4, per_device_train_batch_size: 2, learning_rate: 1.0e-3}"
 PROCESSING = "processing_function: dummy_processing_function, max_length: 96, train_on: assistant"

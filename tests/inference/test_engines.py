@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from tiny_place import PROMPTS, environment
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from heirloom.config.generation import GenerationSection
-from heirloom.config.library_arguments import argument_problems
+from heirloom.config.arguments.library_arguments import argument_problems
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import read_generations, write_generations
 from heirloom.inference.prompts import read_prompts, repeated
-from heirloom.models.provenance import weights_hash
+from heirloom.models.weights import weights_hash
 
 GREEDY = {"max_new_tokens": 12}
 ENGINES = {

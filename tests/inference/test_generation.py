@@ -8,12 +8,12 @@ from accelerate import PartialState
 from tiny_place import PROMPTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import load_answerer
 from heirloom.inference.generation_journal import Journal, job_description
 from heirloom.inference.prompts import check_lengths, into_batches, read_prompts
-from heirloom.models.provenance import weights_hash
+from heirloom.models.weights import weights_hash
 
 SAMPLED = {"max_new_tokens": 12, "test_batch_size": 3, "do_sample": True, "top_k": 40, "top_p": 0.95, "seed": 5}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heirloom.config.lm_eval import LmEvalSection
+from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.harness_tasks import load_tasks
 

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from heirloom.config.evaluation import EvaluationSection
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.evaluation import EvaluationSection
+from heirloom.config.sections.generation import GenerationSection
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,11 @@ UNTIL_NOW = "until [ -e .heirloom/now ]; do sleep 0.1; done"
 """A shell command that ends when a test says so, see `Job.now`."""
 DISMISS = """
 import sys; sys.path.append(sys.argv[1])
-from heirloom.launcher import sagemaker
+from heirloom.launcher.hosts import sagemaker
 sagemaker.find().dismiss(sys.argv[2])
 """
 FORGET = "{ rm -r .heirloom/work/*; " + shlex.join([sys.executable, "-c", DISMISS, str(LAUNCH.parent), STAGE]) + "; }"
-"""What `workflow/pipeline/training_job.py` does around the launcher in a project."""
+"""What `workflow/pipeline/execution/training_job.py` does around the launcher in a project."""
 
 
 class Job:

@@ -18,8 +18,8 @@ from loopback import SpotInterruption
 from ruamel.yaml import YAML
 from submitting import fill_in_profile
 
-from heirloom.training.resuming import COMPLETE
-from pipeline.lockfile import read_lock
+from heirloom.training.callbacks.resuming import COMPLETE
+from pipeline.ledger.lockfile import read_lock
 
 SPOT = {"instance_count": 2, "spot": True}
 TWO_HOSTS = {"instance_count": 2}

@@ -10,7 +10,7 @@ from cloud import BUCKET, Cloud
 from loopback import SlowStart
 from submitting import PROFILE, start, submit, wait_until
 
-from pipeline.lockfile import read_lock
+from pipeline.ledger.lockfile import read_lock
 
 HERE = ("download-text", "model-tiny")
 AWAY = ("tokenizer-tiny", "process-text", "train-other", "report-other")

@@ -12,7 +12,7 @@ import slurm_demo
 from demo_clone import ARTIFACTS, Demo, hashes
 from loopback_cluster import Cluster
 
-from heirloom.training.resuming import COMPLETE
+from heirloom.training.callbacks.resuming import COMPLETE
 
 
 @pytest.fixture(scope="module")

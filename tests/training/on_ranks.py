@@ -23,14 +23,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.data.processed_dataset import load_split
 from heirloom.distributed import is_main_rank, start_deepspeed, start_rank, world_size
-from heirloom.training.collator_choice import make_collator
-from heirloom.training.collators import CausalCollator
-from heirloom.training.generated_evaluation import held_out_answers
-from heirloom.training.token_mean_loss import loss_function
-from heirloom.training.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training.batches.collator_choice import make_collator
+from heirloom.training.batches.collators import CausalCollator
+from heirloom.training.losses.generated_evaluation import held_out_answers
+from heirloom.training.losses.token_mean_loss import loss_function
+from heirloom.training.losses.token_weighted_evaluation import token_weighted_metrics
 from seq2seq_train import ExactSeq2SeqTrainer
 from train import LanguageModelTrainer
 

@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 from training_workplace import MODEL_CONFIG, ROOT, tree
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heirloom.config.init import InitSection
+from heirloom.config.sections.init import InitSection
 from heirloom.errors import HeirloomError
 from heirloom.models.fresh_models import model_config
 from heirloom.models.tokenizer_training import train_bpe

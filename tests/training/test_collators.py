@@ -23,11 +23,11 @@ from transformers import (
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from heirloom.config.collator_names import FITTING, CollatorName, fitting_collator
+from heirloom.config.arguments.collator_names import FITTING, CollatorName, fitting_collator
 from heirloom.errors import HeirloomError
-from heirloom.training.collator_choice import make_collator
-from heirloom.training.masked_language_modeling import MaskingCollator
-from heirloom.training.preference_collators import make_preference_collator
+from heirloom.training.batches.collator_choice import make_collator
+from heirloom.training.batches.masked_language_modeling import MaskingCollator
+from heirloom.training.batches.preference_collators import make_preference_collator
 
 IGNORED = -100
 

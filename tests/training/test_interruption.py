@@ -18,7 +18,7 @@ from training_workplace import TRAINING, tree, write_dataset
 from transformers import AutoConfig, AutoModelForCausalLM
 from watched_processes import handles, processes_in, ranks_in, wait_for
 
-from heirloom.training.resuming import COMPLETE
+from heirloom.training.callbacks.resuming import COMPLETE
 
 
 def complete_checkpoints(work: Path) -> list[int]:

@@ -14,7 +14,7 @@ from training_workplace import LAUNCH, Workplace, environment
 from watched_processes import alive, wait_for
 
 from heirloom.launcher.failure import reason_of_failure
-from heirloom.launcher.hosts import LocalHost
+from heirloom.launcher.hosts.detection import LocalHost
 from heirloom.launcher.processes import REPEATED_SECONDS
 from heirloom.launcher.ranks import visible_gpus
 

@@ -6,10 +6,10 @@ from datasets import load_from_disk
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
 
-from heirloom.training.held_out_batches import HeldOutBatches
-from heirloom.training.masked_language_modeling import MaskingCollator, MasksOfEpoch
-from heirloom.training.token_mean_loss import loss_function, token_mean_loss
-from heirloom.training.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
+from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
+from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.token_mean_loss import loss_function, token_mean_loss
+from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
 
 IGNORED = -100
 

@@ -19,13 +19,13 @@ from transformers import (
 from trl import SFTConfig
 
 from heirloom.errors import HeirloomError
-from heirloom.training import packing
-from heirloom.training.collators import CausalCollator
-from heirloom.training.document_isolation import check_documents_stay_apart
-from heirloom.training.packing import joined_data, packed_data
-from heirloom.training.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
-from heirloom.training.token_weighted_evaluation import token_weighted_metrics
-from heirloom.training.training_data import TrainingData, load_training_data
+from heirloom.training.batches import packing
+from heirloom.training.batches.collators import CausalCollator
+from heirloom.training.batches.document_isolation import check_documents_stay_apart
+from heirloom.training.batches.packing import joined_data, packed_data
+from heirloom.training.inputs.training_data import TrainingData, load_training_data
+from heirloom.training.losses.token_weighted_evaluation import token_weighted_metrics
+from heirloom.training.trainers.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
 
 IGNORED = -100
 STRATEGIES = ("bfd", "bfd_split", "wrapped")

@@ -7,9 +7,13 @@ from training_workplace import preference_texts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, SFTConfig
 
-from heirloom.training.collators import CausalCollator
-from heirloom.training.pretokenized_trainers import SKIP_PREPARATION, PretokenizedDPOTrainer, PretokenizedSFTTrainer
-from heirloom.training.training_data import TrainingData, copied_rows
+from heirloom.training.batches.collators import CausalCollator
+from heirloom.training.inputs.training_data import TrainingData, copied_rows
+from heirloom.training.trainers.pretokenized_trainers import (
+    SKIP_PREPARATION,
+    PretokenizedDPOTrainer,
+    PretokenizedSFTTrainer,
+)
 
 
 @pytest.fixture

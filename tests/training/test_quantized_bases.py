@@ -6,7 +6,7 @@ import shutil
 import pytest
 from training_workplace import ROOT, TRAINING
 
-from heirloom.config.quantization import QuantizationSection
+from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.models.quantization import bitsandbytes_config
 
 LORA = {"r": 4}

@@ -10,12 +10,12 @@ from test_training_mistakes import NO_ROWS, command
 from training_workplace import ROOT, TRAINING
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
-from heirloom.config.peft import PeftSection
+from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.offloading import check_offloading
-from heirloom.training.adapters import lora_config
-from heirloom.training.base_models import load_model
-from heirloom.training.token_mean_loss import check_causal_loss
+from heirloom.training.inputs.adapters import lora_config
+from heirloom.training.inputs.base_models import load_model
+from heirloom.training.losses.token_mean_loss import check_causal_loss
 from heirloom.training.training_arguments import trainer_arguments
 
 CODE = """\

@@ -9,9 +9,9 @@ import pytest
 from training_workplace import training_command, tree
 from watched_processes import processes_in, ranks_in, wait_for
 
-from heirloom.training import resuming
-from heirloom.training.loss_history import LossHistory
-from heirloom.training.resuming import COMPLETE, claim, newest_complete
+from heirloom.training.callbacks import resuming
+from heirloom.training.callbacks.loss_history import LossHistory
+from heirloom.training.callbacks.resuming import COMPLETE, claim, newest_complete
 
 OFTEN = {"logging_steps": 1, "save_steps": 2}
 

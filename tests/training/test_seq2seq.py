@@ -19,15 +19,15 @@ from transformers import (
     Seq2SeqTrainingArguments,
 )
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import load_answerer
 from heirloom.inference.prompts import read_prompts
-from heirloom.training.generated_evaluation import held_out_answers
+from heirloom.training.inputs.training_command import read_command
+from heirloom.training.inputs.training_data import TrainingData, check_rows
+from heirloom.training.losses.generated_evaluation import held_out_answers
 from heirloom.training.training_arguments import trainer_arguments
-from heirloom.training.training_command import read_command
-from heirloom.training.training_data import TrainingData, check_rows
 from seq2seq_train import BY_SECTION
 
 SCRIPTS = ROOT / "scripts"
@@ -122,7 +122,7 @@ def test_two_ranks_with_two_passes_train_as_one_rank_with_one(ranks, name):
 
 
 def test_upstream_inflates_what_is_corrected_here(ranks):
-    """When this fails, transformers has mended its losses, and heirloom.training.token_mean_loss may go."""
+    """When this fails, transformers has mended its losses, and heirloom.training.losses.token_mean_loss may go."""
     one, two = (results["upstream t5"] for results in ranks)
     assert two["losses"][0] > 3 * one["losses"][0] and two["grad_norms"][0] > 1.5 * one["grad_norms"][0]
 

@@ -12,12 +12,12 @@ from test_resuming import processes_in, wait_for
 from training_workplace import TRAINING, training_command, tree
 
 from heirloom import rank
-from heirloom.config.tracking import TrackingSection
+from heirloom.config.sections.tracking import TrackingSection
 from heirloom.content_hashes import content_hash
 from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
-from heirloom.training.resuming import COMPLETE, claim, work_folder
-from heirloom.training.trackers import check_trackers, has_wandb_key, run_id
+from heirloom.training.callbacks.resuming import COMPLETE, claim, work_folder
+from heirloom.training.callbacks.trackers import check_trackers, has_wandb_key, run_id
 
 IDENTITY = "0123456789abcdef" * 4
 KEY = "5ec7e7" * 6 + "5ec7"

@@ -7,15 +7,15 @@ import pytest
 from training_workplace import TRAINING, training_command, write_dataset
 from trl import SFTConfig
 
-from heirloom.config.resources import ResourcesSection
-from heirloom.config.tracking import TrackingSection
-from heirloom.config.training import TrainingSection
+from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.tracking import TrackingSection
+from heirloom.config.sections.training import TrainingSection
 from heirloom.errors import HeirloomError
-from heirloom.training.collators import CausalCollator
-from heirloom.training.resuming import COMPLETE
+from heirloom.training.batches.collators import CausalCollator
+from heirloom.training.callbacks.resuming import COMPLETE
+from heirloom.training.inputs.training_command import TrainingCommand
+from heirloom.training.inputs.training_data import TrainingData, load_training_data
 from heirloom.training.training_arguments import accumulation_steps, trainer_arguments
-from heirloom.training.training_command import TrainingCommand
-from heirloom.training.training_data import TrainingData, load_training_data
 
 
 def section(**keys) -> TrainingSection:

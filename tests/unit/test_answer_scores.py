@@ -7,7 +7,7 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from heirloom.config.evaluation import ANSWER_METRICS, EvaluationSection
+from heirloom.config.sections.evaluation import ANSWER_METRICS, EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import exact_match, pattern_matches, token_counts
 from heirloom.evaluation.answer_scores import score_answers

@@ -15,13 +15,13 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
 from heirloom.errors import HeirloomError
-from pipeline import lockfile
-from pipeline.fingerprints import Fingerprints, cached
-from pipeline.identity import identity_of
-from pipeline.lockfile import DamagedLockError, read_lock, write_entries
-from pipeline.merging import merge_files
-from pipeline.origin import commits_that_recorded
-from pipeline.verifying import bytes_hash
+from pipeline.ledger import lockfile
+from pipeline.ledger.cache import cached
+from pipeline.ledger.fingerprints import Fingerprints, bytes_hash
+from pipeline.ledger.identity import identity_of
+from pipeline.ledger.lockfile import DamagedLockError, read_lock, write_entries
+from pipeline.ledger.merging import merge_files
+from pipeline.provenance.origin import commits_that_recorded
 
 ENTRY = {
     "cmd": "python scripts/x.py --name 'a b'",

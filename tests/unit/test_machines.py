@@ -1,6 +1,6 @@
 """What a Snakemake job asks for: the run's keys, else the profile's, in the names of Slurm's plugin."""
 
-from pipeline.machines import RESOURCES, job_resources
+from pipeline.graph.machines import RESOURCES, job_resources
 
 PROFILE = {"slurm_partition": "gpu", "mem_mb": 8000, "runtime": 120, "gres": "gpu:a100:1"}
 

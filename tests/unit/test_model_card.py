@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from heirloom.models.model_card import model_card
-from heirloom.models.provenance import dataset_facts, trace
+from heirloom.training.checkpoints.model_card import model_card
+from heirloom.training.checkpoints.provenance import dataset_facts, trace
 
 
 @pytest.fixture

@@ -5,8 +5,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, T5Config, TrainerState
 
 from heirloom import rank
-from heirloom.training.model_flops import ModelFlops, Utilization, attention_size, model_flops, peak_flops, size
-from heirloom.training.progress import Progress
+from heirloom.training.callbacks.model_flops import (
+    ModelFlops,
+    Utilization,
+    attention_size,
+    model_flops,
+    peak_flops,
+    size,
+)
+from heirloom.training.callbacks.progress import Progress
 
 
 def llama(**keys) -> LlamaForCausalLM:
@@ -107,7 +114,7 @@ def test_a_line_states_tokens_a_step_their_speed_and_the_share_of_the_peak(monke
     progress = Progress(every=2, first=False)
     progress.utilization = measure
     times = iter([0.0, 2.0, 102.0, 104.0])
-    monkeypatch.setattr("heirloom.training.progress.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("heirloom.training.callbacks.progress.time.monotonic", lambda: next(times))
     state = TrainerState(max_steps=4)
     progress.on_step_begin(None, state, None)
     state.global_step, state.num_input_tokens_seen = 1, 256

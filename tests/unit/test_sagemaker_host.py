@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from heirloom.errors import HeirloomError
-from heirloom.launcher import followers
 from heirloom.launcher.command import Program
-from heirloom.launcher.connection import Connection
-from heirloom.launcher.followers import Call, Summons, called, wait_for_head
-from heirloom.launcher.hosts import LocalHost, this_host
+from heirloom.launcher.hosts import followers
+from heirloom.launcher.hosts.connection import Connection
+from heirloom.launcher.hosts.detection import LocalHost, this_host
+from heirloom.launcher.hosts.followers import Call, Summons, called, wait_for_head
+from heirloom.launcher.hosts.sagemaker import SageMakerHost
 from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import ALONE, Outcome
 from heirloom.launcher.ranks import Ranks, free_port
-from heirloom.launcher.sagemaker import SageMakerHost
 
 NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))

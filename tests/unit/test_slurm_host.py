@@ -12,9 +12,9 @@ import pytest
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
-from heirloom.launcher.hosts import LocalHost, this_host
+from heirloom.launcher.hosts.detection import LocalHost, this_host
+from heirloom.launcher.hosts.slurm import SlurmHost
 from heirloom.launcher.ranks import Ranks
-from heirloom.launcher.slurm import SlurmHost
 
 SCONTROL = """
 case "$*" in

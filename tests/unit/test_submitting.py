@@ -1,7 +1,7 @@
 """What a training job asks for: the run's keys, else the profile's, in the names of the executor plugin."""
 
-from pipeline.stages import Stage
-from pipeline.submitting import job_resources
+from pipeline.graph.stages import Stage
+from pipeline.session.sagemaker_submission import job_resources
 
 PROFILE = {"spot": 1, "max_wait": 7200, "keep_alive": 600, "tags": "owner=me", "instance_type": "ml.m5.xlarge"}
 COMMANDS = {"process": "python scripts/launch.py python x.py", "train": "python scripts/launch.py torchrun x.py"}

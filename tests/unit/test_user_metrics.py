@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from heirloom.config.evaluation import EvaluationSection
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.user_metrics import user_metric

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from heirloom.config.evaluation import EvaluationSection
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.win_rate import win_rate
 

@@ -60,45 +60,43 @@ def parse_arguments() -> argparse.Namespace:
 
 def plan(arguments: argparse.Namespace) -> None:
     from pipeline.ledger import open_ledger
-    from pipeline.planning import print_plan
+    from pipeline.plan import print_plan
 
     print_plan(open_ledger(arguments.data == "local", arguments.runs), sys.stdout, everything=arguments.all)
 
 
 def write(_: argparse.Namespace) -> None:
-    from pipeline import dvcfile
-    from pipeline.ledger import load_graph
+    from pipeline.graph import dvcfile, load_graph
 
     print("dvc.yaml written" if dvcfile.write(load_graph()[1]) else "dvc.yaml is in step with config/")
 
 
 def check(_: argparse.Namespace) -> None:
-    from pipeline import dvcfile
-    from pipeline.ledger import load_graph
+    from pipeline.graph import dvcfile, load_graph
 
     dvcfile.check(load_graph()[1])
 
 
 def verify(_: argparse.Namespace) -> int:
-    from pipeline.verifying import verify
+    from pipeline.upkeep import verify
 
     return verify()
 
 
 def accept(arguments: argparse.Namespace) -> None:
-    from pipeline.accepting import accept
+    from pipeline.upkeep import accept
 
     accept(arguments.stage)
 
 
 def clean(arguments: argparse.Namespace) -> None:
-    from pipeline.cleaning import clean_cache
+    from pipeline.upkeep import clean_cache
 
     clean_cache(arguments.yes)
 
 
 def origin(arguments: argparse.Namespace) -> int:
-    from pipeline.origin import commits_that_recorded
+    from pipeline.provenance import commits_that_recorded
 
     commits = commits_that_recorded(arguments.path)
     print("\n".join(commits) or f"{arguments.path}: no commit of this repository recorded this content")
@@ -106,29 +104,26 @@ def origin(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from pipeline.job_remote import data_is_remote
+    from pipeline.execution import data_is_remote, local_job, remote_job
 
-    if data_is_remote():
-        from pipeline.remote_running import run_stage
-    else:
-        from pipeline.running import run_stage
-    run_stage(arguments.stage, arguments.marker, arguments.force)
+    job = remote_job if data_is_remote() else local_job
+    job.run_stage(arguments.stage, arguments.marker, arguments.force)
 
 
 def attend(arguments: argparse.Namespace) -> None:
-    from pipeline.training_job import attend
+    from pipeline.execution import attend
 
     attend(arguments.stage)
 
 
 def begin(arguments: argparse.Namespace) -> None:
-    from pipeline.running import begin
+    from pipeline.execution import begin
 
     begin(arguments.stage)
 
 
 def merge(arguments: argparse.Namespace) -> None:
-    from pipeline.merging import merge_files
+    from pipeline.ledger import merge_files
 
     merge_files(*arguments.files)
 

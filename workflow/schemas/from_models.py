@@ -11,14 +11,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from heirloom.config.arguments.library_arguments import argument_schemas, model_configs
+from heirloom.config.arguments.refused_arguments import refusal
 from heirloom.config.dataset import Dataset
-from heirloom.config.generation import GenerationSection
-from heirloom.config.library_arguments import argument_schemas, model_configs
-from heirloom.config.mistakes import models_in
 from heirloom.config.model import Model
-from heirloom.config.refused_arguments import refusal
+from heirloom.config.parsing.mistakes import models_in
 from heirloom.config.run import Run, Trainer
-from heirloom.config.training import TrainingSection
+from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.sections.training import TrainingSection
 
 FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run}
 TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from heirloom.config.mixture import MixtureSection
-from heirloom.config.named_file import NamedFile
-from heirloom.config.processing import ProcessingSection
-from heirloom.config.source import DatasetSource
+from heirloom.config.parsing.named_file import NamedFile
+from heirloom.config.sections.mixture import MixtureSection
+from heirloom.config.sections.processing import ProcessingSection
+from heirloom.config.sections.source import DatasetSource
 
 
 class Dataset(NamedFile):

@@ -16,15 +16,15 @@ from typing import Any
 
 import pydantic
 
+from heirloom.config.arguments.library_arguments import SCHEMAS, argument_problems, config_problems
 from heirloom.config.dataset import Dataset
-from heirloom.config.generation import GenerationSection
-from heirloom.config.library_arguments import SCHEMAS, argument_problems, config_problems
-from heirloom.config.mistakes import ConfigErrors, Mistake, is_secret
 from heirloom.config.model import Model
-from heirloom.config.named_file import NamedFile
-from heirloom.config.reading import dotted, line_of, parse_yaml, read_text
+from heirloom.config.parsing.mistakes import ConfigErrors, Mistake, is_secret
+from heirloom.config.parsing.named_file import NamedFile
+from heirloom.config.parsing.reading import dotted, line_of, parse_yaml, read_text
 from heirloom.config.run import Run
-from heirloom.config.training import TrainingSection
+from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.sections.training import TrainingSection
 
 KINDS: dict[str, type[NamedFile]] = {"datasets": Dataset, "models": Model, "runs": Run}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -157,7 +157,7 @@ def save_cache(folder: Path, entries: dict[str, Any]) -> None:
 def sealed(payload: bytes) -> str:
     """Return a digest of the cache's bytes and of all that decides whether a file of config/ is right."""
     digest = hashlib.blake2b(pydantic.VERSION.encode(), digest_size=16)
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(SCHEMAS.rglob("*.json"))):
+    for path in (*sorted(Path(__file__).parent.rglob("*.py")), *sorted(SCHEMAS.rglob("*.json"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(payload)
     return digest.hexdigest()

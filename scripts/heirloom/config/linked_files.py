@@ -4,7 +4,7 @@ import ast
 import json
 from pathlib import Path
 
-from heirloom.config.mistakes import did_you_mean
+from heirloom.config.parsing.mistakes import did_you_mean
 
 BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from heirloom.config.init import InitSection
-from heirloom.config.named_file import NamedFile
-from heirloom.config.source import ModelSource
-from heirloom.config.tokenizer import TokenizerSection
+from heirloom.config.parsing.named_file import NamedFile
+from heirloom.config.sections.init import InitSection
+from heirloom.config.sections.source import ModelSource
+from heirloom.config.sections.tokenizer import TokenizerSection
 
 
 class Model(NamedFile):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import read_files
-from heirloom.config.mistakes import ConfigErrors, Mistake
 from heirloom.config.model import Model
+from heirloom.config.parsing.mistakes import ConfigErrors, Mistake
 from heirloom.config.references import References
 from heirloom.config.run import Run
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from heirloom.config.arguments.instance_types import ranks
+from heirloom.config.arguments.optimizers import former_optimizer_warning
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
-from heirloom.config.instance_types import ranks
 from heirloom.config.linked_files import deepspeed_problem, user_function_problem
-from heirloom.config.mistakes import did_you_mean, nested_keys
 from heirloom.config.model import Model
-from heirloom.config.optimizers import former_optimizer_warning
-from heirloom.config.resources import Machines
+from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
+from heirloom.config.sections.resources import Machines
 
 Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""

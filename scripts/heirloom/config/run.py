@@ -5,16 +5,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from heirloom.config.collator_names import fitting_collator
-from heirloom.config.evaluation import EvaluationSection
-from heirloom.config.generation import GenerationSection
-from heirloom.config.lm_eval import LmEvalSection
-from heirloom.config.named_file import NamedFile
-from heirloom.config.peft import PeftSection
-from heirloom.config.quantization import QuantizationSection
-from heirloom.config.resources import ResourcesSection
-from heirloom.config.tracking import TrackingSection
-from heirloom.config.training import TrainingSection
+from heirloom.config.arguments.collator_names import fitting_collator
+from heirloom.config.parsing.named_file import NamedFile
+from heirloom.config.sections.evaluation import EvaluationSection
+from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.sections.lm_eval import LmEvalSection
+from heirloom.config.sections.peft import PeftSection
+from heirloom.config.sections.quantization import QuantizationSection
+from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.tracking import TrackingSection
+from heirloom.config.sections.training import TrainingSection
 from heirloom.errors import HeirloomError
 
 Trainer = Literal["trainer", "seq2seq", "sft", "dpo", "orpo"]

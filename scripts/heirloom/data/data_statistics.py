@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from heirloom.data.rows import FinishedRow
+from heirloom.data.rows.rows import FinishedRow
 
 BAD_ROW = "unusable"
 HISTOGRAM_STARTS_AT = 16  # tokens; each further class is twice as wide

@@ -19,23 +19,23 @@ from jinja2 import TemplateError
 from tokenizers import Encoding
 
 from heirloom.artifacts import new_artifact
-from heirloom.config.processing import ProcessingSection
-from heirloom.data.chat_rows import ChatRows
-from heirloom.data.chat_templates import ChatTemplate, read_chat_template
+from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
-from heirloom.data.preference_rows import PreferenceRows
 from heirloom.data.preview import Preview
-from heirloom.data.processing import find_processing_function
-from heirloom.data.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
-from heirloom.data.rows import FinishedRow, Prepared
-from heirloom.data.seq2seq_rows import Seq2SeqRows
-from heirloom.data.test_splits import prompt_hash, test_threshold
-from heirloom.data.text_rows import TextRows
-from heirloom.data.truncation import Dropped
+from heirloom.data.raw.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
+from heirloom.data.rows.chat_rows import ChatRows
+from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template
+from heirloom.data.rows.preference_rows import PreferenceRows
+from heirloom.data.rows.processing import find_processing_function
+from heirloom.data.rows.rows import FinishedRow, Prepared
+from heirloom.data.rows.seq2seq_rows import Seq2SeqRows
+from heirloom.data.rows.test_splits import prompt_hash, test_threshold
+from heirloom.data.rows.text_rows import TextRows
+from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.rows.truncation import Dropped
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
-from heirloom.models.tokenization import Tokenizer
 
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1_000_000

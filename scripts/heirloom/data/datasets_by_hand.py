@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from heirloom.code_closure import SCRIPTS
-from heirloom.config.mistakes import explain
-from heirloom.config.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.config.parsing.mistakes import explain
+from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.errors import HeirloomError

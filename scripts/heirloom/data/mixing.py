@@ -12,13 +12,13 @@ import numpy as np
 from datasets import Dataset, Value, concatenate_datasets, load_from_disk
 
 from heirloom.artifacts import new_artifact
-from heirloom.config.mixture import MixtureSection
+from heirloom.config.sections.mixture import MixtureSection
 from heirloom.data.data_statistics import SplitStatistics
 from heirloom.data.dataset_storage import ROWS_AT_A_TIME, SplitWriter
-from heirloom.data.masking import IGNORED
-from heirloom.data.preference_rows import counted_pair
-from heirloom.data.rows import FinishedRow
-from heirloom.data.seq2seq_rows import counted_source_and_target
+from heirloom.data.rows.masking import IGNORED
+from heirloom.data.rows.preference_rows import counted_pair
+from heirloom.data.rows.rows import FinishedRow
+from heirloom.data.rows.seq2seq_rows import counted_source_and_target
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 

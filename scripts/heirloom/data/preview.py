@@ -7,8 +7,8 @@ import html
 from collections.abc import Iterator
 from typing import Any
 
-from heirloom.data.masking import IGNORED
-from heirloom.models.tokenization import Tokenizer
+from heirloom.data.rows.masking import IGNORED
+from heirloom.data.rows.tokenization import Tokenizer
 
 ROWS_A_SPLIT = 5
 TOKENS_A_TEXT = 1200  # of a longer one the beginning is shown

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from heirloom.config.evaluation import EvaluationSection
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.evaluation.answer_metrics import exact_matches, pattern_matches, token_counts
 from heirloom.evaluation.bootstrap import Statistic
 from heirloom.evaluation.numeric_match import numeric_matches

@@ -6,7 +6,7 @@ The folder is an input of the stage, so what a task reads from elsewhere would c
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heirloom.config.lm_eval import LmEvalSection
+from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.errors import HeirloomError
 from heirloom.stage import declare_user_code
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from heirloom.config.evaluation import EvaluationSection
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import exact_matches
 from heirloom.evaluation.bootstrap import Statistic, interval, resampled

@@ -8,13 +8,13 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.generation.streamers import BaseStreamer
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
 from heirloom.inference.prompts import Prompt
 from heirloom.inference.seeded_sampling import sampling_processors
 from heirloom.models.language_models import is_encoder_decoder
-from heirloom.training.collators import padded_batch
+from heirloom.models.padding import padded_batch
 
 FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
 """What opens the answers of encoder-decoder models, as their checkpoints say."""

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.answers import Answerer
 from heirloom.inference.continuous_batching import continuous_answers

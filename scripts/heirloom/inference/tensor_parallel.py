@@ -4,7 +4,7 @@ import os
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu, start_deepspeed
 from heirloom.errors import HeirloomError
 from heirloom.models.trained_checkpoints import was_saved_quantized

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from heirloom.config.generation import GenerationSection
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu, start_deepspeed
 from heirloom.models.trained_checkpoints import ADAPTER, load_config, load_model
 from heirloom.offloading import check_nvme

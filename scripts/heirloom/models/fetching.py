@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from heirloom import hub, s3
-from heirloom.config.source import ModelSource
+from heirloom.config.sections.source import ModelSource
 from heirloom.errors import HeirloomError
 
 TOKENIZER_FILES = (

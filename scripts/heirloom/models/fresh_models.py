@@ -12,8 +12,8 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from heirloom.config.init import InitSection
-from heirloom.config.mistakes import did_you_mean
+from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.sections.init import InitSection
 from heirloom.errors import HeirloomError
 
 ARCHITECTURES = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForMaskedLM)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from heirloom.config.quantization import QuantizationSection
+from heirloom.config.sections.quantization import QuantizationSection
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel

@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from heirloom.config.tokenizer import TokenizerSection
+from heirloom.config.sections.tokenizer import TokenizerSection
 from heirloom.errors import HeirloomError
 
 ROLES = ("pad_token", "bos_token", "eos_token", "unk_token", "mask_token")

@@ -16,7 +16,7 @@ from transformers import (
 
 import heirloom.rank
 from heirloom.errors import HeirloomError
-from heirloom.models.provenance import WEIGHTS
+from heirloom.models.weights import WEIGHTS
 
 ADAPTER = "adapter_config.json"
 

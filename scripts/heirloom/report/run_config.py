@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from heirloom.config.reading import read_yaml
+from heirloom.config.parsing.reading import read_yaml
 
 REPORTED = (
     "base", "dataset", "trainer", "deepspeed", "training", "peft", "quantization", "generation", "evaluation",

@@ -10,17 +10,15 @@ from typing import Any
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from heirloom.artifacts import new_artifact
-from heirloom.config.section import Section
+from heirloom.config.parsing.section import Section
 from heirloom.distributed import is_main_rank
-from heirloom.models.model_card import model_card
-from heirloom.models.provenance import Provenance, trace
-from heirloom.training.collective_timeout import CollectiveTimeout
-from heirloom.training.finite_loss import FiniteLoss
-from heirloom.training.interruption import Interruption
-from heirloom.training.loss_history import LossHistory, rounded
-from heirloom.training.model_flops import Utilization, utilization
-from heirloom.training.progress import Progress, say
-from heirloom.training.resuming import (
+from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
+from heirloom.training.callbacks.finite_loss import FiniteLoss
+from heirloom.training.callbacks.interruption import Interruption
+from heirloom.training.callbacks.loss_history import LossHistory, rounded
+from heirloom.training.callbacks.model_flops import Utilization, utilization
+from heirloom.training.callbacks.progress import Progress, say
+from heirloom.training.callbacks.resuming import (
     CompleteCheckpoints,
     LastStep,
     NothingLeftError,
@@ -29,9 +27,11 @@ from heirloom.training.resuming import (
     owes_evaluation,
     stat_facts,
 )
-from heirloom.training.saving import save_checkpoint, write_json
-from heirloom.training.trackers import tracker_callbacks
-from heirloom.training.training_command import TrainingCommand
+from heirloom.training.callbacks.trackers import tracker_callbacks
+from heirloom.training.checkpoints.model_card import model_card
+from heirloom.training.checkpoints.provenance import Provenance, trace
+from heirloom.training.checkpoints.saving import save_checkpoint, write_json
+from heirloom.training.inputs.training_command import TrainingCommand
 
 
 class Lifecycle:

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 from transformers import TrainingArguments
 
-from heirloom.config.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning
-from heirloom.config.training import TrainingSection
+from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning
+from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
 from heirloom.offloading import check_offloading
-from heirloom.training.progress import say
-from heirloom.training.resuming import work_folder
-from heirloom.training.trackers import check_trackers
-from heirloom.training.training_command import TrainingCommand
-from heirloom.training.training_data import TrainingData
+from heirloom.training.callbacks.progress import say
+from heirloom.training.callbacks.resuming import work_folder
+from heirloom.training.callbacks.trackers import check_trackers
+from heirloom.training.inputs.training_command import TrainingCommand
+from heirloom.training.inputs.training_data import TrainingData
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -50,8 +50,8 @@ def trainer_arguments(
         "include_num_input_tokens_seen": "non_padding",
         "save_strategy": "steps",
         "save_steps": tracking.save_steps,
-        "save_total_limit": None,  # heirloom.training.resuming deletes old checkpoints, after the new one is complete
-        "report_to": "none",  # heirloom.training.trackers
+        "save_total_limit": None,  # training.callbacks.resuming deletes old ones, after the new one is complete
+        "report_to": "none",  # heirloom.training.callbacks.trackers
         "run_name": tracking.run_name,
         "disable_tqdm": True,
         "log_level": tracking.log_level,

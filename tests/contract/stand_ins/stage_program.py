@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def what_counts(arguments: argparse.Namespace) -> dict:
     """Return what the result depends on: the sections of the config and the content of the inputs."""
-    from heirloom.config.reading import read_yaml
+    from heirloom.config.parsing.reading import read_yaml
 
     config = read_yaml(Path(arguments.config))
     sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}

@@ -1,0 +1,130 @@
+"""Check the keys that a section passes through to transformers or TRL, without importing either.
+
+Their names, types and choices stand in workflow/schemas/training_arguments/ and workflow/schemas/model_configs.json,
+generated from the pinned versions.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from heirloom.config.arguments.optimizers import former_optimizer_warning
+from heirloom.config.arguments.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
+from heirloom.config.parsing.mistakes import did_you_mean, explain
+
+SCHEMAS = Path(__file__).resolve().parents[4] / "workflow" / "schemas"
+ARGUMENTS = SCHEMAS / "training_arguments"
+MODEL_CONFIGS = SCHEMAS / "model_configs.json"
+TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any], "null": None}
+
+
+def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield (nested keys, sentence) for each of `arguments` that the library's class cannot take.
+
+    `section` is training or generation; `library` names a file of workflow/schemas/training_arguments/: a trainer,
+    or generation_config.
+    """
+    known = argument_schemas(library)
+    checked = {}
+    for key, value in arguments.items():
+        reason = refusal(section, key)
+        if reason is not None and (section == "generation" or key in known or key in RENAMED or known_elsewhere(key)):
+            yield (key,), reason
+        elif key not in known:
+            usable = [name for name in known if refusal(section, name) is None]
+            yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
+        elif former_optimizer_warning(value if key == "optim" else None) is None:
+            checked[key] = value
+    if section == "training":
+        yield from contradictions(arguments)
+    try:
+        arguments_model(library).model_validate(checked)
+    except ValidationError as error:
+        yield from explain(error, arguments_model(library), checked)
+
+
+def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield keys of `training` that cancel each other, or that have no effect beside the others."""
+    if "max_steps" in arguments and "num_train_epochs" in arguments:
+        yield ("num_train_epochs",), "has no effect beside max_steps, which ends the training; delete one of them"
+    if "eval_steps" in arguments and arguments.get("eval_strategy") != "steps":
+        yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
+    if arguments.get("bf16") is True and arguments.get("fp16") is True:
+        yield ("fp16",), "cannot be true beside bf16; delete one of them"
+
+
+def known_elsewhere(key: str) -> bool:
+    """Whether the arguments of any trainer have the key, such as `packing` of SFT in a DPO run."""
+    return any(key in argument_schemas(file.stem) for file in sorted(ARGUMENTS.glob("*.json")))
+
+
+@functools.cache
+def argument_file(library: str) -> dict[str, Any]:
+    """Return a generated description of one of the libraries' argument classes."""
+    return json.loads((ARGUMENTS / f"{library}.json").read_text())
+
+
+def argument_schemas(library: str) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each key of a trainer's arguments (or of generation_config)."""
+    return argument_file(library)["properties"]
+
+
+def known_title(library: str) -> str:
+    """Return the class and its version: `trl.SFTConfig 1.16.0`."""
+    return argument_file(library)["title"]
+
+
+@functools.cache
+def arguments_model(library: str) -> type[BaseModel]:
+    """Return a pydantic model of a trainer's arguments, built from the generated schema."""
+    return built_model(argument_schemas(library))
+
+
+def built_model(schemas: dict[str, dict[str, Any]]) -> type[BaseModel]:
+    """Return a pydantic model that checks types and choices as the JSON Schemas of its keys say."""
+    fields = {key: (annotation(schema), None) for key, schema in schemas.items()}
+    return create_model("Arguments", __config__=ConfigDict(strict=True, protected_namespaces=()), **fields)
+
+
+# ---- configurations of fresh models ----
+
+
+@functools.cache
+def model_configs() -> dict[str, Any]:
+    """Return the generated description of the configuration classes of models that can be trained from scratch."""
+    return json.loads(MODEL_CONFIGS.read_text())
+
+
+def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield (nested keys, sentence) for what is wrong with the configuration of a fresh model."""
+    title, models = model_configs()["title"], model_configs()["models"]
+    if model_type not in models:
+        yield ("model_type",), f"{title} trains no {model_type}; {did_you_mean(model_type, models)}"
+        return
+    for key in keys.keys() - models[model_type].keys():
+        remedy = RENAMED_IN_CONFIGURATIONS.get(key) or did_you_mean(key, models[model_type])
+        yield (key,), f"{model_type} of {title} has no such key; {remedy}"
+    known = {key: value for key, value in keys.items() if key in models[model_type]}
+    model = built_model({key: {"type": models[model_type][key]} for key in known})
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        yield from explain(error, model, known)
+
+
+def annotation(schema: dict[str, Any]) -> Any:
+    """Return the Python type of a key's JSON Schema."""
+    options: list[Any] = []
+    kinds = schema.get("type", [])
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        if kind == "array":
+            options.append(list[annotation(schema["items"])] if "items" in schema else list)
+        elif not ("enum" in schema and kind == "string"):
+            options.append(TYPES[kind])
+    if "enum" in schema:
+        options.append(Literal[tuple(choice for choice in schema["enum"] if isinstance(choice, str))])
+    return functools.reduce(lambda left, right: left | right, options[1:], options[0]) if options else Any

@@ -1,0 +1,125 @@
+"""Read configuration files as DVC reads them, and say on which line a key stands.
+
+YAML 1.2 through the very loader that DVC uses for params files, so that a script and the ledger never see
+different values: `1e-5` and `1e5` are floats, `010` is ten, `0o10` is eight, `yes` and `1:30` are text.
+"""
+
+import functools
+import io
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from heirloom.config.parsing.mistakes import ConfigErrors, Keys, Mistake, explain
+from heirloom.config.parsing.section import Section
+from heirloom.errors import HeirloomError
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Return the value of a YAML file; an empty file is an empty mapping.
+
+    Raises ConfigErrors when the file is missing, is not UTF-8, is not YAML or gives a key twice.
+    """
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path | str) -> str:
+    """Return a file's text; raises ConfigErrors when it is missing or is not UTF-8."""
+    try:
+        return Path(path).read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigErrors([Mistake(str(path), None, "", "there is no such file")]) from None
+    except UnicodeDecodeError:
+        raise ConfigErrors([Mistake(str(path), None, "", "is not UTF-8 text; save it with that encoding")]) from None
+
+
+def parse_yaml(text: str, path: Path | str) -> Any:
+    """Return the value of YAML text; `path` is named in errors. Raises ConfigErrors."""
+    try:
+        return YAML(typ="safe").load(text) or {}
+    except YAMLError as error:
+        raise ConfigErrors([syntax_mistake(error, text, str(path))]) from None
+    except ValueError as error:  # a date that does not exist
+        raise ConfigErrors([Mistake(str(path), None, "", f"a value cannot be read: {error}")]) from None
+
+
+def syntax_mistake(error: YAMLError, text: str, path: str) -> Mistake:
+    """Turn ruamel.yaml's several lines into one sentence with a line."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    last = max(len(text.splitlines()), 1)  # an open bracket is missed after the end of the file only
+    line = min(mark.line + 1, last) if mark else None
+    problem = (getattr(error, "problem", None) or str(error)).splitlines()[0]
+    if isinstance(error, DuplicateKeyError):
+        key = problem.split('"')[1]
+        first = f" (the mapping starts on line {error.context_mark.line + 1})" if error.context_mark else ""
+        return Mistake(path, line, key, f"this key is given twice{first}; keep one")
+    context = getattr(error, "context", None)
+    return Mistake(path, line, "", f"is not valid YAML: {f'{context}, ' if context else ''}{problem}")
+
+
+def locate(path: Path | str, keys: Keys) -> int | None:
+    """Return the line, counted from 1, on which the nested `keys` stand in a YAML file.
+
+    A key that is absent (say, a missing one) gives the line of the deepest one that is there.
+    """
+    return line_of(Path(path).read_bytes().decode(), tuple(keys))
+
+
+def line_of(text: str, keys: Keys) -> int | None:
+    """Return the line, counted from 1, on which the nested `keys` stand in YAML text."""
+    node, line = syntax_tree(text), None
+    for key in keys:
+        if isinstance(node, MappingNode):
+            found = next(((name, value) for name, value in node.value if name.value == str(key)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+@functools.lru_cache(maxsize=8)
+def syntax_tree(text: str) -> Node | None:
+    """Return ruamel.yaml's node tree of a text that parses."""
+    return YAML(typ="safe").compose(io.StringIO(text))
+
+
+def read_section(path: Path | str, name: str, section: type[AnySection], *, required: bool = True) -> AnySection:
+    """Return the section `name` of a configuration file, checked, with the defaults filled in.
+
+    An absent section gives the defaults when it is not `required`. Raises ConfigErrors naming file, line and key.
+    """
+    return validated_section(read_yaml(path), path, name, section, required=required)
+
+
+def validated_section(
+    value: Any, path: Path | str, name: str, section: type[AnySection], *, required: bool = True
+) -> AnySection:
+    """Do the same for the `value` of the file at `path`, which was read before."""
+    if not isinstance(value, dict) or (name not in value and required):
+        known = ", ".join(map(str, value)) if isinstance(value, dict) else "no keys"
+        raise HeirloomError(f"{path}: has no section `{name}:`; it holds {known}")
+    try:
+        return section.model_validate(value.get(name, {}))
+    except ValidationError as error:
+        raise ConfigErrors(
+            [
+                Mistake(str(path), locate(path, (name, *keys)), dotted((name, *keys)), problem)
+                for keys, problem in explain(error, section, value[name])
+            ]
+        ) from None
+
+
+def dotted(keys: Keys) -> str:
+    """Return nested keys as one name: `evaluation.metrics[0]`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")

@@ -1,0 +1,104 @@
+"""`generation:` answers of a checkpoint to the held-out prompts of a dataset."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from heirloom.config.parsing.section import PassThroughSection
+
+# What decides how a token is drawn, in the order in which transformers applies it.
+SAMPLING = ("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+ENGINE_KEYS = {
+    "replace_with_kernel_inject": "deepspeed",
+    "cpu_offload": "deepspeed_zero",
+    "nvme_path": "deepspeed_zero",
+}
+"""Keys that one engine alone reads."""
+
+
+class GenerationSection(PassThroughSection):
+    """How a checkpoint answers; every other key goes to transformers.GenerationConfig."""
+
+    engine: Literal["accelerate", "deepspeed", "deepspeed_zero", "continuous"] = Field(
+        "accelerate",
+        description="accelerate: each rank holds the model and answers its share; deepspeed: the ranks share "
+        "each layer (tensor parallel); deepspeed_zero: each rank holds a part of the weights (ZeRO-3); "
+        "continuous: as accelerate, and a finished answer makes room for the next at once",
+    )
+    dataset: str | None = Field(None, description="dataset whose test split gives the prompts; absent: the run's")
+    prompts_file: str | None = Field(
+        None, description="a .jsonl file with `prompt` or `messages` a line gives the prompts, instead of a dataset"
+    )
+    test_batch_size: int = Field(8, ge=1, description="answers a rank and forward pass; fewer where memory ends")
+    limit: int | None = Field(None, ge=1, description="only the first so many prompts; absent: all")
+    replace_with_kernel_inject: bool = Field(False, description="deepspeed: use DeepSpeed's own kernels (GPU only)")
+    cpu_offload: bool = Field(False, description="deepspeed_zero: keep the weights in the host's memory")
+    nvme_path: str | None = Field(None, description="deepspeed_zero: keep the weights on the drive with this folder")
+    output_format: Literal["jsonl", "parquet"] = Field("jsonl", description="form of the file of generations")
+    default_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type in which the checkpoint is loaded; auto: as it was saved"
+    )
+    max_new_tokens: int = Field(64, ge=1, description="longest answer, tokens")
+    max_length: int | None = Field(
+        None, ge=2, description="longest prompt with its answer, tokens; with max_new_tokens the first that is reached"
+    )
+    eos_tokens: str | None = Field(
+        None, description="tokens that end an answer: ids or strings, comma-separated; absent: the model's own"
+    )
+    num_return_sequences: int = Field(1, ge=1, description="do_sample: answers to each prompt")
+    do_sample: bool = Field(False, description="draw from the distribution; false: greedy")
+    seed: int = Field(0, description="do_sample: seed of the draws; each prompt has its own stream")
+    temperature: float = Field(1.0, gt=0, description="do_sample: below 1 sharpens the distribution, above 1 flattens")
+    top_k: int = Field(50, ge=0, description="do_sample: only the k likeliest tokens; 0: all")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="do_sample: only the likeliest tokens that sum to this probability"
+    )
+
+    @property
+    def sampling_arguments(self) -> dict[str, Any]:
+        """The options that decide how a token is drawn, under transformers' names."""
+        own = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        return own | {key: value for key, value in self.passed_through.items() if key in SAMPLING}
+
+    @property
+    def search_arguments(self) -> dict[str, Any]:
+        """All other keys for transformers.GenerationConfig."""
+        others = {key: value for key, value in self.passed_through.items() if key not in SAMPLING}
+        return {"max_new_tokens": self.max_new_tokens, **others}
+
+    def longest_answer(self, prompt_tokens: int) -> int:
+        """Return how many tokens the answer to a prompt may have; below 1 when the prompt leaves no room."""
+        return min(self.max_new_tokens, (self.max_length or math.inf) - prompt_tokens)
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        others = self.passed_through
+        yield from self.engine_rules()
+        if self.max_length is not None and (others.get("num_beams") or 1) > 1:
+            yield "max_length", "cannot be combined with num_beams, whose choice depends on it; use max_new_tokens"
+        if self.prompts_file is not None and self.dataset is not None:
+            yield "prompts_file", "cannot stand beside dataset, which gives prompts too; delete one of them"
+        if not self.do_sample:
+            for key in ("seed", "num_return_sequences", *SAMPLING):
+                if key in self.model_fields_set or key in others:
+                    yield key, "has no effect without do_sample: true; add that or delete it"
+        elif (others.get("num_beams") or 1) > 1:
+            yield "num_beams", "cannot be combined with do_sample: true; delete one of them"
+        elif others.get("watermarking_config"):
+            yield "watermarking_config", "cannot be combined with do_sample: true; delete one of them"
+
+    def engine_rules(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that the engine has no use for, or cannot do."""
+        for key, engine in ENGINE_KEYS.items():
+            if key in self.model_fields_set and self.engine != engine:
+                yield key, f"has no effect with engine: {self.engine}; set engine: {engine} or delete it"
+        if self.cpu_offload and self.nvme_path is not None:
+            yield "cpu_offload", "cannot stand beside nvme_path: weights lie in one place; delete one of them"
+        if self.engine == "continuous":
+            if "test_batch_size" in self.model_fields_set:
+                yield "test_batch_size", "has no effect with engine: continuous, which fills the memory; delete it"
+            for key in ("do_sample", *self.passed_through):
+                if key in self.model_fields_set or key in self.passed_through:
+                    yield key, "is not available with engine: continuous, which answers greedily; use accelerate"

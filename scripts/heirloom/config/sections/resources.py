@@ -1,0 +1,99 @@
+"""`resources:` the machines of a run's stages; never changes a result, so never re-runs a stage."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from heirloom.config.parsing.section import Section
+
+LONGEST_RUN = 28 * 86400
+"""SageMaker ends every training job after so many seconds."""
+LONGEST_WARM = 21600
+TAG = r"[\w .:/+@-]"
+"""A character of a tag's key or value, but for the `=` that a value may have: Snakemake carries tags as KEY=VALUE,…"""
+
+
+StageOfRun = Literal["training", "generation", "evaluation"]
+
+
+class Machines(Section):
+    """Machines for remote jobs, SageMaker's or Slurm's; here, at home, the launcher takes what it finds."""
+
+    instance_type: str | None = Field(None, description="SageMaker instance type, e.g. ml.p4d.24xlarge")
+    instance_count: int | None = Field(None, ge=1, description="number of instances; absent: 1")
+    volume_size: int | None = Field(None, ge=1, description="disk of an instance, GB")
+    image: str | None = Field(None, description="SageMaker: image of the job; absent: the profile's")
+    max_runtime: int | None = Field(
+        None, ge=1, le=LONGEST_RUN, description="SageMaker: time limit of the job, seconds; absent: the profile's"
+    )
+    spot: bool | None = Field(None, description="SageMaker: spot capacity; absent: the profile's, else on demand")
+    max_wait: int | None = Field(
+        None, ge=1, description="spot: limit of waiting and running together, seconds; absent: twice max_runtime"
+    )
+    keep_alive: int | None = Field(
+        None,
+        ge=0,
+        le=LONGEST_WARM,
+        description="SageMaker: seconds that instances wait, paid, for the next job (warm pool)",
+    )
+    efa: bool | None = Field(None, description="SageMaker: NCCL over the Elastic Fabric Adapter; p4d, p5, …")
+    tags: dict[str, str] | None = Field(None, description="SageMaker: tags of the job")
+    slurm_partition: str | None = Field(None, description="Slurm partition; absent: the profile's, else the cluster's")
+    slurm_account: str | None = Field(None, description="Slurm account; absent: the profile's, else the user's own")
+    nodes: int | None = Field(None, ge=1, description="number of Slurm nodes; absent: the profile's, else 1")
+    gpus_per_node: int | None = Field(None, ge=0, description="GPUs of each Slurm node; absent: the profile's")
+    cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of each Slurm node; absent: the profile's")
+    mem_mb: int | None = Field(None, ge=1, description="memory of each Slurm node, MB; absent: the profile's")
+    runtime: int | None = Field(None, ge=1, description="time limit of a Slurm job, minutes; absent: the profile's")
+
+
+class ResourcesSection(Machines):
+    """Machines for training (and other ones for generation and evaluation, where given); the data loader's effort."""
+
+    generation: Machines | None = Field(None, description="machines for the generation stage, key by key")
+    evaluation: Machines | None = Field(None, description="machines for the evaluation stage, key by key")
+    dataloader_num_workers: int = Field(0, ge=0, description="processes a rank that load batches; 0: none of their own")
+    dataloader_pin_memory: bool | None = Field(None, description="pin batches in memory; absent: on a GPU machine")
+    dataloader_persistent_workers: bool = Field(False, description="keep the workers between epochs")
+    dataloader_prefetch_factor: int | None = Field(None, ge=1, description="batches that each worker loads ahead")
+    ddp_timeout: int = Field(1800, ge=1, description="longest wait of a rank for the others, seconds")
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        stages: list[StageOfRun] = ["training", "generation", "evaluation"]
+        yield from dict.fromkeys(broken for stage in stages for broken in self.contradictions(stage))
+        for section in filter(None, (self, self.generation, self.evaluation)):
+            for key, value in (section.tags or {}).items():
+                if not re.fullmatch(f"{TAG}{{1,128}}", key) or not re.fullmatch(f"({TAG}|=){{0,256}}", value):
+                    yield "tags", f"{key}: SageMaker's tags are letters, digits, spaces and . : / + - @ _ (no comma)"
+
+    def contradictions(self, stage: StageOfRun) -> Iterator[tuple[str, str]]:
+        """Yield (key, problem) for keys that cannot stand together on the machines of a stage."""
+        machines = self.machines(stage)
+
+        def blamed(key: str) -> str:
+            return key if getattr(self, key) is not None else stage
+
+        if machines.max_wait is not None and not machines.spot:
+            yield blamed("max_wait"), "max_wait limits the wait for spot capacity: add `spot: true`, or remove it"
+        elif machines.max_wait is not None and machines.max_wait < (machines.max_runtime or 0):
+            yield blamed("max_wait"), f"must be at least max_runtime ({machines.max_runtime}), which is a part of it"
+        if machines.keep_alive and machines.spot:
+            yield blamed("keep_alive"), "spot capacity knows no warm pools: remove keep_alive or spot"
+
+    def machines(self, stage: StageOfRun) -> Machines:
+        """Return the machines of one stage of the run: its own keys, else the common ones.
+
+        What the others say of spot capacity is not said of a stage that has another kind.
+        """
+        own = getattr(self, stage, None) or Machines()
+        others = {False: "max_wait", True: "keep_alive"}.get(own.spot)
+        common = {key: getattr(self, key) for key in Machines.model_fields if key != others}
+        return Machines(**common | own.model_dump(exclude_none=True))
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The keys of transformers.TrainingArguments among these; absent ones are left to transformers."""
+        keys = [key for key in type(self).model_fields if key.startswith("dataloader_") or key == "ddp_timeout"]
+        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}

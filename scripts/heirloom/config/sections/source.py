@@ -1,0 +1,69 @@
+"""`source:` where a raw dataset or a model comes from."""
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pydantic import Field
+
+from heirloom.config.parsing.section import Section
+
+
+class ModelSource(Section):
+    """Where a model and its tokenizer come from: exactly one of hub, s3, path."""
+
+    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path")
+
+    hub: str | None = Field(None, description="repository on the Hugging Face Hub, `owner/name`")
+    revision: str | None = Field(
+        None,
+        description="commit of the hub repository, 40 hex digits: anything else (a branch, a tag, nothing) can change "
+        "under you and gives a warning",
+    )
+    s3: str | None = Field(None, description="prefix on S3, `s3://bucket/prefix`")
+    path: str | None = Field(None, description="local file or folder, relative to the repository's root")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the source always gives the same bytes, as far as the configuration can say."""
+        return self.hub is None or re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        given = [place for place in self.places if getattr(self, place) is not None]
+        if len(given) != 1:
+            yield "", f"give exactly one of {', '.join(self.places)}; found {' and '.join(given) or 'none'}"
+        if self.revision is not None and self.hub is None:
+            yield "revision", "belongs to a hub repository; delete it or give `hub:`"
+        if self.hub is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.hub):
+            yield "hub", "must look like owner/name; write no address and no revision here"
+        if self.s3 is not None and not re.fullmatch(r"s3://[^/]+/.+", self.s3):
+            yield "s3", "must look like s3://bucket/prefix"
+
+
+class DatasetSource(ModelSource):
+    """Where a raw dataset comes from: exactly one of hub, s3, path, generator."""
+
+    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path", "generator")
+
+    config: str | None = Field(None, description="configuration (subset) of the hub dataset")
+    splits: list[str] | None = Field(None, description="splits of the hub dataset to download; absent: all")
+    files: list[str] | None = Field(None, description="patterns of the files to download from hub or S3; absent: all")
+    generator: str | None = Field(None, description="name of a built-in generator of data: `demo`")
+    part: str | None = Field(None, description="what the generator writes: text, chats or preferences")
+    rows: int | None = Field(None, ge=1, description="training rows that the generator writes")
+    test_rows: int | None = Field(None, ge=1, description="held-out rows that the generator writes")
+    seed: int = Field(0, description="seed of the generator")
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        yield from super().rules()
+        if self.generator is not None:
+            if self.generator != "demo":
+                yield "generator", f"there is no generator {self.generator}; known is demo"
+            for key in ("part", "rows"):
+                if getattr(self, key) is None:
+                    yield key, "is missing; a generator needs part and rows"
+        owners = {"config": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
+        owners |= dict.fromkeys(("part", "rows", "test_rows", "seed"), ("generator",))
+        for key, places in owners.items():
+            if key in self.model_fields_set and all(getattr(self, place) is None for place in places):
+                yield key, f"has no effect without {' or '.join(f'`{place}:`' for place in places)}; delete it"

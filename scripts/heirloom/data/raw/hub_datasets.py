@@ -1,0 +1,124 @@
+"""Which files of a hub dataset hold which split of which configuration."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsspec.utils import glob_translate
+
+from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.raw.raw_files import READERS, is_description, split_named_by, suffix_of
+from heirloom.errors import HeirloomError
+from heirloom.hub import HubFile, download, list_files, resolve_commit
+
+CARD = "README.md"
+
+
+def download_hub_dataset(source: DatasetSource, folder: Path) -> tuple[str, dict[str, str]]:
+    """Download the data files that `source` asks for; return the commit and {file: split}.
+
+    Raises HeirloomError when the repository, revision, configuration or a split does not exist.
+    """
+    commit = resolve_commit(source.hub, "dataset", source.revision)
+    files = {file.path: file for file in list_files(source.hub, "dataset", commit)}
+    configurations: dict[str, Any] = {}
+    if CARD in files:
+        download(source.hub, "dataset", commit, [files[CARD]], folder)
+        configurations = declared_configurations((folder / CARD).read_text(encoding="utf-8"), source.hub)
+        (folder / CARD).unlink()
+    splits = choose_splits(choose_files(source, files, configurations), source)
+    download(source.hub, "dataset", commit, [files[path] for path in splits], folder)
+    return commit, splits
+
+
+def declared_configurations(card: str, repository: str) -> dict[str, dict[str, Any]]:
+    """Return {name: declaration} of the `configs:` in the header of a dataset card; empty without one."""
+    from ruamel.yaml import YAML, YAMLError
+
+    header = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card, re.DOTALL)
+    try:
+        declared = (YAML(typ="safe").load(header[1]) or {}).get("configs") if header else None
+    except YAMLError as error:
+        raise HeirloomError(f"hub: the dataset card of {repository} has a broken header: {error}") from None
+    return {entry.get("config_name", "default"): entry for entry in declared or []}
+
+
+def choose_files(
+    source: DatasetSource, files: dict[str, HubFile], configurations: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Return {file: split} of the configuration that `source` asks for.
+
+    The dataset card's `configs:` decide; where it has none, the names of folders and files do.
+    """
+    if configurations:
+        name = source.config or default_configuration(configurations, source.hub)
+        if name not in configurations:
+            raise HeirloomError(
+                f"source.config: {source.hub} has no configuration {name}; {did_you_mean(name, configurations)}"
+            )
+        declared = dict(declared_files(configurations[name], list(files)))
+        return {path: split for path, split in declared.items() if matches(path, source.files)}
+    data = [path for path in files if suffix_of(Path(path)) in READERS and not is_description(Path(path))]
+    data = [path for path in data if not any(part.startswith(".") for part in Path(path).parts)]
+    data = [path for path in data if matches(path, source.files)]
+    if source.config:
+        data = [path for path in data if source.config in Path(path).parts[:-1]]
+    kinds = sorted({suffix_of(Path(path)) for path in data})
+    if len(kinds) > 1 and not source.files:
+        raise HeirloomError(
+            f"source: {source.hub} holds {' and '.join(kinds)} files, perhaps the same rows twice: choose with "
+            f"source.files, for instance ['*{kinds[0]}']"
+        )
+    return {path: split_named_by(path) for path in data}
+
+
+def default_configuration(configurations: dict[str, dict[str, Any]], repository: str) -> str:
+    """Return the configuration that is meant when none is named."""
+    if "default" in configurations:
+        return "default"
+    marked = [name for name, declared in configurations.items() if declared.get("default")]
+    if marked or len(configurations) == 1:
+        return (marked or list(configurations))[0]
+    raise HeirloomError(
+        f"source.config is missing: {repository} has the configurations {', '.join(configurations)}; choose one"
+    )
+
+
+def declared_files(declared: dict[str, Any], files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (file, split) for a declaration of the dataset card: `data_files` in any of its forms, or `data_dir`."""
+    folder = str(declared.get("data_dir") or "").strip("/")
+    inside = f"{folder}/" if folder else ""
+    patterns = declared.get("data_files")
+    if patterns is None:
+        patterns = [{"split": None, "path": f"{inside}**"}]
+        inside = ""
+    elif isinstance(patterns, str) or (isinstance(patterns, list) and all(isinstance(item, str) for item in patterns)):
+        patterns = [{"split": "train", "path": patterns}]
+    elif isinstance(patterns, dict):
+        patterns = [{"split": split, "path": path} for split, path in patterns.items()]
+    for entry in patterns:
+        wanted = [entry["path"]] if isinstance(entry["path"], str) else entry["path"]
+        for path in files:
+            readable = suffix_of(Path(path)) in READERS and not is_description(Path(path))
+            if readable and matches(path, [f"{inside}{pattern}" for pattern in wanted]):
+                yield path, entry["split"] or split_named_by(path)
+
+
+def choose_splits(files: dict[str, str], source: DatasetSource) -> dict[str, str]:
+    """Return the files of the splits that `source` asks for."""
+    present = list(dict.fromkeys(files.values()))
+    if not files:
+        wanted = f" that match {', '.join(source.files)}" if source.files else ""
+        wanted += f" of configuration {source.config}" if source.config else ""
+        raise HeirloomError(f"source: {source.hub} holds no data files{wanted}; known are {', '.join(READERS)}")
+    for split in source.splits or ():
+        if split not in present:
+            raise HeirloomError(f"source.splits: {source.hub} has no split {split}; {did_you_mean(split, present)}")
+    return {path: split for path, split in files.items() if not source.splits or split in source.splits}
+
+
+def matches(path: str, patterns: Sequence[str] | None) -> bool:
+    """Tell whether a path matches one of the patterns (`*` within a folder, `**` across folders); none means all."""
+    return patterns is None or any(re.match(glob_translate(pattern), path) for pattern in patterns)

@@ -1,0 +1,47 @@
+"""Bring the files of a raw dataset here, from the Hugging Face Hub or from S3."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.raw.hub_datasets import download_hub_dataset, matches
+from heirloom.data.raw.raw_dataset import is_data, splits_by_name
+from heirloom.errors import HeirloomError
+from heirloom.s3 import download_prefix
+
+
+def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None], str | None]:
+    """Fill `folder` with the files of a raw dataset; return file → split, and the commit of a hub repository.
+
+    Raises HeirloomError when the place cannot be read, and for a source that is not fetched.
+    """
+    if source.hub is not None:
+        with download_folder() as downloads:
+            commit, splits = download_hub_dataset(source, downloads)
+            for name in splits:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(downloads / name, folder / name)
+        return splits, commit
+    if source.s3 is not None:
+        names = download_prefix(source.s3, folder, lambda name: is_data(name) and matches(name, source.files))
+        return splits_by_name(names), None
+    if source.generator is not None:
+        raise HeirloomError("source.generator: generate_dataset.py makes this dataset")
+    raise HeirloomError(f"source.path: {source.path} is here already: give it to create_dataset.py as --raw")
+
+
+@contextmanager
+def download_folder() -> Iterator[Path]:
+    """Give a folder for downloads that an interrupted stage finds again; by hand, one that goes away."""
+    work = os.environ.get("HEIRLOOM_WORK_DIR")
+    if work:
+        folder = Path(work) / "download"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)

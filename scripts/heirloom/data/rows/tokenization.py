@@ -1,0 +1,104 @@
+"""Load a tokenizer without loading torch, and encode many texts at once."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Encoding
+
+from heirloom.data.rows.token_positions import TokenPositions
+from heirloom.errors import HeirloomError
+
+# Classes of tokenizer_config.json that mean: everything is in tokenizer.json.
+GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend", None}
+
+
+class Tokenizer:
+    """A fast tokenizer: transformers' own, of which the Rust part encodes batches on all cores."""
+
+    def __init__(self, folder: Path):
+        """Load a tokenizer folder (tokenizer.json, tokenizer_config.json); raises HeirloomError when it is none."""
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        self.folder = folder
+        self.transformers_tokenizer = load_transformers_tokenizer(folder)
+        backend = getattr(self.transformers_tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise HeirloomError(f"{folder}: its tokenizer has no fast version (tokenizer.json): convert it first")
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        self.positions = TokenPositions(backend)
+
+    @property
+    def eos_token(self) -> str | None:
+        return self.transformers_tokenizer.eos_token
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self.transformers_tokenizer.eos_token_id
+
+    @property
+    def pad_token_id(self) -> int | None:
+        return self.transformers_tokenizer.pad_token_id
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The named special tokens as chat templates get them: bos_token, eos_token, …"""
+        return dict(self.transformers_tokenizer.special_tokens_map)
+
+    @property
+    def added_tokens(self) -> list[str]:
+        """The tokens that the tokenizer never splits: special tokens and others."""
+        return [token.content for token in self.transformers_tokenizer.added_tokens_decoder.values()]
+
+    def chat_template(self, tools: list | None = None) -> str:
+        """Return the tokenizer's own chat template; raises HeirloomError when it has none."""
+        try:
+            return self.transformers_tokenizer.get_chat_template(tools=tools)
+        except ValueError:
+            raise HeirloomError(
+                f"{self.folder}: this tokenizer has no chat template: name a file in processing.chat_template"
+            ) from None
+
+    def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[Encoding]:
+        """Encode texts on all cores; the other threads of this process run on meanwhile."""
+        encode = self.backend.encode_batch if self.positions.tracked else self.backend.encode_batch_fast
+        return encode(texts, add_special_tokens=add_special_tokens)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return self.backend.decode(ids, skip_special_tokens=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies this tokenizer in dataset.json: its size, special tokens and the hash of its file."""
+        file = self.folder / "tokenizer.json"
+        return {
+            "vocabulary_size": len(self.transformers_tokenizer),
+            "bos_token": self.transformers_tokenizer.bos_token,
+            "eos_token": self.eos_token,
+            "eos_token_id": self.eos_token_id,
+            "pad_token": self.transformers_tokenizer.pad_token,
+            "pad_token_id": self.pad_token_id,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
+        }
+
+
+def load_transformers_tokenizer(folder: Path) -> Any:
+    """Load a tokenizer folder as AutoTokenizer does; where the class is the generic one, without importing torch."""
+    settings = folder / "tokenizer_config.json"
+    if not folder.is_dir() or not any((folder / name).is_file() for name in (settings.name, "tokenizer.json")):
+        raise HeirloomError(f"{folder}: holds no tokenizer; expected a folder with tokenizer.json")
+    name = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") if settings.is_file() else None
+    if name in GENERIC_CLASSES and (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
+        from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+        return TokenizersBackend.from_pretrained(str(folder), local_files_only=True)
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise HeirloomError(f"{folder}: its tokenizer cannot be loaded: {error}") from None

@@ -1,0 +1,76 @@
+"""The hardware that is here, and the command that spreads a program over it.
+
+Each kind of host has the methods of `Host`. Kinds that span machines have a module each, with a function that finds
+out whether this process runs on one; `this_host` asks them in turn.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+from heirloom.launcher.command import Program
+from heirloom.launcher.hosts import sagemaker, slurm
+from heirloom.launcher.hosts.followers import Call
+from heirloom.launcher.processes import ALONE, Company
+from heirloom.launcher.ranks import (
+    TORCHRUN,
+    Ranks,
+    free_port,
+    single_process,
+    spread,
+    torchrun_arguments,
+    visible_gpus,
+)
+
+
+class Host(Protocol):
+    """What the launcher asks of the hardware, whatever it is."""
+
+    def ranks(self, kind: str) -> Ranks:
+        """Return how a program of `kind` ("python" or "torchrun") is spread. Raises HeirloomError when it cannot be."""
+
+    def command(self, program: Program, ranks: Ranks) -> list[str]:
+        """Return the command line that runs `program` on `ranks`, those that other hosts start themselves excepted.
+
+        It ends when the last of them has ended.
+        """
+
+    def as_sent(self, signal: int) -> int:
+        """Return the signal that tells the command what `signal` told the launcher."""
+
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        """Have other hosts start their ranks of what is called, where no command of this host's does."""
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """This machine alone."""
+
+    gpus: int
+
+    def ranks(self, kind: str) -> Ranks:
+        """Return one rank a GPU, CPU_RANKS without a GPU, and a single process for kind "python"."""
+        return spread(kind, 1, self.gpus)
+
+    def command(self, program: Program, ranks: Ranks) -> list[str]:
+        """Return the command line that runs `program` on `ranks`, which meet on the loopback."""
+        if program.kind == "python":
+            return single_process(program)
+        address = "127.0.0.1"
+        arguments = torchrun_arguments(program, ranks, address, free_port(address))
+        return [sys.executable, *TORCHRUN, "--node-rank", "0", *arguments]
+
+    def as_sent(self, signal: int) -> int:
+        return signal
+
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        return nullcontext(ALONE)
+
+
+def this_host() -> Host:
+    """Find out what this machine offers, or the cluster that it is a part of, without importing torch.
+
+    Raises HeirloomError when a cluster does not answer.
+    """
+    return sagemaker.find() or slurm.find() or LocalHost(gpus=visible_gpus())

@@ -1,0 +1,77 @@
+"""Several hosts of a SageMaker training job. A job on one host needs none of this: it is a machine like any other.
+
+The container entry of snakemake-executor-plugin-sagemaker says by variables which hosts there are. The first host, the
+head, brings the stage up to date and with it starts the launcher; the others run `launch.py attend STAGE`, which waits
+until the head's launcher calls (launcher.hosts.followers). Hosts share no disk: each has the code and the stage's
+inputs, and keeps what its own ranks write. Only the first host writes the stage's results.
+"""
+
+import json
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+from heirloom.launcher.command import Program
+from heirloom.launcher.hosts.followers import Call, Summons, dismiss
+from heirloom.launcher.processes import ALONE, Company
+from heirloom.launcher.ranks import (
+    CPU_RANKS,
+    TORCHRUN,
+    Ranks,
+    free_port,
+    single_process,
+    spread,
+    torchrun_arguments,
+    visible_gpus,
+)
+
+
+@dataclass(frozen=True)
+class SageMakerHost:
+    """The hosts of a training job, the head first; this one is `names[number]` and has `gpus`, as each has.
+
+    Ranks meet at `port` of the head.
+    """
+
+    names: tuple[str, ...]
+    number: int
+    gpus: int
+    port: int
+
+    def ranks(self, kind: str) -> Ranks:
+        """Return one rank a GPU, CPU_RANKS in total without GPUs, and a single process for kind "python".
+
+        Raises HeirloomError when the hosts cannot share the CPU ranks evenly.
+        """
+        lacking = f"the training job has {len(self.names)} hosts without a GPU"
+        remedy = f"resources.instance_count to 1 or {CPU_RANKS}, or an instance_type with GPUs"
+        return spread(kind, len(self.names), self.gpus, lacking, remedy)
+
+    def command(self, program: Program, ranks: Ranks) -> list[str]:
+        """Return the command line that runs this host's ranks; a single process runs on the head alone."""
+        if program.kind == "python":
+            return single_process(program)
+        arguments = torchrun_arguments(program, ranks, self.names[0], self.port)
+        return [sys.executable, *TORCHRUN, "--node-rank", str(self.number), *arguments]
+
+    def as_sent(self, signal: int) -> int:
+        return signal
+
+    def summon(self, call: Call) -> AbstractContextManager[Company]:
+        """Call the other hosts to run their ranks too, and stay in touch with them while the block runs."""
+        if call.ranks.nodes == 1:
+            return nullcontext(ALONE)
+        return Summons(self.names[0], self.names[1:], replace(call, port=self.port))
+
+    def dismiss(self, stage: str) -> None:
+        """Tell the other hosts that the stage's result is safe, so that they delete their work in progress too."""
+        dismiss(self.names[0], self.names[1:], stage)
+
+
+def find() -> SageMakerHost | None:
+    """Return the hosts of the training job that this process runs in; None outside one and for a single host."""
+    if int(os.environ.get("SM_HOST_COUNT", "1")) == 1:
+        return None
+    names = tuple(json.loads(os.environ["SM_HOSTS"]))
+    return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), free_port(""))

@@ -1,0 +1,56 @@
+"""Save a trained adapter, and the base with it merged in."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, Trainer
+
+from heirloom.training.inputs.base_models import load_base
+from heirloom.training.inputs.training_command import TrainingCommand
+
+
+def has_adapter(trainer: Trainer) -> bool:
+    """Say whether an adapter is trained, and not all weights."""
+    return hasattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config")
+
+
+def adapter_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Return the trained weights by name on the main rank. Every rank calls this: under ZeRO-3 each holds a part."""
+    if trainer.is_deepspeed_enabled and trainer.model_wrapped.zero_optimization_partition_weights():
+        gathered = trainer.model_wrapped._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=True)
+        return dict(gathered or {})
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return {name: weight.detach().cpu() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def save_adapter(trainer: Trainer, weights: dict[str, torch.Tensor], base: Path, folder: Path) -> None:
+    """Write the adapter to `folder` as peft does; its configuration names the base as the command line did."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base.as_posix() if not base.is_absolute() else base.name
+    model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's own card: it names versions, and nothing of this training
+    file = folder / "adapter_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("target_modules", "modules_to_save"):
+        if isinstance(settings[key], list):
+            settings[key].sort()  # peft keeps a set, whose order is chance
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def merged_model(trainer: Trainer, command: TrainingCommand, adapter: Path) -> PreTrainedModel:
+    """Return the base with the adapter merged into it, on the CPU; only the main rank calls this.
+
+    The base is loaded anew in its own precision, also when it was trained on in 4 or 8 bits: merging into quantized
+    weights would round the adapter away. Under ZeRO-3 it is not sharded.
+    """
+    from peft import PeftModel
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # or the main rank would wait for the others to shard the base with it
+    model = PeftModel.from_pretrained(load_base(command), adapter).merge_and_unload()
+    trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
+    model.config.pad_token_id = trained.config.pad_token_id
+    model.generation_config = trained.generation_config
+    return model

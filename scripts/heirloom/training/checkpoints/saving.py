@@ -1,0 +1,99 @@
+"""Write a trained model as an artifact: the same training gives the same bytes.
+
+checkpoints/RUN/            the model as plain `AutoModel….from_pretrained` loads it, its tokenizer
+├── adapter/                with `peft:`: the adapter alone; the model beside it is the base with it merged in
+├── trainer_state.json      the course of the training, in transformers' form
+└── heirloom.json           what the training was
+"""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer
+
+from heirloom.artifacts import new_artifact
+from heirloom.distributed import barrier, is_main_rank
+from heirloom.errors import HeirloomError
+from heirloom.models.model_facts import FACTS
+from heirloom.models.tokenizer_files import save_tokenizer
+from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merged_model, save_adapter
+from heirloom.training.inputs.training_command import TrainingCommand
+
+STATE = "trainer_state.json"
+
+
+def save_checkpoint(
+    trainer: Trainer, command: TrainingCommand, facts: dict[str, Any], log_history: list[dict[str, Any]], card: str
+) -> None:
+    """Write model (consolidated safetensors, also under ZeRO-3), adapter, tokenizer, state, facts and card.
+
+    The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
+    a part of the weights. The output appears whole or not at all. Raises HeirloomError for weights that are no
+    numbers and for a DeepSpeed configuration that forbids to gather them.
+    """
+    adapted = has_adapter(trainer)
+    weights = adapter_weights(trainer) if adapted else gathered_weights(trainer)
+    check_finite(weights)
+    with new_artifact(command.output) if is_main_rank() else nullcontext() as partial:
+        if partial:
+            if adapted:
+                save_adapter(trainer, weights, command.base, partial / "adapter")
+                model = merged_model(trainer, command, partial / "adapter")
+                weights = None  # its own
+            else:
+                model = trainer.accelerator.unwrap_model(trainer.model)
+            save_model(model, weights, partial)
+            save_tokenizer(trainer.processing_class, partial)
+            write_json(partial / FACTS, facts)
+            write_json(partial / STATE, trainer_state(trainer, log_history))
+            (partial / "README.md").write_text(card, encoding="utf-8")
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o644)  # safetensors writes for its owner alone
+    barrier()
+
+
+def save_model(model: PreTrainedModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
+    """Write a model's configuration and weights (`weights`, or those that it holds) to `folder`."""
+    model.config.use_cache = True  # the trainer switched it off for itself; generation wants it
+    model.save_pretrained(folder, state_dict=weights)
+
+
+def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Return all weights by name on the main rank, tied ones once. Every rank calls this.
+
+    Raises HeirloomError when the DeepSpeed configuration forbids to gather them.
+    """
+    try:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    except ValueError as error:
+        raise HeirloomError(
+            "the model cannot be gathered from its ranks: set zero_optimization."
+            "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
+        ) from error
+    tied = trainer.accelerator.unwrap_model(trainer.model).all_tied_weights_keys
+    return {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
+
+
+def check_finite(weights: dict[str, torch.Tensor]) -> None:
+    """Raise HeirloomError when a weight is no number: the last step can ruin a model that was measured before it."""
+    ruined = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if ruined:
+        raise HeirloomError(
+            f"the last step left weights that are no numbers ({ruined[0]}): lower training.learning_rate, or "
+            "training.max_grad_norm"
+        )
+
+
+def trainer_state(trainer: Trainer, log_history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the end of the training as transformers' TrainerState holds it, without what is no part of a result."""
+    state = trainer.state
+    kept = ("epoch", "global_step", "max_steps", "num_train_epochs", "num_input_tokens_seen", "train_batch_size")
+    return {**{name: getattr(state, name) for name in kept}, "log_history": log_history}
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,173 @@
+"""The command line that all training scripts share.
+
+In a stage it names the run's file, the sections that count, and every path. By hand the file is enough: paths follow
+from the names in it, and any key of `training:`, `tracking:` or `resources:` can be overridden by a flag of its name:
+
+    torchrun --nproc-per-node 2 scripts/dpo_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
+"""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.parsing.reading import parse_yaml, read_yaml, validated_section
+from heirloom.config.parsing.section import Section
+from heirloom.config.sections.peft import PeftSection
+from heirloom.config.sections.quantization import QuantizationSection
+from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.tracking import TrackingSection
+from heirloom.config.sections.training import TrainingSection
+from heirloom.errors import HeirloomError
+
+SECTIONS = ("training", "peft", "quantization")
+"""Sections of a run's file that are part of a training's identity; `tracking` and `resources` are not, and read too."""
+
+
+@dataclass
+class ScriptArguments:
+    """What a training script reads and writes. A path that is not given follows from the names in the run's file."""
+
+    config: Path = field(metadata={"help": "the run's file, e.g. config/runs/demo-sft.yaml"})
+    sections: str | None = field(
+        default=None, metadata={"help": "its sections that are part of the identity, a,b; absent: those that it has"}
+    )
+    dataset: Path | None = field(
+        default=None, metadata={"help": "folder of a processed dataset; absent: data/processed/ and its name"}
+    )
+    base: Path | None = field(
+        default=None,
+        metadata={"help": "folder of a model or a checkpoint, with its tokenizer; absent: the one of its name"},
+    )
+    output: Path | None = field(
+        default=None, metadata={"help": "folder of the checkpoint to write; absent: checkpoints/NAME.by-hand"}
+    )
+    metrics: Path | None = field(default=None, metadata={"help": "JSON file of metrics to write"})
+    loss: Path | None = field(default=None, metadata={"help": "CSV file of losses by step to write"})
+
+
+@dataclass(frozen=True)
+class TrainingCommand:
+    """What to train with: paths from the command line, settings from the run's file."""
+
+    dataset: Path
+    base: Path
+    deepspeed: Path | None
+    output: Path
+    metrics: Path | None
+    loss: Path | None
+    training: TrainingSection
+    peft: PeftSection | None
+    quantization: QuantizationSection | None
+    tracking: TrackingSection
+    resources: ResourcesSection
+    generation: Section | None = None
+    """With training.predict_with_generate: how held-out prompts are answered."""
+
+
+def read_command(
+    description: str | None, kind: type[TrainingArguments], *, generation: type[Section] | None = None
+) -> TrainingCommand:
+    """Parse the command line and read the run's file; flags are ScriptArguments, `kind`'s and our own keys'.
+
+    `generation`: the model of the section `generation:`, from a trainer that generates; given by the script, so that
+    an edit of it makes no other trainer's result stale.
+    Raises HeirloomError for what the file or the command line has wrong, among it a section that these trainers do
+    not know: it would have no effect.
+    """
+    given = parse_flags(description, kind)
+    run = read_yaml(given["config"])
+    if not isinstance(run, dict):
+        raise HeirloomError(f"{given['config']}: must hold keys and values, as the files in config/runs/ do")
+    script = ScriptArguments(
+        **{name: given.pop(name) for name in ScriptArguments.__dataclass_fields__ if name in given}
+    )
+    deepspeed = existing_deepspeed_file(given.pop("deepspeed", None) or from_name(run, "deepspeed"))
+    overridden(run, given)
+    generates = generation is not None and (run.get("training") or {}).get("predict_with_generate") is True
+    known = [*SECTIONS, "generation"] if generates else SECTIONS
+    sections = script.sections.split(",") if script.sections else [name for name in known if name in run]
+    unknown = [name for name in sections if name not in known]
+    if unknown:
+        raise HeirloomError(f"{script.config}: this trainer has no use for {', '.join(unknown)}: delete that section")
+    if generates and "generation" not in sections:
+        raise HeirloomError(
+            f"{script.config}: training.predict_with_generate needs the section `generation:`, which says how prompts "
+            "are answered: add it (and name it in --sections), or delete predict_with_generate"
+        )
+
+    def section(name: str, model: type, *, required: bool = False) -> Any:
+        return validated_section(run, script.config, name, model, required=required)
+
+    return TrainingCommand(
+        dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
+        base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
+        deepspeed=deepspeed,
+        output=script.output or Path("checkpoints") / f"{script.config.stem}.by-hand",
+        metrics=script.metrics,
+        loss=script.loss,
+        training=section("training", TrainingSection, required=True),
+        peft=section("peft", PeftSection) if "peft" in sections else None,
+        quantization=section("quantization", QuantizationSection) if "quantization" in sections else None,
+        tracking=section("tracking", TrackingSection),
+        resources=section("resources", ResourcesSection),
+        generation=section("generation", generation, required=True) if generates else None,
+    )
+
+
+def parse_flags(description: str | None, kind: type[TrainingArguments]) -> dict[str, Any]:
+    """Return the flags of the command line that were really given, by name. Raises HeirloomError for an unknown one."""
+    parser = HfArgumentParser(
+        (ScriptArguments, kind),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        conflict_handler="resolve",  # our own keys go before the library's of the same name
+    )
+    own = parser.add_argument_group("keys of `training:`, `tracking:` and `resources:`, as in the file")
+    for section in (TrainingSection, TrackingSection, ResourcesSection):
+        for name, key in section.model_fields.items():
+            own.add_argument(f"--{name}", type=lambda text: parse_yaml(text, "command line"), help=key.description)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS  # what is not given is the file's
+    given, unknown = parser.parse_known_args()
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        raise HeirloomError(f"{unknown[0]}: there is no such flag; {did_you_mean(unknown[0], known)}")
+    return vars(given)
+
+
+def overridden(run: dict[str, Any], flags: dict[str, Any]) -> None:
+    """Put the flags into the sections of `run` that their keys belong to."""
+    for name, value in flags.items():
+        owners = {"tracking": TrackingSection, "resources": ResourcesSection}
+        section = next((owner for owner, model in owners.items() if name in model.model_fields), "training")
+        run[section] = {**run.get(section, {}), name: value}
+
+
+def from_name(run: dict[str, Any], key: str) -> str | None:
+    """Return the path of the file that the run's `deepspeed:` names."""
+    return f"config/deepspeed/{run[key]}.json" if run.get(key) else None
+
+
+def existing_deepspeed_file(path: str | None) -> Path | None:
+    if path is not None and not Path(path).is_file():
+        raise HeirloomError(f"{path}: there is no such DeepSpeed configuration; see config/deepspeed/")
+    return Path(path) if path is not None else None
+
+
+def named_folder(script: ScriptArguments, run: dict[str, Any], key: str, *places: str) -> Path:
+    """Return the artifact that the run's `dataset:` or `base:` names, in the first of `places` that has it."""
+    if key not in run:
+        raise HeirloomError(f"{script.config}: has no `{key}:`; add it, or give the folder by --{key}")
+    folders = [Path(place) / run[key] for place in places]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if found is None:
+        raise HeirloomError(
+            f"{script.config}: {key}: there is no {' or '.join(map(str, folders))}: make it with "
+            f"`snakemake --config runs={script.config.stem}`, or give another folder by --{key}"
+        )
+    return found

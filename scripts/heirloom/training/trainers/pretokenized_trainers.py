@@ -1,0 +1,76 @@
+"""TRL's trainers for rows that are tokenized and masked already."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from datasets import Dataset
+from trl import DPOTrainer, SFTTrainer
+
+from heirloom.distributed import barrier, gathered, is_first_rank_of_host
+from heirloom.training.batches.document_isolation import DocumentsStayApart
+from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
+
+
+class WithoutModelCard:
+    """Mixin: no README.md at each checkpoint; it would name paths, and asks a tracker that is not there."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write nothing."""
+
+
+class PretokenizedSFTTrainer(WithoutModelCard, DocumentsStayApart, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer):
+    """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs.
+
+    Packed rows have `seq_lengths` too, and want `padding_free=True`. TRL then makes the collator itself, from the
+    arguments; set `evaluation_collator`, because held-out rows are measured row by row.
+    """
+
+
+SKIP_PREPARATION = {"skip_prepare_dataset": True}
+"""SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
+
+
+class PretokenizedDPOTrainer(WithoutModelCard, DPOTrainer):
+    """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
+
+    TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Keep the reference's log-probabilities once a host: TRL's ranks all read the file that the first one writes.
+
+        `dataset` is the host's own copy (`training_data.copied_rows`), with what an interrupted start has
+        kept beside it. Ranks must not go different ways, so that counts where every host has it.
+        """
+        folder = Path(dataset.cache_files[0]["filename"]).parent
+        kept = {file.name for file in folder.glob("cache-*.arrow")}
+        everywhere = set.intersection(*gathered(kept))
+        if is_first_rank_of_host():
+            for file in kept - everywhere:
+                (folder / file).unlink()
+        barrier()
+        whole = self.accelerator
+        self.accelerator = FirstRankOfHostWrites(whole)
+        try:
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+        finally:
+            self.accelerator = whole
+
+
+class FirstRankOfHostWrites:
+    """An accelerator to which the first rank of each host is a main process."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+
+    @property
+    def is_main_process(self) -> bool:
+        return self._accelerator.is_local_main_process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)

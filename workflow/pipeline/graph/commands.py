@@ -1,0 +1,27 @@
+"""The command line of a stage: made here, and read here."""
+
+import shlex
+
+
+def command(starter: str, script: str, subject, sections: list[str], **flags) -> str:
+    """Return the command line; a flag that is None is left out, a list gives several values."""
+    words = ["python", "scripts/launch.py", starter, script, "--config", str(subject.path)]
+    if sections:
+        words += ["--sections", ",".join(sections)]
+    for flag, value in flags.items():
+        if value is not None:
+            words += [f"--{flag}", *(value if isinstance(value, list) else [value])]
+    return shlex.join(words).replace("${", "\\${")
+
+
+def flags_of(command: str) -> dict[str, str]:
+    """Return flag → its values; what stands before the first flag is the program."""
+    found: dict[str, list[str]] = {"program": []}
+    flag = "program"
+    for word in command.split():
+        if word.startswith("--"):
+            flag = word
+            found[flag] = []
+        else:
+            found[flag].append(word)
+    return {flag: " ".join(values) for flag, values in found.items()}

@@ -1,0 +1,128 @@
+"""The graph, described once: config/ → stages. dvc.yaml is written from it and the rules look things up in it.
+
+    download-DATASET ─┬─► process-DATASET ───────────┐
+                      └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
+                                                 │               └─► harness-RUN            │
+                                                 └─► baseline-RUN, the base's answers ──────┘
+
+A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
+Tracking and resources are not part of it.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from heirloom.config.project import load_project
+from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
+from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
+from pipeline.graph.stages import Stage
+from pipeline.paths import CACHE
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All stages of the enabled runs, each after those it reads from."""
+
+    stages: dict[str, Stage]
+
+    @functools.cached_property
+    def makers(self) -> dict[str, str]:
+        """Path of an artifact → name of the stage that makes it."""
+        return {path: name for name, stage in self.stages.items() for path in stage.products}
+
+    @functools.cached_property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """Stage → the stages that it reads from."""
+        return {
+            name: tuple(dict.fromkeys(self.makers[path] for path in stage.deps if path in self.makers))
+            for name, stage in self.stages.items()
+        }
+
+    def ancestors(self, names: Iterable[str]) -> set[str]:
+        """Return `names` and every stage that they need."""
+        found: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += self.upstream[name]
+        return found
+
+    def descendants(self, names: Iterable[str]) -> set[str]:
+        """Return `names` and every stage that needs one of them."""
+        found = set(names)
+        for name in self.stages:
+            if any(above in found for above in self.upstream[name]):
+                found.add(name)
+        return found
+
+
+def load_graph() -> tuple[object, Graph]:
+    """Read and check the whole config; return it with the graph it describes. Raises HeirloomError."""
+    project = load_project(Path(), CACHE)
+    return project, build_graph(project)
+
+
+def build_graph(project) -> Graph:
+    """Return the stages of every enabled run and of all that they stand on, in run order.
+
+    `project` is a `heirloom.config.project.Project`. Raises HeirloomError when a run wants a trainer whose
+    script this repository does not have.
+    """
+    stages: dict[str, Stage] = {}
+
+    def add(new: Iterator[Stage]) -> None:
+        stages.update((stage.name, stage) for stage in new)
+
+    def add_dataset(name: str) -> None:
+        dataset = project.datasets[name]
+        for part in dataset.mixture.datasets if dataset.mixture else ():
+            add_dataset(part)
+        if not dataset.mixture:
+            add(download_stages(dataset))
+            add_model(dataset.tokenizer, weights=False)
+        add(process_stages(dataset))
+
+    def add_model(name: str, weights: bool = True) -> None:
+        model = project.models[name]
+        if model.tokenizer is not None and model.tokenizer.train_on is not None:
+            add(download_stages(project.datasets[model.tokenizer.train_on]))
+        add(tokenizer_stages(model, project))
+        if weights:
+            add(model_stages(model))
+
+    def add_run(name: str) -> None:
+        run = project.runs[name]
+        if run.base in project.runs:
+            add_run(run.base)
+        else:
+            add_model(run.base)
+        for dataset in datasets_of(run):
+            add_dataset(dataset)
+        add(run_stages(run, project))
+        add(report_stages(run, project))
+
+    for name, run in project.runs.items():
+        if run.enabled:
+            add_run(name)
+    return Graph(in_run_order(stages))
+
+
+def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
+    """Return the stages sorted by name, each after those it reads from: the same order whatever was added when."""
+    makers = {path: name for name, stage in stages.items() for path in stage.products}
+    ordered: dict[str, Stage] = {}
+
+    def place(name: str) -> None:
+        if name not in ordered:
+            for path in stages[name].deps:
+                if path in makers:
+                    place(makers[path])
+            ordered[name] = stages[name]
+
+    for name in sorted(stages):
+        place(name)
+    return ordered

@@ -1,0 +1,223 @@
+"""Stages of a run: training, answers, scores, report."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from heirloom.code_closure import PROJECT
+from heirloom.errors import HeirloomError
+from heirloom.report.run_config import REPORTED
+from pipeline.graph.commands import command
+from pipeline.graph.stages import Stage, code, present, user_code
+
+TRAINERS = {
+    "trainer": "scripts/train.py",
+    "seq2seq": "scripts/seq2seq_train.py",
+    "sft": "scripts/sft_train.py",
+    "dpo": "scripts/dpo_train.py",
+    "orpo": "scripts/orpo_train.py",
+}
+REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
+PAGE_OF_ALL_RUNS = "index"
+"""reports/index.html is made by `make report`, so no run can have that name."""
+
+
+def run_stages(run, project) -> Iterator[Stage]:
+    """Train a run's base on its dataset, generate from the result, evaluate it."""
+    path = str(run.path)
+    dataset = f"data/processed/{run.dataset}"
+    checkpoint = checkpoint_of(run.name, project)
+    if run.trainer is not None:
+        script = TRAINERS[run.trainer]
+        if not (PROJECT / script).exists():
+            raise HeirloomError(
+                f"{path}: trainer {run.trainer} needs {script}, which this version of Heirloom does not have yet: "
+                "set `enabled: false` or choose another trainer"
+            )
+        answering = ("generation",) if run.predicts_with_generate else ()
+        sections = present(run, "training", "peft", "quantization", *answering)
+        deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
+        metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
+        base = checkpoint_of(run.base, project)
+        yield Stage(
+            kind="train",
+            subject=run.name,
+            cmd=command(
+                "torchrun",
+                script,
+                run,
+                sections,
+                dataset=dataset,
+                base=base,
+                deepspeed=deepspeed,
+                output=checkpoint,
+                metrics=metrics,
+                loss=loss,
+            ),  # fmt: skip
+            inputs={"dataset": (dataset,), "base": (base,)},
+            files=(*code(script), *([deepspeed] if deepspeed else [])),
+            params={path: tuple(sections)} if sections else {},
+            outs=(checkpoint,),
+            metrics=(metrics,),
+            plots={loss: {"x": "step", "y": "loss", "title": f"training loss of {run.name}"}},
+            resources=run.resources.machines("training").model_dump(exclude_none=True),
+        )
+    if run.generation is not None:
+        yield answering_stage("generate", run, checkpoint, f"generations/{run.name}")
+        if base_answers(run, project) == f"baselines/{run.name}":
+            yield answering_stage("baseline", run, checkpoint_of(run.base, project), f"baselines/{run.name}")
+    if run.evaluation is not None:
+        inputs, flags = evaluation_inputs(run, project)
+        own = [file for _, name in run.evaluation.user_functions for file in user_code(name)]
+        metrics = f"metrics/evaluation/{run.name}.json"
+        yield Stage(
+            kind="evaluate",
+            subject=run.name,
+            cmd=command("torchrun", "scripts/evaluate_model.py", run, ["evaluation"], **flags, metrics=metrics),
+            inputs=inputs,
+            files=tuple(dict.fromkeys((*code("scripts/evaluate_model.py"), *own))),
+            params={path: ("evaluation",)},
+            metrics=(metrics,),
+            resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
+        )
+    if run.lm_eval is not None:
+        metrics = f"metrics/harness/{run.name}.json"
+        script = "scripts/lm_eval_harness.py"
+        yield Stage(
+            kind="harness",
+            subject=run.name,
+            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, metrics=metrics),
+            inputs={"checkpoint": (checkpoint,)},
+            files=(*code(script), run.lm_eval.include_path.rstrip("/")),
+            params={path: ("lm_eval",)},
+            metrics=(metrics,),
+            resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
+        )
+
+
+def answering_stage(kind: str, run, checkpoint: str, output: str) -> Stage:
+    """Let a checkpoint answer the run's prompts: the run's own (generate), or its base's (baseline)."""
+    script, file = "scripts/inference.py", run.generation.prompts_file
+    prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.prompts_dataset}"}
+    return Stage(
+        kind=kind,
+        subject=run.name,
+        cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, output=output),
+        inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
+        files=(*code(script), *([file] if file else [])),
+        params={str(run.path): ("generation",)},
+        outs=(output,),
+        resources=run.resources.machines("generation").model_dump(exclude_none=True),
+    )
+
+
+def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
+    """Return the artifacts that a run's scores are made from, by name, and the flags that give them to the script."""
+    section = run.evaluation
+    paths: dict[str, str | None] = {
+        "generations": f"generations/{run.name}" if run.generation is not None else None,
+        "checkpoint": checkpoint_of(run.name, project) if section.reads_checkpoint else None,
+        "dataset": f"data/processed/{section.dataset or run.dataset}" if "perplexity" in section.metrics else None,
+        "base_generations": base_answers(run, project),
+    }
+    if "preference" in section.metrics:
+        paths["preferences"] = f"data/processed/{section.preference_dataset or run.dataset}"
+    if run.trainer is not None and (
+        "preference" in section.metrics or (section.base and "perplexity" in section.metrics)
+    ):
+        paths["base"] = checkpoint_of(run.base, project)
+    given = {name: path for name, path in paths.items() if path is not None}
+    inputs = {name: (path,) for name, path in given.items()}
+    flags: dict[str, Any] = {name.replace("_", "-"): path for name, path in given.items()}
+    if section.against:
+        inputs["against"] = tuple(f"generations/{other}" for other in section.against)
+        flags["against"] = [f"{other}=generations/{other}" for other in section.against]
+    return inputs, flags
+
+
+def base_answers(run, project) -> str | None:
+    """Return where the base's answers to the run's prompts are; None when they are not scored.
+
+    A base that is a run and answers the same prompts in the same way has them already.
+    """
+    section = run.evaluation
+    if section is None or not section.base or run.generation is None or not section.scores_answers:
+        return None
+    base = project.runs.get(run.base)
+    if base is not None and base.generation is not None and how_answered(base) == how_answered(run):
+        return f"generations/{base.name}"
+    return f"baselines/{run.name}"
+
+
+def how_answered(run) -> dict[str, Any]:
+    """Return all that decides the answers of a given checkpoint."""
+    return run.generation.model_dump() | {"dataset": run.prompts_dataset}
+
+
+def report_stages(run, project) -> Iterator[Stage]:
+    """One page of all results of a run that is trained or evaluated, beside the answers of its base run."""
+    if run.trainer is None and run.evaluation is None:
+        return
+    if run.name == PAGE_OF_ALL_RUNS:
+        raise HeirloomError(f"{run.path}: reports/{run.name}.html is the page of all runs: call this run otherwise")
+    sections = present(run, *REPORTED)
+    ancestors = {
+        str(ancestor.path): present(ancestor, *REPORTED)
+        for ancestor in (project.runs[name] for name in bases_of(run, project))
+    }
+    inputs = {"data": tuple(f"metrics/data/{name}.json" for name in datasets_of(run))}
+    if run.trainer is not None:
+        inputs["training"] = (f"metrics/training/{run.name}.json",)
+        inputs["losses"] = (f"metrics/loss/{run.name}.csv",)
+    if run.evaluation is not None:
+        inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
+    if run.generation is not None:
+        inputs["generations"] = (f"generations/{run.name}",)
+        if (answers := base_answers(run, project) or shared_prompts(run, project)) is not None:
+            inputs["base_generations"] = (answers,)
+    output = f"reports/{run.name}.html"
+    yield Stage(
+        kind="report",
+        subject=run.name,
+        cmd=command(
+            "python",
+            "scripts/create_report.py",
+            run,
+            sections,
+            ancestors=[f"{file}={','.join(names)}" for file, names in ancestors.items()] or None,
+            **{name.replace("_", "-"): list(paths) or None for name, paths in inputs.items()},
+            output=output,
+        ),  # fmt: skip
+        inputs=inputs,
+        files=(*code("scripts/create_report.py"), *REPORT_PARTS),
+        params={str(run.path): tuple(sections)} | {file: tuple(names) for file, names in ancestors.items()},
+        outs=(output,),
+    )
+
+
+def shared_prompts(run, project) -> str | None:
+    """Return where the base's answers are if it is a run that answers the same prompts, in whatever way."""
+    base = project.runs.get(run.base)
+    same = base is not None and base.generation is not None and base.prompts == run.prompts
+    return f"generations/{base.name}" if same else None
+
+
+def checkpoint_of(name: str, project) -> str:
+    """Return the folder that holds a model's or a run's weights; a run without trainer stands for its base."""
+    if name not in project.runs:
+        return f"models/{name}"
+    run = project.runs[name]
+    return f"checkpoints/{name}" if run.trainer is not None else checkpoint_of(run.base, project)
+
+
+def bases_of(run, project) -> Iterator[str]:
+    """Yield the runs that a run stands on, the nearest first."""
+    while run.base in project.runs:
+        run = project.runs[run.base]
+        yield run.name
+
+
+def datasets_of(run) -> list[str]:
+    """Return every dataset that a run reads: to train, to generate from, to measure on."""
+    named = [run.dataset, *(section.dataset for section in (run.generation, run.evaluation) if section is not None)]
+    named += [run.evaluation.preference_dataset] if run.evaluation is not None else []
+    return list(dict.fromkeys(name for name in named if name is not None))

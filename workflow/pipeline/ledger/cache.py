@@ -1,0 +1,86 @@
+"""DVC's cache: where it is, what it holds, and what of an entry's data is not where it should be."""
+
+import configparser
+import functools
+import json
+from pathlib import Path
+
+from pipeline.ledger.entries import Entry
+from pipeline.ledger.fingerprints import Fingerprints
+from pipeline.paths import CACHE
+from pipeline.remembering import recall, remember
+
+_VERSION = 1
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Return DVC's cache folder as `.dvc/config` and `.dvc/config.local` set it."""
+    folder = Path(".dvc/cache")
+    for file in (Path(".dvc/config"), Path(".dvc/config.local")):
+        settings = configparser.ConfigParser()
+        settings.read(file)
+        if settings.has_option("cache", "dir"):
+            folder = Path(".dvc") / settings.get("cache", "dir")
+    return folder
+
+
+def run_cache_folder() -> Path:
+    """Return where DVC keeps its run cache."""
+    return cache_folder() / "runs"
+
+
+def absent_data(entry: Entry, fingerprints: Fingerprints, listings: "Listings") -> list[str]:
+    """Return what is wrong with an entry's data in the working tree and in DVC's cache, as DVC would see it."""
+    found = []
+    for out in entry.get("outs", []):
+        now = fingerprints.of(out["path"])
+        if now is None:
+            found.append(f"{out['path']} is not here")
+        elif now != out["md5"]:
+            found.append(f"{out['path']} was edited")
+        elif not listings.cached(out["md5"]):
+            found.append(f"{out['path']} is not in the cache")
+    return found
+
+
+class Listings:
+    """What DVC's cache holds, with the listings of folders remembered."""
+
+    def __init__(self) -> None:
+        self._file = CACHE / "listings.pickle"
+        self._known = recall(self._file, _VERSION)
+        self._size = len(self._known)
+        self._cache = cache_folder() / "files" / "md5"
+
+    def cached(self, value: str) -> bool:
+        """Tell whether an object is in the cache, whole."""
+        return cached(value, self._cache, self._known)
+
+    def __enter__(self) -> "Listings":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if len(self._known) != self._size:
+            remember(self._file, _VERSION, self._known)
+
+
+def cached(value: str, cache: Path, listings: dict[str, list[str]]) -> bool:
+    """Tell whether DVC's cache folder holds an object and, for a folder, everything in it.
+
+    `listings` remembers what folder objects contain; they never change.
+    """
+    file = object_path(value, cache)
+    if not value.endswith(".dir"):
+        return file.exists()
+    if value not in listings:
+        try:
+            listings[value] = [row["md5"] for row in json.loads(file.read_bytes())]
+        except (OSError, ValueError, KeyError):
+            return False
+    return file.exists() and all(object_path(child, cache).exists() for child in listings[value])
+
+
+def object_path(value: str, cache: Path) -> Path:
+    """Return where DVC 3 keeps an object in its cache."""
+    return cache / value[:2] / value[2:]

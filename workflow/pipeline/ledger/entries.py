@@ -1,0 +1,57 @@
+"""Entries of dvc.lock: what one is, and the one that executing a stage now would record."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.graph import Stage
+from pipeline.ledger.fingerprints import files_below
+
+Entry = dict
+"""What DVC records of one execution: cmd, deps, params and outs, with hashes."""
+
+HashOf = Callable[[str], str | None]
+"""Path → content hash as it is now, None when there is nothing."""
+
+
+def recorded_outs(entries: dict[str, Entry]) -> dict[str, dict]:
+    """Return path → what an entry records of it, for all products of all entries."""
+    return {out["path"]: out for entry in entries.values() for out in entry.get("outs", [])}
+
+
+def expected_entry(
+    stage: Stage, hash_of: HashOf, sections: Callable[[str], dict], recorded: dict[str, dict]
+) -> Entry | None:
+    """Return the entry that executing a stage now would record, without the hashes of its products.
+
+    `recorded` has what dvc.lock knows of other stages' artifacts (path → its out). None when an input does not exist.
+    """
+    deps = [dependency_record(path, hash_of(path), recorded.get(path)) for path in stage.deps]
+    if any(dep["md5"] is None for dep in deps):
+        return None
+    params = {
+        file: {name: sections(file)[name] for name in sorted(names) if name in sections(file)}
+        for file, names in sorted(stage.params.items())
+    }
+    entry: Entry = {"cmd": stage.cmd}
+    if deps:
+        entry["deps"] = deps
+    if params:
+        entry["params"] = params
+    entry["outs"] = [{"path": path} for path in stage.products]
+    return entry
+
+
+def dependency_record(path: str, value: str | None, out: dict | None) -> dict:
+    """Return what DVC records of an input: hash, size, and what else its `Meta` has (dvc_data/hashfile/meta.py)."""
+    record: dict[str, Any] = {"path": path, "hash": "md5", "md5": value}
+    if out is not None and out["md5"] == value:
+        return record | {key: out[key] for key in ("size", "nfiles", "isexec") if key in out}
+    if os.path.isdir(path):
+        sizes = [info.st_size for _, info in files_below(path, path)]
+        return record | {"size": sum(sizes), "nfiles": len(sizes)}
+    if os.path.isfile(path):
+        info = os.stat(path)
+        executable = {"isexec": True} if info.st_mode & 0o111 else {}
+        return record | {"size": info.st_size} | executable
+    return record

@@ -1,0 +1,110 @@
+"""dvc.lock, read and written entry by entry.
+
+DVC writes one block of text a stage. Each block is parsed once and remembered by its hash, so that reading the
+lock again after one stage has run parses one block, not thousands; writing an entry replaces one block.
+"""
+
+import hashlib
+import io
+import re
+import subprocess
+from pathlib import Path
+
+from ruamel.yaml import YAML, YAMLError
+
+from heirloom.errors import HeirloomError
+from pipeline.ledger.entries import Entry
+from pipeline.ledger.locking import text_between_writes
+from pipeline.paths import CACHE, DVC_LOCK
+from pipeline.remembering import recall, remember
+
+HEAD = "schema: '2.0'\nstages:\n"
+EMPTY = "schema: '2.0'\nstages: {}\n"
+BLOCK = re.compile(r"^  (?P<name>[^\s#'\"].*?):\n(?P<body>(?:^(?:    .*|  - .*|)\n?)+)", re.MULTILINE)
+_VERSION = 1
+
+
+class DamagedLockError(HeirloomError):
+    """dvc.lock is not what DVC writes: cut short by a crash, or with conflict marks of a merge."""
+
+
+def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
+    """Return stage → entry; empty when there is no lock yet. Raises DamagedLockError."""
+    if not path.exists():
+        return {}
+    blocks = split_blocks(text_between_writes(path), path)
+    known = recall(CACHE / "lock.pickle", _VERSION)
+    hashes = {name: hashlib.md5(block.encode()).hexdigest() for name, block in blocks.items()}
+    try:
+        entries = {
+            name: known[hashes[name]] if hashes[name] in known else parse_block(block)[name]
+            for name, block in blocks.items()
+        }
+    except (YAMLError, KeyError, TypeError) as error:
+        raise DamagedLockError(f"{path} is damaged: {error}") from error
+    if set(known) != set(hashes.values()):
+        remember(CACHE / "lock.pickle", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
+    return entries
+
+
+def committed_lock(commit: str) -> dict[str, Entry]:
+    """Return stage → entry as dvc.lock of a commit records it; empty when the commit has none. Writes nothing."""
+    words = ["git", "show", f"{commit}:{DVC_LOCK}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return (YAML(typ="safe").load(done.stdout) or {}).get("stages") or {} if done.returncode == 0 else {}
+
+
+def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> None:
+    """Put entries into the lock, None takes one out; the file is replaced in one step.
+
+    The caller holds DVC's lock (`locking.dvc_lock`), or another process's entry could be lost.
+    """
+    if not changes:
+        return
+    blocks = split_blocks(path.read_text(), path) if path.exists() else {}
+    for name, entry in changes.items():
+        if entry is None:
+            blocks.pop(name, None)
+        else:
+            blocks[name] = format_block(name, entry)
+    write_blocks(blocks, path)
+
+
+def write_blocks(blocks: dict[str, str], path: Path) -> None:
+    """Replace the lock by these blocks, in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(HEAD + "".join(blocks.values()) if blocks else EMPTY)
+    partial.replace(path)
+
+
+def split_blocks(text: str, path: Path) -> dict[str, str]:
+    """Return stage → its block of text. Raises DamagedLockError where the text is not in DVC's form."""
+    if text.strip() in ("", "schema: '2.0'", EMPTY.strip()):
+        return {}
+    head, found, body = text.partition("stages:\n")
+    if not found or head.strip() != "schema: '2.0'":
+        raise DamagedLockError(f"{path} does not begin as DVC writes it (schema: '2.0', stages:)")
+    blocks, end = {}, 0
+    for match in BLOCK.finditer(body):
+        if match.start() != end:
+            break
+        blocks[match["name"]] = match[0]
+        end = match.end()
+    if end != len(body) or not body.endswith("\n"):
+        line = (head + found + body[:end]).count("\n") + 1
+        raise DamagedLockError(f"{path}:{line} is not in the form that DVC writes")
+    return blocks
+
+
+def parse_block(block: str) -> dict[str, Entry]:
+    """Return {stage: entry} of one block, with the YAML semantics of DVC."""
+    return YAML(typ="safe").load(block)
+
+
+def format_block(name: str, entry: Entry) -> str:
+    """Return the block that DVC itself would write for an entry."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    stream = io.StringIO()
+    yaml.dump({name: entry}, stream)
+    return "".join(f"  {line}\n" if line else "\n" for line in stream.getvalue().splitlines())

@@ -1,0 +1,35 @@
+"""git's merge driver for dvc.lock and dvc.yaml: two branches that each add a run merge without hand work.
+
+Both files are a mapping of stages, so they are merged stage by stage. Where both branches changed the same stage,
+ours stays: the ledger compares it with the merged config at the next run, and finds the right result in the history
+where one of the branches made it.
+"""
+
+from pathlib import Path
+
+from pipeline.graph import dvcfile
+from pipeline.ledger.lockfile import BLOCK, HEAD
+
+
+def merge_files(base: Path, ours: Path, theirs: Path) -> None:
+    """Merge `theirs` into `ours`, in place, as git asks of a driver (%O %A %B)."""
+    head, mine = blocks_of(ours)
+    _, yours = blocks_of(theirs)
+    _, common = blocks_of(base)
+    merged = dict(mine)
+    for name, block in yours.items():
+        if name not in mine and name not in common or mine.get(name) == common.get(name):
+            merged[name] = block
+    for name in common:
+        if name not in yours and mine.get(name) == common[name]:
+            merged.pop(name, None)
+    ours.write_text(head + "".join(merged[name] for name in sorted(merged)))
+
+
+def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
+    """Return what stands before the stages, and stage → its block of text."""
+    text = file.read_text()
+    head, found, body = text.partition("stages:\n")
+    if not found:
+        return (dvcfile.HEADER + "stages:\n" if text.startswith("#") else HEAD), {}
+    return head + found, {match["name"]: match[0] for match in BLOCK.finditer(body)}

@@ -1,0 +1,105 @@
+"""A throwaway clone of this repository at one commit, with the data that one stage reads.
+
+It has a cache of its own. Data comes from this clone's cache, which is only read, or from DVC's remotes; git's objects
+are read where they are. Nothing that this clone has is written.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pipeline.git import git
+from pipeline.interpreter import interpreter_first_on_path
+from pipeline.ledger import bytes_hash, cache_folder
+from pipeline.paths import HISTORY
+
+LENDER = "heirloom-lender"
+"""DVC remote of the clone: the cache of the repository that it was cloned from."""
+OF_THE_CALLER = ("HEIRLOOM_COMMIT", "HEIRLOOM_CONTROLLER", "HEIRLOOM_WORK_DIR", "DVC_STAGE", "DVC_ROOT")
+
+
+class CleanClone:
+    """The clone, in `folder`, which is made."""
+
+    def __init__(self, commit: str, folder: Path) -> None:
+        self.folder = folder
+        self._words = [sys.executable, "-m", "dvc"]
+        git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
+        (folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
+        self._borrow_remotes()
+
+    def _borrow_remotes(self) -> None:
+        """Give the clone the DVC remotes that this repository has now, and its cache as one more."""
+        from dvc.config import Config
+
+        here = Config(str(Path(".dvc").absolute())).read()
+        with Config(str(self.folder / ".dvc")).edit("local") as settings:
+            settings["remote"] = {**here["remote"], LENDER: {"url": str(cache_folder().absolute())}}
+            if "remote" in here["core"]:
+                settings["core"]["remote"] = here["core"]["remote"]
+            settings["cache"] = {"type": "reflink,hardlink,copy"}  # of its own cache: large inputs are there once
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of commands in the clone."""
+        interpreter_first_on_path()
+        kept = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
+        own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1"}
+        return kept | own | {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    def dvc(self, *words: str) -> subprocess.CompletedProcess:
+        """Run a DVC command to its end and return what it printed."""
+        return subprocess.run(
+            [*self._words, *words],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def fetch(self, artifacts: Mapping[str, str]) -> list[str]:
+        """Bring artifacts (path → DVC hash in the clone's dvc.lock); return those that are nowhere to be had."""
+        missing = list(artifacts)
+        for place in (["--remote", LENDER], []):  # without a name: the default remote
+            if missing:
+                self.dvc("pull", "--quiet", *place, *missing)
+                missing = [path for path in missing if bytes_hash(str(self.folder / path)) != artifacts[path]]
+        return missing
+
+    def copy_user_file(self, path: str) -> None:
+        """Copy a file or folder of the user's that git does not have."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if Path(path).is_dir() else shutil.copy2)(path, target)
+
+    def track_nothing(self, config: str) -> None:
+        """Take the section `tracking`, which changes no result, out of a config file: no second run at a tracker,
+        no second upload."""
+        yaml = YAML()
+        yaml.preserve_quotes = True
+        sections = yaml.load(self.folder / config)
+        if sections and sections.pop("tracking", None) is not None:
+            yaml.dump(sections, self.folder / config)
+
+    def execute(self, stage: str) -> int:
+        """Execute a stage, whatever is recorded, and return DVC's exit status; its output goes to the terminal."""
+        repro = ["repro", "--quiet", "--force", "--single-item", "--no-commit", "--no-run-cache", stage]
+        process = subprocess.Popen(
+            [*self._words, *repro], cwd=self.folder, env=self.environment(), start_new_session=True
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            for _ in range(2):  # launch.py ends at once when it is told twice
+                os.killpg(process.pid, signal.SIGTERM)
+                time.sleep(0.5)
+            process.wait()
+            raise

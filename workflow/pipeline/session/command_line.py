@@ -1,0 +1,133 @@
+"""What the user typed: Snakemake's options, profiles included, and this workflow's own settings in `--config`."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from heirloom.config.parsing.reading import read_yaml
+from heirloom.errors import HeirloomError
+from pipeline.graph import KINDS
+
+SETTINGS = ("runs", "force", "data", "image", "here")
+"""Settings of this workflow, for `--config`."""
+SAGEMAKER = "sagemaker"
+"""The executor whose jobs share no folder with this machine."""
+
+
+def command_line():
+    """Return Snakemake's own reading of the command line, profiles included; None when it was not started from one."""
+    from snakemake.cli import parse_args
+
+    if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):
+        return None
+    with contextlib.redirect_stderr(None):  # it would tell a second time which profile it uses
+        return parse_args(sys.argv[1:])[1]
+
+
+def workflow_settings(config: dict, options) -> dict:
+    """Return this workflow's settings; of a profile's `config:` also those that `--config` does not name.
+
+    Snakemake itself forgets a profile's `config:` as soon as the command line has one. Raises HeirloomError for a
+    setting that nothing reads.
+    """
+    settings = profile_config(options) | config
+    unknown = [key for key in settings if key not in SETTINGS]
+    if unknown:
+        raise HeirloomError(
+            f"--config {', '.join(unknown)}: not a setting of this workflow, which knows {', '.join(SETTINGS)}"
+        )
+    return settings
+
+
+def profile_config(options) -> dict:
+    """Return the `config:` of the profiles on the command line, the last one first in rank."""
+    found: dict = {}
+    for file in profile_files(options):
+        given = (read_yaml(file) or {}).get("config") or {}
+        found |= given if isinstance(given, dict) else dict(str(item).partition("=")[::2] for item in given)
+    return found
+
+
+def profile_files(options) -> list[Path]:
+    """Return the files of the profiles that `--profile` names."""
+    from snakemake.cli import get_profile_dir
+
+    named = [get_profile_dir(name) for name in (options.profile or [])] if options else []
+    return [file for _, file in filter(None, named)]
+
+
+def executor(options) -> str:
+    """Return the name of the executor that is asked for; `local` is this machine."""
+    return (options and options.executor) or "local"
+
+
+def data_is_local(settings: dict, options) -> bool:
+    """Tell whether data belongs on this machine (`data=local`), or may be remote (`data=remote`).
+
+    Jobs on SageMaker leave theirs on the DVC remote.
+    """
+    away = executor(options) == SAGEMAKER
+    value = settings.get("data", "remote" if away else "local")
+    if value not in ("local", "remote"):
+        raise HeirloomError(f"--config data={value}: expected local or remote")
+    if away and value == "local":
+        raise HeirloomError("--config data=local: jobs on SageMaker leave their data on the DVC remote; remove it")
+    return value == "local"
+
+
+def kinds_here(settings: dict) -> list[str]:
+    """Return the kinds of stages that run on this machine though the others do not. Raises HeirloomError."""
+    kinds = [kind for kind in str(settings.get("here") or "").replace(" ", "").split(",") if kind]
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise HeirloomError(f"--config here={','.join(unknown)}: no kind of stage; there are {', '.join(KINDS)}")
+    return kinds
+
+
+def container_image(workflow, settings: dict) -> str | None:
+    """Return the image in which `--sdm apptainer` runs the stages; it is no part of their identity.
+
+    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed.
+    """
+    methods = {str(method) for method in workflow.deployment_settings.deployment_method}
+    image = settings.get("image")
+    if "apptainer" in methods and not image:
+        raise HeirloomError(
+            "--sdm apptainer: name the image that stages run in: --config image=docker://REGISTRY/heirloom@sha256:… "
+            "or a .sif file (docs/image.md)"
+        )
+    if image and "apptainer" not in methods:
+        raise HeirloomError(f"--config image={image}: stages run in an image only with --sdm apptainer; add it")
+    return image
+
+
+def reject_unsupported(options) -> None:
+    """Refuse options of Snakemake that would act on markers instead of stages. Raises HeirloomError."""
+    if options is None:
+        return
+    given = {
+        "--forcerun (-R)": options.forcerun,
+        "--forceall (-F)": options.forceall,
+        "--force (-f)": options.force,
+        "--touch (-t)": options.touch,
+        "--delete-all-output": options.delete_all_output,
+    }
+    found = [name for name, value in given.items() if value]
+    if found:
+        raise HeirloomError(
+            f"{', '.join(found)} acts on Snakemake's files, not on results: to execute a stage again, type "
+            "`snakemake --config force=STAGE` (several: force=STAGE,STAGE); `make plan` lists the stages"
+        )
+
+
+MODES_WITHOUT_EXECUTION = (
+    "dryrun", "lint", "list_rules", "list_target_rules", "print_compilation", "dag", "rulegraph", "filegraph", "d3dag",
+    "unlock", "cleanup_metadata", "conda_cleanup_envs", "conda_create_envs_only", "list_conda_envs", "cleanup_shadow",
+    "container_cleanup_images", "list_changes", "list_input_changes", "list_params_changes", "list_untracked",
+    "summary", "detailed_summary", "archive", "generate_unit_tests", "containerize", "report",
+)  # fmt: skip
+
+
+def will_execute(options) -> bool:
+    """Tell whether this command line executes jobs, rather than showing something."""
+    return options is not None and not any(getattr(options, mode) for mode in MODES_WITHOUT_EXECUTION)

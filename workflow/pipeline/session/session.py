@@ -1,0 +1,226 @@
+"""What the Snakefile asks for: the graph, the markers, and what is to be done."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from snakemake.resources import Resources
+
+from heirloom.errors import HeirloomError
+from pipeline.execution import CONTROLLER, job_remote
+from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph
+from pipeline.ledger import NOTHING, Action, Ledger, WorkflowLock, dvc_lock, lockfile, markers, open_ledger
+from pipeline.paths import DVC_LOCK, JOBS_AWAY, MARKERS
+from pipeline.plan import print_plan
+from pipeline.session import sagemaker_submission as submitting
+from pipeline.session.command_line import (
+    SAGEMAKER,
+    command_line,
+    container_image,
+    data_is_local,
+    executor,
+    kinds_here,
+    reject_unsupported,
+    will_execute,
+    workflow_settings,
+)
+from pipeline.session.sagemaker_submission import Submission, setting_problems
+
+_lock = WorkflowLock()
+"""Held until the process ends."""
+
+
+class Session:
+    """One Snakemake process. The main one compares and prepares; those that it starts only look things up."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        folder: Path,
+        workflow,
+        ledger: Ledger | None = None,
+        force: tuple[str, ...] = (),
+        image: str | None = None,
+        at_home: bool = False,
+        away: bool = False,
+        submission: Submission | None = None,
+    ) -> None:
+        """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get."""
+        self.graph = graph
+        self.folder = folder
+        self.defaults = default_resources(workflow)
+        self.ledger = ledger
+        self.force = force
+        self.image = image
+        self.at_home = at_home
+        self.away = away
+        self.submission = submission
+
+    def artifact(self, path: str) -> str:
+        """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
+        return str(self.folder / path)
+
+    def inputs(self, kind: str, name: str) -> Callable:
+        """Return a rule's input function: the markers of what the stage KIND-{wildcards…} reads under a name."""
+
+        def paths(wildcards) -> list:
+            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            return [self.link(path) for path in stage.inputs.get(name, ())] if stage else []
+
+        return paths
+
+    def link(self, path: str):
+        """Return the marker of an input; one that is only restored does not make its readers run."""
+        marker = self.artifact(self.graph.stages[self.graph.makers[path]].artifact)
+        verdict = self.ledger and self.ledger.verdicts.get(self.graph.makers[path])
+        if verdict and verdict.action is Action.RESTORE:
+            from snakemake.io import ancient
+
+            return ancient(marker)
+        return marker
+
+    def machines(self, kind: str) -> dict[str, Callable]:
+        """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name.
+
+        None at home, where jobs take what there is.
+        """
+
+        def function(name: str) -> Callable:
+            def value(wildcards, input, attempt, threads, rulename, async_run):
+                context = {"input": input, "attempt": attempt, "threads": threads}
+
+                def profiles(resource: str):
+                    default = self.defaults.get(resource)  # it may be an expression
+                    return default.evaluate(wildcards, **context, rulename=rulename, async_run=async_run).value
+
+                stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+                if self.submission:
+                    return self.submission.resource(name, stage, profiles) if stage else None
+                return job_resources(stage.resources if stage else {}, profiles)[name]
+
+            return value
+
+        names = submitting.RESOURCES if self.submission else RESOURCES
+        return {} if self.at_home else {name: function(name) for name in names}
+
+    def flags(self, kind: str) -> Callable:
+        """Return a rule's params function: `--force` for the stages that the user forces."""
+        return lambda wildcards: "--force" if f"{kind}-{next(iter(wildcards))}" in self.force else ""
+
+    def begin(self) -> None:
+        """Let SIGTERM cancel jobs on other machines, as Ctrl-C does; Snakemake would wait until they end by themselves.
+
+        Call it once jobs are about to start: Snakemake has set its own answer to the signal by then.
+        """
+        if self.away:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(self) -> None:
+        """Take what jobs on other machines have returned into dvc.lock, whether the workflow has succeeded or not."""
+        if self.submission:
+            try:
+                bring_in_step(open_ledger(local_data=False))
+            except HeirloomError as error:  # the config was edited meanwhile
+                print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
+
+    def targets(self) -> list[str]:
+        """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing."""
+        names = self.ledger.to_do() if self.ledger else []
+        return [self.artifact(self.graph.stages[name].artifact) for name in names] or [self.artifact(NOTHING)]
+
+
+def open_session(workflow, config: dict) -> Session:
+    """Prepare this Snakemake process.
+
+    The main process checks the whole config, takes the lock, compares and sets the markers; a real run also brings
+    dvc.yaml and dvc.lock in step. `-n`, `--lint`, `--dag` and the like write nothing that git tracks.
+    Raises HeirloomError, with every mistake at once.
+    """
+    force = tuple(name for name in str(config.get("force", "")).split(",") if name)
+    if not workflow.is_main_process:
+        return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
+    options = command_line()
+    reject_unsupported(options)
+    settings = workflow_settings(config, options)
+    image = container_image(workflow, settings)
+    here = kinds_here(settings)
+    real = will_execute(options)
+    alone = _lock.take()
+    if real and not alone:
+        raise HeirloomError(
+            "another `snakemake` is working in this folder: wait for it, or stop it; `snakemake -n` works meanwhile"
+        )
+    forget_other_sessions()
+    to_sagemaker = executor(options) == SAGEMAKER
+    wrong = setting_problems(options) if to_sagemaker else []
+    try:
+        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), force)
+    except HeirloomError as error:
+        raise HeirloomError("\n".join([*wrong, str(error)])) from error
+    folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
+    submission = None
+    if to_sagemaker:
+        submission = Submission(ledger, folder, here)
+        wrong += submission.problems()
+    if submission and real and not wrong:
+        wrong = submission.inputs_not_pushed()
+    if wrong:
+        raise HeirloomError("\n".join(wrong))
+    away = executor(options) != "local"
+    if real:
+        bring_in_step(ledger)
+        if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
+            os.environ[CONTROLLER] = str(os.getpid())
+        if submission:
+            JOBS_AWAY.touch()
+            submission.announce(workflow)
+    markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
+    if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
+        print_plan(ledger, sys.stderr)
+    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
+
+
+def forget_other_sessions() -> None:
+    """Forget what a session that has started this one told its jobs."""
+    for variable in (CONTROLLER, job_remote.VARIABLE):
+        os.environ.pop(variable, None)
+
+
+def default_resources(workflow) -> Resources:
+    """Return the profile's `default-resources`, by name."""
+    given = workflow.resource_settings.default_resources
+    return given if isinstance(given, Resources) else Resources.from_mapping(given or {})
+
+
+def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
+    """Return stage → entry for the markers to show: all but those of stages that must run or be restored.
+
+    On SageMaker also without those that follow: a job's key is asked for when all its inputs have been made anew.
+    """
+    actions = (Action.RUN, Action.RESTORE, *([Action.FOLLOW] if to_sagemaker else []))
+    hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in actions]
+    return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
+
+
+def bring_in_step(ledger: Ledger) -> None:
+    """Write dvc.yaml, merge entries found elsewhere into dvc.lock, and note in the history what dvc.lock knows.
+
+    After jobs on SageMaker the history also gets what returned markers hold: results of a config that was edited
+    meanwhile, or is not selected now. Markers are only deleted after this, so that a controller killed in between loses
+    no result.
+    """
+    dvcfile.write(ledger.graph)
+    if ledger.adopted or ledger.damaged:
+        with dvc_lock():
+            if ledger.damaged:
+                DVC_LOCK.rename(DVC_LOCK.with_suffix(".lock.damaged"))
+                lockfile.write_entries(dict(ledger.entries))
+            else:
+                lockfile.write_entries(dict(ledger.adopted))
+    if JOBS_AWAY.exists():
+        ledger.history.add(markers.returned(MARKERS, ledger.graph))
+        JOBS_AWAY.unlink()
+    ledger.history.add(ledger.current())
