@@ -86,21 +86,19 @@ $(VENV)/plugin: $(PLUGIN)/pyproject.toml | $(VENV)/bin/python
 $(VENV)/workflow $(VENV)/training: | $(VENV)/plugin
 
 $(VENV)/workflow: envs/workflow.txt | $(VENV)/bin/python
-	$(PIP) --requirement envs/workflow.txt
+	envs/install.sh $(VENV) envs/workflow.txt
 	@touch $@
 
-# torch first: what is built on it must find the build that this machine has
 $(VENV)/training: envs/training.txt | $(VENV)/bin/python
-	$(PIP) $$(grep ^torch== envs/training.txt)
-	$(PIP) --requirement envs/training.txt
+	envs/install.sh $(VENV) envs/training.txt
 	@touch $@ $(VENV)/workflow
 
 $(VENV)/harness: envs/harness.txt | $(VENV)/training
-	$(PIP) --requirement envs/harness.txt
+	envs/install.sh $(VENV) envs/harness.txt
 	@touch $@
 
 $(VENV)/development: envs/development.txt | $(VENV)/training
-	$(PIP) --requirement envs/development.txt
+	envs/install.sh $(VENV) envs/development.txt
 	@touch $@
 
 # ---- this clone's own settings: git's merge driver, DVC's default remote (docs/storage.md) ----
