@@ -7,7 +7,8 @@ shopt -s nullglob
 torch=$(pip show torch | sed -n 's/^Version: //p')
 compiled=(/wheels/deepspeed-*.whl)
 [ ${#compiled[@]} -eq 0 ] || pip install --no-deps "${compiled[@]}"
-pip install --requirement "$here/../envs/training.txt"
+"$here/../envs/install.sh" /opt/venv "$here/../envs/training.txt"
+pip uninstall --yes --quiet uv # it has done its work
 pip check
 if [ "$(pip show torch | sed -n 's/^Version: //p')" != "$torch" ]; then
     echo "torch $torch was replaced: envs/training.txt locks another version" >&2
