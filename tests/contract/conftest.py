@@ -4,29 +4,33 @@ from pathlib import Path
 
 import pytest
 from clone import STAGES, Clone, succeeded
+from made_once import made_once
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder of its own: DVC's settings, its state and the default remote."""
-    return tmp_path_factory.mktemp("home")
+    return made_once(tmp_path_factory, "contract-home", Path.mkdir)
 
 
 @pytest.fixture(scope="session")
 def fresh(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which nothing has run yet. Copy it; do not change it."""
-    return Clone.create(tmp_path_factory.mktemp("fresh") / "clone", home)
+    return Clone(made_once(tmp_path_factory, "contract-fresh", lambda folder: Clone.create(folder, home)), home)
 
 
 @pytest.fixture(scope="session")
-def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def made(fresh: Clone, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which `snakemake` has made everything, pushed and committed. Copy it; do not change it."""
-    clone = fresh.copy_to(tmp_path_factory.mktemp("made") / "clone")
-    succeeded(clone.snakemake())
-    assert set(clone.executed()) == STAGES
-    succeeded(clone.dvc("push"))
-    clone.commit("made by snakemake")
-    return clone
+
+    def make(folder: Path) -> None:
+        clone = fresh.copy_to(folder)
+        succeeded(clone.snakemake())
+        assert set(clone.executed()) == STAGES
+        succeeded(clone.dvc("push"))
+        clone.commit("made by snakemake")
+
+    return Clone(made_once(tmp_path_factory, "contract-made", make), home)
 
 
 @pytest.fixture
