@@ -22,8 +22,7 @@ test: $(VENV)/development clone-settings  ## set everything up and run all tests
 	snakefmt --check workflow/Snakefile rules
 	snakemake --lint
 	python workflow/pipeline check
-	pytest --numprocesses 2
-	pytest --numprocesses 2 --dist loadfile $(PLUGIN)
+	pytest --numprocesses 3
 
 image-test: $(VENV)/development clone-settings  ## build the image on Debian and test it (docs/image.md says what it needs)
 	pytest tests/image

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+from collections import Counter
 
 import pytest
 
@@ -11,12 +12,31 @@ gc.enable()  # whichever modules were imported first
 
 LONGEST = (
     "tests/image/test_image.py",
-    "tests/end_to_end/*",
+    "tests/end_to_end/test_demo.py",
     "tests/sagemaker/test_chain_on_hosts.py",
     "tests/slurm/test_chain.py",
+    "tests/training/test_methods.py",
+    "tests/contract/test_contract.py",
+    "tests/training/test_interruption.py",
 )
+"""What takes longest begins first, so that no worker is left alone with it at the end."""
+SHOWN = 10
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that with two workers neither waits for the other at the end."""
-    items.sort(key=lambda item: not any(item.path.match(pattern) for pattern in LONGEST))
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the time went: the slowest files, with what was made for them."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if not seconds:
+        return
+    terminalreporter.section(f"slowest {SHOWN} files of {len(seconds)}, {sum(seconds.values()):.0f} s in all")
+    for file, spent in seconds.most_common(SHOWN):
+        terminalreporter.write_line(f"{spent:7.1f} s  {file}")

@@ -17,6 +17,7 @@ sys.path.append(str(REPOSITORY / "tests" / "training"))  # training_workplace
 from clone import STAND_INS, Clone  # noqa: E402
 from cloud import BUCKET, PLUGIN_SOURCES, Cloud, cloud_on_loopback  # noqa: E402
 from loopback.plugin import aws, loopback, moto_endpoint  # noqa: E402, F401
+from short_chain import at_home  # noqa: E402, F401
 from submitting import PROFILE, fill_in_profile, submit  # noqa: E402
 
 

@@ -10,6 +10,8 @@ from loopback_cluster import Cluster, why_not
 sys.path.append(str(Path(__file__).resolve().parents[1] / "end_to_end"))  # demo_clone
 sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))  # training_workplace
 
+from short_chain import at_home  # noqa: E402, F401
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:

@@ -8,8 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+import short_chain
 import slurm_demo
-from demo_clone import ARTIFACTS, Demo, hashes
+from demo_clone import ARTIFACTS, hashes
 from loopback_cluster import Cluster
 
 from heirloom.training.callbacks.resuming import COMPLETE
@@ -21,17 +22,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def at_home(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A clone in which plain `snakemake` has made everything."""
-    demo = slurm_demo.create(tmp_path_factory.mktemp("at-home") / "heirloom", home, slurm_demo.STEPS)
-    demo.run("snakemake", "--quiet", "rules")
-    return demo
-
-
-@pytest.fixture(scope="module")
 def on_cluster(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> slurm_demo.OnCluster:
     """The chain on the cluster, with both accidents on the way."""
-    demo = slurm_demo.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home, slurm_demo.STEPS)
+    demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
     slurm_demo.poll_often(demo)
     work = demo.folder / ".heirloom" / "work"
     workflow = slurm_demo.OnCluster(demo, cluster)

@@ -4,7 +4,6 @@ The losses are fixed numbers, so that nothing changes unseen; both stages of ZeR
 """
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -91,6 +90,7 @@ METHODS = {
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
 RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
 RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
+PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo")
 BASE = "runs/pretrain/checkpoint"
 
 
@@ -102,12 +102,36 @@ def training(workplace, name, place, zero, **more):
     return {"arguments": command[1:]}
 
 
-@pytest.fixture(scope="module", params=["zero2", "zero3"])
-def methods(request, workplace, runs):
+def interrupted(workplace, name, place, zero):
+    """Return two jobs: one that is stopped in step 2, after a checkpoint of step 1, and one that goes on."""
+    job = training(workplace, name, place, zero, tracking={"save_steps": 1})
+    return [{**job, "stop_at": 2}, job]
+
+
+def without_deepspeed(workplace, name):
+    """Return the job of plain data parallel training, which a run without `deepspeed:` is."""
+    job = training(workplace, name, "plain", "zero2")
+    at = job["arguments"].index("--deepspeed")
+    del job["arguments"][at : at + 2]
+    return job
+
+
+@pytest.fixture(scope="module")
+def torchruns(workplace, runs):
+    """All trainings of this module, in one torchrun for each stage of ZeRO: stage → what was printed."""
+    said = {}
+    for zero in ("zero2", "zero3"):
+        jobs = [training(workplace, name, zero, zero) for name in METHODS]
+        jobs += [job for name in RESUMED for job in interrupted(workplace, name, f"again-{zero}", zero)]
+        jobs += [without_deepspeed(workplace, name) for name in PLAIN] if zero == "zero2" else []
+        said[zero] = workplace.torchrun("many_trainings.py", jobs)
+    return said
+
+
+@pytest.fixture(params=["zero2", "zero3"])
+def methods(request, workplace, torchruns):
     """All methods at one stage of ZeRO: (their folder, what was printed)."""
-    zero = request.param
-    said = workplace.torchrun("many_trainings.py", [training(workplace, name, zero, zero) for name in METHODS])
-    return workplace.folder / zero, said
+    return workplace.folder / request.param, torchruns[request.param]
 
 
 def test_losses_are_what_they_were(methods):
@@ -156,30 +180,16 @@ def test_what_a_checkpoint_holds(methods, workplace):
 
 
 def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods, workplace):
-    """Each is stopped in step 2, after a checkpoint of step 1, and started again."""
-    folder, _ = methods
+    folder, said = methods
     place = f"again-{folder.name}"
-    jobs = []
-    for name in RESUMED:
-        job = training(workplace, name, place, folder.name, tracking={"save_steps": 1})
-        jobs += [{**job, "stop_at": 2}, job]
-    said = workplace.torchrun("many_trainings.py", jobs)
     assert said.count("resuming from checkpoint-") == len(RESUMED)
     for name in RESUMED:
         first, second = tree(folder / name), tree(workplace.folder / place / name)
         assert [file for file in first if first[file] != second.get(file)] == [], name
         assert first.keys() == second.keys()
-    shutil.rmtree(workplace.folder / place)
 
 
-def test_without_deepspeed_the_same_is_learned(workplace, runs):
-    """Plain data parallel training, which a run without `deepspeed:` is."""
-    names = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo")
-    jobs = [training(workplace, name, "plain", "zero2") for name in names]
-    for job in jobs:
-        at = job["arguments"].index("--deepspeed")
-        del job["arguments"][at : at + 2]
-    workplace.torchrun("many_trainings.py", jobs)
-    for name in names:
+def test_without_deepspeed_the_same_is_learned(workplace, torchruns):
+    for name in PLAIN:
         measured = json.loads((workplace.folder / "plain" / name / "metrics.json").read_text())
         assert measured["after"]["loss"] == pytest.approx(METHODS[name][4], abs=1e-4), name

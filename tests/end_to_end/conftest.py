@@ -1,0 +1,3 @@
+"""What the tests of whole projects share."""
+
+from short_chain import at_home  # noqa: F401

@@ -1,0 +1,89 @@
+"""The demo's chain with few steps and prompts: made at home once for all tests, to hold against what is made elsewhere.
+
+By `dvc repro` alone, as jobs of Slurm, as jobs of SageMaker: the same bytes.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+from demo_clone import Demo
+from made_once import made_once
+from ruamel.yaml import YAML
+
+RUNS = {
+    "demo-pretrain": {
+        "training": {"max_steps": 40},
+        "tracking": {"save_steps": 5},
+        "resources": {"mem_mb": 3000, "runtime": 15},
+    },
+    "demo-sft": {
+        "training": {"max_steps": 30, "packing": True},
+        "generation": {"engine": "accelerate"},
+        "tracking": {"save_steps": 5},
+        "resources": {
+            "nodes": 2,
+            "cpus_per_task": 1,
+            "mem_mb": 3000,
+            "runtime": 15,
+            "instance_count": 2,
+            "spot": True,
+            "generation": {"nodes": 1, "slurm_partition": "other", "spot": False},
+        },
+    },
+    "demo-dpo": {
+        "training": {"max_steps": 6},
+        "generation": {"engine": "deepspeed_zero"},
+        "tracking": {"save_steps": 5},
+        "resources": {
+            "slurm_partition": "other",
+            "slurm_account": "lab",
+            "mem_mb": 3000,
+            "runtime": 15,
+            "generation": {"instance_count": 2},
+            "evaluation": {"instance_count": 2},
+        },
+    },
+    "demo-split": {
+        "base": "demo-dpo",
+        "dataset": "demo-chat",
+        "generation": {"engine": "deepspeed", "max_new_tokens": 16, "limit": 16},
+        "resources": {"generation": {"instance_count": 2}},
+    },
+}
+"""What is other than in the demo. Machines are never identity: whoever runs here ignores them."""
+LEFT_OUT = {"demo-pretrain": ("generation", "evaluation"), "demo-sft": ("evaluation",)}
+PROMPTS = 16
+
+
+def create(folder: Path, home: Path) -> Demo:
+    """Return a clone in which nothing has run, with the runs above."""
+    demo = Demo.create(folder, home)
+    yaml = YAML()
+    for name, changes in RUNS.items():
+        file = folder / "config" / "runs" / f"{name}.yaml"
+        run = yaml.load(file) if file.exists() else {}
+        for section, values in changes.items():
+            run[section] = run.get(section, {}) | values if isinstance(values, dict) else values
+        if "generation" in run:
+            run["generation"]["limit"] = PROMPTS
+        for section in LEFT_OUT.get(name, ()):
+            del run[section]
+        yaml.dump(run, file)
+    demo.make("clone-settings")
+    demo.run(sys.executable, "workflow/pipeline", "write")
+    demo.commit("fewer steps")
+    return demo
+
+
+@pytest.fixture(scope="session")
+def at_home(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A clone in which plain `snakemake` has made everything. Copy it; do not change it."""
+
+    def make(folder: Path) -> None:
+        demo = create(folder / "heirloom", folder)
+        demo.run("snakemake", "--quiet", "rules")
+        demo.commit("made at home")
+
+    folder = made_once(tmp_path_factory, "short-chain-at-home", make)
+    return Demo(folder / "heirloom", folder)
