@@ -3,11 +3,14 @@
 import json
 import shutil
 
+import bitsandbytes as bnb
 import pytest
+import torch
 from training_workplace import ROOT, TRAINING
 
 from heirloom.config.sections.quantization import QuantizationSection
-from heirloom.models.quantization import bitsandbytes_config
+from heirloom.errors import HeirloomError
+from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, reads_blocks_over_rows
 
 LORA = {"r": 4}
 BASE = "runs/pretrain/checkpoint"
@@ -57,6 +60,22 @@ def test_zero0_and_zero1_train_a_quantized_base_as_zero2_does(workplace, runs):
             losses.setdefault(width, []).append(metrics["after"]["loss"])
     for width, found in losses.items():
         assert found == pytest.approx([found[-1]] * 3, abs=5e-3), width
+
+
+def test_a_layer_narrower_than_a_block_is_refused_where_it_is_read_wrongly(monkeypatch):
+    """As by a kernel that takes the first block's scale for all rows."""
+    assert reads_blocks_over_rows() or torch.backends.cpu.get_cpu_capability() != "AVX2"
+    model = torch.nn.Sequential(bnb.nn.Linear4bit(64, 8), bnb.nn.Linear4bit(32, 8))
+    right = bnb.functional.dequantize_4bit
+
+    def with_the_first_scale(packed, state):
+        state.absmax = state.absmax[:1].expand_as(state.absmax).contiguous()
+        return right(packed, state)
+
+    monkeypatch.setattr(bnb.functional, "dequantize_4bit", with_the_first_scale)
+    check_narrow_layers(model[:1])
+    with pytest.raises(HeirloomError, match="load_in_4bit: 1 has 32 inputs, no multiple of a block's 64"):
+        check_narrow_layers(model)
 
 
 def test_every_key_reaches_bitsandbytes():

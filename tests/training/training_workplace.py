@@ -31,8 +31,8 @@ MODEL_CONFIG = {
     },
     "init": {
         "model_type": "llama",
-        "hidden_size": 32,
-        "intermediate_size": 64,
+        "hidden_size": 64,  # whole blocks of 4-bit weights, which every CPU reads alike
+        "intermediate_size": 128,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from heirloom.config.sections.quantization import QuantizationSection
+from heirloom.errors import HeirloomError
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
+
+BLOCK = 64
+"""Weights that share a scale: bitsandbytes' default for 4 bits, which transformers keeps."""
 
 
 def bitsandbytes_config(section: QuantizationSection | None) -> "BitsAndBytesConfig | None":
@@ -36,3 +40,31 @@ def without_repacking(model: "PreTrainedModel") -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def check_narrow_layers(model: "PreTrainedModel") -> None:
+    """Raise HeirloomError for 4-bit layers whose weights this machine's bitsandbytes reads with wrong scales.
+
+    A block of weights, which shares one scale, may reach over several rows of a layer with fewer inputs than a block
+    has. bitsandbytes 0.50 takes the scale of another block then where a CPU has AVX-512: the base's losses were off by
+    0.02 there, and right on a CPU with AVX2 alone.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Linear4bit)}
+    narrow = [name for name, layer in layers.items() if layer.in_features % BLOCK]
+    if narrow and not reads_blocks_over_rows():
+        raise HeirloomError(
+            f"quantization.load_in_4bit: {narrow[0]} has {layers[narrow[0]].in_features} inputs, no multiple of a "
+            f"block's {BLOCK}, and bitsandbytes reads such a layer wrongly on this CPU: train on a GPU, choose a wider "
+            "base, or delete the section"
+        )
+
+
+def reads_blocks_over_rows() -> bool:
+    """Tell whether bitsandbytes gives back what it quantized where a block reaches over two rows."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    rows = torch.tensor([[1.0], [2.0], [300.0], [400.0]]).expand(4, BLOCK // 2).contiguous()  # (4, block / 2)
+    read = dequantize_4bit(*quantize_4bit(rows, quant_type="nf4", blocksize=BLOCK))
+    return bool(((read - rows).abs() < 0.5 * rows).all())

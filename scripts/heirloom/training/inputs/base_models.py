@@ -20,7 +20,7 @@ from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.models import tokenizer_files
-from heirloom.models.quantization import bitsandbytes_config, without_repacking
+from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.training.inputs.training_command import TrainingCommand
 
@@ -52,6 +52,8 @@ def load_model(command: TrainingCommand) -> PreTrainedModel:
     model = load_base(command, **quantized)
     if command.quantization:
         without_repacking(model)
+        if on_cpu():
+            check_narrow_layers(model)
     if command.training.ignore_bias_buffers:  # read by DistributedDataParallel, which cannot reduce truth values
         ignored = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.bool]
         model._ddp_params_and_buffers_to_ignore = ignored
