@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
 from heirloom.errors import HeirloomError
-from pipeline.ledger import lockfile
+from pipeline.execution.restore import put_in_place
+from pipeline.graph import Stage
+from pipeline.ledger import config_sections, lockfile
 from pipeline.ledger.cache import cached
 from pipeline.ledger.fingerprints import Fingerprints, bytes_hash
 from pipeline.ledger.identity import identity_of
 from pipeline.ledger.lockfile import DamagedLockError, read_lock, write_entries
 from pipeline.ledger.merging import merge_files
+from pipeline.ledger.staleness import differences
 from pipeline.provenance.origin import commits_that_recorded
 
 ENTRY = {
@@ -33,15 +37,15 @@ ENTRY = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of DVC's in which one stage with parameters has run."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("training: {rate: 1e-5, size: 3}\n")
-    Path("raw/deep").mkdir(parents=True)
-    Path("raw/b.txt").write_text("b")
-    Path("raw/deep/a.txt").write_text("a")
-    Path("raw/a.txt").write_text("a")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of DVC's in which one stage with parameters has run. Copy it; do not change it."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "params.yaml").write_text("training: {rate: 1e-5, size: 3}\n")
+    (folder / "raw/deep").mkdir(parents=True)
+    (folder / "raw/b.txt").write_text("b")
+    (folder / "raw/deep/a.txt").write_text("a")
+    (folder / "raw/a.txt").write_text("a")
     for command in (
         ["git", "init", "-q"],
         ["dvc", "init", "-q"],
@@ -49,7 +53,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          "m.json", "cp -r raw out && echo '{\"x\": 1}' > m.json"],
         ["dvc", "repro", "-q"],
     ):  # fmt: skip
-        subprocess.run(command, check=True)
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def repository(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `made` to work in."""
+    monkeypatch.chdir(shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True))
     return tmp_path
 
 
@@ -71,6 +82,68 @@ def test_an_edit_in_place_is_seen_and_a_touch_is_not(repository: Path) -> None:
     Path("out/a.txt").write_text("z")
     with Fingerprints() as fingerprints:
         assert fingerprints.of("out") != before
+
+
+def recorded_stage(entry: dict) -> Stage:
+    """Return the stage of the repository as the graph would describe it."""
+    params = {"params.yaml": ("training",)}
+    return Stage("copy", "raw", entry["cmd"], files=("raw",), params=params, outs=("out",), metrics=("m.json",))
+
+
+def test_a_stage_differs_by_command_code_config_and_inputs(repository: Path) -> None:
+    """One change at a time, each told by its name; without one, the entry that DVC wrote holds."""
+    entry = read_lock()["copy"]
+    stage = recorded_stage(entry)
+
+    def found(stage: Stage = stage) -> list[str]:
+        with Fingerprints() as fingerprints:
+            return differences(stage, entry, fingerprints.of, config_sections())
+
+    assert found() == []
+    assert found(replace(stage, cmd=f"{stage.cmd} --seed 1")) == ["command: --seed absent → 1"]
+    assert found(replace(stage, files=("params.yaml", "raw"))) == ["params.yaml is a new input"]
+    assert found(replace(stage, files=())) == ["raw is no longer an input"]
+    assert found(replace(stage, metrics=())) == ["makes out instead of m.json, out"]
+    Path("params.yaml").write_text("training: {rate: 2e-5, size: 3}  # and a comment\n")
+    assert found() == ["training.rate 1e-05 → 2e-05"]
+    Path("params.yaml").write_text("training: {size: 3, rate: 0.00001}\n")
+    assert found() == []
+    Path("raw/b.txt").write_text("c")
+    assert found() == ["raw changed"]
+    shutil.rmtree("raw")
+    assert found() == ["raw is missing"]
+    assert differences(stage, None, lambda path: None, config_sections()) == ["never run"]
+
+
+def test_a_result_is_put_in_place_from_wherever_it_still_is(repository: Path, tmp_path_factory, capsys) -> None:
+    remote = tmp_path_factory.mktemp("remote")
+    for command in (["dvc", "remote", "add", "-q", "-d", "storage", str(remote)], ["dvc", "push", "-q"]):
+        subprocess.run(command, check=True)
+    entry = read_lock()["copy"]
+    cache = Path(".dvc/cache/files")
+
+    def out() -> dict[str, str]:
+        return {str(path): path.read_text() for path in Path("out").rglob("*") if path.is_file()}
+
+    made = out()
+    shutil.rmtree("out")
+    assert put_in_place("copy", entry, ["out"]) and out() == made  # from the cache
+    Path("out/b.txt").chmod(0o644)
+    Path("out/b.txt").write_text("edited")
+    assert put_in_place("copy", entry, ["out"]) and out() == made
+    shutil.rmtree(cache)
+    shutil.rmtree("out")
+    assert put_in_place("copy", entry, ["out"]) and out() == made  # from the remote
+    shutil.rmtree(cache)
+    shutil.rmtree(remote)
+    assert put_in_place("copy", entry, ["out"]) and out() == made  # only the working tree has it
+    (value,) = (item["md5"] for item in entry["outs"] if item["path"] == "out")
+    assert cached(value, cache / "md5", {})  # and now the cache has it again
+    shutil.rmtree(cache)
+    shutil.rmtree("out")
+    capsys.readouterr()
+    assert not put_in_place("copy", entry, ["out"])  # nowhere
+    assert "copy: its recorded result could not be restored: " in capsys.readouterr().err
 
 
 def test_an_artifact_leads_to_the_commit_that_recorded_it(repository: Path, tmp_path_factory) -> None:
