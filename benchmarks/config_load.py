@@ -1,40 +1,41 @@
 """Measure the check of the whole configuration: 10, 100, 1000 runs with a dataset each, cold and with a warm cache.
 
-    python benchmarks/config_load.py [--runs 10 100 1000] [--repeat 3]
+    python benchmarks/config_load.py [--runs 10 100 1000] [--executions 3] [--output FILE]
 
-Each measurement is a process of its own and includes imports; the least of the repeats is shown.
+Each execution is a process of its own and includes imports; the least of them counts.
 """
 
-import argparse
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from measuring import command_line, cost_of, least, machine, write_result
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "config_load")
     parser.add_argument("--runs", type=int, nargs="+", default=[10, 100, 1000], help="sizes of the made projects")
-    parser.add_argument("--repeat", type=int, default=3, help="measurements of each kind")
+    parser.add_argument("--executions", type=int, default=3, help="of each kind")
     args = parser.parse_args()
 
-    print(f"{'runs':>6} {'cache':>6} {'CPU s':>8} {'wall s':>8} {'MB':>6}")
+    result = {"machine": machine("pydantic", "ruamel.yaml"), "check of the configuration": {}}
     for count in args.runs:
         with tempfile.TemporaryDirectory() as folder:
             root, cache = Path(folder, "project"), Path(folder, "cache")
             make_project(root, count)
-            for kind in ("none", "cold", "warm"):
-                figures = []
-                for _ in range(args.repeat):
-                    if kind == "cold":
+            rows = result["check of the configuration"][f"{count} runs"] = {}
+            for kind in ("no cache", "cold cache", "warm cache"):
+                costs = []
+                for _ in range(args.executions):
+                    if kind == "cold cache":
                         (cache / "config.json").unlink(missing_ok=True)
-                    figures.append(measured(root, None if kind == "none" else cache))
-                cpu, wall, memory = (min(column) for column in zip(*figures, strict=True))
-                print(f"{count:>6} {kind:>6} {cpu:>8.2f} {wall:>8.2f} {memory:>6.0f}")
+                    costs.append(cost_of(loading(root, None if kind == "no cache" else cache), SCRIPTS))
+                rows[kind] = least(costs)
+                figures = " ".join(f"{name} {value}" for name, value in rows[kind].items())
+                print(f"{count:>6} runs  {kind:10}  {figures}", flush=True)
+    write_result(args.output, result)
 
 
 def make_project(root: Path, count: int) -> None:
@@ -58,18 +59,13 @@ def make_project(root: Path, count: int) -> None:
         )
 
 
-def measured(root: Path, cache: Path | None) -> tuple[float, float, float]:
-    """Return CPU seconds, wall seconds and MB of a process that loads the project."""
+def loading(root: Path, cache: Path | None) -> list[str]:
+    """Return the command of a process that loads the project."""
     code = (
-        "import resource; from pathlib import Path; from heirloom.config.project import load_project; "
-        f"load_project(Path({str(root)!r}), {f'Path({str(cache)!r})' if cache else None}); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "from pathlib import Path; from heirloom.config.project import load_project; "
+        f"load_project(Path({str(root)!r}), {f'Path({str(cache)!r})' if cache else None})"
     )
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    result = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return cpu, wall, float(result.stdout)
+    return [sys.executable, "-c", code]
 
 
 if __name__ == "__main__":

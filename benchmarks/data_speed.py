@@ -1,20 +1,22 @@
 """How fast chats become token ids and masks, against the bare tokenizer and against TRL's own preparation.
 
-    python benchmarks/data_speed.py                                        # rows and a tokenizer made here
+    python benchmarks/data_speed.py [--rows 50000] [--trl-rows 2000] [--executions 5] [--output FILE]
     python benchmarks/data_speed.py --tokenizer DIR --data alpaca.json     # a real tokenizer, real rows
+
+Without the latter, rows and tokenizer are made here.
 
 bare    `encode_batch` of the `tokenizers` library over the same texts, already rendered and in memory
 ours    all of create_dataset.py but loading the tokenizer: read, render, encode, mask, count, write
 TRL     SFTTrainer's own preparation of the same chats, as prompt and completion, so that it masks prompts too
 
 Every run is a process of its own, timed by the wall clock and by its processor time; the runs take turns, and the
-result is their median. The peak memory of `ours` is that of its processes, at a fifth of the rows and at all of them.
+result is their median, in tokens a second of either clock. The peak memory of `ours` is that of its processes, at a
+fifth of the rows and at all of them.
 """
 
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import statistics
@@ -23,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from measuring import command_line, machine, write_result
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection
@@ -57,11 +59,11 @@ def main() -> None:
         raw = {rows: write_rows(work / f"{rows}.jsonl", rows, args.data) for rows in (args.rows, args.rows // 5)}
         raw_for_trl = write_rows(work / "trl.jsonl", args.trl_rows, args.data) if args.trl_rows else None
         tokenizer = args.tokenizer or train_tokenizer(work, raw[args.rows])
-        results = {"machine": machine(), "rows": args.rows, "rows_of_trl": args.trl_rows}
+        facts = machine("tokenizers", "transformers", "datasets", "pyarrow", "trl")
+        results = {"machine": facts, "rows": args.rows, "rows_of_trl": args.trl_rows}
         results |= {"data": args.data.name if args.data else "made here", "tokenizer": tokenizer.name}
-        results["load_average_before"] = os.getloadavg()[0]
         runs: dict[str, list[dict[str, float]]] = {"bare": [], "ours": [], "TRL": []}
-        for _ in range(args.repeats):  # in turns, so that a busy machine slows them alike
+        for _ in range(args.executions):  # in turns, so that a busy machine slows them alike
             runs["bare"].append(in_own_process("bare", raw[args.rows], tokenizer))
             runs["ours"].append(in_own_process("ours", raw[args.rows], tokenizer))
             if raw_for_trl:
@@ -80,11 +82,9 @@ def main() -> None:
             str(args.rows): medians["ours"]["peak_memory_mb"],
         }
         results["runs"] = runs
-    results["load_average_after"] = os.getloadavg()[0]
-    text = json.dumps(results, indent=2)
-    print(text)
-    if args.output:
-        args.output.write_text(text + "\n", encoding="utf-8")
+    results["load_after"] = round(os.getloadavg()[0], 1)
+    print(json.dumps(results, indent=2))
+    write_result(args.output, results)
 
 
 def in_own_process(way: str, raw: Path, tokenizer: Path) -> dict[str, float]:
@@ -188,28 +188,13 @@ def train_tokenizer(work: Path, raw: Path) -> Path:
     return work / "trained here"
 
 
-def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    libraries = ("tokenizers", "transformers", "datasets", "pyarrow", "trl")
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "python": platform.python_version(),
-        "versions": {library: version(library) for library in libraries},
-    }
-
-
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "data_speed")
     parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer with a chat template")
     parser.add_argument("--data", type=Path, help="file of rows with instruction, input and output, to repeat")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--trl-rows", type=int, default=2_000, help="rows that TRL prepares; 0: leave TRL out")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="JSON file to write the results to")
+    parser.add_argument("--executions", type=int, default=5, help="of each way")
     parser.add_argument("--measure", choices=("bare", "ours", "TRL"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Training on one GPU: does every method run, and how fast is a Llama-3-8B-shaped model against TRL's defaults?
 
-    python benchmarks/gpu_training.py [--budget 480] [--only sft-nf4-zero3,dpo-ours]
+    python benchmarks/gpu_training.py [--budget 480] [--only sft-nf4-zero3,dpo-ours] [--output FILE]
     python benchmarks/gpu_training.py --rehearse       the same with tiny shapes on the CPU: measures nothing
 
 Needs no network and no data: weights, tokens and tokenizer are drawn from a seed. The smoke runs the real scripts
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measuring import machine, write_result
+from measuring import command_line, machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "benchmarks" / "gpu_programs"
@@ -42,7 +42,7 @@ LLAMA_3_8B = {
 REHEARSED = {**LLAMA_3_8B, "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 REHEARSED |= {"num_attention_heads": 2, "num_key_value_heads": 1}
 LENGTH, PAIR_LENGTH = 4096, 2048  # tokens: of a packed row; at most of a prompt with one answer
-STEPS = 11  # of which the meter leaves out three
+STEPS, REHEARSED_STEPS = 11, 4  # of which the meter leaves out three
 EXAMPLES, PACKED_ROWS, PAIRS = 32, 4, 16  # a step: TRL's examples, ours packed (32 × 499 tokens fill about 4), pairs
 UPSTREAM_BATCH = 8  # rows a forward pass: TRL's own default
 LORA = {"r": 16, "lora_alpha": 32}
@@ -75,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), gpu)
         place.make_inputs()
-        record = Record(gpu, json.loads((place.folder / "lengths.json").read_text()))
+        record = Record(args.output, gpu, json.loads((place.folder / "lengths.json").read_text()))
         chosen = [name for name in args.only.split(",") if name]
         smoke = [case for case in place.smoke_cases() if not chosen or case.name in chosen]
         with ThreadPoolExecutor(max(1, min(5, os.cpu_count() // 3))) as pool:  # tiny models share a GPU well
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def parsed_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "gpu_training")
     parser.add_argument("--budget", type=float, default=480, help="seconds in all; what is left then is not run")
     parser.add_argument("--only", default="", help="names of cases, a,b")
     parser.add_argument("--rehearse", action="store_true", help="tiny shapes on the CPU; nothing is measured")
@@ -117,7 +117,7 @@ class Place:
 
     def __init__(self, folder: Path, gpu: dict) -> None:
         self.folder, self.gpu = folder, gpu
-        self.versions = gpu.get("versions", {})
+        self.versions, self.steps = gpu.get("versions", {}), STEPS if gpu else REHEARSED_STEPS
         kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "HEIRLOOM_WORK_DIR")}
         self.environment = {
             **kept,
@@ -133,8 +133,8 @@ class Place:
     def make_inputs(self) -> None:
         plan = {
             "model": LLAMA_3_8B if self.gpu else REHEARSED,
-            "examples": EXAMPLES * (STEPS + 3),
-            "pairs": PAIRS * STEPS,
+            "examples": EXAMPLES * (self.steps + 3),
+            "pairs": PAIRS * self.steps,
             "max_length": LENGTH if self.gpu else 64,
             "max_pair_length": PAIR_LENGTH if self.gpu else 64,
             "shrink": 1 if self.gpu else 32,
@@ -203,7 +203,7 @@ class Place:
     def ours_with(self, method: str, attention: str, rows: int, recompute: bool) -> Case:
         """Return the stage with so many rows a pass; `lighter` needs less memory, for when that was too much."""
         keys = {"per_device_train_batch_size": rows, "attn_implementation": attention}
-        keys |= {"activation_checkpointing": recompute, "bf16": True, "max_steps": STEPS, "learning_rate": 1e-5}
+        keys |= {"activation_checkpointing": recompute, "bf16": True, "max_steps": self.steps, "learning_rate": 1e-5}
         keys["global_batch_size"] = PACKED_ROWS if method == "lora" else PAIRS
         if method == "lora":
             keys |= {"packing": True, "packing_strategy": "bfd"}
@@ -228,7 +228,7 @@ class Place:
         """Return TRL's trainer as it comes, with our rows a step."""
         examples = EXAMPLES if method == "lora" else PAIRS
         longest = (LENGTH if method == "lora" else PAIR_LENGTH) if self.gpu else 64
-        arguments = {"max_length": longest, "max_steps": STEPS, "report_to": "none", "save_strategy": "no"}
+        arguments = {"max_length": longest, "max_steps": self.steps, "report_to": "none", "save_strategy": "no"}
         arguments["gradient_accumulation_steps"] = examples // UPSTREAM_BATCH
         if not self.gpu:
             arguments["use_cpu"] = True
@@ -292,10 +292,10 @@ class Place:
 
 
 class Record:
-    """What came of the cases so far; on a GPU also as benchmarks/results/gpu_training.json."""
+    """What came of the cases so far; on a GPU also as the result file."""
 
-    def __init__(self, gpu: dict, lengths: dict) -> None:
-        self.gpu = gpu
+    def __init__(self, file: Path, gpu: dict, lengths: dict) -> None:
+        self.file, self.gpu = file, gpu
         self.result = {"machine": {**machine(), **gpu}, "model": LLAMA_3_8B, "lengths": lengths}
         self.result |= {"smoke": {}, "measurements": {}}
 
@@ -305,7 +305,7 @@ class Record:
         print(f"{case.name:28} {outcome['outcome']:8} {self.told(outcome)}", flush=True)
         if self.gpu:
             self.result["claims"] = claims(self.result["measurements"])
-            write_result("gpu_training", self.result)
+            write_result(self.file, self.result)
 
     def told(self, outcome: dict) -> str:
         if outcome["outcome"] != "passed":

@@ -1,14 +1,14 @@
 """How fast each engine answers, and in how much memory, against a bare loop over `generate` with the same batches.
 
-    python benchmarks/inference_speed.py [--executions 3] [--only bare,continuous]
-    python benchmarks/inference_speed.py --rehearse        a few prompts on the CPU: every case runs, nothing is written
+    python benchmarks/inference_speed.py [--executions 3] [--only bare,continuous] [--ranks 1 2] [--prompts 96]
+                                         [--new-tokens 64] [--output FILE]
 
 On a CPU a Llama of 6 million parameters answers 96 prompts with up to 64 tokens, by one rank and by two; on a GPU one
 with the shape of Llama 3 8B (bfloat16) answers 512 prompts with up to 256, by one. Weights and prompts are drawn from a
 seed, prompts with the lengths of gpu_programs/inputs.py. Every execution is a process of its own; the cases take turns.
 Reported are medians: tokens a second of wall time, tokens a CPU second of all ranks together (the one to go by where
 other programs run beside), peak memory of a rank. An engine's time counts the log-probabilities that it reports and
-`generate` does not. Written to benchmarks/results/inference_speed_{cpu,gpu}.json.
+`generate` does not. Written to benchmarks/results/inference_speed_{cpu,gpu}.json without --output.
 """
 
 import argparse
@@ -20,13 +20,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measuring import machine, write_result
+from measuring import RESULTS, machine, write_result
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "gpu_programs"))
 PROGRAM = HERE / "inference_programs" / "measured_answers.py"
 ENGINES = ("accelerate", "deepspeed", "deepspeed_zero", "continuous")
 BATCH = 8
+PROMPTS, NEW_TOKENS, RANKS = {"cpu": 96, "gpu": 512}, {"cpu": 64, "gpu": 256}, {"cpu": [1, 2], "gpu": [1]}
 SMALL = {"vocab_size": 2048, "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6}
 SMALL |= {"num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 1024}
 TARGETS = {"cpu": {"engine_times_bare": 1.5}, "gpu": {"continuous_times_accelerate": 5}}
@@ -36,37 +37,39 @@ makes so many times the tokens of static batches of 8."""
 
 def main() -> None:
     options = parse_arguments()
-    gpu = gpu_name() if not options.rehearse else None
+    gpu = gpu_name()
+    place = "gpu" if gpu else "cpu"
+    prompts, new_tokens = options.prompts or PROMPTS[place], options.new_tokens or NEW_TOKENS[place]
     with tempfile.TemporaryDirectory() as folder:
-        make_inputs(Path(folder), gpu is not None, options.rehearse)
+        make_inputs(Path(folder), gpu is not None, prompts, new_tokens)
         cases = [
             (name, ranks)
-            for ranks in ((1,) if gpu or options.rehearse else (1, 2))
+            for ranks in options.ranks or RANKS[place]
             for name in ("bare", *ENGINES)
             if not options.only or name in options.only.split(",")
         ]
         found: dict[tuple[str, int], list[dict]] = {case: [] for case in cases}
-        for turn in range(1 if options.rehearse else options.executions):
+        for turn in range(options.executions):
             for case in cases:
                 found[case].append(execute(*case, Path(folder)))
                 print(f"{turn + 1}  {case[0]:16} {case[1]} rank(s)  {told(found[case][-1])}", flush=True)
-    if options.rehearse:
-        print("This was a rehearsal: nothing was measured, and no result was written.")
-        return
-    place = "gpu" if gpu else "cpu"
     medians = {f"{name}-{ranks}": median(costs) for (name, ranks), costs in found.items()}
     packages = machine("torch", "transformers", "accelerate", "deepspeed") | ({"gpu": gpu} if gpu else {})
-    result = {"machine": packages, "test_batch_size": BATCH, "executions": options.executions, "medians": medians}
+    result = {"machine": packages, "prompts": prompts, "max_new_tokens": new_tokens, "test_batch_size": BATCH}
+    result |= {"executions": options.executions, "medians": medians}
     result["claims"] = claims(medians, place)
     print(json.dumps(result["claims"], indent=2))
-    write_result(f"inference_speed_{place}", result)
+    write_result(options.output or RESULTS / f"inference_speed_{place}.json", result)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=3, help="of every case")
     parser.add_argument("--only", default="", help="names of cases, a,b")
-    parser.add_argument("--rehearse", action="store_true", help="a few prompts on the CPU; nothing is measured")
+    parser.add_argument("--ranks", type=int, nargs="+", help=f"numbers of ranks (default: {RANKS})")
+    parser.add_argument("--prompts", type=int, help=f"how many (default: {PROMPTS})")
+    parser.add_argument("--new-tokens", type=int, help=f"of an answer, at most (default: {NEW_TOKENS})")
+    parser.add_argument("--output", type=Path, help="result file (default: results/inference_speed_{cpu,gpu}.json)")
     return parser.parse_args()
 
 
@@ -76,7 +79,7 @@ def gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def make_inputs(folder: Path, large: bool, rehearse: bool) -> None:
+def make_inputs(folder: Path, large: bool, prompts: int, new_tokens: int) -> None:
     """Write base/ (weights drawn from a seed, tokenizer) and plan.json (prompts and how to answer them)."""
     import numpy as np
     import torch
@@ -95,10 +98,9 @@ def make_inputs(folder: Path, large: bool, rehearse: bool) -> None:
     del model
     if large:
         torch.cuda.empty_cache()
-    prompts, new = (512, 256) if large else (8, 4) if rehearse else (96, 64)
     rng = np.random.default_rng(0)
     drawn = [answered(rng, shape["vocab_size"], 2048 if large else 512, 1, answers=0)[0] for _ in range(prompts)]
-    plan = {"prompts": drawn, "max_new_tokens": new, "test_batch_size": BATCH}
+    plan = {"prompts": drawn, "max_new_tokens": new_tokens, "test_batch_size": BATCH}
     (folder / "plan.json").write_text(json.dumps(plan))
 
 

@@ -1,5 +1,11 @@
-"""What every benchmark shares: CPU and wall seconds and peak memory of a command, and a result file."""
+"""What every benchmark shares: its command line, CPU and wall seconds and peak memory of a command, and a result file.
 
+A result file is a JSON object. `machine` says what the figures depend on: cpu, cores, memory_gb, load_before (the
+load average of a minute as the benchmark began), python, and the version of each package that matters. All else are
+figures, the unit in the name: _s, _mb, tokens_per_s.
+"""
+
+import argparse
 import importlib.metadata
 import json
 import os
@@ -7,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +46,20 @@ def cost_of(command: list[str], cwd: Path, env: dict[str, str] | None = None, ex
 
 def median(costs: list[Cost]) -> dict[str, float]:
     """Return the medians of several executions."""
+    return summary(costs, statistics.median)
+
+
+def least(costs: list[Cost]) -> dict[str, float]:
+    """Return the least of several executions, figure by figure: what other programs on the machine add least to."""
+    return summary(costs, min)
+
+
+def summary(costs: list[Cost], of: Callable[[list[float]], float]) -> dict[str, float]:
+    """Return one figure of each kind."""
     return {
-        "cpu_s": round(statistics.median(cost.cpu_s for cost in costs), 2),
-        "wall_s": round(statistics.median(cost.wall_s for cost in costs), 2),
-        "peak_mb": round(statistics.median(cost.peak_mb for cost in costs)),
+        "cpu_s": round(of([cost.cpu_s for cost in costs]), 2),
+        "wall_s": round(of([cost.wall_s for cost in costs]), 2),
+        "peak_mb": round(of([cost.peak_mb for cost in costs])),
         "executions": len(costs),
     }
 
@@ -54,14 +71,23 @@ def machine(*packages: str) -> dict:
     return {
         "cpu": model[0] if model else platform.processor(),
         "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
     }
 
 
-def write_result(name: str, result: dict) -> None:
-    """Write benchmarks/results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to benchmarks/results/{name}.json")
+def command_line(doc: str, name: str) -> argparse.ArgumentParser:
+    """Return a parser that shows a benchmark's docstring and knows --output, which is benchmarks/results/NAME.json."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = RESULTS / f"{name}.json"
+    parser.add_argument("--output", type=Path, default=default, help=f"result file (default: results/{default.name})")
+    return parser
+
+
+def write_result(file: Path, result: dict) -> None:
+    """Write a result file and say where."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {file}")

@@ -1,23 +1,26 @@
 """What does it cost to find out that there is nothing to do, with 10, 100 and 1000 runs of four stages each?
 
-    python benchmarks/plan_scale.py [--runs 10 100 1000] [--executions 3]
+    python benchmarks/plan_scale.py [--runs 10 100 1000] [--executions 3] [--output FILE]
 
 Makes a repository in which everything is up to date (the artifacts, the cache and dvc.lock are written directly, no
 stage is executed) and times `snakemake -n`, the ledger alone (`workflow/pipeline plan`), `dvc status` and
 `dvc repro`. Each DVC command at 1000 runs takes minutes, so from there on DVC is run once.
 """
 
-import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from measuring import cost_of, machine, median, write_result
+from measuring import command_line, cost_of, machine, median, write_result
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from working_tree import copy_working_tree
+
+OF_ITS_OWN = ("config/runs", "config/datasets", "config/models", "dvc.", ".dvc/history", "tests")
+"""What the made repository has of its own, or does not need."""
 
 MODEL = """
 tokenizer: {train_on: dataset-0, vocab_size: 300}
@@ -83,7 +86,7 @@ print(len(graph.stages), "stages")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "plan_scale")
     parser.add_argument("--runs", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--executions", type=int, default=3)
     parser.add_argument("--without-dvc", action="store_true", help="time our side alone; writes no result")
@@ -108,16 +111,15 @@ def main() -> None:
             figures = f"{row['cpu_s']:8.2f} s CPU {row['wall_s']:8.2f} s wall {row['peak_mb']:6} MB"
             print(f"{runs:5} runs  {name:14} {figures}")
     if not arguments.without_dvc:
-        write_result("plan_scale", result)
+        write_result(arguments.output, result)
 
 
 def make_repository(folder: Path, runs: int, environment: dict[str, str]) -> Path:
-    """Return a copy of this repository with `runs` runs, in which everything is up to date."""
-    listing = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    for name in listing.stdout.split():
-        if not name.startswith(("config/runs", "config/datasets", "config/models", "dvc.", ".dvc/history", "tests")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name)
+    """Return a copy of this repository with `runs` runs, in which everything is up to date.
+
+    Raises RuntimeError when the ledger finds that something is to do after all: what was timed would mean nothing.
+    """
+    copy_working_tree(folder, lambda name: not name.startswith(OF_ITS_OWN))
     for kind in ("models", "datasets", "runs"):
         (folder / "config" / kind).mkdir(parents=True, exist_ok=True)
     (folder / "config/rows.jsonl").write_text('{"messages": []}\n')
@@ -127,6 +129,12 @@ def make_repository(folder: Path, runs: int, environment: dict[str, str]) -> Pat
         (folder / f"config/runs/run-{number}.yaml").write_text(RUN.replace("NUMBER", str(number)))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-c", FILL], cwd=folder, env=environment, check=True)
+    plan = subprocess.run(
+        [sys.executable, "workflow/pipeline", "plan"],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    if not plan.splitlines()[-1].startswith("0 to run, 0 after them, 0 to restore"):
+        raise RuntimeError(f"not everything is up to date in the made repository:\n{plan}")
     return folder
 
 

@@ -1,6 +1,6 @@
 """What a training job takes beside its work: one of a rule with `echo`, one of a stage with nothing to compute.
 
-    python benchmarks/sagemaker_job.py [--executions 3]
+    python benchmarks/sagemaker_job.py [--executions 3] [--rules 3] [--until RULE] [--output FILE]
 
 Both run on the loopback SageMaker of the executor plugin's tests, whose containers start at once, against moto's S3. A
 job's seconds are those from its CreateTrainingJob to its end; real ones add minutes for an instance and its image. The
@@ -8,7 +8,6 @@ stages' programs are the stand-ins of tests/contract. Reported are medians over 
 seconds of `snakemake -n` with nothing to do.
 """
 
-import argparse
 import logging
 import os
 import statistics
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from measuring import machine, write_result
+from measuring import command_line, machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "workflow" / "plugins" / "snakemake-executor-plugin-sagemaker"
@@ -29,7 +28,7 @@ TARGET = 8.0
 """Seconds that a trivial job may take on two idle cores."""
 ECHO = """
 rule all:
-    input: "3.txt"
+    input: "RULES.txt"
 
 rule job:
     output: "{n}.txt"
@@ -39,17 +38,19 @@ rule job:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line(__doc__, "sagemaker_job")
     parser.add_argument("--executions", type=int, default=3, help="of each workflow")
-    executions = parser.parse_args().executions
+    parser.add_argument("--rules", type=int, default=3, help="that say `echo`, one after the other")
+    parser.add_argument("--until", help="the last rule of the stages, as snakemake's --until; all without it")
+    options = parser.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server tells of each request
     facts = machine("snakemake", "dvc", "boto3", "moto")
     found: dict[str, list[float]] = {"rule with echo": [], "stage of the workflow": [], "snakemake -n": []}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(executions):
+        for number in range(options.executions):
             place = Path(folder) / str(number)
-            found["rule with echo"] += on_loopback(place / "rule", echo)
-            found["stage of the workflow"] += on_loopback(place / "stage", stages, found["snakemake -n"])
+            found["rule with echo"] += on_loopback(place / "rule", echo, options.rules)
+            found["stage of the workflow"] += on_loopback(place / "stage", stages, options.until, found["snakemake -n"])
     medians = {name: round(statistics.median(seconds), 2) for name, seconds in found.items()}
     print(medians)
     claims = {
@@ -57,7 +58,7 @@ def main() -> None:
         for name in ("rule with echo", "stage of the workflow")
     }
     seconds = {name: [round(value, 2) for value in values] for name, values in found.items()}
-    write_result("sagemaker_job", {"machine": facts, "seconds": seconds, "medians_s": medians, "claims": claims})
+    write_result(options.output, {"machine": facts, "seconds": seconds, "medians_s": medians, "claims": claims})
 
 
 def on_loopback(place: Path, run: Callable, *arguments) -> list[float]:
@@ -75,18 +76,18 @@ def on_loopback(place: Path, run: Callable, *arguments) -> list[float]:
     return seconds
 
 
-def echo(place: Path, cloud) -> None:
-    """Run three rules that say `echo`, one after the other."""
+def echo(place: Path, cloud, rules: int) -> None:
+    """Run so many rules that say `echo`, one after the other."""
     from cloud import BUCKET
     from running import Workflow
 
     with mock.patch.dict(os.environ, cloud.variables):
-        code, said = Workflow(place / "work", ECHO).run(s3_prefix=f"s3://{BUCKET}/rules")
+        code, said = Workflow(place / "work", ECHO.replace("RULES", str(rules))).run(s3_prefix=f"s3://{BUCKET}/rules")
     if code:
         raise RuntimeError(said)
 
 
-def stages(place: Path, cloud, dry: list[float]) -> None:
+def stages(place: Path, cloud, until: str | None, dry: list[float]) -> None:
     """Run stages with stand-ins for their programs, then measure what `snakemake -n` takes."""
     from clone import Clone
     from submitting import fill_in_profile, submit
@@ -94,11 +95,12 @@ def stages(place: Path, cloud, dry: list[float]) -> None:
     clone = Clone.create(place / "clone", place)
     fill_in_profile(clone.folder)
     clone.commit("the profile filled in")
-    done = submit(clone, cloud, "--config", "runs=other")
+    asked = ["--config", "runs=other", *(["--until", until] if until else [])]
+    done = submit(clone, cloud, *asked)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr + cloud.logs())
     started = time.perf_counter()
-    submit(clone, cloud, "-n", "--config", "runs=other")
+    submit(clone, cloud, "-n", *asked)
     dry.append(time.perf_counter() - started)
 
 

@@ -1,13 +1,12 @@
 """How many tokens two CPU ranks train a second, for a Llama of about half a million parameters, by setting.
 
-    python benchmarks/training_speed.py [--steps 30] [--only zero,batch]
+    python benchmarks/training_speed.py [--steps 30] [--only zero,batch] [--output FILE]
 
 Each setting differs from the first line in what its name says and runs the real scripts/train.py under the launcher.
 Reported per setting: tokens a second of wall time (means something on an idle machine only) and tokens a second of
 CPU time times two (both ranks; close to the former when idle), over the steps after the fifth.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measuring import command_line, machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -50,11 +51,15 @@ def main() -> None:
         sys.argv.remove("--rank")
         train_and_measure()
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=30)
+    parser = command_line(__doc__, "training_speed")
+    parser.add_argument("--steps", type=int, default=30, help=f"of each training, more than {WARM_UP}")
     parser.add_argument("--only", default="", help="settings whose changed keys are among these, a,b")
     args = parser.parse_args()
+    if args.steps <= WARM_UP:
+        parser.error(f"--steps {args.steps}: the first {WARM_UP} steps do not count: give more")
     only = set(filter(None, args.only.split(",")))
+    facts = machine("torch", "transformers", "accelerate", "deepspeed")
+    results = {"machine": facts, "steps": args.steps, "baseline": BASELINE, "settings": {}}
     print(f"{'setting':42} {'wall tokens/s':>14} {'CPU tokens/s':>14} {'parameters':>11}", flush=True)
     for setting in SETTINGS:
         changed = {key: value for key, value in setting.items() if BASELINE.get(key) != value}
@@ -62,11 +67,11 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             result = run(setting, Path(folder), args.steps)
-        name = " ".join(f"{key}={value}" for key, value in changed.items()) or f"baseline {BASELINE}"
-        print(
-            f"{name[:42]:42} {result['wall']:14,.0f} {result['cpu']:14,.0f} {result['parameters']:11,}",
-            flush=True,
-        )
+        name = " ".join(f"{key}={value}" for key, value in changed.items()) or "baseline"
+        results["settings"][name] = result
+        speeds = f"{result['tokens_per_s']:14,} {result['tokens_per_cpu_s']:14,}"
+        print(f"{name:42} {speeds} {result['parameters']:11,}", flush=True)
+    write_result(args.output, results)
 
 
 def run(setting: dict, folder: Path, steps: int) -> dict[str, float]:
@@ -119,7 +124,7 @@ def train_and_measure() -> None:
     import heirloom.rank  # noqa: F401
     import train
     from heirloom.distributed import is_main_rank
-    from heirloom.training.lifecycle import lifecycle
+    from heirloom.training import lifecycle
 
     class Meter(lifecycle.Progress):
         def on_log(self, args, state, control, logs, **kwargs):
@@ -128,7 +133,8 @@ def train_and_measure() -> None:
                 self.begun = now
             elif state.global_step == state.max_steps and "loss" in logs and is_main_rank():
                 wall, cpu, tokens = (end - start for end, start in zip(now, self.begun, strict=True))
-                Path("speed.json").write_text(json.dumps({"wall": tokens / wall, "cpu": tokens / cpu}))
+                speeds = {"tokens_per_s": round(tokens / wall), "tokens_per_cpu_s": round(tokens / cpu)}
+                Path("speed.json").write_text(json.dumps(speeds))
 
     lifecycle.Progress = Meter
     train.main()

@@ -104,9 +104,14 @@ class Workplace:
 
     # ---- building ----
 
+    @property
+    def base_archive(self) -> Path:
+        """The root file system of the base image as a tar; where it is there already, debootstrap is not asked."""
+        return self.folder / "base/base.tar"
+
     def make_base(self) -> None:
         """Make the base image: Debian as debootstrap makes it, in place of nvidia/cuda."""
-        archive = self.folder / "base/base.tar"
+        archive = self.base_archive
         if not archive.exists():
             tree = self.folder / "debian"
             codename = os_release()["VERSION_CODENAME"]
@@ -134,14 +139,17 @@ class Workplace:
             *(word for volume in volumes for word in ("--volume", volume)),
         ]
 
-    def build(self, clone: Path, *options: str) -> str:
-        """Build the image of a clone with its own script and return the image's name."""
+    def build_command(self, clone: Path, *options: str) -> list[str]:
+        """Return the command of a clone's own script that builds its image."""
         script = clone / "docker/build_push_image.sh"
-        arguments = [*options, "--engine", "buildah", "--no-push", *self.build_arguments()]
+        return [str(script), *options, "--engine", "buildah", "--no-push", *self.build_arguments()]
+
+    def build(self, clone: Path, *options: str) -> str:
+        """Build the image of a clone and return the image's name."""
         log = self.folder / "build.log"
         with log.open("w") as file:
             done = subprocess.run(
-                [str(script), *arguments],
+                self.build_command(clone, *options),
                 cwd=clone,
                 env=self.environment,
                 stdout=file,

@@ -34,10 +34,12 @@ def create(folder: Path, home: Path, steps: dict[str, int]) -> Demo:
     return demo
 
 
-def poll_often(demo: Demo) -> None:
-    """Let the profile ask for the state of jobs every second at first: a test need not spare the controller."""
+def poll_every(demo: Demo, seconds: int) -> None:
+    """Let the profile ask for the state of jobs so often at first: here the controller need not be spared."""
     profile = demo.folder / "workflow" / "profiles" / "slurm" / "config.yaml"
-    text = re.sub(r"(seconds-before-status-checks|seconds-between-status-checks): \d+", r"\1: 1", profile.read_text())
+    text = re.sub(
+        r"(seconds-before-status-checks|seconds-between-status-checks): \d+", rf"\1: {seconds}", profile.read_text()
+    )
     profile.write_text(text)
 
 

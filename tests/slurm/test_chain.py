@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_cluster(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> slurm_demo.OnCluster:
     """The chain on the cluster, with both accidents on the way."""
     demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
-    slurm_demo.poll_often(demo)
+    slurm_demo.poll_every(demo, 1)
     work = demo.folder / ".heirloom" / "work"
     workflow = slurm_demo.OnCluster(demo, cluster)
     workflow.wait_for(lambda: list(work.glob(f"train-demo-pretrain-*-w2/checkpoint-*/{COMPLETE}")))

@@ -1,0 +1,189 @@
+"""Every benchmark runs, as small as it can be, and leaves a result of the form that benchmarks/measuring.py describes.
+
+No figure is judged: they only have to be there. gpu_training.py has tests of its own (test_gpu_training.py).
+"""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from warm_start import WarmStart
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+WITHOUT_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+"""With a GPU some benchmarks measure models that fill it."""
+MACHINE = {"cpu", "cores", "memory_gb", "load_before", "python"}
+sys.path += [str(ROOT / "tests" / folder) for folder in ("image", "slurm")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recorded_results() -> Iterator[None]:
+    """What was measured once stays as it is."""
+
+    def content() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in RESULTS.iterdir()}
+
+    before = content()
+    yield
+    assert content() == before
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmStart]:
+    with WarmStart(WITHOUT_GPU) as warm:
+        yield warm
+
+
+@pytest.fixture
+def result_of(tmp_path: Path):
+    """Make a function that runs a benchmark and returns its result; `warm` starts one that needs torch sooner."""
+
+    def run(name: str, *options: str, warm: WarmStart | None = None) -> dict:
+        program, output, log = BENCHMARKS / f"{name}.py", tmp_path / "result.json", tmp_path / "log"
+        options = [*options, "--output", str(output)]
+        if warm:
+            code = warm.run(program, options, log)
+        else:
+            with log.open("wb") as file:
+                command = [sys.executable, str(program), *options]
+                code = subprocess.run(command, env=WITHOUT_GPU, stdout=file, stderr=file, check=False).returncode
+        assert code == 0, log.read_text()[-8000:]
+        result = json.loads(output.read_text())
+        facts = result["machine"]
+        assert facts.keys() >= MACHINE and facts["cpu"] and facts["cores"] == os.cpu_count()
+        packages = facts.keys() - MACHINE - {"engine"}
+        assert {name: facts[name] for name in packages} == {name: importlib.metadata.version(name) for name in packages}
+        return result
+
+    return run
+
+
+def measured(part: dict | list | float) -> list[float]:
+    """Return all figures in a part of a result; fail when there is none, or one is no positive number."""
+    found, parts = [], [part]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict | list):
+            parts += part.values() if isinstance(part, dict) else part
+        else:
+            assert isinstance(part, int | float) and not isinstance(part, bool) and part > 0, part
+            found.append(part)
+    assert found
+    return found
+
+
+COST = {"cpu_s", "wall_s", "peak_mb", "executions"}
+
+
+def test_config_load(result_of):
+    result = result_of("config_load", "--runs", "3", "--executions", "1")
+    rows = result["check of the configuration"]["3 runs"]
+    assert {name: row.keys() for name, row in rows.items()} == dict.fromkeys(
+        ("no cache", "cold cache", "warm cache"), COST
+    )
+    measured(rows)
+
+
+def test_data_speed(result_of, warm):
+    result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", warm=warm)
+    assert result["medians"].keys() == result["runs"].keys() == {"bare", "ours", "TRL"}
+    assert result["medians"]["bare"]["tokens"] == result["medians"]["ours"]["tokens"]
+    for name in ("medians", "runs", "peak_memory_of_ours_mb", "ours_to_bare_by_tokens_per_second"):
+        measured(result[name])
+
+
+def test_inference_speed(result_of, warm):
+    small = ("--executions", "1", "--ranks", "1", "--prompts", "2", "--new-tokens", "2")
+    result = result_of("inference_speed", "--only", "bare,continuous", *small, warm=warm)
+    assert result["medians"].keys() == {"bare-1", "continuous-1"}
+    figures = {"tokens", "tokens_per_s", "tokens_per_cpu_s", "peak_memory_mb"}
+    assert all(row.keys() >= figures for row in result["medians"].values())
+    measured(result["medians"])
+    assert result["claims"]["engine_times_bare"]["measured"].keys() == {"continuous-1"}
+
+
+def test_plan_scale(result_of):
+    result = result_of("plan_scale", "--runs", "1", "--executions", "1")
+    rows = result["nothing to do"]["1 runs"]
+    assert {name: row.keys() for name, row in rows.items()} == dict.fromkeys(
+        ("snakemake -n", "ledger alone", "dvc status", "dvc repro"), COST
+    )
+    measured(rows)
+
+
+def test_training_speed(result_of, warm):
+    result = result_of("training_speed", "--steps", "6", "--only", "optim", warm=warm)
+    assert result["settings"].keys() == {"optim=adamw_torch"}
+    assert result["settings"]["optim=adamw_torch"].keys() == {"tokens_per_s", "tokens_per_cpu_s", "parameters"}
+    measured(result["settings"])
+
+
+def test_training_start(result_of, warm):
+    result = result_of("training_start", "--only", "sft", warm=warm)
+    assert result["trainings"].keys() == {"sft"}
+    assert result["trainings"]["sft"].keys() == {"cpu_s", "wall_s", "cpu_s_of_a_rank"}
+    assert result["trainings"]["sft"]["cpu_s_of_a_rank"].keys() == {"imports", "set-up", "steps", "saving"}
+    measured(result["trainings"])
+
+
+def test_sagemaker_job(result_of):
+    result = result_of("sagemaker_job", "--executions", "1", "--rules", "1", "--until", "download")
+    counts = {name: len(seconds) for name, seconds in result["seconds"].items()}
+    assert counts == {"rule with echo": 1, "stage of the workflow": 1, "snakemake -n": 1}
+    measured(result["seconds"])
+    assert result["claims"].keys() == {"rule with echo", "stage of the workflow"}
+
+
+def test_slurm_chain(result_of):
+    from loopback_cluster import why_not
+
+    if reason := why_not():
+        pytest.skip(f"no Slurm can be started: {reason}")
+    result = result_of("slurm_chain", "--runs", "demo-pretrain", "--until", "download", "--poll", "1")
+    for way in ("snakemake", "snakemake --profile slurm"):
+        assert result[way]["stages"].keys() == {"download-demo-text", "download-demo-chat"}
+        measured(result[way])
+    measured(result["cluster_start_s"])
+    assert result["same_bytes"] is True
+
+
+def test_image_build(result_of, tmp_path):
+    from workplace import Workplace, reason_to_skip
+
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    place = Workplace(tmp_path / "probe")
+    obstacle = place.obstacle()
+    place.close()
+    if obstacle:
+        pytest.skip(obstacle)
+    (tmp_path / "etc").mkdir()
+    with tarfile.open(tmp_path / "base.tar", "w") as base:
+        base.add(tmp_path / "etc", "etc")
+    result = result_of("image_build", "--base", str(tmp_path / "base.tar"), "--first-step")
+    assert "buildah" in result["machine"]["engine"]
+    assert result["seconds"].keys() == {"debootstrap and import of the base", "start to the first step"}
+    measured(result["seconds"])
+
+
+def test_recorded_results_say_what_they_were_measured_on():
+    for file in RESULTS.glob("*.json"):
+        facts = json.loads(file.read_text())["machine"]
+        assert facts.keys() >= MACHINE - {"memory_gb"}, file.name  # which the older ones do not have
+
+
+def test_each_benchmark_says_its_command():
+    """`benchmarks/X.py` is the first thing after its docstring's first paragraph, and --help shows it."""
+    for program in sorted(BENCHMARKS.glob("*.py")):
+        if program.stem != "measuring":
+            text = program.read_text()
+            assert f"\n\n    python benchmarks/{program.name} [" in text.split('"""')[1], program.name
+            assert f"def test_{program.stem}(" in Path(__file__).read_text() or program.stem == "gpu_training"
