@@ -1,6 +1,7 @@
 """What Slurm costs the demo's chain: `snakemake` here against `snakemake --profile slurm` on a Slurm on this machine.
 
-    python benchmarks/slurm_chain.py [--steps 60] [--runs demo-dpo] [--until RULE] [--poll 10] [--output FILE]
+    python benchmarks/slurm_chain.py [--steps 60] [--runs demo-sft,demo-dpo] [--until RULE] [--poll 10]
+                                     [--output FILE]
 
 All nodes are this machine (tests/slurm/loopback_cluster.py), so nothing is computed faster there: the difference is
 what submitting, starting and noticing jobs takes. SFT runs on two nodes. Needs slurm-wlm and munge.
@@ -26,7 +27,7 @@ def main() -> None:
 
     parser = command_line(__doc__, "slurm_chain")
     parser.add_argument("--steps", type=int, default=60, help="steps of each training")
-    parser.add_argument("--runs", default="demo-dpo", help="these runs and what they stand on, a,b")
+    parser.add_argument("--runs", default=",".join(slurm_demo.STEPS), help="these, and what they stand on, a,b")
     parser.add_argument("--until", help="the last rule, as snakemake's --until; all without it")
     parser.add_argument("--poll", type=int, help="seconds between questions for the jobs (default: the profile's)")
     options = parser.parse_args()
