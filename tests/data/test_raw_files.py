@@ -10,6 +10,7 @@ import pytest
 
 from heirloom.data.raw import raw_files
 from heirloom.data.raw.raw_files import UnreadableRow, find_raw_files, read_rows
+from heirloom.data.raw.row_counts import count_rows
 from heirloom.errors import HeirloomError
 
 ROWS = [{"text": 'one, “two”\n"three"'}, {"text": "日本"}, {"text": ""}]
@@ -40,6 +41,30 @@ def test_every_format_gives_the_rows(tmp_path, name, chunk, monkeypatch):
     assert [row for _, row in rows] == ROWS and file.split == "train"
     # lines are counted where rows are lines, also the empty ones
     assert [number for number, _ in rows] == ([1, 3, 5] if ".jsonl" in name else [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"),
+    [("a.jsonl", 6), ("a.jsonl.gz", 6), ("a.json", None), ("a.csv", 4), ("a.parquet", 3), ("saved", None)],
+)
+def test_rows_are_counted_about_and_before_they_are_read(tmp_path, name, counted):
+    """Lines with nothing on them count, and both lines of a value that has two."""
+    (file,) = find_raw_files(write(tmp_path / name, ROWS))
+    assert count_rows([file]) == counted
+    assert count_rows([file, file], first_rows=2) == (None if counted is None else 4)
+    assert counted is None or counted >= len(list(read_rows(file)))
+
+
+def test_a_last_line_without_an_end_counts_and_an_unreadable_file_is_for_its_reader_to_tell(tmp_path):
+    whole = tmp_path / "train.txt"
+    whole.write_text("one\ntwo")
+    (file,) = find_raw_files(whole)
+    assert count_rows([file]) == 2
+    broken = tmp_path / "broken.txt.gz"
+    broken.write_bytes(gzip.compress(b"one\ntwo\n")[:-12])
+    assert count_rows([file, *find_raw_files(broken)]) is None
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    assert count_rows(find_raw_files(tmp_path / "x.parquet")) is None
 
 
 def test_plain_text_is_one_text_a_line(tmp_path):

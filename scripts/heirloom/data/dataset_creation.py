@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,8 @@ from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
 from heirloom.data.preview import Preview
 from heirloom.data.raw.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
+from heirloom.data.raw.row_counts import count_rows
+from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
 from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template
 from heirloom.data.rows.preference_rows import PreferenceRows
@@ -156,16 +158,23 @@ class Creation:
 
     # the flow of rows
 
-    def raw_rows(self) -> Iterator[tuple[str, str, dict[str, Any] | UnreadableRow]]:
-        """Yield (split, row id, raw row) of all chosen files."""
+    @cached_property
+    def row_count(self) -> int | None:
+        """The number of raw rows, about, where the files tell it."""
+        return count_rows((file for _, file in self.files), self.first_rows)
+
+    def raw_rows(self, purpose: str) -> Iterator[tuple[str, str, dict[str, Any] | UnreadableRow]]:
+        """Yield (split, row id, raw row) of all chosen files; lines of progress begin with the word `purpose`."""
+        progress = RowProgress(purpose, self.row_count)
         for split, file in self.files:
             for number, row in islice(read_rows(file), self.first_rows):
+                progress.advance()
                 yield split, f"{file.name}:{number}", row
 
-    def records(self, threshold: int | None = None) -> Iterator[RawRow | Problem]:
+    def records(self, threshold: int | None = None, purpose: str = "rows") -> Iterator[RawRow | Problem]:
         """Yield what the processing function makes of every raw row, in its split."""
         rename = self.section.columns
-        for split, row_id, row in self.raw_rows():
+        for split, row_id, row in self.raw_rows(purpose):
             if isinstance(row, UnreadableRow):
                 yield Problem(row_id, split, BAD_ROW, row.problem)
                 continue
@@ -189,7 +198,7 @@ class Creation:
     def draw_test_rows(self) -> int:
         """Return the threshold of prompt hashes under which rows belong to the test split."""
         hashes = array("Q")
-        for row in self.records():
+        for row in self.records(purpose="prompts"):
             if isinstance(row, RawRow):
                 try:
                     hashes.append(prompt_hash(self.maker.prompt_of(row.record), self.section.seed))

@@ -2,7 +2,7 @@
 
 import time
 
-SECONDS_BETWEEN_LINES = 5.0
+from heirloom.time_left import SECONDS_BETWEEN_LINES, time_left
 
 
 class Progress:
@@ -24,9 +24,8 @@ class Progress:
             self.last_line = now
             seconds = max(now - self.started, 1e-9)
             left = (self.total - self.done) * seconds / (self.done - self.done_before)
-            minutes, rest = divmod(round(left), 60)
             print(
                 f"answers {self.done}/{self.total} on rank 0 of {self.ranks}  "
-                f"{self.tokens * self.ranks / seconds:,.0f} tokens/s  {minutes // 60}:{minutes % 60:02}:{rest:02} left",
+                f"{self.tokens * self.ranks / seconds:,.0f} tokens/s  {time_left(left)}",
                 flush=True,
             )

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from heirloom.distributed import is_main_rank
+from heirloom.time_left import time_left
 from heirloom.training.callbacks.model_flops import Utilization
 
 
@@ -59,15 +60,9 @@ class Progress(TrainerCallback):
         say(
             f"step {state.global_step}/{state.max_steps}  loss {sum(self.losses) / len(self.losses):.4f}  "
             f"lr {logs.get('learning_rate', 0.0):.2e}  {per_step:,.0f} tokens/step  {speed:,.0f} tokens/s  "
-            f"{mfu}{duration(left)} left"
+            f"{mfu}{time_left(left)}"
         )
         self.losses, self.line_time, self.line_tokens = [], now, state.num_input_tokens_seen
-
-
-def duration(seconds: float) -> str:
-    """Return h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def say(line: str) -> None:
