@@ -211,7 +211,7 @@ class Clone:
 
     def plan(self, *words: str) -> dict[str, str]:
         """Return stage → what `plan` says of it: `run: reason; reason`."""
-        done = self.pipeline("plan", *words)
+        done = self.pipeline("plan", "--stages", *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return planned(done.stdout)
 

@@ -51,7 +51,7 @@ class Demo:
 
     def plan(self) -> list[str]:
         """Return the stages that are not up to date."""
-        lines = self.run(sys.executable, "workflow/pipeline", "plan").splitlines()
+        lines = self.run(sys.executable, "workflow/pipeline", "plan", "--stages").splitlines()
         return [line.split()[1] for line in lines if line.startswith(("run ", "then ", "restore "))]
 
     def nothing_to_do(self) -> None:

@@ -36,6 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     plan.add_argument("--runs", help="only these runs: names or patterns, comma-separated")
     plan.add_argument("--data", choices=["local", "remote"], default="local", help="where artifacts belong")
     plan.add_argument("--all", action="store_true", help="list current stages too")
+    plan.add_argument("--stages", action="store_true", help="a line for every stage, for programs")
     commands.add_parser("write", help="write dvc.yaml from config/")
     commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
@@ -62,7 +63,8 @@ def plan(arguments: argparse.Namespace) -> None:
     from pipeline.ledger import open_ledger
     from pipeline.plan import print_plan
 
-    print_plan(open_ledger(arguments.data == "local", arguments.runs), sys.stdout, everything=arguments.all)
+    ledger = open_ledger(arguments.data == "local", arguments.runs)
+    print_plan(ledger, sys.stdout, everything=arguments.all, folded=not arguments.stages)
 
 
 def write(_: argparse.Namespace) -> None:
