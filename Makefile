@@ -13,8 +13,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-demo: setup  ## set everything up and run the main job: raw data to scored model
-	snakemake --quiet rules
+demo: setup  ## set everything up and run the main job: raw data to scored model (VERBOSE=1: all that is said)
+	snakemake $(if $(VERBOSE),--verbose)
 	python scripts/show_scores.py
 
 test: $(VENV)/development clone-settings  ## set everything up and run all tests

@@ -132,7 +132,7 @@ def test_e_a_module_that_the_imports_do_not_show_fails_the_stage(clone: Clone) -
     clone.edit("scripts/inference.py", "from heirloom import inference_part  # noqa: F401", hidden)
     done = clone.snakemake()
     assert done.returncode != 0
-    assert "inference.py loaded scripts/heirloom/data_part.py, which its import statements do not show" in done.stdout
+    assert "inference.py loaded scripts/heirloom/data_part.py, which its import statements do not show" in done.stderr
     assert set(clone.plan()) == {"generate-pre", "evaluate-pre", "generate-sft", "report-pre", "report-sft"}
 
 
@@ -150,7 +150,7 @@ def test_h_a_stage_that_fails_leaves_nothing_that_looks_complete(clone: Clone) -
     clone.edit("config/runs/sft.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
     done = clone.snakemake(FAIL="train-sft")
     assert done.returncode != 0
-    assert "this stage was told to fail" in done.stdout
+    assert done.stderr.endswith("logs/train-sft.log\nerror: this stage was told to fail\n"), done.stderr
     assert not (clone.folder / "checkpoints/sft").exists()
     assert set(clone.plan()) == {"train-sft", "generate-sft", "report-sft"}
     assert "this stage was told to fail" in (clone.folder / "logs/train-sft.log").read_text()

@@ -106,8 +106,9 @@ def origin(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from pipeline.execution import data_is_remote, local_job, remote_job
+    from pipeline.execution import data_is_remote, keep_output, local_job, remote_job
 
+    keep_output(arguments.stage)
     job = remote_job if data_is_remote() else local_job
     job.run_stage(arguments.stage, arguments.marker, arguments.force)
 

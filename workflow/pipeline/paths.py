@@ -12,6 +12,8 @@ COSTS = STATE / "costs"
 WORK = STATE / "work"
 JOBS_AWAY = STATE / "jobs-away"
 """There from the start of jobs on SageMaker until all that they returned is recorded, even by a later session."""
+JOB_OUTPUT_FOLDER = STATE / "jobs"
+"""What the jobs of the last session here wrote to stdout and stderr."""
 LOCK_FILE = STATE / "lock"
 
 DVC_LOCK = Path("dvc.lock")

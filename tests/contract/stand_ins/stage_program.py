@@ -1,6 +1,7 @@
 """A stage's program that costs nothing: what it makes is a hash of what it is given.
 
-Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way.
+Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way; a training
+prints $STEPS lines of progress.
 """
 
 import argparse
@@ -30,6 +31,8 @@ def main() -> None:
         with new_artifact(arguments.output) as partial:
             partial.mkdir()
             (partial / "content.txt").write_text(digest + "\n")
+            if name.startswith("train-"):
+                tell_steps(int(os.environ.get("STEPS", "0")))
             if os.environ.get("SLOW") == name:
                 Path(os.environ["TRACE"] + ".slow").touch()
                 time.sleep(60)
@@ -42,6 +45,13 @@ def main() -> None:
     if arguments.loss:
         with new_artifact(arguments.loss) as partial:
             partial.write_text("step,loss\n1,2.0\n")
+
+
+def tell_steps(steps: int) -> None:
+    """Print lines as a training does, one every 0.8 s."""
+    for step in range(1, steps + 1):
+        print(f"step {step}/{steps}  loss 1.0000  0:00:{steps - step:02} left", flush=True)
+        time.sleep(0.8)
 
 
 def parse_arguments() -> argparse.Namespace:

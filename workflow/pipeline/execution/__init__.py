@@ -1,9 +1,14 @@
 """One job: bring a stage up to date by the cheapest means, with data here (`local_job`) or on a remote."""
 
 from pipeline.execution import job_remote, local_job, remote_job
+from pipeline.execution.job_output import VARIABLE as JOB_OUTPUT
+from pipeline.execution.job_output import keep_output
 from pipeline.execution.job_remote import data_is_remote
 from pipeline.execution.local_job import CONTROLLER, begin
 from pipeline.execution.training_job import attend
 from pipeline.execution.transfer import absent
 
-__all__ = ["CONTROLLER", "absent", "attend", "begin", "data_is_remote", "job_remote", "local_job", "remote_job"]
+__all__ = [
+    "CONTROLLER", "JOB_OUTPUT", "absent", "attend", "begin", "data_is_remote", "job_remote", "keep_output", "local_job",
+    "remote_job",
+]  # fmt: skip

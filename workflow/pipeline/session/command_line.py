@@ -1,6 +1,7 @@
 """What the user typed: Snakemake's options, profiles included, and this workflow's own settings in `--config`."""
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def command_line():
 
     if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):
         return None
-    with contextlib.redirect_stderr(None):  # it would tell a second time which profile it uses
+    with contextlib.redirect_stderr(io.StringIO()):  # it would tell a second time which profile it uses
         return parse_args(sys.argv[1:])[1]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
-from pipeline.execution import CONTROLLER, job_remote
+from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote
 from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph
 from pipeline.ledger import NOTHING, Action, Ledger, WorkflowLock, dvc_lock, lockfile, markers, open_ledger
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, MARKERS
@@ -28,6 +28,7 @@ from pipeline.session.command_line import (
     workflow_settings,
 )
 from pipeline.session.sagemaker_submission import Submission, setting_problems
+from pipeline.session.terminal import open_terminal
 
 _lock = WorkflowLock()
 """Held until the process ends."""
@@ -180,12 +181,15 @@ def open_session(workflow, config: dict) -> Session:
     markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
+    if real or (options is not None and options.dryrun):
+        # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
+        open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
     return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
 
 
 def forget_other_sessions() -> None:
     """Forget what a session that has started this one told its jobs."""
-    for variable in (CONTROLLER, job_remote.VARIABLE):
+    for variable in (CONTROLLER, JOB_OUTPUT, job_remote.VARIABLE):
         os.environ.pop(variable, None)
 
 

@@ -1,0 +1,44 @@
+"""What the terminal shows while Snakemake works: our own logger plugin, unless the user names another."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.logging import LoggerManager
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+from pipeline.execution import JOB_OUTPUT
+from pipeline.paths import JOB_OUTPUT_FOLDER
+
+PLUGIN = "heirloom"
+SOURCES = Path(__file__).resolve().parents[2] / "plugins" / f"snakemake-logger-plugin-{PLUGIN}" / "src"
+SNAKEMAKES_OWN = "DefaultStreamHandler"
+
+
+def open_terminal(manager: LoggerManager, options, jobs_here: bool) -> None:
+    """Let the plugin speak from here on; with `jobs_here`, jobs keep their own output in files from which it reads.
+
+    It is taken from this clone, so that nothing has to be installed for it and it fits the workflow; `--logger NAME`
+    takes another one, `--verbose` shows all that Snakemake and the stages say.
+    """
+    chosen = list(options.logger)
+    if chosen not in ([], [PLUGIN]) or options.verbose or options.debug_dag:
+        return
+    if jobs_here:
+        os.environ[JOB_OUTPUT] = str(JOB_OUTPUT_FOLDER)
+    if chosen:
+        for handler in manager.get_log_handlers():
+            handler.settings.job_output = str(JOB_OUTPUT_FOLDER)
+        return
+    if str(SOURCES) not in sys.path:
+        sys.path.append(str(SOURCES))
+    import snakemake_logger_plugin_heirloom as module
+
+    registry = LoggerPluginRegistry()
+    registry.register_plugin(module.__name__, module)
+    settings = module.LogHandlerSettings(job_output=str(JOB_OUTPUT_FOLDER))
+    plugin = registry.get_plugin(PLUGIN)
+    for handler in list(manager.logger.handlers):
+        if handler.name == SNAKEMAKES_OWN:
+            manager.logger.removeHandler(handler)
+    manager.logger.addHandler(plugin.log_handler(manager.settings, settings))
