@@ -26,12 +26,12 @@ from heirloom.training.callbacks.loss_history import LossHistory, rounded
 from heirloom.training.callbacks.model_flops import Utilization, utilization
 from heirloom.training.callbacks.progress import Progress, say
 from heirloom.training.callbacks.resuming import (
+    AlreadyTrainedError,
     CompleteCheckpoints,
-    LastStep,
-    NothingLeftError,
-    claim,
+    StopAfterLastStep,
+    claim_work_folder,
+    evaluation_is_due,
     newest_complete,
-    owes_evaluation,
     stat_facts,
 )
 from heirloom.training.callbacks.trackers import tracker_callbacks
@@ -62,7 +62,7 @@ class Lifecycle:
             *tracker_callbacks(self.command, self.facts_for_trackers),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
             CollectiveTimeout(),
-            LastStep(),
+            StopAfterLastStep(),
             self.interruption,
         ]
 
@@ -91,15 +91,15 @@ class Lifecycle:
         """
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
-        claim(work, self.facts_by_hand())
+        claim_work_folder(work, self.facts_by_hand())
         checkpoint = newest_complete(work)
         if checkpoint:
             self.history.load(checkpoint)
-            trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
+            trainer.args.eval_on_start = evaluation_is_due(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
-        self.state_convention(utilization(trainer, self.command.trainer))
+        self.report_mfu_convention(utilization(trainer, self.command.trainer))
         with self.interruption.watch(trainer):
-            with suppress(NothingLeftError):
+            with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()
@@ -123,7 +123,7 @@ class Lifecycle:
         """Where this training comes from. Asked for on the main rank only: it reads all of the base's weights."""
         return trace(self.command.base, self.command.dataset)
 
-    def state_convention(self, measure: Utilization | str | None) -> None:
+    def report_mfu_convention(self, measure: Utilization | str | None) -> None:
         """Say once how the MFU is counted, or why there is none."""
         if measure is not None:
             say(str(measure))

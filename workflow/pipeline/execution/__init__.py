@@ -3,7 +3,7 @@
 from pipeline.execution import job_remote, local_job, remote_job
 from pipeline.execution.job_remote import data_is_remote
 from pipeline.execution.local_job import CONTROLLER, begin
-from pipeline.execution.training_job import attend
+from pipeline.execution.training_job import join
 from pipeline.execution.transfer import absent
 
-__all__ = ["CONTROLLER", "absent", "attend", "begin", "data_is_remote", "job_remote", "local_job", "remote_job"]
+__all__ = ["CONTROLLER", "absent", "begin", "data_is_remote", "job_remote", "join", "local_job", "remote_job"]
