@@ -143,12 +143,7 @@ class AveragedLogs(TrainerCallback):
         self.callback.on_train_begin(args, state, control, **kwargs)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         if "loss" in logs:
             for name, value in logs.items():
