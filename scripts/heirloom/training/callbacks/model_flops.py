@@ -106,7 +106,7 @@ def utilization(trainer: Trainer, spec: TrainerSpec) -> Utilization | str | None
     gpu = torch.cuda.get_device_name()
     peak = peak_flops(gpu)
     if peak is None:
-        return f"MFU: not stated, because the peak of {gpu} is not in heirloom/training/model_flops.py"
+        return f"MFU: not stated, because the peak of {gpu} is not in heirloom/training/callbacks/model_flops.py"
     args = trainer.args
     flops = model_flops(trainer.accelerator.unwrap_model(trainer.model))
     if flops is None:
