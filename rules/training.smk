@@ -6,7 +6,7 @@ Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv
 
 
 rule train:
-    """Train a run's base on its dataset: scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train}.py, sections `training`, `peft`, `quantization`."""
+    """Train a run's base on its dataset: the script of its trainer (docs/methods.md), sections `training`, `peft`, `quantization`."""
     input:
         dataset=reads("train", "dataset"),
         base=reads("train", "base"),

@@ -20,6 +20,7 @@ from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
+from heirloom.stage_arguments import stage_parser
 
 
 def main() -> None:
@@ -40,9 +41,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a file of config/datasets/")
-    parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read")
+    parser = stage_parser(__doc__, config="a file of config/datasets/")
     parser.add_argument("--raw", type=Path, help="raw dataset: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer")
     parser.add_argument("--datasets", type=name_and_folder, nargs="+", default=[], help="of a mixture: name=folder …")

@@ -25,6 +25,7 @@ from heirloom.models.fresh_models import initialise_model, model_config
 from heirloom.models.model_facts import FACTS
 from heirloom.models.tokenizer_files import copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
+from heirloom.stage_arguments import stage_parser
 
 
 def main() -> None:
@@ -49,9 +50,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a file of config/models/")
-    parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read, a,b")
+    parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     return parser.parse_args()

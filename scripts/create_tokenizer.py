@@ -21,6 +21,7 @@ from heirloom.models.fetching import TOKENIZER_FILES, fetch
 from heirloom.models.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
 from heirloom.models.tokenizer_files import load_tokenizer, save_tokenizer
 from heirloom.models.tokenizer_training import train_bpe
+from heirloom.stage_arguments import stage_parser
 
 
 def main() -> None:
@@ -41,9 +42,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a file of config/models/")
-    parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read, a,b")
+    parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--raw", type=Path, help="raw dataset to train on, with `text` in each row")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     return parser.parse_args()

@@ -13,50 +13,38 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 from trl import DPOConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from heirloom import stage
-from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.batches.preference_collators import make_preference_collator
+from heirloom.config.trainers.dpo import DPO
+from heirloom.training.batches.preference_collators import pair_collator
 from heirloom.training.inputs.adapters import lora_config
-from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.training_command import read_command
-from heirloom.training.inputs.training_data import copied_rows, load_training_data
+from heirloom.training.inputs.training_data import copied_rows
 from heirloom.training.lifecycle import Lifecycle
+from heirloom.training.preparation import arguments_and_model, load_inputs
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer
-from heirloom.training.training_arguments import trainer_arguments
 
 
 def main() -> None:
-    command = read_command(__doc__, DPOConfig)
-    start_rank()
-    data = load_training_data(command.dataset, kinds=("preference",))
-    tokenizer = load_tokenizer(command.base)
-
-    args = trainer_arguments(DPOConfig, command, data, max_length=None)
-    start_deepspeed()
-    model = load_model(command)
+    command = read_command(__doc__, DPO, DPOConfig)
+    data, tokenizer = load_inputs(command)
+    args, model = arguments_and_model(DPOConfig, command, data, max_length=None)
     reference = None  # the model itself: before its first step, or with its adapter switched off
     if args.precompute_ref_log_probs:
         data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads
     elif command.peft is None:
         reference = load_model(command)
 
-    section = command.training
     lifecycle = Lifecycle(command)
     trainer = PretokenizedDPOTrainer(
-        model=model,
+        **lifecycle.shared_arguments(model, args, data, tokenizer),
         ref_model=reference,
-        args=args,
-        train_dataset=data.train,
-        eval_dataset=data.test,
-        data_collator=make_preference_collator(
-            section.collator, trainer="dpo", tokenizer=tokenizer, pad_to_multiple_of=section.pad_to_multiple_of
-        ),
-        processing_class=tokenizer,
+        data_collator=pair_collator(DataCollatorForPreference, command, tokenizer),
         peft_config=lora_config(command.peft, model),
-        callbacks=lifecycle.callbacks,
     )
-    lifecycle.run(trainer, name="dpo")
+    lifecycle.run(trainer)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import win_rate
 from heirloom.inference.generation_files import read_generations
+from heirloom.stage_arguments import stage_parser
 
 
 def main() -> None:
@@ -95,9 +96,7 @@ def opponent(words: str) -> tuple[str, Path]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="run file with an `evaluation:` section")
-    parser.add_argument("--sections", required=True, help="sections of it that are read: evaluation")
+    parser = stage_parser(__doc__, config="run file with an `evaluation:` section")
     parser.add_argument("--generations", type=Path, help="folder with generations.jsonl or generations.parquet")
     parser.add_argument("--checkpoint", type=Path, help="model folder, for perplexity and preference")
     parser.add_argument("--base", type=Path, help="model folder that the checkpoint was trained from")

@@ -2,10 +2,10 @@
 
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
-    python scripts/launch.py attend STAGE                   this host's ranks of what another host launches
+    python scripts/launch.py join STAGE                     this host's ranks of what another host launches
 
 In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md), in a SageMaker training job of
-several hosts too: there the first one launches, and the others attend (docs/sagemaker.md).
+several hosts too: there the first one launches, and the others join (docs/sagemaker.md).
 
 The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, commit, machine,
 versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
@@ -26,14 +26,14 @@ from heirloom.failures import sentence_of
 from heirloom.launcher import environment, ledger, processes, record, work
 from heirloom.launcher.command import parse_command
 from heirloom.launcher.commit import current_commit
-from heirloom.launcher.hosts import attending
+from heirloom.launcher.hosts import joining
+from heirloom.launcher.hosts.coordination import LaunchRequest
 from heirloom.launcher.hosts.detection import this_host
-from heirloom.launcher.hosts.followers import Call
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["attend"]:
-        return attending.attend(sys.argv[2:])
+    if sys.argv[1:2] == ["join"]:
+        return joining.join(sys.argv[2:])
     program = parse_command(sys.argv[1:])
     host = this_host()
     ranks = host.ranks(program.kind)
@@ -49,13 +49,13 @@ def main() -> int:
         record.execution(program, stage, ranks, commit) as facts,
     ):
         variables = environment.for_program(program.kind, ranks, folder, stage.identity, commit)
-        with host.summon(Call(program, stage, ranks, commit)) as company:
+        with host.start_workers(LaunchRequest(program, stage, ranks, commit)) as peers:
             outcome = processes.run(
                 host.command(program, ranks),
                 {**os.environ, **variables},
                 log=record.log_file(stage.name),
-                as_sent=host.as_sent,
-                company=company,
+                signal_to_forward=host.signal_to_forward,
+                peers=peers,
             )
         facts.exit_code = outcome.exit_code
         if outcome.exit_code:

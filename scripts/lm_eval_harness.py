@@ -21,6 +21,7 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
+from heirloom.stage_arguments import stage_parser
 
 
 def main() -> None:
@@ -54,9 +55,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="run file with a section `lm_eval:`")
-    parser.add_argument("--sections", required=True, help="sections of it that are read: lm_eval")
+    parser = stage_parser(__doc__, config="run file with a section `lm_eval:`")
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     return parser.parse_args()

@@ -14,42 +14,28 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 from heirloom import stage
-from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.batches.preference_collators import make_preference_collator
+from heirloom.config.trainers.orpo import ORPO
+from heirloom.training.batches.preference_collators import OddsRatioCollator, pair_collator
 from heirloom.training.inputs.adapters import lora_config
-from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import read_command
-from heirloom.training.inputs.training_data import load_training_data
 from heirloom.training.lifecycle import Lifecycle
+from heirloom.training.preparation import arguments_and_model, load_inputs
 from heirloom.training.trainers.orpo import ORPOConfig, PretokenizedORPOTrainer
-from heirloom.training.training_arguments import trainer_arguments
 
 
 def main() -> None:
-    command = read_command(__doc__, ORPOConfig)
-    start_rank()
-    data = load_training_data(command.dataset, kinds=("preference",))
-    tokenizer = load_tokenizer(command.base)
+    command = read_command(__doc__, ORPO, ORPOConfig)
+    data, tokenizer = load_inputs(command)
+    own = {"max_length": data.max_length, "remove_unused_columns": False}
+    args, model = arguments_and_model(ORPOConfig, command, data, **own)
 
-    args = trainer_arguments(ORPOConfig, command, data, max_length=data.max_length, remove_unused_columns=False)
-    start_deepspeed()
-    model = load_model(command)
-
-    section = command.training
     lifecycle = Lifecycle(command)
     trainer = PretokenizedORPOTrainer(
-        model=model,
-        args=args,
-        train_dataset=data.train,
-        eval_dataset=data.test,
-        data_collator=make_preference_collator(
-            section.collator, trainer="orpo", tokenizer=tokenizer, pad_to_multiple_of=section.pad_to_multiple_of
-        ),
-        processing_class=tokenizer,
+        **lifecycle.shared_arguments(model, args, data, tokenizer),
+        data_collator=pair_collator(OddsRatioCollator, command, tokenizer),
         peft_config=lora_config(command.peft, model),
-        callbacks=lifecycle.callbacks,
     )
-    lifecycle.run(trainer, name="orpo")
+    lifecycle.run(trainer)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,17 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from heirloom import stage
 from heirloom.config.sections.generation import GenerationSection
-from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.batches.collator_choice import make_collator
+from heirloom.config.trainers.seq2seq import SEQ2SEQ
+from heirloom.training.batches.collator_choice import token_collator
 from heirloom.training.inputs.adapters import with_adapter
-from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import read_command
-from heirloom.training.inputs.training_data import check_rows, load_training_data
+from heirloom.training.inputs.training_data import check_rows
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.losses.generated_evaluation import GeneratedEvaluation, held_out_answers
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.token_mean_loss import loss_function
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
-from heirloom.training.training_arguments import trainer_arguments
+from heirloom.training.preparation import arguments_and_model, load_inputs
 
 BY_SECTION = dict.fromkeys(("generation_config", "generation_max_length", "generation_num_beams"))
 """Arguments that the run's section `generation` replaces."""
@@ -38,33 +37,22 @@ class ExactSeq2SeqTrainer(GeneratedEvaluation, HeldOutBatches, TokenWeightedEval
 
 
 def main() -> None:
-    command = read_command(__doc__, Seq2SeqTrainingArguments, generation=GenerationSection)
-    start_rank()
-    data = load_training_data(command.dataset, kinds=("seq2seq", "chat"))
-    tokenizer = load_tokenizer(command.base)
-
-    args = trainer_arguments(Seq2SeqTrainingArguments, command, data, **BY_SECTION)
-    start_deepspeed()
-    model = with_adapter(load_model(command), command.peft, args)
+    command = read_command(__doc__, SEQ2SEQ, Seq2SeqTrainingArguments, generation=GenerationSection)
+    data, tokenizer = load_inputs(command)
+    args, model = arguments_and_model(Seq2SeqTrainingArguments, command, data, **BY_SECTION)
+    model = with_adapter(model, command.peft, args)
     check_rows(data, model, command.base)
-    rows = {"trainer": "seq2seq", "columns": data.train.column_names}
-    collator = make_collator(**command.training.collation, **rows, tokenizer=tokenizer, model=model, seed=args.seed)
 
     lifecycle = Lifecycle(command)
     trainer = ExactSeq2SeqTrainer(
-        model=model,
-        args=args,
-        train_dataset=data.train,
-        eval_dataset=data.test,
-        data_collator=collator,
-        processing_class=tokenizer,
+        **lifecycle.shared_arguments(model, args, data, tokenizer),
+        data_collator=token_collator(command, data, tokenizer, model, args),
         compute_loss_func=loss_function(model, args),
         compute_metrics=token_weighted_metrics,
-        callbacks=lifecycle.callbacks,
     )
     if command.generation:
         trainer.held_out_answers = held_out_answers(command.dataset, command.generation, model, tokenizer, args)
-    lifecycle.run(trainer, name="seq2seq")
+    lifecycle.run(trainer)
 
 
 if __name__ == "__main__":

@@ -16,19 +16,18 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from transformers import Trainer, TrainingArguments
 
 from heirloom import stage
-from heirloom.distributed import start_deepspeed, start_rank
-from heirloom.training.batches.collator_choice import Collator, make_collator
+from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
+from heirloom.training.batches.collator_choice import token_collator
 from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
 from heirloom.training.batches.packing import joined_data
 from heirloom.training.inputs.adapters import with_adapter
-from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import read_command
-from heirloom.training.inputs.training_data import check_rows, load_training_data
+from heirloom.training.inputs.training_data import check_rows
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.token_mean_loss import loss_function
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
-from heirloom.training.training_arguments import trainer_arguments
+from heirloom.training.preparation import arguments_and_model, load_inputs
 
 
 class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
@@ -36,38 +35,25 @@ class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
 
 
 def main() -> None:
-    command = read_command(__doc__, TrainingArguments)
-    start_rank()
-    data = load_training_data(command.dataset, kinds=("text", "chat", "seq2seq"))
-    tokenizer = load_tokenizer(command.base)
-
-    args = trainer_arguments(TrainingArguments, command, data)
-    start_deepspeed()
-    model = with_adapter(load_model(command), command.peft, args)
+    command = read_command(__doc__, LANGUAGE_MODELING, TrainingArguments)
+    data, tokenizer = load_inputs(command)
+    args, model = arguments_and_model(TrainingArguments, command, data)
+    model = with_adapter(model, command.peft, args)
     check_rows(data, model, command.base)
     if command.training.seq_length:
         data = joined_data(data, command.training.seq_length, args.output_dir)
 
-    def collator() -> Collator:
-        rows = {"trainer": "trainer", "columns": data.train.column_names}
-        return make_collator(**command.training.collation, **rows, tokenizer=tokenizer, model=model, seed=args.seed)
-
     lifecycle = Lifecycle(command)
     trainer = LanguageModelTrainer(
-        model=model,
-        args=args,
-        train_dataset=data.train,
-        eval_dataset=data.test,
-        data_collator=collator(),
-        processing_class=tokenizer,
+        **lifecycle.shared_arguments(model, args, data, tokenizer),
+        data_collator=token_collator(command, data, tokenizer, model, args),
         compute_loss_func=loss_function(model, args),
         compute_metrics=token_weighted_metrics,
-        callbacks=lifecycle.callbacks,
     )
-    trainer.evaluation_collator = collator()
+    trainer.evaluation_collator = token_collator(command, data, tokenizer, model, args)
     if isinstance(trainer.data_collator, MaskingCollator):
         trainer.add_callback(MasksOfEpoch(trainer.data_collator))
-    lifecycle.run(trainer, name="trainer")
+    lifecycle.run(trainer)
 
 
 if __name__ == "__main__":

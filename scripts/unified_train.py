@@ -12,15 +12,10 @@ from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_yaml
+from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 
-SCRIPTS = {
-    "trainer": "train.py",
-    "seq2seq": "seq2seq_train.py",
-    "sft": "sft_train.py",
-    "dpo": "dpo_train.py",
-    "orpo": "orpo_train.py",
-}
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def chosen_script(arguments: list[str]) -> str:
@@ -29,10 +24,10 @@ def chosen_script(arguments: list[str]) -> str:
     if config is None:
         raise HeirloomError("unified_train.py needs --config and a run's file, e.g. config/runs/demo-sft.yaml")
     trainer = (read_yaml(config) or {}).get("trainer")
-    if trainer not in SCRIPTS:
-        found = f"{trainer} is no trainer; {did_you_mean(str(trainer), SCRIPTS)}" if trainer else "is missing"
-        raise HeirloomError(f"{config}: trainer: {found}; give one of {', '.join(SCRIPTS)}")
-    return SCRIPTS[trainer]
+    if trainer not in TRAINERS:
+        found = f"{trainer} is no trainer; {did_you_mean(str(trainer), TRAINERS)}" if trainer else "is missing"
+        raise HeirloomError(f"{config}: trainer: {found}; give one of {', '.join(TRAINERS)}")
+    return TRAINERS[trainer].script
 
 
 if __name__ == "__main__":
@@ -40,5 +35,5 @@ if __name__ == "__main__":
         script = chosen_script(sys.argv[1:])
     except HeirloomError as error:
         sys.exit(f"error: {error}")
-    sys.argv[0] = str(Path(__file__).with_name(script))
+    sys.argv[0] = str(REPOSITORY / script)
     runpy.run_path(sys.argv[0], run_name="__main__")

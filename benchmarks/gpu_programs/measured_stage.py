@@ -17,6 +17,7 @@ from meter import random_model, train_and_measure  # noqa: E402
 import dpo_train  # noqa: E402
 import sft_train  # noqa: E402
 from heirloom import stage  # noqa: E402
+from heirloom.training import preparation  # noqa: E402
 from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
@@ -24,8 +25,9 @@ def main() -> None:
     _, method, result, *sys.argv[1:] = sys.argv
     length = json.loads(Path("lengths.json").read_text())[method]["mean"]
     script = {"lora": sft_train, "dpo": dpo_train}[method]
-    script.load_model = lambda command: random_model(command.base, command.training.attn_implementation)
-    Lifecycle.run = lambda self, trainer, name: train_and_measure(trainer, method, length, Path(result))
+    for place in (preparation, dpo_train):
+        place.load_model = lambda command: random_model(command.base, command.training.attn_implementation)
+    Lifecycle.run = lambda self, trainer: train_and_measure(trainer, method, length, Path(result))
     script.main()
     stage.leave_ranks()
 

@@ -16,10 +16,10 @@ from heirloom.config.files import KINDS
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
+from heirloom.config.trainers.table import TRAINERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "workflow" / "schemas"
-TRAINERS = ("trainer", "seq2seq", "sft", "dpo", "orpo")
 
 
 def test_generated_files_are_up_to_date():
@@ -30,7 +30,7 @@ def test_generated_files_are_up_to_date():
 
 
 def test_a_stale_file_is_shown_with_the_command_that_mends_it(tmp_path):
-    for folder in ("workflow/schemas", "config", "scripts/heirloom"):
+    for folder in ("workflow/schemas", "config", "docs", "scripts/heirloom"):
         copy = tmp_path / folder
         copy.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-r", ROOT / folder, copy], check=True)

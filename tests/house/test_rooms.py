@@ -25,7 +25,7 @@ LIBRARY = [
     [""],
     ["config.parsing"],
     ["config.arguments"],
-    ["config.sections"],
+    ["config.sections", "config.trainers"],
     ["config"],
     ["data.raw", "data.rows", "models"],
     ["data"],

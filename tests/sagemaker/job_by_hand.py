@@ -27,20 +27,20 @@ STAGE = "train-x"
 IDENTITY = "0123456789abcdef" * 4
 LEDGER = "import sys\nassert sys.argv[1:] == ['begin', '{stage}']\nprint('''{answer}''')\n"
 LIMIT = 600
-SETTLE = "mkdir .heirloom; ln -s ${SM_ML_ROOT:-/opt/ml}/checkpoints .heirloom/work; export HEIRLOOM_KEEP_WORK=1\n"
+SET_UP = "mkdir .heirloom; ln -s ${SM_ML_ROOT:-/opt/ml}/checkpoints .heirloom/work; export HEIRLOOM_KEEP_WORK=1\n"
 UNTIL_NOW = "until [ -e .heirloom/now ]; do sleep 0.1; done"
 """A shell command that ends when a test says so, see `Job.now`."""
-DISMISS = """
+RELEASE = """
 import sys; sys.path.append(sys.argv[1])
 from heirloom.launcher.hosts import sagemaker
-sagemaker.find().dismiss(sys.argv[2])
+sagemaker.find().release_workers(sys.argv[2])
 """
-FORGET = "{ rm -r .heirloom/work/*; " + shlex.join([sys.executable, "-c", DISMISS, str(LAUNCH.parent), STAGE]) + "; }"
+FORGET = "{ rm -r .heirloom/work/*; " + shlex.join([sys.executable, "-c", RELEASE, str(LAUNCH.parent), STAGE]) + "; }"
 """What `workflow/pipeline/execution/training_job.py` does around the launcher in a project."""
 
 
 class Job:
-    """Runs `launch.py COMMAND` as stage STAGE in a copy of a folder on the first host; the others attend."""
+    """Runs `launch.py COMMAND` as stage STAGE in a copy of a folder on the first host; the others join."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class Job:
         launch = shlex.join([sys.executable, str(LAUNCH), *command])
         content = {
             "format": jobfile.FORMAT,
-            "command": f"{SETTLE}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
-            "worker_command": SETTLE + shlex.join([sys.executable, str(LAUNCH), "attend", STAGE]),
+            "command": f"{SET_UP}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
+            "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE]),
             "host_timeout": 120,
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],

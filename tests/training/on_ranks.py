@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.data.processed_dataset import load_split
 from heirloom.distributed import is_main_rank, start_deepspeed, start_rank, world_size
 from heirloom.training.batches.collator_choice import make_collator
@@ -103,7 +104,7 @@ def trained(
     else:
         tokenizer = AutoTokenizer.from_pretrained(place / "tokenizer")
         columns = rows.column_names
-        collator = make_collator("default", trainer="seq2seq", columns=columns, tokenizer=tokenizer, model=model)
+        collator = make_collator("default", trainer=SEQ2SEQ, columns=columns, tokenizer=tokenizer, model=model)
     trainer = LanguageModelTrainer(
         model=model,
         args=args,
@@ -143,7 +144,7 @@ def evaluated(kind: str, place: Path, work: Path) -> dict[str, Any]:
         model=model,
         args=args,
         eval_dataset=test,
-        data_collator=make_collator("default", trainer="seq2seq", columns=columns, tokenizer=tokenizer, model=model),
+        data_collator=make_collator("default", trainer=SEQ2SEQ, columns=columns, tokenizer=tokenizer, model=model),
         processing_class=tokenizer,
         compute_metrics=token_weighted_metrics,
     )

@@ -19,7 +19,7 @@ from heirloom.distributed import is_main_rank  # noqa: E402
 from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
-def train_and_tell(self, trainer, name):
+def train_and_tell(self, trainer):
     trainer.train()
     if is_main_rank():
         parameters = trainer.accelerator.unwrap_model(trainer.model).parameters()

@@ -11,22 +11,8 @@ from training_workplace import ROOT, TRAINING, environment, tree
 
 def torchrun(workplace, script, *flags, check=True):
     """Run a script as the README shows it: two ranks, no launcher of ours."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-            str(ROOT / "scripts" / script),
-            *flags,
-        ],
-        cwd=workplace.folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stdout
-    return done.stdout
+    words = ("-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "scripts" / script))
+    return workplace.run(*words, *flags, check=check).stdout
 
 
 @pytest.fixture

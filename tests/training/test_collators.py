@@ -22,12 +22,14 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from heirloom.config.arguments.collator_names import FITTING, CollatorName, fitting_collator
+from heirloom.config.arguments.collator_names import CollatorName
+from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.training.batches.collator_choice import make_collator
 from heirloom.training.batches.masked_language_modeling import MaskingCollator
-from heirloom.training.batches.preference_collators import make_preference_collator
+from heirloom.training.batches.preference_collators import OddsRatioCollator, make_preference_collator
 
 IGNORED = -100
 
@@ -66,7 +68,12 @@ def collator(place, name, trainer, rows, model=None, **options):
     model = model or place.causal
     tokenizer = place.masking if model is place.masked else place.tokenizer
     columns = list(rows[0])
-    return make_collator(name, trainer=trainer, columns=columns, tokenizer=tokenizer, model=model, **options)
+    return make_collator(name, trainer=TRAINERS[trainer], columns=columns, tokenizer=tokenizer, model=model, **options)
+
+
+def pair_collator(place, trainer, name="default", **options):
+    kind = {"dpo": DataCollatorForPreference, "orpo": OddsRatioCollator}[trainer]
+    return make_preference_collator(kind, name, trainer=TRAINERS[trainer], tokenizer=place.tokenizer, **options)
 
 
 def batches_of(rows, size=8):
@@ -182,7 +189,7 @@ def test_pairs_make_the_batches_that_trl_makes_of_the_texts(place, tmp_path, tra
     texts = Dataset.from_list(preference_texts()[: len(place.preference)])
     model = AutoModelForCausalLM.from_config(place.causal.config)
     theirs = upstream(model, args=args, train_dataset=texts, processing_class=place.tokenizer)
-    ours = make_preference_collator("default", trainer=trainer, tokenizer=place.tokenizer)
+    ours = pair_collator(place, trainer)
     pairs = zip(batches_of(theirs.train_dataset), batches_of(place.preference), strict=True)
     for tokenized, rows in pairs:
         expected = theirs.data_collator(tokenized)
@@ -198,9 +205,7 @@ def test_pairs_padded_to_a_multiple(place):
     pad = place.tokenizer.pad_token_id
     for trainer in ("dpo", "orpo"):
         plain, padded = (
-            make_preference_collator(
-                "rl_dynamic_padding_only", trainer=trainer, tokenizer=place.tokenizer, pad_to_multiple_of=multiple
-            )
+            pair_collator(place, trainer, "rl_dynamic_padding_only", pad_to_multiple_of=multiple)
             for multiple in (None, 8)
         )
         added = 0
@@ -222,7 +227,7 @@ def test_pairs_padded_to_a_multiple(place):
 
 def test_orpo_trains_on_the_answers_alone(place):
     rows = list(place.preference)[:8]
-    batch = make_preference_collator("default", trainer="orpo", tokenizer=place.tokenizer)(rows)
+    batch = pair_collator(place, "orpo")(rows)
     for side in ("chosen", "rejected"):
         for index, row in enumerate(rows):
             labels = batch[f"{side}_labels"][index]
@@ -301,21 +306,21 @@ def test_running_data_loader_workers_hear_of_a_new_epoch(place, uneven, persiste
     assert epochs[0] == epochs[2] != epochs[1]
 
 
-@pytest.mark.parametrize("trainer", FITTING)
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=TRAINERS)
 def test_a_collator_of_another_trainer_is_refused_with_those_that_fit(trainer):
-    names = {name for fitting in FITTING.values() for name in fitting}
+    names = {name for each in TRAINERS.values() for name in each.collators}
     assert names == {"completion_only", "seq2seq", "mlm", "dynamic_padding_only", "rl_dynamic_padding_only"}
     for name in names:
-        if name in FITTING[trainer]:
-            assert fitting_collator(name, trainer) == name
+        if name in trainer.collators:
+            assert trainer.fitting_collator(name) == name
         else:
             with pytest.raises(HeirloomError) as refused:
-                fitting_collator(name, trainer)
+                trainer.fitting_collator(name)
             assert str(refused.value) == (
-                f"training.collator: {name} does not fit trainer: {trainer}, which takes "
-                f"{' or '.join(FITTING[trainer])} (default: {FITTING[trainer][0]})"
+                f"training.collator: {name} does not fit trainer: {trainer.name}, which takes "
+                f"{' or '.join(trainer.collators)} (default: {trainer.collators[0]})"
             )
-    assert fitting_collator("default", trainer) == FITTING[trainer][0]
+    assert trainer.fitting_collator("default") == trainer.collators[0]
 
 
 def test_the_table_in_the_documentation_is_that_of_the_code():
@@ -330,13 +335,13 @@ def test_the_table_in_the_documentation_is_that_of_the_code():
             documented[trainer] = tuple(allowed)
             assert default[0] == allowed[0]
             assert refused == [] or {*allowed, *refused} == {*get_args(CollatorName)} - {"default"}
-    assert documented == FITTING
+    assert documented == {trainer.name: trainer.collators for trainer in TRAINERS.values()}
 
 
 @pytest.mark.parametrize("trainer", ["dpo", "orpo"])
 def test_pairs_refuse_another_collator(place, trainer):
     with pytest.raises(HeirloomError, match=f"completion_only does not fit trainer: {trainer}"):
-        make_preference_collator("completion_only", trainer=trainer, tokenizer=place.tokenizer)
+        pair_collator(place, trainer, "completion_only")
 
 
 @pytest.mark.parametrize(
@@ -384,7 +389,13 @@ def test_models_that_predict_something_else_are_refused(place):
 
 def test_a_tokenizer_without_mask_token_is_refused(place):
     with pytest.raises(HeirloomError, match="^training.collator: mlm needs a tokenizer with a mask_token, and the"):
-        make_collator("mlm", trainer="trainer", columns=["input_ids"], tokenizer=place.tokenizer, model=place.masked)
+        make_collator(
+            "mlm",
+            trainer=TRAINERS["trainer"],
+            columns=["input_ids"],
+            tokenizer=place.tokenizer,
+            model=place.masked,
+        )
 
 
 def test_labels_of_another_length_are_refused_even_where_padding_would_hide_it(place):

@@ -11,7 +11,7 @@ from watched_processes import processes_in, ranks_in, wait_for
 
 from heirloom.training.callbacks import resuming
 from heirloom.training.callbacks.loss_history import LossHistory
-from heirloom.training.callbacks.resuming import COMPLETE, claim, newest_complete
+from heirloom.training.callbacks.resuming import COMPLETE, claim_work_folder, newest_complete
 
 OFTEN = {"logging_steps": 1, "save_steps": 2}
 
@@ -59,11 +59,11 @@ def checkpoint(work: Path, step: int, complete: bool = True) -> Path:
 
 
 def test_state_of_another_training_is_never_taken_up(tmp_path, capsys):
-    claim(tmp_path, {"learning_rate": 1.0})
+    claim_work_folder(tmp_path, {"learning_rate": 1.0})
     checkpoint(tmp_path, 10)
-    claim(tmp_path, {"learning_rate": 1.0})
+    claim_work_folder(tmp_path, {"learning_rate": 1.0})
     assert newest_complete(tmp_path).name == "checkpoint-10"
-    claim(tmp_path, {"learning_rate": 2.0})
+    claim_work_folder(tmp_path, {"learning_rate": 2.0})
     assert "the work of another training: starting afresh" in capsys.readouterr().out
     assert newest_complete(tmp_path) is None
 
@@ -71,16 +71,16 @@ def test_state_of_another_training_is_never_taken_up(tmp_path, capsys):
 @pytest.mark.parametrize(("name", "value"), [("HEIRLOOM_IDENTITY", "b" * 64), ("WORLD_SIZE", "4")])
 def test_identity_and_number_of_ranks_tell_trainings_apart(tmp_path, monkeypatch, name, value):
     monkeypatch.setenv("HEIRLOOM_IDENTITY", "a" * 64)
-    claim(tmp_path, {})
+    claim_work_folder(tmp_path, {})
     checkpoint(tmp_path, 10)
     monkeypatch.setenv(name, value)
-    claim(tmp_path, {})
+    claim_work_folder(tmp_path, {})
     assert newest_complete(tmp_path) is None
 
 
 def test_checkpoints_that_nobody_claimed_are_not_taken_up(tmp_path):
     checkpoint(tmp_path, 10)
-    claim(tmp_path, {})
+    claim_work_folder(tmp_path, {})
     assert newest_complete(tmp_path) is None
 
 

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import load_answerer
@@ -264,6 +265,6 @@ def test_settings_that_would_have_no_effect_are_refused(workplace, place, monkey
     config = workplace.config("refused.yaml", **sections)
     monkeypatch.setattr(sys, "argv", ["seq2seq_train.py", "--config", config, *inputs, *flags])
     with pytest.raises(HeirloomError, match=said):
-        command = read_command(None, Seq2SeqTrainingArguments, generation=GenerationSection)
+        command = read_command(None, SEQ2SEQ, Seq2SeqTrainingArguments, generation=GenerationSection)
         data = TrainingData("chat", 64, train=None, test=None)
         trainer_arguments(Seq2SeqTrainingArguments, command, data, **BY_SECTION)

@@ -16,7 +16,7 @@ from heirloom.config.sections.tracking import TrackingSection
 from heirloom.content_hashes import content_hash
 from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
-from heirloom.training.callbacks.resuming import COMPLETE, claim, work_folder
+from heirloom.training.callbacks.resuming import COMPLETE, claim_work_folder, work_folder
 from heirloom.training.callbacks.trackers import check_trackers, has_wandb_key, run_id
 
 IDENTITY = "0123456789abcdef" * 4
@@ -123,11 +123,11 @@ def test_by_hand_a_run_is_known_by_what_tells_trainings_apart(tmp_path, monkeypa
     monkeypatch.delenv("HEIRLOOM_IDENTITY", raising=False)
     monkeypatch.delenv("HEIRLOOM_WORK_DIR", raising=False)
     output = tmp_path / "checkpoint"
-    claim(work_folder(output), {"learning_rate": 1.0})
+    claim_work_folder(work_folder(output), {"learning_rate": 1.0})
     first = run_id(output)
-    claim(work_folder(output), {"learning_rate": 1.0})
+    claim_work_folder(work_folder(output), {"learning_rate": 1.0})
     assert run_id(output) == first and re.fullmatch("[0-9a-f]{16}", first)
-    claim(work_folder(output), {"learning_rate": 2.0})
+    claim_work_folder(work_folder(output), {"learning_rate": 2.0})
     assert run_id(output) != first
 
 

@@ -10,11 +10,14 @@ from trl import SFTConfig
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
+from heirloom.config.trainers.sft import SFT
+from heirloom.config.trainers.table import TRAINERS
+from heirloom.data.processed_dataset import COLUMNS
 from heirloom.errors import HeirloomError
 from heirloom.training.batches.collators import CausalCollator
 from heirloom.training.callbacks.resuming import COMPLETE
 from heirloom.training.inputs.training_command import TrainingCommand
-from heirloom.training.inputs.training_data import TrainingData, load_training_data
+from heirloom.training.inputs.training_data import USUAL_TRAINER, TrainingData, load_training_data
 from heirloom.training.training_arguments import accumulation_steps, trainer_arguments
 
 
@@ -24,6 +27,7 @@ def section(**keys) -> TrainingSection:
 
 def command(tmp_path, **keys) -> TrainingCommand:
     return TrainingCommand(
+        trainer=SFT,
         dataset=tmp_path,
         base=tmp_path,
         deepspeed=None,
@@ -71,8 +75,13 @@ def test_arguments_that_cannot_be(tmp_path, keys, said):
 
 
 def test_the_wrong_trainer_names_the_right_one(workplace):
-    with pytest.raises(HeirloomError, match=r"kind preference, .* train on it with dpo_train.py \(trainer: dpo\)"):
+    with pytest.raises(HeirloomError, match=r"kind preference, .* train on it with trainer: dpo, or"):
         load_training_data(workplace.folder / "preference", kinds=("chat",))
+
+
+def test_what_is_recommended_for_a_kind_of_rows_takes_them():
+    assert USUAL_TRAINER.keys() == COLUMNS.keys()
+    assert all(kind in TRAINERS[name].row_kinds for kind, name in USUAL_TRAINER.items())
 
 
 def test_labels_of_padded_text_reach_the_trainer(tmp_path):

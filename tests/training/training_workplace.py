@@ -51,17 +51,23 @@ class Workplace:
 
     def launch(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
         """Run `launch.py COMMAND` here to its end."""
+        return self.run(str(LAUNCH), *command, check=check, **variables)
+
+    def run(
+        self, *words: str, check: bool = True, seconds: float = 240, **variables: str
+    ) -> subprocess.CompletedProcess:
+        """Run `python WORDS` here to its end; what it prints is all in `stdout`."""
         done = subprocess.run(
-            [sys.executable, str(LAUNCH), *command],
+            [sys.executable, *words],
             cwd=self.folder,
             env=environment(**variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=seconds,
             check=False,
         )
-        assert not check or done.returncode == 0, done.stdout
+        assert not check or done.returncode == 0, done.stdout[-8000:]
         return done
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
@@ -91,21 +97,9 @@ class Workplace:
         """Run tests/training/SCRIPT, which does `jobs` one after the other, on ranks; return what it printed."""
         file = self.folder / f"{Path(script).stem}-{len(list(self.folder.glob('*.json')))}.json"
         file.write_text(json.dumps(jobs))
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
-                *(str(Path(__file__).with_name(script)), str(file)),
-            ],
-            cwd=self.folder,
-            env=environment(**CPU_RANKS, **ONE_MACHINE, **REPRODUCIBLE, TOKENIZERS_PARALLELISM="false"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=580,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-8000:]
-        return done.stdout
+        words = ("-m", "torch.distributed.run", "--nproc-per-node", str(ranks), str(Path(__file__).with_name(script)))
+        variables = {**CPU_RANKS, **ONE_MACHINE, **REPRODUCIBLE, "TOKENIZERS_PARALLELISM": "false"}
+        return self.run(*words, str(file), seconds=580, **variables).stdout
 
     def training(self, script: str, output: str, *, zero: str = "zero2", dataset: str, base: str, **sections) -> list:
         """Return the launcher's arguments for a training script that writes checkpoints/OUTPUT and so on."""

@@ -13,23 +13,23 @@ import pytest
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
-from heirloom.launcher.hosts import followers
+from heirloom.launcher.hosts import coordination
 from heirloom.launcher.hosts.connection import Connection
+from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, request_from, wait_for_head
 from heirloom.launcher.hosts.detection import LocalHost, this_host
-from heirloom.launcher.hosts.followers import Call, Summons, called, wait_for_head
 from heirloom.launcher.hosts.sagemaker import SageMakerHost
 from heirloom.launcher.ledger import Stage
-from heirloom.launcher.processes import ALONE, Outcome
+from heirloom.launcher.processes import NO_PEERS, Outcome
 from heirloom.launcher.ranks import Ranks, free_port
 
 NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))
-CALL = Call(PROGRAM, Stage("train-x", "a" * 64), Ranks(3, 8, "gpu"), commit="abc", port=4321)
+REQUEST = LaunchRequest(PROGRAM, Stage("train-x", "a" * 64), Ranks(3, 8, "gpu"), commit="abc", port=4321)
 
 
 @pytest.fixture(autouse=True)
 def port_of_this_test(monkeypatch) -> None:
-    monkeypatch.setattr(followers, "PORT", free_port("127.0.0.1"))
+    monkeypatch.setattr(coordination, "PORT", free_port("127.0.0.1"))
 
 
 def in_job(monkeypatch, names: tuple[str, ...], number: int) -> None:
@@ -69,33 +69,35 @@ def test_each_host_starts_its_own_ranks_which_meet_at_the_head():
     for number, command in enumerate(commands):
         meeting = "--rdzv-backend static --master-addr algo-1 --master-port 4321 scripts/sft_train.py --output x"
         assert command.endswith(f"--node-rank {number} --nnodes 2 --nproc-per-node 8 {meeting}")
-    with head.summon(Call(Program("python", PROGRAM.script, ()), CALL.stage, Ranks(1, 1, "gpu"), None)) as company:
-        assert company is ALONE  # a single process stays on the head
-    assert head.as_sent(signal.SIGTERM) == signal.SIGTERM
+    with head.start_workers(
+        LaunchRequest(Program("python", PROGRAM.script, ()), REQUEST.stage, Ranks(1, 1, "gpu"), None)
+    ) as peers:
+        assert peers is NO_PEERS  # a single process stays on the head
+    assert head.signal_to_forward(signal.SIGTERM) == signal.SIGTERM
 
 
-def test_a_call_arrives_as_it_was_sent_and_holds_no_variables():
-    facts = json.loads(json.dumps(CALL.facts()))
-    assert called(facts) == CALL
+def test_a_request_arrives_as_it_was_sent_and_holds_no_variables():
+    facts = json.loads(json.dumps(REQUEST.facts()))
+    assert request_from(facts) == REQUEST
     assert facts.keys() == {"program", "stage", "ranks", "commit", "port"}
 
 
-class Followers:
-    """The other hosts' ends of a call, in threads."""
+class Workers:
+    """The other hosts, in threads."""
 
     def __init__(self) -> None:
         self.connections: dict[str, Connection] = {}
-        self.threads = [threading.Thread(target=self.attend, args=(name,)) for name in NAMES[1:]]
+        self.threads = [threading.Thread(target=self.join, args=(name,)) for name in NAMES[1:]]
         for thread in self.threads:
             thread.start()
 
-    def attend(self, name: str) -> None:
-        call, self.connections[name] = wait_for_head(NAMES[0], name, "train-x")
-        assert call == CALL
+    def join(self, name: str) -> None:
+        request, self.connections[name] = wait_for_head(NAMES[0], name, "train-x")
+        assert request == REQUEST
 
     def end(self, *outcomes: tuple[int, str]) -> None:
         for name, (code, error) in zip(NAMES[1:], outcomes, strict=True):
-            self.connections[name].send("ended", exit_code=code, error=error)
+            self.connections[name].send("exited", exit_code=code, error=error)
 
 
 @pytest.mark.parametrize(
@@ -114,38 +116,38 @@ class Followers:
     ],
 )
 def test_the_first_real_error_of_any_host_is_that_of_the_stage(own, others, expected):
-    waiting = Followers()
-    with Summons(NAMES[0], NAMES[1:], CALL) as company:
+    waiting = Workers()
+    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST) as peers:
         for thread in waiting.threads:
             thread.join()
         waiting.end(*others)
-        assert company.ended(own) == expected
+        assert peers.combined_outcome(own) == expected
         for connection in waiting.connections.values():
-            assert connection.receive(10) == {"event": "over", "success": expected.exit_code == 0}
+            assert connection.receive(10) == {"event": "finished", "success": expected.exit_code == 0}
 
 
 def test_a_host_that_vanishes_is_the_reason():
-    waiting = Followers()
-    with Summons(NAMES[0], NAMES[1:], CALL) as company:
+    waiting = Workers()
+    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST) as peers:
         for thread in waiting.threads:
             thread.join()
         waiting.connections["127.0.0.3"].close()
-        waiting.connections["127.0.0.2"].send("ended", exit_code=1, error="Connection reset by peer")
-        assert company.ended(Outcome(1, "Connection closed by peer")) == Outcome(
+        waiting.connections["127.0.0.2"].send("exited", exit_code=1, error="Connection reset by peer")
+        assert peers.combined_outcome(Outcome(1, "Connection closed by peer")) == Outcome(
             1, "127.0.0.3: the host was lost: no sign of life from 127.0.0.3"
         )
 
 
 def test_only_hosts_that_wait_for_this_stage_are_let_in():
     waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x"), daemon=True)
-    with socket.create_server((NAMES[0], followers.PORT)) as server:  # before the head listens
+    with socket.create_server((NAMES[0], coordination.PORT)) as server:  # before the head listens
         waiting.start()
         server.accept()[0].close()
     for hello in ({"host": "127.0.0.9", "stage": "train-x"}, {"host": NAMES[1], "stage": "train-y"}):
         threading.Thread(target=knock, args=(hello,), daemon=True).start()
-    joined = followers.gather(NAMES[0], NAMES[1:2], "train-x")
+    joined = coordination.accept_workers(NAMES[0], NAMES[1:2], "train-x")
     assert list(joined) == [NAMES[1]]
-    joined[NAMES[1]].send("dismissed")
+    joined[NAMES[1]].send("released")
     waiting.join(10)
     assert not waiting.is_alive()
 
@@ -153,7 +155,7 @@ def test_only_hosts_that_wait_for_this_stage_are_let_in():
 def knock(hello: dict[str, str]) -> None:
     while True:
         try:
-            connection = Connection(socket.create_connection((NAMES[0], followers.PORT), timeout=5))
+            connection = Connection(socket.create_connection((NAMES[0], coordination.PORT), timeout=5))
         except OSError:
             continue
         connection.send("join", **hello)

@@ -115,5 +115,7 @@ def test_ranks_meet_at_the_head_and_srun_knows_nothing_of_a_task_around_it(comma
 
 def test_only_an_interrupt_is_passed_on_by_srun():
     host = SlurmHost("7", ("n1", "n2"), gpus=0)
-    assert {host.as_sent(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)} == {signal.SIGINT}
-    assert LocalHost(gpus=0).as_sent(signal.SIGTERM) == signal.SIGTERM
+    assert {host.signal_to_forward(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)} == {
+        signal.SIGINT
+    }
+    assert LocalHost(gpus=0).signal_to_forward(signal.SIGTERM) == signal.SIGTERM

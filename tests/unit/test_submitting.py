@@ -32,9 +32,9 @@ def test_only_stages_with_ranks_keep_work_in_progress():
     assert asked("process")["checkpoints"] == 0
 
 
-def test_other_hosts_attend_the_first():
+def test_other_hosts_join_the_first():
     assert "worker_command" not in asked(instance_count=1)
-    assert asked(instance_count=2)["worker_command"] == "python workflow/pipeline attend train-x"
+    assert asked(instance_count=2)["worker_command"] == "python workflow/pipeline join train-x"
 
 
 def test_every_job_is_tagged_with_its_stage():

@@ -4,7 +4,7 @@ plan                what would run, and why          check      is dvc.yaml in s
 write               bring dvc.yaml in step           verify     hash everything that is recorded
 accept STAGE        record a harmless code change    clean      what the cache holds in vain
 origin PATH         which commits recorded this file or folder, wherever it lies
-run, attend, begin, merge   used by the rules, training jobs, launch.py and git
+run, join, begin, merge   used by the rules, training jobs, launch.py and git
 """
 
 import argparse
@@ -50,8 +50,8 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("stage")
     run.add_argument("--marker", type=Path, required=True)
     run.add_argument("--force", action="store_true")
-    attend = commands.add_parser("attend", help="in a training job, on hosts that are not its first one")
-    attend.add_argument("stage")
+    join = commands.add_parser("join", help="in a training job, on hosts that are not its first one")
+    join.add_argument("stage")
     begin = commands.add_parser("begin", help="tell launch.py a stage's identity; restore an earlier result")
     begin.add_argument("stage")
     merge = commands.add_parser("merge", help="git's merge driver for dvc.lock and dvc.yaml")
@@ -113,10 +113,10 @@ def run(arguments: argparse.Namespace) -> None:
     job.run_stage(arguments.stage, arguments.marker, arguments.force)
 
 
-def attend(arguments: argparse.Namespace) -> None:
-    from pipeline.execution import attend
+def join(arguments: argparse.Namespace) -> None:
+    from pipeline.execution import join
 
-    attend(arguments.stage)
+    join(arguments.stage)
 
 
 def begin(arguments: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def merge(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean, "origin": origin,
-    "run": run, "attend": attend, "begin": begin, "merge": merge,
+    "run": run, "join": join, "begin": begin, "merge": merge,
 }  # fmt: skip
 
 if __name__ == "__main__":

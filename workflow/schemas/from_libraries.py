@@ -5,6 +5,7 @@ Needs the training environment: it imports the classes of the pinned versions.
 
 import dataclasses
 import enum
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import types
 import typing
 from collections.abc import Iterator
 from typing import Any
+
+from heirloom.config.trainers.table import TRAINERS
 
 TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object", type(None): "null"}
 # Keys whose choices stand in their help text only; TRL checks them when training starts, which is too late.
@@ -23,28 +26,26 @@ def library_schemas() -> Iterator[tuple[str, str]]:
     """Yield (path of the file, its text) for each trainer, for generation_config and for the models' configurations."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import transformers
-    import trl
-    from trl.experimental.orpo import ORPOConfig
 
-    classes = {
-        "trainer": (transformers.TrainingArguments, f"transformers.TrainingArguments {transformers.__version__}"),
-        "seq2seq": (
-            transformers.Seq2SeqTrainingArguments,
-            f"transformers.Seq2SeqTrainingArguments {transformers.__version__}",
-        ),
-        "sft": (trl.SFTConfig, f"trl.SFTConfig {trl.__version__}"),
-        "dpo": (trl.DPOConfig, f"trl.DPOConfig {trl.__version__}"),
-        "orpo": (ORPOConfig, f"trl.experimental.orpo.ORPOConfig {trl.__version__}"),
-    }
-    for name, (arguments, title) in classes.items():
-        properties = {field.name: field_schema(field) for field in dataclasses.fields(arguments) if field.init}
-        yield f"training_arguments/{name}.json", rendered(title, properties)
-    title = f"transformers.GenerationConfig {transformers.__version__}"
-    yield (
-        "training_arguments/generation_config.json",
-        rendered(title, generation_properties(transformers.GenerationConfig)),
-    )
+    for name, trainer in TRAINERS.items():
+        fields = dataclasses.fields(library_class(trainer.arguments_class))
+        properties = {field.name: field_schema(field) for field in fields if field.init}
+        yield f"training_arguments/{name}.json", rendered(versioned(trainer.arguments_class), properties)
+    properties = generation_properties(transformers.GenerationConfig)
+    title = versioned("transformers.GenerationConfig")
+    yield "training_arguments/generation_config.json", rendered(title, properties)
     yield "model_configs.json", model_configs(transformers)
+
+
+def library_class(name: str) -> type:
+    """Return a class by its full name."""
+    module, _, own_name = name.rpartition(".")
+    return getattr(importlib.import_module(module), own_name)
+
+
+def versioned(name: str) -> str:
+    """Return a class's full name and the version of its library."""
+    return f"{name} {importlib.import_module(name.partition('.')[0]).__version__}"
 
 
 def model_configs(transformers: types.ModuleType) -> str:

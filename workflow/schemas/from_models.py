@@ -16,9 +16,10 @@ from heirloom.config.arguments.refused_arguments import refusal
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import models_in
-from heirloom.config.run import Run, Trainer
+from heirloom.config.run import Run
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.training import TrainingSection
+from heirloom.config.trainers.table import TRAINERS
 
 FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run}
 TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
@@ -67,7 +68,7 @@ def add_passed_through_keys(schema: dict[str, Any]) -> None:
             "if": {"properties": {"trainer": {"const": trainer}}, "required": ["trainer"]},
             "then": {"properties": {"training": passed_through("training", TrainingSection, trainer)}},
         }
-        for trainer in typing.get_args(Trainer)
+        for trainer in TRAINERS
     ]
     schema["allOf"].append(
         {"properties": {"generation": passed_through("generation", GenerationSection, "generation_config")}}

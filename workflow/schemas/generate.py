@@ -1,6 +1,6 @@
 """Write what is generated from the models of the configuration, or check that it is up to date.
 
-    python workflow/schemas/generate.py                        # schemas of datasets, models, runs; tables of the README
+    python workflow/schemas/generate.py                        # schemas of datasets, models, runs; tables of documents
     python workflow/schemas/generate.py --libraries            # also the argument schemas of transformers and TRL
     python workflow/schemas/generate.py --check [--libraries]  # write nothing; exit 1 and show the difference
 
@@ -43,11 +43,14 @@ def library_files() -> Iterator[tuple[Path, str]]:
 def model_files() -> Iterator[tuple[Path, str]]:
     """Yield path and text of each file that follows from the models of the configuration."""
     from from_models import model_schemas, with_tables
+    from from_trainers import DOCUMENTS, with_trainers
 
     for name, text in model_schemas():
         yield SCHEMAS / name, text
     readme = ROOT / "config" / "README.md"
     yield readme, with_tables(readme.read_text())
+    for name in DOCUMENTS:
+        yield ROOT / name, with_trainers((ROOT / name).read_text())
 
 
 def bring_up_to_date(files: Iterator[tuple[Path, str]], only_check: bool) -> int:

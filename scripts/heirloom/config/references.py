@@ -12,13 +12,11 @@ from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
+from heirloom.config.trainers.table import TRAINERS
 
 Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
 
-# The kind of rows that each trainer learns from.
-TRAINS_ON = {"sft": ("chat", "text"), "dpo": ("preference",), "orpo": ("preference",)}
-TRAINS_ON |= {"trainer": ("text", "chat", "seq2seq"), "seq2seq": ("seq2seq", "chat")}
 FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
 FIELDS_OF_KIND |= {"seq2seq": "source and target"}
 
@@ -247,11 +245,11 @@ class References:
                         f"with `tokenizer: {root}`",
                     )
         kind = self.kind(run.dataset)
-        if run.trainer is not None and kind is not None and kind not in TRAINS_ON[run.trainer]:
-            wanted = " or ".join(TRAINS_ON[run.trainer])
+        kinds = TRAINERS[run.trainer].row_kinds if run.trainer is not None else ()
+        if kinds and kind is not None and kind not in kinds:
             yield (
                 ("dataset",),
-                f"trainer {run.trainer} learns from {wanted} rows ({FIELDS_OF_KIND[TRAINS_ON[run.trainer][0]]}), and "
+                f"trainer {run.trainer} learns from {' or '.join(kinds)} rows ({FIELDS_OF_KIND[kinds[0]]}), and "
                 f"{run.dataset} has {kind} rows; choose another dataset or trainer",
             )
         yield from self.scoring_problems(run)

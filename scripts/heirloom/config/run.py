@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from heirloom.config.arguments.collator_names import fitting_collator
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.generation import GenerationSection
@@ -15,27 +14,29 @@ from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
+from heirloom.config.trainers.spec import TrainerSpec
+from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 
-Trainer = Literal["trainer", "seq2seq", "sft", "dpo", "orpo"]
+TrainerName = Literal[tuple(TRAINERS)]
 
 
-def training_problems(trainer: Trainer, training: TrainingSection) -> Iterator[tuple[str, str]]:
+def training_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[tuple[str, str]]:
     """Yield (key, problem) for what does not fit the trainer, or has no effect with it."""
     others = training.passed_through
     try:
-        fitting_collator(training.collator, trainer)
+        trainer.fitting_collator(training.collator)
     except HeirloomError as error:
         yield "collator", str(error).removeprefix("training.collator: ")
     packing = others.get("packing") is True
-    if training.seq_length is not None and not (trainer == "trainer" or (trainer == "sft" and packing)):
-        remedy = "add packing: true or delete it" if trainer == "sft" else "delete it"
+    if training.seq_length is not None and not (trainer.joins_rows or (trainer.packs_rows and packing)):
+        remedy = "add packing: true or delete it" if trainer.packs_rows else "delete it"
         yield "seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
     if "packing_strategy" in others and not packing:
         yield "packing_strategy", "has no effect without packing: true; add that or delete it"
-    if trainer in ("dpo", "orpo") and others.get("train_sampling_strategy") == "group_by_length":
+    if trainer.takes_pairs and others.get("train_sampling_strategy") == "group_by_length":
         yield "train_sampling_strategy", "cannot group pairs by length, which have two sequences; delete it"
-    if trainer == "dpo" and others.get("padding_free") is True:
+    if trainer.name == "dpo" and others.get("padding_free") is True:
         yield (
             "padding_free",
             "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it",
@@ -48,9 +49,8 @@ class Run(NamedFile):
     enabled: bool = Field(True, description="false: checked, but no part of the workflow")
     base: str = Field(description="model in config/models/, or another run: its checkpoint")
     dataset: str | None = Field(None, description="dataset in config/datasets/: trained and scored on")
-    trainer: Trainer | None = Field(
-        None,
-        description="trainer (language modelling), seq2seq, sft, dpo or orpo; absent: the base is scored as it is",
+    trainer: TrainerName | None = Field(
+        None, description="how it is trained (docs/methods.md); absent: the base is scored as it is"
     )
     deepspeed: str | None = Field(None, description="file in config/deepspeed/ without .json; absent: data parallel")
     training: TrainingSection | None = Field(None, description="what decides the trained weights")
@@ -109,7 +109,8 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            yield from ((f"training.{key}", problem) for key, problem in training_problems(self.trainer, self.training))
+            problems = training_problems(TRAINERS[self.trainer], self.training)
+            yield from ((f"training.{key}", problem) for key, problem in problems)
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:

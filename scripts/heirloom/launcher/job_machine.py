@@ -13,7 +13,7 @@ JOBS = ("SLURM_JOB_ID", "TRAINING_JOB_NAME")
 """Environment variables by which Slurm and SageMaker name a job."""
 DOCTOR = Path(__file__).resolve().parents[2] / "doctor.py"
 HEALTHY, ILL = 0, 1
-PATIENCE = 30.0
+DOCTOR_TIMEOUT = 30.0
 """Seconds; it takes half of one, unless the GPUs' driver hangs, which is then worth a line."""
 
 
@@ -26,7 +26,9 @@ def first_lines() -> str:
         return ""
     command = [sys.executable, str(DOCTOR), "--brief", "--offline"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=DOCTOR_TIMEOUT
+        )
     except (OSError, subprocess.TimeoutExpired) as problem:
         return f"doctor: it could not examine this machine: {problem}\n"
     if done.returncode in (HEALTHY, ILL) and done.stdout:

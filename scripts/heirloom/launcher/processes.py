@@ -31,58 +31,58 @@ class Outcome:
     error: str = ""
 
 
-class Company(Protocol):
-    """Other hosts that run ranks of the same program, as a launcher sees them."""
+class Peers(Protocol):
+    """The other hosts that run ranks of the same program, as this one's launcher sees them."""
 
-    def began(self, running: "Running") -> None:
+    def started(self, running: "RunningProgram") -> None:
         """Hear that this host's program runs."""
 
     def signalled(self, number: int) -> None:
         """Hear, within a signal handler, that this host's program was asked to end."""
 
-    def ended(self, own: Outcome) -> Outcome:
+    def combined_outcome(self, own: Outcome) -> Outcome:
         """Return how the program has ended on all hosts, `own` being how it has here."""
 
 
-class Alone:
-    """The company of a host whose program runs nowhere else, or is spread by one command that ends with all of it."""
+class NoPeers:
+    """Those of a host whose program runs nowhere else, or is spread by one command that ends with all of it."""
 
-    def began(self, running: "Running") -> None:
+    def started(self, running: "RunningProgram") -> None:
         pass
 
     def signalled(self, number: int) -> None:
         pass
 
-    def ended(self, own: Outcome) -> Outcome:
+    def combined_outcome(self, own: Outcome) -> Outcome:
         return own
 
 
-ALONE = Alone()
+NO_PEERS = NoPeers()
 
 
-class Running:
+class RunningProgram:
     """A program that runs, and the ways to end it: from a signal handler or from any thread."""
 
-    def __init__(self, program: subprocess.Popen, as_sent: Callable[[int], int]) -> None:
-        """`as_sent` returns the signal that tells the program what a signal told the launcher."""
-        self._program, self._as_sent = program, as_sent
+    def __init__(self, program: subprocess.Popen, signal_to_forward: Callable[[int], int]) -> None:
+        """`signal_to_forward` returns the signal to send to the program when the launcher has got one."""
+        self._program, self._signal_to_forward = program, signal_to_forward
         self._ended = threading.Event()
-        self.asked: list[list[int]] = []
+        self.signals: list[list[int]] = []
         """The signals that have asked it to end, each in a list of its own."""
 
-    def ask_to_end(self, number: int) -> bool:
+    def forward_signal(self, number: int) -> bool:
         """Pass a signal on if it is the first one; the program is killed when it has not ended after the grace.
 
         Only the first: torchrun takes another one for an order to leave its ranks. Returns whether it was.
         """
         mine = [number]
-        self.asked.append(mine)
-        if self.asked[0] is not mine:  # so two at once, in a handler and in a thread, are told apart
+        self.signals.append(mine)
+        if self.signals[0] is not mine:  # so two at once, in a handler and in a thread, are told apart
             return False
         grace = grace_seconds()
         name = signal.Signals(number).name
         say(f"{name}: the program may take {grace:g} s to end; the same signal once more ends it at once")
-        self._signal(self._as_sent(number))
+        self._signal(self._signal_to_forward(number))
         signal.setitimer(signal.ITIMER_REAL, grace)
         return True
 
@@ -98,7 +98,7 @@ class Running:
         """Wait until it has ended, so long at most; return whether it has."""
         return self._ended.wait(seconds)
 
-    def finish(self) -> None:
+    def mark_ended(self) -> None:
         """Hear that it has ended."""
         self._ended.set()
 
@@ -107,14 +107,14 @@ def run(
     command: list[str],
     variables: dict[str, str],
     log: Path,
-    as_sent: Callable[[int], int],
-    company: Company = ALONE,
+    signal_to_forward: Callable[[int], int],
+    peers: Peers = NO_PEERS,
 ) -> Outcome:
     """Run `command` in a process group of its own, its output copied to the terminal and to the file `log`.
 
-    The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `as_sent` of it, and to its `company`;
-    what has not ended `grace_seconds()` later is killed, or at once when the same signal comes again. When this process
-    dies, even by SIGKILL, all of the program is killed.
+    The first SIGTERM, SIGINT or SIGHUP goes on to the program, as the signal `signal_to_forward` of it, and to its
+    `peers`; what has not ended `grace_seconds()` later is killed, or at once when the same signal comes again. When
+    this process dies, even by SIGKILL, all of the program is killed.
     """
     reaper.adopt_orphans()  # should the reaper be killed itself
     if "DVC_STAGE" in os.environ:
@@ -129,20 +129,20 @@ def run(
         preexec_fn=lambda: reaper.die_with_parent(reaper.LAUNCHER_DIED),
     )
     lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
-    running = Running(program, as_sent)
-    with forwarded_signals(running, company):
-        company.began(running)
+    running = RunningProgram(program, signal_to_forward)
+    with forwarded_signals(running, peers):
+        peers.started(running)
         copy_output(program, log, lines)
         code = program.wait()
-        running.finish()
+        running.mark_ended()
         reaper.kill_children()
-        return company.ended(outcome_of(code, lines, running))
+        return peers.combined_outcome(outcome_of(code, lines, running))
 
 
-def outcome_of(code: int, lines: deque[str], running: Running) -> Outcome:
+def outcome_of(code: int, lines: deque[str], running: RunningProgram) -> Outcome:
     """Return how a program has ended whose last `lines` are these."""
-    if running.asked:
-        number = running.asked[0][0]
+    if running.signals:
+        number = running.signals[0][0]
         name = signal.Signals(number).name
         said = own_sentence(lines) or f"stopped by {name}; started again, it goes on from what it has kept"
         return Outcome(128 + number, said)
@@ -151,8 +151,8 @@ def outcome_of(code: int, lines: deque[str], running: Running) -> Outcome:
 
 
 @contextmanager
-def forwarded_signals(running: Running, company: Company) -> Iterator[None]:
-    """Let signals end the program while the block runs, here and on the hosts that are its company.
+def forwarded_signals(running: RunningProgram, peers: Peers) -> Iterator[None]:
+    """Let signals end the program while the block runs, here and on the peers.
 
     A signal that was ignored when this process began (nohup's SIGHUP) stays so.
     """
@@ -162,8 +162,8 @@ def forwarded_signals(running: Running, company: Company) -> Iterator[None]:
         now = time.monotonic()
         if now - first_at.setdefault(number, now) > REPEATED_SECONDS:
             running.kill()
-        elif running.ask_to_end(number):
-            company.signalled(number)
+        elif running.forward_signal(number):
+            peers.signalled(number)
 
     def give_up(_number: int, _frame: object) -> None:
         running.kill()

@@ -14,7 +14,7 @@ from heirloom.launcher.ledger import Stage
 
 ROOT = Path(".heirloom/work")
 SCRATCH = Path(".heirloom/scratch")
-HOLDER = "launcher.pid"
+LOCK_FILE = "launcher.pid"
 """The file in a work folder that its process holds locked and has its number in."""
 KEEP = "HEIRLOOM_KEEP_WORK"
 """Environment variable: whoever started the launcher deletes the work folder, once the result is in a safe place.
@@ -54,14 +54,14 @@ def work_folder(program: Program, stage: Stage, world_size: int) -> Iterator[Wor
     is never taken up; by hand it stands beside the output, and the program compares what it finds there.
     """
     folder = choose_folder(program, stage, world_size)
-    descriptor = hold(folder.path)
+    descriptor = lock(folder.path)
     if descriptor is None:
-        holder = folder.path / HOLDER
+        holder = folder.path / LOCK_FILE
         process = holder.read_text(encoding="utf-8") if holder.is_file() else "unknown"
         print(f"{stage.name} is already running (process {process}): wait for it to end", file=sys.stderr)
         sys.exit(ALREADY_RUNNING)
     try:
-        (folder.path / HOLDER).write_text(str(os.getpid()), encoding="utf-8")
+        (folder.path / LOCK_FILE).write_text(str(os.getpid()), encoding="utf-8")
         yield folder
     finally:
         os.close(descriptor)
@@ -69,7 +69,7 @@ def work_folder(program: Program, stage: Stage, world_size: int) -> Iterator[Wor
             folder.path.rmdir()
 
 
-def hold(folder: Path) -> int | None:
+def lock(folder: Path) -> int | None:
     """Lock `folder` (made where it is missing) for as long as the returned descriptor is open; None when it is held.
 
     The kernel lets go of the lock when the process ends, however it ends. The lock is on a file that is open for
@@ -78,12 +78,12 @@ def hold(folder: Path) -> int | None:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(folder / HOLDER, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
             continue  # the process that held it has finished and deleted it meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), (folder / HOLDER).stat()):
+            if os.path.samestat(os.fstat(descriptor), (folder / LOCK_FILE).stat()):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)

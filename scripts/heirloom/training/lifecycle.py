@@ -7,7 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.section import Section
@@ -19,12 +26,12 @@ from heirloom.training.callbacks.loss_history import LossHistory, rounded
 from heirloom.training.callbacks.model_flops import Utilization, utilization
 from heirloom.training.callbacks.progress import Progress, say
 from heirloom.training.callbacks.resuming import (
+    AlreadyTrainedError,
     CompleteCheckpoints,
-    LastStep,
-    NothingLeftError,
-    claim,
+    StopAfterLastStep,
+    claim_work_folder,
+    evaluation_is_due,
     newest_complete,
-    owes_evaluation,
     stat_facts,
 )
 from heirloom.training.callbacks.trackers import tracker_callbacks
@@ -32,10 +39,11 @@ from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
 from heirloom.training.inputs.training_command import TrainingCommand
+from heirloom.training.inputs.training_data import TrainingData
 
 
 class Lifecycle:
-    """Watches one training: give `callbacks` to the trainer that you construct, then call `run`."""
+    """Watches one training: construct the trainer with `shared_arguments`, then call `run`."""
 
     def __init__(self, command: TrainingCommand) -> None:
         self.command = command
@@ -54,33 +62,50 @@ class Lifecycle:
             *tracker_callbacks(self.command, self.facts_for_trackers),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
             CollectiveTimeout(),
-            LastStep(),
+            StopAfterLastStep(),
             self.interruption,
         ]
 
-    def run(self, trainer: Trainer, name: str) -> None:
+    def shared_arguments(
+        self,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        data: TrainingData,
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> dict[str, Any]:
+        """Return what every trainer is constructed with, whatever it trains, by the names of its arguments."""
+        return {
+            "model": model,
+            "args": args,
+            "train_dataset": data.train,
+            "eval_dataset": data.test,
+            "processing_class": tokenizer,
+            "callbacks": self.callbacks,
+        }
+
+    def run(self, trainer: Trainer) -> None:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
-        The held-out rows are measured before the first step and after the last. `name` is the trainer's in config/.
+        The held-out rows are measured before the first step and after the last.
         Raises InterruptionError when a signal stops it: a checkpoint of its step is kept and nothing else is written.
         """
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
-        claim(work, self.facts_by_hand())
+        claim_work_folder(work, self.facts_by_hand())
         checkpoint = newest_complete(work)
         if checkpoint:
             self.history.load(checkpoint)
-            trainer.args.eval_on_start = owes_evaluation(checkpoint, trainer.args, self.history)
+            trainer.args.eval_on_start = evaluation_is_due(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
-        self.state_convention(utilization(trainer, name))
+        self.report_mfu_convention(utilization(trainer, self.command.trainer))
         with self.interruption.watch(trainer):
-            with suppress(NothingLeftError):
+            with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()
 
         facts = {
-            "trainer": name,
+            "trainer": self.command.trainer.name,
             "steps": trainer.state.global_step,
             "tokens": trainer.state.num_input_tokens_seen,
         }
@@ -98,7 +123,7 @@ class Lifecycle:
         """Where this training comes from. Asked for on the main rank only: it reads all of the base's weights."""
         return trace(self.command.base, self.command.dataset)
 
-    def state_convention(self, measure: Utilization | str | None) -> None:
+    def report_mfu_convention(self, measure: Utilization | str | None) -> None:
         """Say once how the MFU is counted, or why there is none."""
         if measure is not None:
             say(str(measure))

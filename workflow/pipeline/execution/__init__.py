@@ -5,10 +5,10 @@ from pipeline.execution.job_output import VARIABLE as JOB_OUTPUT
 from pipeline.execution.job_output import keep_output
 from pipeline.execution.job_remote import data_is_remote
 from pipeline.execution.local_job import CONTROLLER, begin
-from pipeline.execution.training_job import attend
+from pipeline.execution.training_job import join
 from pipeline.execution.transfer import absent
 
 __all__ = [
-    "CONTROLLER", "JOB_OUTPUT", "absent", "attend", "begin", "data_is_remote", "job_remote", "keep_output", "local_job",
+    "CONTROLLER", "JOB_OUTPUT", "absent", "begin", "data_is_remote", "job_remote", "join", "keep_output", "local_job",
     "remote_job",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     end_with_controller()
     away = training_job.in_training_job()
     if away:
-        training_job.settle()
+        training_job.set_up_host()
     graph = load_graph()[1]
     stage = graph.stages[name]
     learn_inputs(stage, graph)

@@ -1,7 +1,7 @@
 """Inside a SageMaker training job: the unpacked sources become a place where DVC works, and results go back.
 
 The executor plugin unpacks what git tracks into an empty folder on every host and starts `python workflow/pipeline run
-STAGE` on the first, `attend STAGE` on the others. Data comes from the DVC remote and goes there; the submitting machine
+STAGE` on the first, `join STAGE` on the others. Data comes from the DVC remote and goes there; the submitting machine
 gets the marker, the log, the record and small results.
 """
 
@@ -36,12 +36,12 @@ def prepare(name: str) -> None:
     Raises HeirloomError when an input is not on the remote.
     """
     graph = load_graph()[1]
-    settle()
+    set_up_host()
     learn_inputs(graph.stages[name], graph)
     bring_inputs(graph.stages[name], graph)
 
 
-def settle() -> None:
+def set_up_host() -> None:
     """Make the folder a place where DVC works, and let work in progress outlive this host; twice does no harm.
 
     Files are links to the cache, as the disk is the job's own; what DVC remembers lies there too.
@@ -63,13 +63,13 @@ def forget_work(name: str) -> None:
     for folder in WORK.glob("*"):
         shutil.rmtree(folder, ignore_errors=True)
     if host := sagemaker.find():
-        host.dismiss(name)
+        host.release_workers(name)
 
 
-def attend(name: str) -> None:
-    """On a host that is not the first: run the ranks that the first one's launcher calls for. Does not return."""
+def join(name: str) -> None:
+    """On a host that is not the first: run the ranks that the first one's launcher starts here. Does not return."""
     prepare(name)
-    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "attend", name])
+    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name])
 
 
 def explain(name: str, error: Exception) -> None:

@@ -4,18 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from heirloom.code_closure import PROJECT
+from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.commands import command
 from pipeline.graph.stages import Stage, code, present, user_code
 
-TRAINERS = {
-    "trainer": "scripts/train.py",
-    "seq2seq": "scripts/seq2seq_train.py",
-    "sft": "scripts/sft_train.py",
-    "dpo": "scripts/dpo_train.py",
-    "orpo": "scripts/orpo_train.py",
-}
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
 PAGE_OF_ALL_RUNS = "index"
 """reports/index.html is made by `make report`, so no run can have that name."""
@@ -27,14 +21,14 @@ def run_stages(run, project) -> Iterator[Stage]:
     dataset = f"data/processed/{run.dataset}"
     checkpoint = checkpoint_of(run.name, project)
     if run.trainer is not None:
-        script = TRAINERS[run.trainer]
+        trainer = TRAINERS[run.trainer]
+        script = trainer.script
         if not (PROJECT / script).exists():
             raise HeirloomError(
                 f"{path}: trainer {run.trainer} needs {script}, which this version of Heirloom does not have yet: "
                 "set `enabled: false` or choose another trainer"
             )
-        answering = ("generation",) if run.predicts_with_generate else ()
-        sections = present(run, "training", "peft", "quantization", *answering)
+        sections = present(run, *trainer.sections(run.predicts_with_generate))
         deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
         base = checkpoint_of(run.base, project)

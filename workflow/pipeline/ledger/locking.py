@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.paths import DVC_LOCK_FILE, LOCK_FILE
 
-PATIENCE = 3.0
+LOCK_TIMEOUT = 3.0
 """Seconds to wait for DVC's lock before reading without it; DVC's own commands give up after as many."""
 SETTLED = 1.0
 """Seconds without a change after which a file counts as written to its end."""
@@ -53,7 +53,7 @@ def text_between_writes(path: Path) -> str:
     """
     if not DVC_LOCK_FILE.exists():
         return path.read_text()  # no DVC has worked here
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     with DVC_LOCK_FILE.open() as lock:
         while time.monotonic() < deadline:
             try:

@@ -185,5 +185,5 @@ def job_resources(stage: Stage, default: Callable[[str], Any]) -> dict[str, Any]
     found["checkpoints"] = int(stage.has_ranks)  # work in progress survives a lost host, a stopped job, a new one
     found["record"] = str(COSTS / f"{stage.name}.json")
     if (found["instance_count"] or 1) > 1:
-        found["worker_command"] = f"python workflow/pipeline attend {stage.name}"
+        found["worker_command"] = f"python workflow/pipeline join {stage.name}"
     return {name: int(value) if isinstance(value, bool) else value for name, value in found.items()}

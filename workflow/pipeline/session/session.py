@@ -123,7 +123,7 @@ class Session:
         """Take what jobs on other machines have returned into dvc.lock, whether the workflow has succeeded or not."""
         if self.submission:
             try:
-                bring_in_step(open_ledger(local_data=False))
+                update_ledger_files(open_ledger(local_data=False))
             except HeirloomError as error:  # the config was edited meanwhile
                 print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
 
@@ -172,7 +172,7 @@ def open_session(workflow, config: dict) -> Session:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
     if real:
-        bring_in_step(ledger)
+        update_ledger_files(ledger)
         if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
             os.environ[CONTROLLER] = str(os.getpid())
         if submission:
@@ -209,7 +209,7 @@ def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
     return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
 
 
-def bring_in_step(ledger: Ledger) -> None:
+def update_ledger_files(ledger: Ledger) -> None:
     """Write dvc.yaml, merge entries found elsewhere into dvc.lock, and note in the history what dvc.lock knows.
 
     After jobs on SageMaker the history also gets what returned markers hold: results of a config that was edited

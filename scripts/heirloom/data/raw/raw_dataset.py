@@ -8,13 +8,12 @@ from pathlib import Path
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.raw_files import READERS, SOURCE_FILE, is_description, split_named_by, suffix_of
 from heirloom.json_files import write_json
+from heirloom.stage_arguments import stage_parser
 
 
 def raw_dataset_arguments(description: str) -> argparse.Namespace:
     """Read the command line: --config, --sections and --output."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a file of config/datasets/")
-    parser.add_argument("--sections", type=lambda names: names.split(","), required=True, help="sections to read")
+    parser = stage_parser(description, config="a file of config/datasets/")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     return parser.parse_args()
 

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-SILENCE = 20.0
+KEEPALIVE_TIMEOUT = 20.0
 """Seconds after which a host counts as lost whose kernel does not answer: one that was cut off says no farewell."""
-LONGEST = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Connection:
@@ -20,9 +20,10 @@ class Connection:
         connected.settimeout(None)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
-            for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", int(SILENCE / 5) - 1)):
+            probes = int(KEEPALIVE_TIMEOUT / 5) - 1
+            for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", probes)):
                 connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE * 1000))
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(KEEPALIVE_TIMEOUT * 1000))
 
     def send(self, event: str, **facts: Any) -> None:
         """Send an event; nothing happens when the other end is gone, which `events` tells."""
@@ -33,7 +34,7 @@ class Connection:
         """Return the next event; None when the other end is gone, sends no JSON, or nothing for so many `seconds`."""
         self._socket.settimeout(seconds)
         try:
-            line = self._file.readline(LONGEST)
+            line = self._file.readline(MAX_MESSAGE_BYTES)
             return json.loads(line) if line.endswith(b"\n") else None
         except (OSError, ValueError):
             return None

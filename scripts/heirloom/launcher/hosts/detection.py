@@ -11,8 +11,8 @@ from typing import Protocol
 
 from heirloom.launcher.command import Program
 from heirloom.launcher.hosts import sagemaker, slurm
-from heirloom.launcher.hosts.followers import Call
-from heirloom.launcher.processes import ALONE, Company
+from heirloom.launcher.hosts.coordination import LaunchRequest
+from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
     TORCHRUN,
     Ranks,
@@ -36,11 +36,11 @@ class Host(Protocol):
         It ends when the last of them has ended.
         """
 
-    def as_sent(self, signal: int) -> int:
-        """Return the signal that tells the command what `signal` told the launcher."""
+    def signal_to_forward(self, signal: int) -> int:
+        """Return the signal to send to the command when the launcher has got `signal`."""
 
-    def summon(self, call: Call) -> AbstractContextManager[Company]:
-        """Have other hosts start their ranks of what is called, where no command of this host's does."""
+    def start_workers(self, request: LaunchRequest) -> AbstractContextManager[Peers]:
+        """Have the other hosts start their ranks, where no command of this host's does."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class LocalHost:
         arguments = torchrun_arguments(program, ranks, address, free_port(address))
         return [sys.executable, *TORCHRUN, "--node-rank", "0", *arguments]
 
-    def as_sent(self, signal: int) -> int:
+    def signal_to_forward(self, signal: int) -> int:
         return signal
 
-    def summon(self, call: Call) -> AbstractContextManager[Company]:
-        return nullcontext(ALONE)
+    def start_workers(self, request: LaunchRequest) -> AbstractContextManager[Peers]:
+        return nullcontext(NO_PEERS)
 
 
 def this_host() -> Host:

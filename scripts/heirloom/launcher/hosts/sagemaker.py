@@ -1,9 +1,9 @@
 """Several hosts of a SageMaker training job. A job on one host needs none of this: it is a machine like any other.
 
 The container entry of snakemake-executor-plugin-sagemaker says by variables which hosts there are. The first host, the
-head, brings the stage up to date and with it starts the launcher; the others run `launch.py attend STAGE`, which waits
-until the head's launcher calls (launcher.hosts.followers). Hosts share no disk: each has the code and the stage's
-inputs, and keeps what its own ranks write. Only the first host writes the stage's results.
+head, brings the stage up to date and with it starts the launcher; the others, its workers, run `launch.py join STAGE`,
+which waits until the head's launcher starts them (launcher.hosts.coordination). Hosts share no disk: each has the code
+and the stage's inputs, and keeps what its own ranks write. Only the first host writes the stage's results.
 """
 
 import json
@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from heirloom.launcher.command import Program
-from heirloom.launcher.hosts.followers import Call, Summons, dismiss
-from heirloom.launcher.processes import ALONE, Company
+from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, release_workers
+from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
     CPU_RANKS,
     TORCHRUN,
@@ -55,18 +55,18 @@ class SageMakerHost:
         arguments = torchrun_arguments(program, ranks, self.names[0], self.port)
         return [sys.executable, *TORCHRUN, "--node-rank", str(self.number), *arguments]
 
-    def as_sent(self, signal: int) -> int:
+    def signal_to_forward(self, signal: int) -> int:
         return signal
 
-    def summon(self, call: Call) -> AbstractContextManager[Company]:
-        """Call the other hosts to run their ranks too, and stay in touch with them while the block runs."""
-        if call.ranks.nodes == 1:
-            return nullcontext(ALONE)
-        return Summons(self.names[0], self.names[1:], replace(call, port=self.port))
+    def start_workers(self, request: LaunchRequest) -> AbstractContextManager[Peers]:
+        """Have the workers start their ranks too, and stay in touch with them while the block runs."""
+        if request.ranks.nodes == 1:
+            return nullcontext(NO_PEERS)
+        return WorkerHosts(self.names[0], self.names[1:], replace(request, port=self.port))
 
-    def dismiss(self, stage: str) -> None:
-        """Tell the other hosts that the stage's result is safe, so that they delete their work in progress too."""
-        dismiss(self.names[0], self.names[1:], stage)
+    def release_workers(self, stage: str) -> None:
+        """Tell the workers that the stage's result is safe, so that they delete their work in progress too."""
+        release_workers(self.names[0], self.names[1:], stage)
 
 
 def find() -> SageMakerHost | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
-from heirloom.launcher.hosts.followers import Call
-from heirloom.launcher.processes import ALONE, Company
+from heirloom.launcher.hosts.coordination import LaunchRequest
+from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
     CPU_RANKS,
     TORCHRUN,
@@ -82,13 +82,13 @@ class SlurmHost:
             *torchrun_arguments(program, ranks, address_of(self.nodes[0]), free_port("")),
         ]
 
-    def as_sent(self, signal_: int) -> int:
+    def signal_to_forward(self, signal_: int) -> int:
         """Return SIGINT: srun passes it on to all ranks (--disable-status), and kills them at once on any other."""
         return signal.SIGINT
 
-    def summon(self, call: Call) -> AbstractContextManager[Company]:
-        """Call nobody: srun starts the ranks of all nodes and ends with them."""
-        return nullcontext(ALONE)
+    def start_workers(self, request: LaunchRequest) -> AbstractContextManager[Peers]:
+        """Start nothing: srun starts the ranks of all nodes and ends with them."""
+        return nullcontext(NO_PEERS)
 
 
 def find() -> SlurmHost | None:

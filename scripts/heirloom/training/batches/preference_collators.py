@@ -1,16 +1,19 @@
 """Batches of preference pairs: rows of `prompt_ids`, `chosen_ids` and `rejected_ids`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from transformers import PreTrainedTokenizerBase
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from heirloom.config.arguments.collator_names import CollatorName, fitting_collator
+from heirloom.config.arguments.collator_names import CollatorName
+from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.models.padding import padded_batch
 from heirloom.training.batches.collators import IGNORED, CausalCollator
+from heirloom.training.inputs.training_command import TrainingCommand
+
+PairCollator = TypeVar("PairCollator", bound=Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]])
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,33 @@ def after_prompt(prompt: Sequence[int], answer: Sequence[int]) -> dict[str, list
     return {"input_ids": [*prompt, *answer], "labels": [*[IGNORED] * len(prompt), *answer]}
 
 
+def pair_collator(
+    kind: type[PairCollator], command: TrainingCommand, tokenizer: PreTrainedTokenizerFast
+) -> PairCollator:
+    """Return the collator of a run on preference pairs. Raises HeirloomError, see `make_preference_collator`."""
+    section = command.training
+    return make_preference_collator(
+        kind,
+        section.collator,
+        trainer=command.trainer,
+        tokenizer=tokenizer,
+        pad_to_multiple_of=section.pad_to_multiple_of,
+    )
+
+
 def make_preference_collator(
-    name: CollatorName, *, trainer: str, tokenizer: PreTrainedTokenizerBase, pad_to_multiple_of: int | None = None
-) -> DataCollatorForPreference | OddsRatioCollator:
-    """Return the collator `training.collator` names, for trainer dpo or orpo.
+    kind: type[PairCollator],
+    name: CollatorName,
+    *,
+    trainer: TrainerSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    pad_to_multiple_of: int | None = None,
+) -> PairCollator:
+    """Return the collator `training.collator` names, for a trainer of pairs whose batches `kind` makes: TRL's
+    DataCollatorForPreference or OddsRatioCollator.
 
     Give ORPOTrainer `remove_unused_columns=False` with it: it cannot know which columns are read.
     Raises HeirloomError when the collator does not fit the trainer.
     """
-    fitting_collator(name, trainer)
-    if trainer == "dpo":
-        return DataCollatorForPreference(tokenizer.pad_token_id, pad_to_multiple_of=pad_to_multiple_of)
-    return OddsRatioCollator(tokenizer.pad_token_id, pad_to_multiple_of)
+    trainer.fitting_collator(name)
+    return kind(tokenizer.pad_token_id, pad_to_multiple_of=pad_to_multiple_of)

@@ -10,12 +10,7 @@ from heirloom.errors import HeirloomError
 
 class FiniteLoss(TrainerCallback):
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         """Raise HeirloomError when the step's or the held-out loss is NaN or infinite; the trainer logs every step."""
         name, words = ("loss", "the loss") if "loss" in logs else ("eval_loss", "the held-out loss")

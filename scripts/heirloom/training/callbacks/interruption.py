@@ -102,7 +102,7 @@ class Interruption(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.agree(args.device):
             control.should_save = control.should_training_stop = True
-            control.should_evaluate = False  # made up for when it goes on, see `resuming.owes_evaluation`
+            control.should_evaluate = False  # made up for when it goes on, see `resuming.evaluation_is_due`
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

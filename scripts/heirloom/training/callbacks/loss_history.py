@@ -32,12 +32,7 @@ class LossHistory(TrainerCallback):
         self.loss_sum = 0.0  # over all steps
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         state.log_history.clear()  # kept here instead: it would grow every checkpoint
         values = {name: value for name, value in logs.items() if is_repeatable(name, value)}

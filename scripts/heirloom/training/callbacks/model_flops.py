@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig, Trainer
 
+from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.distributed import on_cpu, world_size
 
 PEAKS = (
@@ -43,8 +44,6 @@ PEAKS = (
 
 Data sheets give many numbers with structured sparsity, which training does not use: half of that is the dense number.
 """
-SEQUENCES_A_ROW = {"dpo": 2, "orpo": 2}
-"""Sequences in one row of a batch, by the trainer's name in config/; 1 for all others."""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -97,8 +96,8 @@ class Utilization:
         )
 
 
-def utilization(trainer: Trainer, name: str) -> Utilization | str | None:
-    """Return how to compute the MFU of a training, whose trainer's name in config/ is `name`.
+def utilization(trainer: Trainer, spec: TrainerSpec) -> Utilization | str | None:
+    """Return how to compute the MFU of a training; `spec` is the entry of its trainer.
 
     On a CPU None; where the convention or the peak is not known, a sentence that says which.
     """
@@ -107,15 +106,15 @@ def utilization(trainer: Trainer, name: str) -> Utilization | str | None:
     gpu = torch.cuda.get_device_name()
     peak = peak_flops(gpu)
     if peak is None:
-        return f"MFU: not stated, because the peak of {gpu} is not in heirloom/training/model_flops.py"
+        return f"MFU: not stated, because the peak of {gpu} is not in heirloom/training/callbacks/model_flops.py"
     args = trainer.args
     flops = model_flops(trainer.accelerator.unwrap_model(trainer.model))
     if flops is None:
         return f"MFU: not stated, because its convention does not cover {trainer.model.config.model_type}"
-    if name == "dpo" and not args.precompute_ref_log_probs:
+    if not getattr(args, "precompute_ref_log_probs", True):  # of trainers with a reference model only
         flops = ModelFlops(flops.weights, flops.trained, flops.attention, reference=True)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * world_size()
-    return Utilization(flops, peak * world_size(), rows * SEQUENCES_A_ROW.get(name, 1))
+    return Utilization(flops, peak * world_size(), rows * (2 if spec.takes_pairs else 1))
 
 
 def model_flops(model: torch.nn.Module) -> ModelFlops | None:

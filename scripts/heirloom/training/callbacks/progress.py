@@ -32,12 +32,7 @@ class Progress(TrainerCallback):
             self.first_step, self.line_tokens = state.global_step, state.num_input_tokens_seen
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         if "eval_loss" in logs:
             more = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""

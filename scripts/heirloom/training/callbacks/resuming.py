@@ -38,7 +38,7 @@ def scratch_folder(work: Path | str) -> Path:
     return Path(os.environ.get("HEIRLOOM_SCRATCH_DIR", work))
 
 
-def claim(work: Path, facts: dict[str, Any]) -> None:
+def claim_work_folder(work: Path, facts: dict[str, Any]) -> None:
     """Make `work` the folder of the training that `facts` describe; what is there of any other is deleted.
 
     The stage's identity describes a training when the launcher knows it (HEIRLOOM_IDENTITY); else `facts` do.
@@ -97,7 +97,7 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
 
 
-def owes_evaluation(checkpoint: Path, args: TrainingArguments, history: LossHistory) -> bool:
+def evaluation_is_due(checkpoint: Path, args: TrainingArguments, history: LossHistory) -> bool:
     """Say whether `eval_strategy` wants the held-out rows measured at the checkpoint's step and they were not yet.
 
     That is so after an interruption between the checkpoint and the end of that measurement; `history` is the
@@ -113,18 +113,18 @@ def owes_evaluation(checkpoint: Path, args: TrainingArguments, history: LossHist
     return due and now >= args.eval_delay and not history.measured_at(state.global_step)
 
 
-class NothingLeftError(Exception):
+class AlreadyTrainedError(Exception):
     """The checkpoint that a training goes on from is that of its last step."""
 
 
-class LastStep(TrainerCallback):
-    """Raises NothingLeftError where transformers would take a step too many: it looks at `max_steps` after a step."""
+class StopAfterLastStep(TrainerCallback):
+    """Raises AlreadyTrainedError where transformers would take one more step: it looks at `max_steps` after a step."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.global_step >= state.max_steps:
-            raise NothingLeftError
+            raise AlreadyTrainedError
 
 
 class CompleteCheckpoints(TrainerCallback):

@@ -62,7 +62,7 @@ def tracker_callbacks(command: TrainingCommand, facts: Callable[[], dict[str, An
             callbacks.append(TensorBoardRun(command))
         else:
             callbacks += [kind() for kind in get_reporting_integration_callbacks([name])]
-    return [Thinned(callback, command.tracking.logging_steps) for callback in callbacks]
+    return [AveragedLogs(callback, command.tracking.logging_steps) for callback in callbacks]
 
 
 def has_wandb_key() -> bool:
@@ -79,7 +79,8 @@ def run_id(output: Path) -> str:
     """Return the id under which a tracker keeps the training that writes `output`.
 
     It is the stage's identity (64 hex digits, which is as long as Weights & Biases allows). By hand it is made of what
-    tells trainings apart there, see `heirloom.training.callbacks.resuming.claim`, which must have been called.
+    tells trainings apart there, see `claim_work_folder` in `heirloom.training.callbacks.resuming`, which must have been
+    called.
     """
     identity = os.environ.get("HEIRLOOM_IDENTITY")
     if identity:
@@ -128,7 +129,7 @@ class TensorBoardRun(TensorBoardCallback):
         super().on_train_begin(args, state, control, **kwargs)
 
 
-class Thinned(TrainerCallback):
+class AveragedLogs(TrainerCallback):
     """Passes a trainer's events on to `callback`, the logged values as means over `every` steps."""
 
     def __init__(self, callback: TrainerCallback, every: int) -> None:
@@ -142,12 +143,7 @@ class Thinned(TrainerCallback):
         self.callback.on_train_begin(args, state, control, **kwargs)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         if "loss" in logs:
             for name, value in logs.items():

@@ -21,10 +21,8 @@ from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
+from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.errors import HeirloomError
-
-SECTIONS = ("training", "peft", "quantization")
-"""Sections of a run's file that are part of a training's identity; `tracking` and `resources` are not, and read too."""
 
 
 @dataclass
@@ -53,6 +51,7 @@ class ScriptArguments:
 class TrainingCommand:
     """What to train with: paths from the command line, settings from the run's file."""
 
+    trainer: TrainerSpec
     dataset: Path
     base: Path
     deepspeed: Path | None
@@ -69,15 +68,21 @@ class TrainingCommand:
 
 
 def read_command(
-    description: str | None, kind: type[TrainingArguments], *, generation: type[Section] | None = None
+    description: str | None,
+    trainer: TrainerSpec,
+    kind: type[TrainingArguments],
+    *,
+    generation: type[Section] | None = None,
 ) -> TrainingCommand:
     """Parse the command line and read the run's file; flags are ScriptArguments, `kind`'s and our own keys'.
 
-    `generation`: the model of the section `generation:`, from a trainer that generates; given by the script, so that
-    an edit of it makes no other trainer's result stale.
+    `kind` is the class that the trainer's entry names. `generation`: the model of the section `generation:`, from a
+    trainer that generates; given by the script, so that an edit of it makes no other trainer's result stale.
     Raises HeirloomError for what the file or the command line has wrong, among it a section that these trainers do
     not know: it would have no effect.
     """
+    assert kind.__name__ == trainer.arguments_class.rpartition(".")[2], f"{trainer.name}: its entry names another class"
+    assert trainer.generates == (generation is not None), f"{trainer.name}: its entry says otherwise"
     given = parse_flags(description, kind)
     run = read_yaml(given["config"])
     if not isinstance(run, dict):
@@ -87,8 +92,8 @@ def read_command(
     )
     deepspeed = existing_deepspeed_file(given.pop("deepspeed", None) or from_name(run, "deepspeed"))
     overridden(run, given)
-    generates = generation is not None and (run.get("training") or {}).get("predict_with_generate") is True
-    known = [*SECTIONS, "generation"] if generates else SECTIONS
+    known = trainer.sections(predicts=(run.get("training") or {}).get("predict_with_generate") is True)
+    generates = "generation" in known
     sections = script.sections.split(",") if script.sections else [name for name in known if name in run]
     unknown = [name for name in sections if name not in known]
     if unknown:
@@ -103,6 +108,7 @@ def read_command(
         return validated_section(run, script.config, name, model, required=required)
 
     return TrainingCommand(
+        trainer=trainer,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
         base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
         deepspeed=deepspeed,

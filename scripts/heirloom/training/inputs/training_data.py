@@ -11,8 +11,8 @@ from heirloom.distributed import barrier, host_number, is_first_rank_of_host
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import class_name, is_encoder_decoder
 
-SCRIPT_OF_KIND = {"text": "train.py (trainer: trainer)", "chat": "sft_train.py (trainer: sft)"}
-SCRIPT_OF_KIND |= {"preference": "dpo_train.py (trainer: dpo)", "seq2seq": "seq2seq_train.py (trainer: seq2seq)"}
+USUAL_TRAINER = {"text": "trainer", "chat": "sft", "preference": "dpo", "seq2seq": "seq2seq"}
+"""What to recommend for each kind of rows; more trainers may take it."""
 MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
 
@@ -36,7 +36,7 @@ def load_training_data(dataset: Path, kinds: tuple[str, ...]) -> TrainingData:
     if facts["kind"] not in kinds:
         raise HeirloomError(
             f"{dataset}: holds rows of kind {facts['kind']}, this trainer takes {' or '.join(kinds)}: "
-            f"train on it with {SCRIPT_OF_KIND[facts['kind']]}, or choose another dataset"
+            f"train on it with trainer: {USUAL_TRAINER[facts['kind']]}, or choose another dataset"
         )
     train, test = load_split(dataset, "train"), load_split(dataset, "test")
     if train is None:

@@ -1,6 +1,7 @@
 """What can be known to be wrong before the first job: settings, resources of all jobs, bucket, image, quotas."""
 
 import re
+from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 from snakemake_interface_common.exceptions import WorkflowError
@@ -79,34 +80,32 @@ class Preflight:
             raise WorkflowError("\n".join(wrong))
 
     def _bucket(self, s3, bucket: str):
-        try:
-            s3.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("404", "NoSuchBucket"):
-                yield f"the bucket {bucket} does not exist; create it or correct sagemaker-s3-prefix"
-            else:
-                self._unknown(f"the bucket {bucket}", error)
-        except BotoCoreError as error:
-            self._unknown(f"the bucket {bucket}", error)
+        if self._is_missing(f"the bucket {bucket}", ("404", "NoSuchBucket"), lambda: s3.head_bucket(Bucket=bucket)):
+            yield f"the bucket {bucket} does not exist; create it or correct sagemaker-s3-prefix"
 
     def _image(self, image: str):
         found = _ECR.fullmatch(image)
         if not found:
             return
         wanted = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
-        try:
+
+        def ask() -> None:
             self._session.client("ecr", region_name=found["region"]).describe_images(
                 registryId=found["account"], repositoryName=found["name"], imageIds=[wanted]
             )
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                yield f"the image {image} does not exist in ECR; push it or correct sagemaker-image"
-            else:
-                self._unknown(f"the image {image}", error)
-        except BotoCoreError as error:
-            self._unknown(f"the image {image}", error)
+
+        if self._is_missing(f"the image {image}", ("ImageNotFoundException", "RepositoryNotFoundException"), ask):
+            yield f"the image {image} does not exist in ECR; push it or correct sagemaker-image"
+
+    def _is_missing(self, subject: str, codes: tuple[str, ...], ask: Callable[[], object]) -> bool:
+        """Tell whether AWS answers with one of the error codes that say so; what it does not answer is not missing."""
+        try:
+            ask()
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] in codes:
+                return True
+            self._unknown(subject, error)
+        return False
 
     def _quotas(self, jobs: list[JobResources]):
         """Compare each kind of job with the account's quota; jobs that merely wait for each other pass."""

@@ -1,0 +1,61 @@
+"""`launch.py join STAGE` on the worker hosts of a training job: wait for the head, and run this host's ranks."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from heirloom.launcher import environment, processes, record
+from heirloom.launcher.hosts import sagemaker
+from heirloom.launcher.hosts.connection import Connection
+from heirloom.launcher.hosts.coordination import HeadHost, LaunchRequest, wait_for_head
+from heirloom.launcher.hosts.sagemaker import SageMakerHost
+from heirloom.launcher.processes import Outcome, say
+from heirloom.launcher.work import WorkFolder, choose_folder, is_kept
+
+
+def join(words: list[str]) -> int:
+    """Run this host's ranks of a stage when the head launches it, and return the exit code.
+
+    It is 0 whenever the head knows what has become of the stage, and when SIGTERM ends the wait: nothing has failed
+    where a head restores a result, or has nothing to do.
+    """
+    host = sagemaker.find()
+    if len(words) != 1 or host is None or host.number == 0:
+        sys.exit("usage: launch.py join STAGE, on the hosts of a SageMaker training job that are not its first one")
+    (stage,) = words
+    say(f"{stage}: waiting for {host.names[0]}")
+    folder = None
+    while (asked := wait(host, stage)) is not None:
+        request, connection = asked
+        folder = choose_folder(request.program, request.stage, request.ranks.world_size)
+        outcome = run(host, request, folder, connection)
+        if outcome.error:
+            say(f"{stage} failed: {outcome.error}")
+            return outcome.exit_code
+        if not is_kept():  # else until the head has put the result where a lost host cannot take it
+            break
+    if folder:
+        folder.delete()
+    return 0
+
+
+def wait(host: SageMakerHost, stage: str) -> tuple[LaunchRequest, Connection] | None:
+    """Wait for the head's request, None when it releases this host; SIGTERM ends this process well meanwhile."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    found = wait_for_head(host.names[0], host.names[host.number], stage)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return found
+
+
+def run(host: SageMakerHost, request: LaunchRequest, folder: WorkFolder, connection: Connection) -> Outcome:
+    """Run this host's ranks of what the head launches, and return what has become of all."""
+    kind = request.program.kind
+    variables = environment.for_program(kind, request.ranks, folder, request.stage.identity, request.commit)
+    return processes.run(
+        replace(host, port=request.port).command(request.program, request.ranks),
+        {**os.environ, **variables},
+        log=record.log_file(request.stage.name),
+        signal_to_forward=host.signal_to_forward,
+        peers=HeadHost(connection),
+    )

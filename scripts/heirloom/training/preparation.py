@@ -1,0 +1,35 @@
+"""What every training script does before it makes its trainer: inputs, then arguments and model."""
+
+from typing import Any, TypeVar
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
+
+from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
+from heirloom.training.inputs.training_command import TrainingCommand
+from heirloom.training.inputs.training_data import TrainingData, load_training_data
+from heirloom.training.training_arguments import trainer_arguments
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+def load_inputs(command: TrainingCommand) -> tuple[TrainingData, PreTrainedTokenizerFast]:
+    """Start this rank; return the rows, of a kind that the trainer takes, and the base's tokenizer.
+
+    Raises HeirloomError when either does not fit.
+    """
+    start_rank()
+    return load_training_data(command.dataset, command.trainer.row_kinds), load_tokenizer(command.base)
+
+
+def arguments_and_model(
+    kind: type[Arguments], command: TrainingCommand, data: TrainingData, **own: Any
+) -> tuple[Arguments, PreTrainedModel]:
+    """Return the trainer's arguments, `own` being those that the script itself decides, and then the base model.
+
+    The order matters: DeepSpeed starts on the ranks that the arguments have started, and ZeRO-3 shards a model while it
+    loads. Raises HeirloomError, see `trainer_arguments` and `load_model`.
+    """
+    args = trainer_arguments(kind, command, data, **own)
+    start_deepspeed()
+    return args, load_model(command)
