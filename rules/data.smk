@@ -6,74 +6,90 @@ Gives   data/raw/{dataset}, tokenizers/{model}, models/{model}, data/processed/{
 
 
 rule download:
-    """Fetch a raw dataset, or generate it: scripts/{download,generate}_dataset.py, section `source`."""
+    """Fetch a raw dataset, or generate it: section `source`.
+
+    python scripts/launch.py python scripts/{download_dataset,generate_dataset}.py
+        --config … --sections … --output …
+    """
     output:
         raw=artifact("data/raw/{dataset}"),
     log:
         "logs/download-{dataset}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("download"),
     params:
+        command=command("download"),
         force=forced("download"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run download-{wildcards.dataset:q} {params.force} \
             --marker {output.raw:q}
         """
 
 
 rule tokenizer:
-    """Train a model's tokenizer, or fetch it: scripts/create_tokenizer.py, section `tokenizer` or `source`."""
+    """Train a model's tokenizer, or fetch it: sections `source` and `tokenizer`, or one of them.
+
+    python scripts/launch.py python scripts/create_tokenizer.py
+        --config … --sections … [--raw …] --output …
+    """
     input:
         raw=reads("tokenizer", "raw"),
     output:
         tokenizer=artifact("tokenizers/{model}"),
     log:
         "logs/tokenizer-{model}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("tokenizer"),
     params:
+        command=command("tokenizer"),
         force=forced("tokenizer"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run tokenizer-{wildcards.model:q} {params.force} \
             --marker {output.tokenizer:q}
         """
 
 
 rule model:
-    """Initialise a base model, or fetch it: scripts/create_model.py, section `init` or `source`."""
+    """Initialise a base model, or fetch it: section `init` or `source`.
+
+    python scripts/launch.py python scripts/create_model.py
+        --config … --sections … --tokenizer … --output …
+    """
     input:
         tokenizer=reads("model", "tokenizer"),
     output:
         model=artifact("models/{model}"),
     log:
         "logs/model-{model}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("model"),
     params:
+        command=command("model"),
         force=forced("model"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run model-{wildcards.model:q} {params.force} \
             --marker {output.model:q}
         """
 
 
 rule process:
-    """Tokenize, mask and split a raw dataset, or mix processed ones: scripts/create_dataset.py, section `processing` or `mixture`."""
+    """Tokenize, mask and split a raw dataset, or mix processed ones: section `processing` or `mixture`.
+
+    python scripts/launch.py python scripts/create_dataset.py
+        --config … --sections … [--raw …] [--tokenizer …] [--datasets …] --output … --statistics …
+    """
     input:
         raw=reads("process", "raw"),
         tokenizer=reads("process", "tokenizer"),
@@ -82,16 +98,16 @@ rule process:
         dataset=artifact("data/processed/{dataset}"),
     log:
         "logs/process-{dataset}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("process"),
     params:
+        command=command("process"),
         force=forced("process"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run process-{wildcards.dataset:q} {params.force} \
             --marker {output.dataset:q}
         """

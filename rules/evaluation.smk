@@ -7,7 +7,12 @@ Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness
 
 
 rule evaluate:
-    """Score a run: scripts/evaluate_model.py, section `evaluation`."""
+    """Score a run: section `evaluation`.
+
+    python scripts/launch.py torchrun scripts/evaluate_model.py
+        --config … --sections … [--generations …] [--checkpoint …] [--dataset …] [--base-generations …]
+        [--preferences …] [--base …] [--against …] --metrics …
+    """
     input:
         generations=reads("evaluate", "generations"),
         checkpoint=reads("evaluate", "checkpoint"),
@@ -20,41 +25,45 @@ rule evaluate:
         metrics=artifact("metrics/evaluation/{run}.json"),
     log:
         "logs/evaluate-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("evaluate"),
         accelerator=1,
     params:
+        command=command("evaluate"),
         force=forced("evaluate"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run evaluate-{wildcards.run:q} {params.force} \
             --marker {output.metrics:q}
         """
 
 
 rule harness:
-    """Score a checkpoint on the project's own tasks: scripts/lm_eval_harness.py, section `lm_eval`."""
+    """Score a checkpoint on the project's own tasks: section `lm_eval`.
+
+    python scripts/launch.py python scripts/lm_eval_harness.py
+        --config … --sections … --checkpoint … --metrics …
+    """
     input:
         checkpoint=reads("harness", "checkpoint"),
     output:
         metrics=artifact("metrics/harness/{run}.json"),
     log:
         "logs/harness-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("harness"),
         accelerator=1,
     params:
+        command=command("harness"),
         force=forced("harness"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run harness-{wildcards.run:q} {params.force} \
             --marker {output.metrics:q}
         """

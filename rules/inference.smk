@@ -6,7 +6,11 @@ Gives   generations/{run}; with `evaluation.base: true` baselines/{run}, the sam
 
 
 rule generate:
-    """Answer the held-out prompts with a run's checkpoint: scripts/inference.py, section `generation`."""
+    """Answer the held-out prompts with a run's checkpoint: section `generation`.
+
+    python scripts/launch.py torchrun scripts/inference.py
+        --config … --sections … --checkpoint … [--dataset …] [--prompts …] --output …
+    """
     input:
         checkpoint=reads("generate", "checkpoint"),
         dataset=reads("generate", "dataset"),
@@ -14,24 +18,28 @@ rule generate:
         generations=artifact("generations/{run}"),
     log:
         "logs/generate-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("generate"),
         accelerator=1,
     params:
+        command=command("generate"),
         force=forced("generate"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run generate-{wildcards.run:q} {params.force} \
             --marker {output.generations:q}
         """
 
 
 rule baseline:
-    """Let the base of a training answer the same prompts: scripts/inference.py, section `generation`."""
+    """Let the base of a training answer the same prompts: section `generation`.
+
+    python scripts/launch.py torchrun scripts/inference.py
+        --config … --sections … --checkpoint … [--dataset …] [--prompts …] --output …
+    """
     input:
         checkpoint=reads("baseline", "checkpoint"),
         dataset=reads("baseline", "dataset"),
@@ -39,17 +47,17 @@ rule baseline:
         generations=artifact("baselines/{run}"),
     log:
         "logs/baseline-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("baseline"),
         accelerator=1,
     params:
+        command=command("baseline"),
         force=forced("baseline"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run baseline-{wildcards.run:q} {params.force} \
             --marker {output.generations:q}
         """

@@ -6,7 +6,13 @@ Gives   reports/{run}.html
 
 
 rule report:
-    """Show a run's results on one page: scripts/create_report.py, the run's file and those of its bases."""
+    """Show a run's results on one page: sections `base`, `dataset`, `trainer`, `deepspeed`, `training`, `peft`,
+    `quantization`, `generation`, `evaluation`, also those of the runs that it stands on.
+
+    python scripts/launch.py python scripts/create_report.py
+        --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--evaluation …]
+        [--generations …] [--base-generations …] --output …
+    """
     input:
         data=reads("report", "data"),
         training=reads("report", "training"),
@@ -18,16 +24,16 @@ rule report:
         page=artifact("reports/{run}.html"),
     log:
         "logs/report-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("report"),
     params:
+        command=command("report"),
         force=forced("report"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run report-{wildcards.run:q} {params.force} \
             --marker {output.page:q}
         """

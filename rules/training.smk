@@ -6,7 +6,11 @@ Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv
 
 
 rule train:
-    """Train a run's base on its dataset: the script of its trainer (docs/methods.md), sections `training`, `peft`, `quantization`."""
+    """Train a run's base on its dataset: sections `training`, `peft`, `quantization`; `generation`, where it predicts.
+
+    python scripts/launch.py torchrun scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train}.py
+        --config … --sections … --dataset … --base … [--deepspeed …] --output … --metrics … --loss …
+    """
     input:
         dataset=reads("train", "dataset"),
         base=reads("train", "base"),
@@ -14,17 +18,17 @@ rule train:
         checkpoint=artifact("checkpoints/{run}"),
     log:
         "logs/train-{run}.log",
-    conda:
-        "../envs/training.yaml"
     container:
         IMAGE
     resources:
         **machines("train"),
         accelerator=1,
     params:
+        command=command("train"),
         force=forced("train"),
     shell:
         r"""
+        # {params.command}
         python workflow/pipeline run train-{wildcards.run:q} {params.force} \
             --marker {output.checkpoint:q}
         """

@@ -71,4 +71,6 @@ def test_the_image_and_the_wish_for_it_come_together(clone: Clone) -> None:
     assert "--sdm apptainer: name the image that stages run in: --config image=" in done.stderr
     done = clone.snakemake("-n", "--config", "image=docker://example.org/heirloom:1")
     assert "stages run in an image only with --sdm apptainer; add it" in done.stderr
+    done = clone.snakemake("-n", "--sdm", "conda", "apptainer")
+    assert "error: --sdm conda: no rule names such an environment; stages run in the one that runs" in done.stderr
     clone.nothing_to_do()

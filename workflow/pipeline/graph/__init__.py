@@ -4,9 +4,9 @@
 """
 
 from pipeline.graph import dvcfile
-from pipeline.graph.commands import flags_of
+from pipeline.graph.commands import flags_of, shown
 from pipeline.graph.graph import Graph, load_graph
 from pipeline.graph.machines import RESOURCES, job_resources
 from pipeline.graph.stages import KINDS, Stage
 
-__all__ = ["Graph", "KINDS", "RESOURCES", "Stage", "dvcfile", "flags_of", "job_resources", "load_graph"]
+__all__ = ["Graph", "KINDS", "RESOURCES", "Stage", "dvcfile", "flags_of", "job_resources", "load_graph", "shown"]

@@ -1,5 +1,6 @@
 """The command line of a stage: made here, and read here."""
 
+import re
 import shlex
 
 
@@ -11,7 +12,16 @@ def command(starter: str, script: str, subject, sections: list[str], **flags) ->
     for flag, value in flags.items():
         if value is not None:
             words += [f"--{flag}", *(value if isinstance(value, list) else [value])]
-    return shlex.join(words).replace("${", "\\${")
+    return shlex.join(words)
+
+
+def shown(command: str) -> str:
+    """Return a command line as one line.
+
+    A line break or another control character stands as bash writes it ($'\\n'): it is within single quotes always, as
+    `shlex` quotes every word that has one.
+    """
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: f"'${found[0]!r}'", command)
 
 
 def flags_of(command: str) -> dict[str, str]:

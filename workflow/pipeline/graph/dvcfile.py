@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,7 +13,7 @@ from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
 
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
-_VERSION = 1
+_VERSION = 2
 
 
 def dvc_yaml(graph: Graph) -> str:
@@ -42,8 +43,19 @@ def block_of(stage: Stage) -> str:
         content["metrics"] = sorted(stage.metrics)
     if stage.plots:
         content["plots"] = [{path: options} for path, options in sorted(stage.plots.items())]
-    text = yaml.dump({stage.name: content}, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True)
+    text = yaml.dump(
+        {stage.name: literal(content)}, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True
+    )
     return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def literal(value: Any) -> Any:
+    """Return a value whose texts DVC takes as they are: without the mark it would look for a variable behind `${`."""
+    if isinstance(value, dict):
+        return {key: literal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [literal(inner) for inner in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def write(graph: Graph, path: Path = DVC_YAML) -> bool:

@@ -85,13 +85,22 @@ def kinds_here(settings: dict) -> list[str]:
     return kinds
 
 
-def container_image(workflow, settings: dict) -> str | None:
+def container_image(workflow, settings: dict, options) -> str | None:
     """Return the image in which `--sdm apptainer` runs the stages; it is no part of their identity.
 
-    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed.
+    `--lint` wants each rule to have one: it gets the form of the name.
+    Raises HeirloomError when one of the two is there without the other: stages would run outside the image unnoticed;
+    and when stages are to run in an environment that no rule names.
     """
     methods = {str(method) for method in workflow.deployment_settings.deployment_method}
     image = settings.get("image")
+    if others := sorted(methods - {"apptainer"}):
+        raise HeirloomError(
+            f"--sdm {' '.join(others)}: no rule names such an environment; stages run in the one that runs Snakemake "
+            "(`make setup`), or in an image (--sdm apptainer, docs/image.md); leave it out"
+        )
+    if options is not None and options.lint:
+        return image or "docker://REGISTRY/heirloom"
     if "apptainer" in methods and not image:
         raise HeirloomError(
             "--sdm apptainer: name the image that stages run in: --config image=docker://REGISTRY/heirloom@sha256:… "

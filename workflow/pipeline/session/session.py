@@ -11,7 +11,7 @@ from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
 from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote
-from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph
+from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph, shown
 from pipeline.ledger import NOTHING, Action, Ledger, WorkflowLock, dvc_lock, lockfile, markers, open_ledger
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, MARKERS
 from pipeline.plan import print_plan
@@ -107,6 +107,18 @@ class Session:
         names = submitting.RESOURCES if self.submission else RESOURCES
         return {} if self.at_home else {name: function(name) for name in names}
 
+    def command(self, kind: str) -> Callable:
+        """Return a rule's params function: the very command of a stage, for the first line of its shell block.
+
+        One line of whatever characters, so that it can be a comment there.
+        """
+
+        def text(wildcards) -> str:
+            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            return shown(stage.cmd) if stage else ""
+
+        return text
+
     def flags(self, kind: str) -> Callable:
         """Return a rule's params function: `--force` for the stages that the user forces."""
         return lambda wildcards: "--force" if f"{kind}-{next(iter(wildcards))}" in self.force else ""
@@ -146,7 +158,7 @@ def open_session(workflow, config: dict) -> Session:
     options = command_line()
     reject_unsupported(options)
     settings = workflow_settings(config, options)
-    image = container_image(workflow, settings)
+    image = container_image(workflow, settings, options)
     here = kinds_here(settings)
     real = will_execute(options)
     alone = _lock.take()
@@ -178,7 +190,7 @@ def open_session(workflow, config: dict) -> Session:
         if submission:
             JOBS_AWAY.touch()
             submission.announce(workflow)
-    markers.synchronise(folder, ledger.graph, shown(ledger, to_sagemaker))
+    markers.synchronise(folder, ledger.graph, visible_entries(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
     if real or (options is not None and options.dryrun):
@@ -199,7 +211,7 @@ def default_resources(workflow) -> Resources:
     return given if isinstance(given, Resources) else Resources.from_mapping(given or {})
 
 
-def shown(ledger: Ledger, to_sagemaker: bool) -> dict:
+def visible_entries(ledger: Ledger, to_sagemaker: bool) -> dict:
     """Return stage → entry for the markers to show: all but those of stages that must run or be restored.
 
     On SageMaker also without those that follow: a job's key is asked for when all its inputs have been made anew.

@@ -1,0 +1,129 @@
+"""A rule says the command of its stages: its docstring has the form in which the graph makes it."""
+
+import re
+import shlex
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from heirloom.config.project import load_project
+from pipeline.graph.commands import flags_of
+from pipeline.graph.graph import build_graph
+from pipeline.graph.run_stages import TRAINERS
+from pipeline.graph.stages import KINDS, Stage
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RULES = {
+    name: docstring
+    for file in sorted(REPOSITORY.glob("rules/*.smk"))
+    for name, docstring in re.findall(r'^rule (\w+):\n    """(.*?)"""', file.read_text(), re.MULTILINE | re.DOTALL)
+}
+
+ORDER = ["download_dataset", "generate_dataset", *(Path(script).stem for script in TRAINERS.values())]
+
+TRAINING = "{global_batch_size: 2, per_device_train_batch_size: 1, max_steps: 1}"
+EVERYTHING = {
+    "deepspeed/zero2.json": '{"zero_optimization": {"stage": 2}}',
+    "prompts.jsonl": '{"prompt": "Well?"}',
+    "tasks/task.yaml": "task: tiny",
+    "models/tiny.yaml": "{tokenizer: {train_on: text, vocab_size: 300}, init: {model_type: llama, hidden_size: 8}}",
+    "models/fetched.yaml": "source: {path: config/tasks}",
+    "models/changed.yaml": "{source: {path: config/tasks}, tokenizer: {pad_token: <pad>}}",
+    "datasets/text.yaml": """
+        tokenizer: tiny
+        source: {generator: demo, part: text, rows: 9}
+        processing: {processing_function: plain_text_processing_function, max_length: 16}
+        """,
+    "datasets/chats.yaml": """
+        tokenizer: tiny
+        source: {s3: "s3://bucket/chats"}
+        processing: {processing_function: dummy_processing_function, max_length: 16}
+        """,
+    "datasets/mixed.yaml": "{tokenizer: tiny, mixture: {datasets: {chats: 1.0}}}",
+    "datasets/pairs.yaml": """
+        tokenizer: tiny
+        source: {generator: demo, part: preferences, rows: 9}
+        processing:
+          {processing_function: dummy_rlhf_processing_function, max_length: 16, max_prompt_length: 8}
+        """,
+    "runs/pre.yaml": f"{{base: tiny, dataset: text, trainer: trainer, deepspeed: zero2, training: {TRAINING}}}",
+    "runs/sft.yaml": f"""
+        base: pre
+        dataset: mixed
+        trainer: sft
+        training: {TRAINING}
+        peft: {{r: 2}}
+        quantization: {{load_in_4bit: true}}
+        generation: {{max_new_tokens: 4}}
+        evaluation: {{metrics: [perplexity, preference, exact_match], base: true, preference_dataset: pairs}}
+        lm_eval: {{tasks: [tiny], include_path: config/tasks}}
+        """,
+    "runs/predicting.yaml": f"""
+        base: tiny
+        dataset: mixed
+        trainer: seq2seq
+        training: {TRAINING.replace("}", ", predict_with_generate: true}")}
+        generation: {{max_new_tokens: 4}}
+        evaluation: {{metrics: [exact_match], against: [sft], win_by: exact_match}}
+        """,
+    "runs/dpo.yaml": f"""
+        base: sft
+        dataset: pairs
+        trainer: dpo
+        training: {TRAINING}
+        generation: {{prompts_file: config/prompts.jsonl}}
+        evaluation: {{metrics: [token_counts], base: true}}
+        """,
+    "runs/orpo.yaml": f"{{base: pre, dataset: pairs, trainer: orpo, training: {TRAINING}}}",
+    "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
+    "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
+    "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",
+}
+"""A project with a stage of every kind, each in all the forms that its command can take."""
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Stage]:
+    root = tmp_path_factory.mktemp("everything")
+    for name, text in EVERYTHING.items():
+        file = root / "config" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text))
+    return list(build_graph(load_project(root, None)).stages.values())
+
+
+def test_there_is_a_rule_for_every_kind_and_the_project_has_them_all(stages: list[Stage]):
+    assert set(RULES) == set(KINDS) == {stage.kind for stage in stages}
+    assert {*TRAINERS.values()} <= {flags_of(stage.cmd)["program"].split()[-1] for stage in stages}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rules_docstring_has_the_form_of_its_commands(stages: list[Stage], kind: str):
+    """`…` for values, [ ] round a flag that is not in all of them, { } round the names of several scripts."""
+    commands = [stage.cmd for stage in stages if stage.kind == kind]
+    program, *words = re.split(r" (?=\[?--)", " ".join(RULES[kind].partition("\n\n")[2].split()))
+    assert program == program_of(commands)
+    shown = {word.strip("[]").removesuffix(" …"): word for word in words}
+    flags = [[word for word in shlex.split(command) if word.startswith("--")] for command in commands]
+    assert shown == {
+        flag: f"{flag} …" if all(flag in found for found in flags) else f"[{flag} …]"
+        for flag in dict.fromkeys(flag for found in flags for flag in found)
+    }
+    for found in flags:
+        assert found == [flag for flag in shown if flag in found]
+
+
+def program_of(commands: list[str]) -> str:
+    """Return how the commands begin, the names of their scripts together."""
+    programs = [flags_of(command)["program"].split() for command in commands]
+    (starter,) = {tuple(program[:-1]) for program in programs}
+    scripts = {Path(program[-1]).stem for program in programs}
+    scripts = sorted(scripts, key=ORDER.index) if len(scripts) > 1 else [*scripts]
+    return " ".join([*starter, f"scripts/{scripts[0] if len(scripts) == 1 else '{' + ','.join(scripts) + '}'}.py"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rules_docstring_names_the_sections_that_it_reads(stages: list[Stage], kind: str):
+    read = {name for stage in stages if stage.kind == kind for names in stage.params.values() for name in names}
+    assert set(re.findall(r"`(\w+)`", RULES[kind])) == read
