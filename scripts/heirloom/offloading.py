@@ -13,12 +13,15 @@ def check_offloading(deepspeed: Path | None) -> None:
     Offloading to memory needs nothing: the files in config/deepspeed/ leave the optimizer to transformers
     (`zero_force_ds_cpu_optimizer: false`), so that DeepSpeed compiles no optimizer of its own.
     """
-    settings = json.loads(deepspeed.read_text(encoding="utf-8")) if deepspeed else {}
-    stage = settings.get("zero_optimization", {})
-    parts = [stage.get(name, {}) for name in ("offload_param", "offload_optimizer")]
-    folders = [Path(part.get("nvme_path", "")) for part in parts if part.get("device") == "nvme"]
-    for folder in folders:
+    for folder in nvme_folders(deepspeed) if deepspeed else ():
         check_nvme(folder, f"{deepspeed}: nvme_path", "use zero3_offload")
+
+
+def nvme_folders(deepspeed: Path) -> list[Path]:
+    """Return the folders on a drive to which a DeepSpeed file offloads."""
+    stage = json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {})
+    parts = [stage.get(name, {}) for name in ("offload_param", "offload_optimizer")]
+    return [Path(part.get("nvme_path", "")) for part in parts if part.get("device") == "nvme"]
 
 
 def check_nvme(folder: Path, place: str, alternative: str) -> None:

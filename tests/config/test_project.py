@@ -215,6 +215,14 @@ ONE_MISTAKE = {
         ),
         "config/runs/x.yaml:4: training.collator: completion_only does not fit trainer: dpo, which takes rl_dynamic_padding_only (default: rl_dynamic_padding_only)",
     ),
+    "an attention that does not exist": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: text\ntrainer: trainer\n"
+            "training: {global_batch_size: 16, attn_implementation: sdpaa}\n",
+        ),
+        "config/runs/x.yaml:4: training.attn_implementation: there is no attention sdpaa; did you mean sdpa?",
+    ),
     "mlm_probability without its collator": (
         written(
             "config/runs/x.yaml",

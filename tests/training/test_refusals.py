@@ -9,7 +9,9 @@ import torch
 from test_training_mistakes import NO_ROWS, command
 from training_workplace import ROOT, TRAINING
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from heirloom.config.arguments.attention import KNOWN
 from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.offloading import check_offloading
@@ -35,7 +37,7 @@ def on_base(tmp_path, folder, **keys):
     return dataclasses.replace(command(tmp_path, **keys), base=folder)
 
 
-@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_3", "flex_attention"])
+@pytest.mark.parametrize("name", ["flash_attention_2", "flash_attention_4", "flex_attention"])
 def test_attention_that_trains_on_a_gpu_only(workplace, tmp_path, name):
     with pytest.raises(HeirloomError) as caught:
         load_model(on_base(tmp_path, workplace.folder / "model", attn_implementation=name))
@@ -44,9 +46,13 @@ def test_attention_that_trains_on_a_gpu_only(workplace, tmp_path, name):
     )
 
 
-def test_attention_that_does_not_exist(workplace, tmp_path):
-    with pytest.raises(HeirloomError, match="cannot be loaded for training: .*sdpaa"):
-        load_model(on_base(tmp_path, workplace.folder / "model", attn_implementation="sdpaa"))
+def test_the_attention_that_the_configuration_knows_is_that_of_transformers(workplace, tmp_path):
+    assert set(KNOWN) == {"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()} - {"paged|eager"}
+    with pytest.raises(
+        HeirloomError, match="cannot be loaded for training: .*sdpaa"
+    ):  # where code of a base may know it
+        base = workplace.folder / "model"
+        load_model(on_base(tmp_path, base, attn_implementation="sdpaa", trust_remote_code=True))
 
 
 @pytest.mark.parametrize("name", ["eager", "sdpa"])

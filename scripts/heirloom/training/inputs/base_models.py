@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
@@ -23,9 +24,6 @@ from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.training.inputs.training_command import TrainingCommand
-
-NEEDS_GPU = ("flash_attention", "flex_attention")
-"""Attention whose backward pass torch and its extensions have for GPUs only."""
 
 
 def load_tokenizer(base: Path) -> PreTrainedTokenizerFast:
@@ -107,10 +105,8 @@ def architecture(config: PreTrainedConfig, section: TrainingSection, base: Path)
 
 def check_attention(name: str | None) -> None:
     """Raise HeirloomError for attention that this machine cannot train with."""
-    if name is not None and on_cpu() and name.startswith(NEEDS_GPU):
-        raise HeirloomError(
-            f"training.attn_implementation: {name} trains on a GPU only, and this machine has none: use sdpa or eager"
-        )
+    if name is not None and on_cpu() and (problem := without_gpu(name)):
+        raise HeirloomError(problem)
 
 
 def first_line(error: Exception) -> str:
