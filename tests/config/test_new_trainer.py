@@ -49,7 +49,16 @@ training: {global_batch_size: 16, max_steps: 2}
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with a toy trainer and a run that is trained by it."""
     folder = tmp_path_factory.mktemp("new-trainer") / "project"
-    roots = ("scripts/", "config/", "docs/", "workflow/schemas/", "workflow/pipeline/", "README.md", "dvc.yaml")
+    roots = (
+        "scripts/",
+        "rules/",
+        "config/",
+        "docs/",
+        "workflow/schemas/",
+        "workflow/pipeline/",
+        "README.md",
+        "dvc.yaml",
+    )
     copy_working_tree(folder, lambda name: name.startswith(roots))
     (folder / "scripts/heirloom/config/trainers/toy.py").write_text(ENTRY)
     table = folder / "scripts/heirloom/config/trainers/table.py"
@@ -97,7 +106,8 @@ def test_its_keys_are_checked_and_its_rows(project):
 
 def test_schemas_and_documents_name_it(project):
     said = output_of(project, "workflow/schemas/generate.py")
-    files = ("workflow/schemas/run.schema.json", "config/README.md", "docs/methods.md", "docs/training.md", "README.md")
+    files = ["workflow/schemas/run.schema.json", "config/README.md", "docs/methods.md", "docs/training.md", "README.md"]
+    files += ["scripts/README.md", "rules/training.smk"]
     assert said == "".join(f"wrote {name}\n" for name in files)
     schema = json.loads((project / files[0]).read_text())
     assert schema["properties"]["trainer"]["enum"][-1] == "toy"
@@ -108,6 +118,8 @@ def test_schemas_and_documents_name_it(project):
         (project / "docs/methods.md").read_text()
     )
     assert "[toy_train.py](scripts/toy_train.py)" in (project / "README.md").read_text()
+    assert "| [toy_train.py](toy_train.py) | train | nothing but words |" in (project / "scripts/README.md").read_text()
+    assert "orpo_train,toy_train}.py" in (project / "rules/training.smk").read_text()
 
 
 def test_the_one_program_for_all_starts_it(project):

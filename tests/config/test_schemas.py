@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from referencing import Registry, Resource
+from working_tree import copy_working_tree
 
 from heirloom.config.arguments.library_arguments import argument_schemas, arguments_model
 from heirloom.config.arguments.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
@@ -30,10 +31,8 @@ def test_generated_files_are_up_to_date():
 
 
 def test_a_stale_file_is_shown_with_the_command_that_mends_it(tmp_path):
-    for folder in ("workflow/schemas", "config", "docs", "scripts/heirloom"):
-        copy = tmp_path / folder
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-r", ROOT / folder, copy], check=True)
+    roots = ("workflow/schemas/", "config/", "docs/", "rules/", "scripts/", "README.md")
+    copy_working_tree(tmp_path, lambda name: name.startswith(roots))
     readme = tmp_path / "config/README.md"
     readme.write_text(readme.read_text().replace("optimizer step", "optimiser step"))
     command = [sys.executable, "workflow/schemas/generate.py"]

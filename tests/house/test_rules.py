@@ -8,9 +8,9 @@ from textwrap import dedent
 import pytest
 
 from heirloom.config.project import load_project
+from heirloom.config.trainers.table import TRAINERS
 from pipeline.graph.commands import flags_of
 from pipeline.graph.graph import build_graph
-from pipeline.graph.run_stages import TRAINERS
 from pipeline.graph.stages import KINDS, Stage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,8 +20,10 @@ RULES = {
     for name, docstring in re.findall(r'^rule (\w+):\n    """(.*?)"""', file.read_text(), re.MULTILINE | re.DOTALL)
 }
 
-ORDER = ["download_dataset", "generate_dataset", *(Path(script).stem for script in TRAINERS.values())]
+ORDER = ["download_dataset", "generate_dataset", *(Path(entry.script).stem for entry in TRAINERS.values())]
 
+DATASETS = {"text": "text", "chat": "chats", "preference": "pairs", "seq2seq": "translated"}
+"""The dataset of each kind of rows."""
 TRAINING = "{global_batch_size: 2, per_device_train_batch_size: 1, max_steps: 1}"
 EVERYTHING = {
     "deepspeed/zero2.json": '{"zero_optimization": {"stage": 2}}',
@@ -39,6 +41,11 @@ EVERYTHING = {
         tokenizer: tiny
         source: {s3: "s3://bucket/chats"}
         processing: {processing_function: dummy_processing_function, max_length: 16}
+        """,
+    "datasets/translated.yaml": """
+        tokenizer: tiny
+        source: {path: config/tasks}
+        processing: {processing_function: seq2seq_processing_function, max_length: 16}
         """,
     "datasets/mixed.yaml": "{tokenizer: tiny, mixture: {datasets: {chats: 1.0}}}",
     "datasets/pairs.yaml": """
@@ -75,10 +82,14 @@ EVERYTHING = {
         generation: {{prompts_file: config/prompts.jsonl}}
         evaluation: {{metrics: [token_counts], base: true}}
         """,
-    "runs/orpo.yaml": f"{{base: pre, dataset: pairs, trainer: orpo, training: {TRAINING}}}",
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",
+}
+EVERYTHING |= {
+    f"runs/{name}-too.yaml": f"{{base: tiny, dataset: {DATASETS[entry.row_kinds[0]]}, trainer: {name}, "
+    f"training: {TRAINING}}}"
+    for name, entry in TRAINERS.items()
 }
 """A project with a stage of every kind, each in all the forms that its command can take."""
 
@@ -95,7 +106,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Stage]:
 
 def test_there_is_a_rule_for_every_kind_and_the_project_has_them_all(stages: list[Stage]):
     assert set(RULES) == set(KINDS) == {stage.kind for stage in stages}
-    assert {*TRAINERS.values()} <= {flags_of(stage.cmd)["program"].split()[-1] for stage in stages}
+    assert {entry.script for entry in TRAINERS.values()} <= {
+        flags_of(stage.cmd)["program"].split()[-1] for stage in stages
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,20 +2,42 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import get_args
 
 from heirloom.config.arguments.collator_names import CollatorName
 from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.config.trainers.table import TRAINERS
 
-DOCUMENTS = ("docs/methods.md", "docs/training.md", "README.md")
-PART = re.compile(r"(<!-- (trainers|collators|training scripts) -->\n?).*?(<!-- end of \2 -->)", re.DOTALL)
+DOCUMENTS = ("docs/methods.md", "docs/training.md", "docs/inference.md", "README.md", "scripts/README.md")
+RULE = "rules/training.smk"
+PROGRAMS = re.compile(r"(launch\.py torchrun scripts/)\{[\w,]+\}\.py")
+PART = re.compile(
+    r"(<!-- (trainers|collators|training scripts|training programs) -->\n?).*?(<!-- end of \2 -->)", re.DOTALL
+)
 
 
 def with_trainers(document: str) -> str:
     """Return a document with the parts between `<!-- NAME -->` and `<!-- end of NAME -->` renewed."""
-    parts = {"trainers": trainers_table, "collators": collators_table, "training scripts": script_links}
+    parts = {
+        "trainers": trainers_table,
+        "collators": collators_table,
+        "training scripts": script_links,
+        "training programs": programs_table,
+    }
     return PART.sub(lambda match: match[1] + parts[match[2]]() + match[3], document)
+
+
+def with_programs(rule: str) -> str:
+    """Return the text of the training rule, its docstring with the names of all trainers' scripts."""
+    names = ",".join(Path(trainer.script).stem for trainer in TRAINERS.values())
+    return PROGRAMS.sub(lambda match: f"{match[1]}{{{names}}}.py", rule)
+
+
+def programs_table() -> str:
+    """Return the list of programs that train, from the folder of scripts."""
+    rows = ((f"[{file_name(trainer)}]({file_name(trainer)})", "train", trainer.title) for trainer in TRAINERS.values())
+    return table(("program", "rule", "what it does"), rows)
 
 
 def script_links() -> str:

@@ -43,14 +43,16 @@ def library_files() -> Iterator[tuple[Path, str]]:
 def model_files() -> Iterator[tuple[Path, str]]:
     """Yield path and text of each file that follows from the models of the configuration."""
     from from_models import model_schemas, with_tables
-    from from_trainers import DOCUMENTS, with_trainers
+    from from_trainers import DOCUMENTS, RULE, with_programs, with_trainers
+    from support_matrix import with_matrices
 
     for name, text in model_schemas():
         yield SCHEMAS / name, text
     readme = ROOT / "config" / "README.md"
     yield readme, with_tables(readme.read_text())
     for name in DOCUMENTS:
-        yield ROOT / name, with_trainers((ROOT / name).read_text())
+        yield ROOT / name, with_matrices(with_trainers((ROOT / name).read_text()))
+    yield ROOT / RULE, with_programs((ROOT / RULE).read_text())
 
 
 def bring_up_to_date(files: Iterator[tuple[Path, str]], only_check: bool) -> int:
