@@ -8,7 +8,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml verify trace reproduce accept clean-cache lint format schemas lock clone-settings doctor image-test
+.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml verify trace reproduce accept clean-cache lint lint-python lint-rules check-generated format schemas lock clone-settings doctor image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,13 +60,22 @@ accept:  ## record a harmless code change without executing again: make accept S
 clean-cache:  ## list what no entry of any branch needs in the cache, and delete it
 	@python workflow/pipeline clean
 
-lint:  ## the same checks that `make test` begins with
-	ruff check . && ruff format --check . && snakefmt --check workflow/Snakefile rules && snakemake --lint
+lint: lint-python lint-rules  ## the same checks that `make test` begins with
+	snakemake --lint
+
+lint-python:
+	ruff check . && ruff format --check .
+
+lint-rules:
+	snakefmt --check workflow/Snakefile rules
+
+check-generated:  ## are schemas, tables of documents and dvc.yaml up to date
+	python workflow/schemas/generate.py --check && python workflow/pipeline check
 
 format:  ## rewrite the code in the project's style
 	ruff check --fix . ; ruff format . ; snakefmt workflow/Snakefile rules
 
-schemas:  ## write schemas and key tables from the config models
+schemas:  ## write schemas and the documents' tables from config models, trainers and checks
 	python workflow/schemas/generate.py
 
 lock: $(VENV)/development  ## pin envs/*.txt anew from pyproject.toml

@@ -15,7 +15,7 @@ from pipeline.graph.graph import build_graph
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
 DOCUMENTS = [
-    *(REPOSITORY / name for name in ("README.md", "config/README.md", "scripts/README.md")),
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "scripts/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 
