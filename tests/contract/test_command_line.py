@@ -1,6 +1,13 @@
 """What the user types, and what the workflow says."""
 
+from types import SimpleNamespace
+
+import pytest
 from clone import Clone, succeeded
+from snakemake.settings.types import DeploymentMethod, DeploymentSettings
+
+from heirloom.errors import HeirloomError
+from pipeline.session.command_line import container_image
 
 
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
@@ -71,6 +78,11 @@ def test_the_image_and_the_wish_for_it_come_together(clone: Clone) -> None:
     assert "--sdm apptainer: name the image that stages run in: --config image=" in done.stderr
     done = clone.snakemake("-n", "--config", "image=docker://example.org/heirloom:1")
     assert "stages run in an image only with --sdm apptainer; add it" in done.stderr
-    done = clone.snakemake("-n", "--sdm", "conda", "apptainer")
-    assert "error: --sdm conda: no rule names such an environment; stages run in the one that runs" in done.stderr
     clone.nothing_to_do()
+
+
+def test_an_environment_that_no_rule_names_is_refused() -> None:
+    methods = {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}
+    workflow = SimpleNamespace(deployment_settings=DeploymentSettings(deployment_method=methods))
+    with pytest.raises(HeirloomError, match="^--sdm conda: no rule names such an environment; stages run in the one "):
+        container_image(workflow, {"image": "docker://example.org/heirloom:1"}, None)
