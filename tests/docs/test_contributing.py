@@ -125,3 +125,13 @@ def test_a_metric_that_was_added_by_its_list_is_planned_and_scored(followed: Pat
     assert (scores["shouting"], list(scores["interval"])) == (0.5, ["shouting"])
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_answer_scores.py", "-k", "shouting")
     assert "1 passed" in output(followed, *tests)
+
+
+def test_targets_of_make_and_folders_of_tests_are_there():
+    targets = re.findall(r"^([\w.-]+):(?!=)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    named = [
+        word for words in re.findall(r"\bmake ([a-z. -]+?)(?: {2,}|`|$)", TEXT, re.MULTILINE) for word in words.split()
+    ]
+    assert len(named) >= 6
+    assert [target for target in named if target not in targets] == []
+    assert all((REPOSITORY / folder).is_dir() for folder in re.findall(r"tests/\w+(?= )", TEXT))
