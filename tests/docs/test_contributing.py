@@ -116,7 +116,7 @@ def test_a_metric_that_was_added_by_its_list_is_planned_and_scored(followed: Pat
     run = {"base": "demo-tiny", "dataset": "demo-chat", "generation": {}, "evaluation": {"metrics": ["shouting"]}}
     config = followed / f"config/runs/{RUN}.yaml"
     config.write_text(json.dumps(run))
-    assert f"evaluate-{RUN}" in output(followed, "workflow/pipeline", "plan", "--runs", RUN)
+    assert f"evaluate-{RUN}" in output(followed, "workflow/pipeline", "plan", "--stages", "--runs", RUN)
     (followed / "generations").mkdir()
     (followed / "generations/generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     flags = ("--sections", "evaluation", "--generations", "generations", "--metrics", "scores.json")
