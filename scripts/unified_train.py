@@ -2,11 +2,11 @@
 
     torchrun --nproc-per-node 2 scripts/unified_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
 
-Everything but `trainer:` is as for the script of that trainer, which it starts in this process; its `--help` lists
+Everything but `trainer:` is as for the script of that trainer, which takes this process over; its `--help` lists
 the flags. The workflow names that script itself, so that an edit of one makes no run of the others stale.
 """
 
-import runpy
+import os
 import sys
 from pathlib import Path
 
@@ -35,5 +35,5 @@ if __name__ == "__main__":
         script = chosen_script(sys.argv[1:])
     except HeirloomError as error:
         sys.exit(f"error: {error}")
-    sys.argv[0] = str(REPOSITORY / script)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    # a new program, not an import: the script must not have loaded the table, which is no part of its stage's code
+    os.execv(sys.executable, [sys.executable, "-u", str(REPOSITORY / script), *sys.argv[1:]])
