@@ -37,7 +37,8 @@ from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.dataset_creation import Creation
-from heirloom.data.raw.raw_files import find_raw_files, read_rows
+from heirloom.data.raw.data_folders import find_raw_files
+from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.rows.chat_templates import ChatTemplate
 from heirloom.data.rows.processing import instruction_processing_function
 from heirloom.data.rows.tokenization import Tokenizer
@@ -180,7 +181,10 @@ def train_tokenizer(work: Path, raw: Path) -> Path:
     core = Core(models.BPE())
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<s>", "</s>", "<|user|>", "<|assistant|>"]
-    trainer = trainers.BpeTrainer(vocab_size=8000, special_tokens=special, show_progress=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()  # without it, bytes that the rows lack would make no token
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     core.train_from_iterator((row["output"] for _, row in read_rows(find_raw_files(raw)[0])), trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = TEMPLATE

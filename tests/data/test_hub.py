@@ -95,7 +95,7 @@ def test_a_pinned_revision_is_what_arrives(hub, download, tmp_path):
     ]
     assert (tmp_path / "raw/data/train-00000-of-00001.jsonl").read_bytes() == TRAIN
     # and the splits of the card are those that are processed
-    from heirloom.data.raw.raw_files import find_raw_files
+    from heirloom.data.raw.data_folders import find_raw_files
 
     assert {file.name: file.split for file in find_raw_files(tmp_path / "raw")}["data/held_out.jsonl"] == "test"
 

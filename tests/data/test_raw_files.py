@@ -8,9 +8,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heirloom.data.raw import raw_files
-from heirloom.data.raw.raw_files import UnreadableRow, find_raw_files, read_rows
+from heirloom.data.raw import json_rows
+from heirloom.data.raw.data_folders import find_raw_files
+from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.raw.row_counts import count_rows
+from heirloom.data.raw.text_files import UnreadableRow
 from heirloom.errors import HeirloomError
 
 ROWS = [{"text": 'one, “two”\n"three"'}, {"text": "日本"}, {"text": ""}]
@@ -35,7 +37,7 @@ def write(path, rows):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv", "a.parquet", "saved"])
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_every_format_gives_the_rows(tmp_path, name, chunk, monkeypatch):
-    monkeypatch.setattr(raw_files, "CHUNK", chunk)
+    monkeypatch.setattr(json_rows, "CHUNK", chunk)
     (file,) = find_raw_files(write(tmp_path / name, ROWS))
     rows = list(read_rows(file))
     assert [row for _, row in rows] == ROWS and file.split == "train"
@@ -83,10 +85,46 @@ def test_plain_text_is_one_text_a_line(tmp_path):
         ("a.json", '[{"a": 1}] {"a": 2}', [1], {2: "nothing after the array"}),
         ("a.json", '{"a": 1}\n{"a": 2}', [1, 2], {}),
         ("a.csv", "a,b\n1,2\n3\n4,5,6\n", [1], {2: "2 values", 3: "2 values"}),
+        ("a.csv", 'a,b\n1,x\n2,"y\n3,z\n4,w\n', [1], {2: "a quote does not end: lines 3 to 5 are one value"}),
+        (
+            "a.tsv",
+            'a\tb\n1\t"Hello, he said\n2\tfoo\n3\t"bar\n4\tbaz',
+            [2],
+            {1: "a quote ends inside a value, in lines 2 to 4"},
+        ),
+        ("a.csv", 'a,b\n1,"two\nlines, ""quoted"""\n2,x\n', [1, 2], {}),
+        ("a.csv", b"a,b\n1,2\n3,\xe9\n".decode("utf-8", "surrogateescape"), [1], {2: "is not UTF-8: byte 0xe9"}),
+        (
+            "a.jsonl",
+            b'{"a": 1}\n{"a": "\xff"}\n{"a": 3}\n'.decode("utf-8", "surrogateescape"),
+            [1, 3],
+            {2: "is not UTF-8: byte 0xff at character 8"},
+        ),
+        ("a.txt", b"one\nt\xffo\n".decode("utf-8", "surrogateescape"), [1], {2: "is not UTF-8"}),
+        (
+            "a.jsonl",
+            '{"a": "Hi \\ud83d there"}\n{"a": "\\ud83d\\ude00"}\n{"b": [{"c": "\\udc00"}]}\n',
+            [2],
+            {1: r"column 'a' has half of a character: \ud83d", 3: "column 'b' has half of a character"},
+        ),
+        ("a.json", '[{"a": "\\ud83d"}, {"a": "\\ud83d\\ude00"}]', [2], {1: "column 'a' has half of a character"}),
+        (
+            "a.jsonl",
+            '{"n": ' + "1" * 5000 + '}\n{"a": ' + "[" * 100_000 + '\n{"a": 1}\n',
+            [3],
+            {1: "holds a number that is too long", 2: "is nested too deep"},
+        ),
+        ("a.json", '[{"a": 1}, {"n": ' + "1" * 5000 + "}]", [1], {2: "nothing from here on could be read"}),
+        (
+            "a.jsonl",
+            '{"a": 1, "a": 2}\n{"a": {"a": 1}}\n{"a": 1, "b": {"c": 1, "c": 2}}\n',
+            [2, 3],
+            {1: "has two columns of the name a"},
+        ),
     ],
 )
 def test_broken_rows_stand_in_their_place(tmp_path, name, content, good, bad):
-    (tmp_path / name).write_text(content, encoding="utf-8")
+    (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     (file,) = find_raw_files(tmp_path)
     rows = dict(read_rows(file))
     problems = {number: row.problem for number, row in rows.items() if isinstance(row, UnreadableRow)}
@@ -96,7 +134,7 @@ def test_broken_rows_stand_in_their_place(tmp_path, name, content, good, bad):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.parquet", b"PAR1 no"), ("a.jsonl", b'{"a": "\xff"}\n'), ("a.jsonl.gz", b"no gzip"), ("a.arrow", b"no")],
+    [("a.parquet", b"PAR1 no"), ("a.jsonl", "{}".encode("utf-16")), ("a.jsonl.gz", b"no gzip"), ("a.arrow", b"no")],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -105,26 +143,35 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content):
         list(read_rows(file))
 
 
-def test_splits_come_from_source_json_or_from_names(tmp_path):
-    names = ["train.jsonl", "data/test-00000-of-00002.jsonl", "dev/part.jsonl", "valid.jsonl", "latest.jsonl"]
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{}\n")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache/train.jsonl").write_text("{}\n")
-    splits = {file.name: file.split for file in find_raw_files(tmp_path)}
-    assert splits == dict(zip(names, ["train", "test", "validation", "validation", "train"], strict=True))
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.arrow"])
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    table = pyarrow.table([["one"], ["two"]], names=["text", "text"])
+    if name == "a.csv":
+        (tmp_path / name).write_text("text,id,text\none,1,two\n")
+    elif name == "a.parquet":
+        pyarrow.parquet.write_table(table, tmp_path / name)
+    else:
+        with pyarrow.ipc.new_stream(tmp_path / name, table.schema) as stream:
+            stream.write_table(table)
+    with pytest.raises(HeirloomError, match=rf"{name}: has two columns of the name text; rename or delete one"):
+        list(read_rows(find_raw_files(tmp_path)[0]))
 
-    (tmp_path / "source.json").write_text(json.dumps({"files": [{"path": "latest.jsonl", "split": "test"}]}))
-    assert {file.name: file.split for file in find_raw_files(tmp_path)}["latest.jsonl"] == "test"
+
+def test_a_damaged_archive_is_named(tmp_path):
+    data = bytearray(gzip.compress(json.dumps({"text": "word " * 2000}).encode(), mtime=0))
+    data[30] ^= 255
+    data[31] ^= 255
+    (tmp_path / "a.jsonl.gz").write_bytes(data)
+    with pytest.raises(HeirloomError, match=r"a\.jsonl\.gz: cannot be read .*download or save it again"):
+        list(read_rows(find_raw_files(tmp_path)[0]))
 
 
-@pytest.mark.parametrize("name", ["nothing-there", "a.docx", "empty"])
-def test_no_data_is_a_clear_error(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a.docx").write_text("")
-    with pytest.raises(HeirloomError, match=rf"{name}: (there is no such|unknown kind|holds no data)"):
-        find_raw_files(tmp_path / name)
+def test_a_time_beyond_pythons_years_costs_no_row(tmp_path):
+    times = pyarrow.array([0, 400_000_000_000_000_000], pyarrow.timestamp("us"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "at": times}), tmp_path / "a.parquet")
+    rows = [row for _, row in read_rows(find_raw_files(tmp_path)[0])]
+    assert [row["text"] for row in rows] == ["a", "b"] and rows[0]["at"].year == 1970
+    assert rows[1]["at"] == "14645-06-30 15:06:40.000000"
 
 
 def test_rows_are_read_a_batch_at_a_time(tmp_path):

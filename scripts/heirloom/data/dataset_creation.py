@@ -23,8 +23,10 @@ from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
 from heirloom.data.preview import Preview
-from heirloom.data.raw.raw_files import RawFile, UnreadableRow, find_raw_files, read_rows, recorded_hub
+from heirloom.data.raw.data_folders import find_raw_files, recorded_hub
+from heirloom.data.raw.raw_files import RawFile, read_rows
 from heirloom.data.raw.row_counts import count_rows
+from heirloom.data.raw.text_files import UnreadableRow
 from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
 from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template

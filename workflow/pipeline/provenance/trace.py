@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.content_hashes import file_hash
-from heirloom.data.raw.raw_files import SOURCE_FILE, RawFile, read_rows
+from heirloom.data.raw.data_folders import SOURCE_FILE
+from heirloom.data.raw.raw_files import RawFile, read_rows
 from heirloom.errors import HeirloomError
 from heirloom.inference.generation_files import NAMES, read_generations
 from heirloom.models.weights import weights_hash

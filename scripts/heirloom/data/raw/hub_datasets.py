@@ -9,7 +9,8 @@ from fsspec.utils import glob_translate
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.source import DatasetSource
-from heirloom.data.raw.raw_files import READERS, is_description, split_named_by, suffix_of
+from heirloom.data.raw.data_folders import is_data, split_named_by
+from heirloom.data.raw.raw_files import READERS, suffix_of
 from heirloom.errors import HeirloomError
 from heirloom.hub import HubFile, download, list_files, resolve_commit
 
@@ -60,8 +61,7 @@ def choose_files(
             )
         declared = dict(declared_files(configurations[name], list(files)))
         return {path: split for path, split in declared.items() if matches(path, source.files)}
-    data = [path for path in files if suffix_of(Path(path)) in READERS and not is_description(Path(path))]
-    data = [path for path in data if not any(part.startswith(".") for part in Path(path).parts)]
+    data = [path for path in files if is_data(path) and not any(part.startswith(".") for part in Path(path).parts)]
     data = [path for path in data if matches(path, source.files)]
     if source.config:
         data = [path for path in data if source.config in Path(path).parts[:-1]]
@@ -101,8 +101,7 @@ def declared_files(declared: dict[str, Any], files: Sequence[str]) -> Iterator[t
     for entry in patterns:
         wanted = [entry["path"]] if isinstance(entry["path"], str) else entry["path"]
         for path in files:
-            readable = suffix_of(Path(path)) in READERS and not is_description(Path(path))
-            if readable and matches(path, [f"{inside}{pattern}" for pattern in wanted]):
+            if is_data(path) and matches(path, [f"{inside}{pattern}" for pattern in wanted]):
                 yield path, entry["split"] or split_named_by(path)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from heirloom.config.sections.source import DatasetSource
-from heirloom.data.raw.raw_files import READERS, SOURCE_FILE, is_description, split_named_by, suffix_of
+from heirloom.data.raw.data_folders import SOURCE_FILE, is_data, split_named_by
 from heirloom.json_files import write_json
 from heirloom.stage_arguments import stage_parser
 
@@ -44,9 +44,3 @@ def splits_by_name(names: Iterable[str]) -> dict[str, str | None]:
 def data_files(folder: Path) -> list[str]:
     """Return the files below a folder that may hold rows, as sorted relative names."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_data(path.name))
-
-
-def is_data(name: str) -> bool:
-    """Tell whether a file may hold rows, by its name."""
-    path = Path(name)
-    return suffix_of(path) in READERS and not is_description(path) and path.name != SOURCE_FILE

@@ -1,6 +1,7 @@
 """How many rows raw data files hold, about and fast: to say how far work on them is, never to decide anything."""
 
 import gzip
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def count_rows(files: Iterable[RawFile], first_rows: int | None = None) -> int |
     for file in files:
         try:
             rows = rows_in(file.path)
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             return None  # the reader of its rows says what is wrong with it
         if rows is None:
             return None

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from heirloom.data.raw.raw_files import UnreadableRow, find_raw_files, read_rows
+from heirloom.data.raw.data_folders import find_raw_files
+from heirloom.data.raw.raw_files import read_rows
+from heirloom.data.raw.text_files import UnreadableRow
 from heirloom.errors import HeirloomError
 
 
