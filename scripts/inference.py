@@ -33,8 +33,9 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import on_cpu, start_rank
+from heirloom.distributed import is_main_rank, on_cpu, start_rank
 from heirloom.errors import HeirloomError
+from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import NAMES, write_generations
 from heirloom.inference.generation_journal import Journal, job_description, key_of, work_folder
@@ -106,6 +107,8 @@ def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[
         raise HeirloomError("inference.py needs --dataset or --prompts, one of the two")
     if options.dataset is not None:
         prompts = read_prompts(options.dataset, section.limit)
+        if is_main_rank():
+            tell_prompts_of_chain(options.dataset, options.checkpoint)
     else:
         prompts = read_prompts_file(options.prompts, load_tokenizer(options.checkpoint), section.limit)
     return repeated(prompts, section.num_return_sequences)

@@ -200,6 +200,43 @@ def test_columns_are_renamed_first(process, write_jsonl):
     assert len(texts(folder)) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "columns", "message"),
+    [
+        (
+            {"text": "orig", "body": "B"},
+            {"body": "text"},
+            "train.jsonl:1 has the columns text and body, and each would",
+        ),
+        (
+            {"body": "B", "text": "orig"},
+            {"body": "text"},
+            "train.jsonl:1 has the columns body and text, and each would",
+        ),
+        ({"text": "one", "system": "x"}, {"sytem": "system"}, "columns.sytem: no row has such a column; did you mean"),
+    ],
+)
+def test_names_that_collide_or_rename_nothing_are_refused(process, write_jsonl, row, columns, message):
+    with pytest.raises(HeirloomError, match=message):
+        process(write_jsonl([row]), processing_function=TEXT, columns=columns)
+
+
+def test_names_may_change_places_or_be_rare(process, write_jsonl, tokenizer_folder):
+    rows = [{"text": "wrong", "body": "right"}, {"body": "right", "text": "wrong"}, {"body": "right"}]
+    folder, _ = process(write_jsonl(rows), processing_function=TEXT, columns={"body": "text", "text": "body"})
+    assert len({tuple(row["input_ids"]) for row in texts(folder)}) == 1
+    with pytest.raises(ValueError, match="would give several columns the name text"):
+        process(write_jsonl(rows), processing_function=TEXT, columns={"body": "text", "other": "text"})
+
+
+def test_half_a_character_that_a_function_makes_is_a_bad_row(process, write_jsonl, tmp_path, monkeypatch):
+    (tmp_path / "cutting.py").write_text("def cut(row):\n    return {'text': row['text'] + '\\ud83d' * row['half']}\n")
+    monkeypatch.chdir(tmp_path)
+    raw = write_jsonl([{"text": "one", "half": 0}, {"text": "two", "half": 1}])
+    _, statistics = process(raw, processing_function="cutting:cut", kind="text", bad_rows=0.5)
+    assert statistics["train"]["dropped"] == {"unusable": 1} and statistics["train"]["rows_out"] == 1
+
+
 def test_your_own_function_is_found_and_counts_as_code(run_script, write_jsonl, tokenizer_folder, tmp_path):
     (tmp_path / "my_texts.py").write_text(
         "def shout(row):\n    return {'text': row['body'].upper()} if row['body'] != 'skip' else None\n"

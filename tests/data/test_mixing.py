@@ -67,3 +67,40 @@ def test_parts_that_do_not_go_together_are_refused(mix, parts, tmp_path):
     assert ended.returncode == 1 and "many and few differ in max_length: 512 and 7" in ended.stderr
     ended = mix(datasets={"many": 1, "other": 1})
     assert "no folder is given for other" in ended.stderr
+
+
+def test_what_the_parts_do_to_each_other_is_told(process, write_jsonl, mix, parts, tmp_path):
+    """One trains on what the other one asks; and one is so rare that the other is repeated without end."""
+    for split in ("train", "test"):
+        rows = [{"source": f"{split} {n}", "target": "x"} for n in range(5)]
+        write_jsonl(rows, f"asks/{split}.jsonl")
+    write_jsonl([{"source": f" test  {n}", "target": "x"} for n in range(3, 10)], "knows/train.jsonl")
+    for name in ("asks", "knows"):
+        keys = {"processing_function": "seq2seq_processing_function", "name": f"processed/{name}"}
+        parts[name], _ = process(tmp_path / name, **keys)
+    ended = mix(datasets={"asks": 1, "knows": 1})
+    assert "2 of 5 rows of the test split of mixed have a prompt that its train split trains on" in ended.stderr
+    assert json.loads((tmp_path / "mixed.json").read_text())["test"]["rows_with_a_trained_prompt"] == 2
+    ended = mix(datasets={"asks": 1}, output="alone")
+    assert ended.returncode == 0 and "warning" not in ended.stderr
+
+    ended = mix(datasets={"asks": 1, "knows": 0.01}, output="rare")
+    assert "mixture.datasets.asks: its 5 rows are repeated 140 times" in ended.stderr
+
+
+def test_keys_of_prompts_follow_the_drawn_rows(process, write_jsonl, mix, parts, tmp_path):
+    """Of a part that is not used up, only the drawn rows count as trained on."""
+    from heirloom.data.seen_prompts import read_keys
+
+    ended = mix(datasets={"many": 1, "few": 1}, stopping_strategy="first_exhausted")
+    assert ended.returncode == 0, ended.stderr
+    keys = read_keys(tmp_path / "mixed", "train")
+    rows = [tuple(row["input_ids"]) for row in datasets.load_from_disk(str(tmp_path / "mixed/train"))]
+    of_row = {
+        tuple(row["input_ids"]): int(key)
+        for name in ("many", "few")
+        for row, (_, key) in zip(
+            datasets.load_from_disk(str(parts[name] / "train")), read_keys(parts[name], "train"), strict=True
+        )
+    }
+    assert keys[:, 0].tolist() == list(range(40)) and [of_row[row] for row in rows] == keys[:, 1].tolist()

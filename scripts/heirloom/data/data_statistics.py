@@ -17,6 +17,7 @@ class SplitStatistics:
         self.rows_in = 0
         self.dropped: Counter[str] = Counter()
         self.rows_out = self.tokens = self.trained = self.truncated = self.cut = self.longest = 0
+        self.seen = 0  # test rows with a prompt that is trained on as well
         self.lengths: Counter[int] = Counter()  # by the power of two that is not smaller
 
     def drop(self, reason: str) -> None:
@@ -43,6 +44,7 @@ class SplitStatistics:
             "rows_dropped": dropped,
             "dropped": dict(sorted(self.dropped.items())),
             "rows_out": self.rows_out,
+            **({"rows_with_a_trained_prompt": self.seen} if self.seen else {}),
             "rows_truncated": self.truncated,
             "tokens": self.tokens,
             "tokens_trained_on": self.trained,

@@ -6,7 +6,6 @@ does not grow with the number of rows.
 
 import json
 import sys
-from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,18 +14,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import TemplateError
 from tokenizers import Encoding
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.data.column_names import ColumnNames
 from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
 from heirloom.data.preview import Preview
 from heirloom.data.raw.data_folders import find_raw_files, recorded_hub
 from heirloom.data.raw.raw_files import RawFile, read_rows
 from heirloom.data.raw.row_counts import count_rows
-from heirloom.data.raw.text_files import UnreadableRow
+from heirloom.data.raw.text_files import UnreadableRow, bad_bytes
 from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
 from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template
@@ -34,10 +35,11 @@ from heirloom.data.rows.preference_rows import PreferenceRows
 from heirloom.data.rows.processing import find_processing_function
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.seq2seq_rows import Seq2SeqRows
-from heirloom.data.rows.test_splits import prompt_hash, test_threshold
+from heirloom.data.rows.test_splits import TestSplit
 from heirloom.data.rows.text_rows import TextRows
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped
+from heirloom.data.seen_prompts import PromptKeys, seen_rows, tell_seen
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 
@@ -104,12 +106,14 @@ class Creation:
         if "dataset_text_field" in section.model_fields_set:
             self.function = partial(self.function, column=section.dataset_text_field)
         self.maker = self.row_maker()
+        self.column_names = ColumnNames(section.columns)
         self.hub = recorded_hub(raw)
         self.files, self.drawn = chosen_files(find_raw_files(raw), section)
         self.splits = ["train", "test"] if self.drawn or any(split == "test" for split, _ in self.files) else ["train"]
         self.statistics = {split: SplitStatistics() for split in self.splits}
         self.preview = Preview(title, tokenizer, self.kind)
         self.bad_rows: list[Problem] = []
+        self.prompts = {split: PromptKeys() for split in self.splits}
 
     def row_maker(self) -> TextRows | ChatRows | PreferenceRows | Seq2SeqRows:
         """Return what makes rows of this kind."""
@@ -130,26 +134,30 @@ class Creation:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the dataset to `folder` and return its statistics; raises HeirloomError for too many bad rows."""
-        threshold = self.draw_test_rows() if self.drawn else None
+        held_out = self.draw_test_rows() if self.drawn else None
         with ExitStack() as stack:
             writers = {
                 split: stack.enter_context(SplitWriter(folder / split, self.columns(split))) for split in self.splits
             }
-            for raw_row, finished in self.finished_rows(threshold):
+            for raw_row, finished in self.finished_rows(held_out):
                 columns = finished.columns
                 if "row_id" in writers[raw_row.split].features:
                     columns = {**columns, "row_id": raw_row.row_id}
                 if not self.section.remove_columns:
-                    columns = {**columns, RAW_COLUMN: json.dumps(raw_row.raw, ensure_ascii=False, default=str)}
+                    columns = {**columns, RAW_COLUMN: raw_json(raw_row)}
                 writers[raw_row.split].add(columns)
                 self.statistics[raw_row.split].keep(finished)
                 self.preview.keep(raw_row.split, raw_row.row_id, columns)
+            self.column_names.check_all_seen(sum(counts.rows_in for counts in self.statistics.values()))
             self.check_bad_rows()
         self.check_not_empty()
+        self.compare_prompts()
         hashes = {split: writer.sha256 for split, writer in writers.items()}
         left_over = {split: self.tokens_left_over(split) for split in self.splits}
         metrics = {split: self.statistics[split].as_metrics(left_over[split]) for split in self.splits}
         write_json(folder / "dataset.json", self.facts(hashes))
+        for split, keys in self.prompts.items():
+            keys.write(folder, split)
         (folder / "preview.html").write_text(self.preview.page(metrics), encoding="utf-8")
         return metrics
 
@@ -173,15 +181,18 @@ class Creation:
                 progress.advance()
                 yield split, f"{file.name}:{number}", row
 
-    def records(self, threshold: int | None = None, purpose: str = "rows") -> Iterator[RawRow | Problem]:
-        """Yield what the processing function makes of every raw row, in its split."""
-        rename = self.section.columns
-        for split, row_id, row in self.raw_rows(purpose):
+    def records(self, held_out: np.ndarray | None = None, purpose: str = "rows") -> Iterator[RawRow | Problem]:
+        """Yield what the processing function makes of every raw row, in its split.
+
+        `held_out` says which rows are in a drawn test split, in the order of the raw rows.
+        """
+        for index, (split, row_id, row) in enumerate(self.raw_rows(purpose)):
+            if held_out is not None and held_out[index]:
+                split = "test"
             if isinstance(row, UnreadableRow):
                 yield Problem(row_id, split, BAD_ROW, row.problem)
                 continue
-            if rename:
-                row = {rename.get(column, column): value for column, value in row.items()}
+            row = self.column_names.rename(row, row_id)
             try:
                 record = self.function(row)
                 if record is None:
@@ -190,30 +201,32 @@ class Creation:
                 missing = [column for column in self.maker.needs if column not in record]
                 if missing:
                     raise ValueError(f"the processing function gave no {' and no '.join(missing)}")
-                if threshold is not None and prompt_hash(self.maker.prompt_of(record), self.section.seed) <= threshold:
-                    split = "test"
             except UNUSABLE as error:
                 yield Problem(row_id, split, BAD_ROW, told(error))
                 continue
             yield RawRow(row_id, split, row, record)
 
-    def draw_test_rows(self) -> int:
-        """Return the threshold of prompt hashes under which rows belong to the test split."""
-        hashes = array("Q")
+    def draw_test_rows(self) -> np.ndarray:
+        """Return for each raw row whether it is in the drawn test split."""
+        split = TestSplit(self.section.seed)
         for row in self.records(purpose="prompts"):
-            if isinstance(row, RawRow):
-                try:
-                    hashes.append(prompt_hash(self.maker.prompt_of(row.record), self.section.seed))
-                except UNUSABLE:
-                    continue  # reported when the row is processed
-        wanted = self.section.test_rows or max(1, round(len(hashes) * self.section.test_fraction))
-        return test_threshold(hashes, wanted)
+            split.add(self.keys_of(row) if isinstance(row, RawRow) else None)
+        return split.draw(self.section.test_rows, self.section.test_fraction)
 
-    def finished_rows(self, threshold: int | None) -> Iterator[tuple[RawRow, FinishedRow]]:
+    def keys_of(self, row: RawRow) -> list[int] | None:
+        """Return the keys of a row's prompts; None for a row that will be left out, which is told then."""
+        try:
+            return self.maker.prompt_keys(self.maker.prepare(row.record, "train"))
+        except HeirloomError:
+            raise
+        except (Dropped, *UNUSABLE):
+            return None
+
+    def finished_rows(self, held_out: np.ndarray | None) -> Iterator[tuple[RawRow, FinishedRow]]:
         """Yield the rows of the dataset in the order of the raw rows."""
         with ThreadPoolExecutor(1) as encoder:
             waiting: Batch | None = None
-            for rows in self.prepared_batches(threshold):
+            for rows in self.prepared_batches(held_out):
                 batch = Batch(rows, encoder.submit(self.encode, [prepared for _, prepared in rows]))
                 if waiting:
                     yield from self.finish(waiting)
@@ -221,17 +234,18 @@ class Creation:
             if waiting:
                 yield from self.finish(waiting)
 
-    def prepared_batches(self, threshold: int | None) -> Iterator[list[tuple[RawRow, Prepared]]]:
+    def prepared_batches(self, held_out: np.ndarray | None) -> Iterator[list[tuple[RawRow, Prepared]]]:
         """Yield rows ready to be encoded, about a megabyte at a time."""
         batch: list[tuple[RawRow, Prepared]] = []
         characters = 0
-        for row in self.records(threshold):
+        for row in self.records(held_out):
             self.statistics[row.split].rows_in += 1
             if isinstance(row, Problem):
                 self.drop(row)
                 continue
             try:
                 prepared = self.maker.prepare(row.record, row.split)
+                self.check_characters(row, prepared)
             except HeirloomError:
                 raise
             except Dropped as reason:
@@ -247,6 +261,13 @@ class Creation:
                 batch, characters = [], 0
         if batch:
             yield batch
+
+    def check_characters(self, row: RawRow, prepared: Prepared) -> None:
+        """Raise ValueError for a text that holds half of a character, as a function of the user's can make it."""
+        kept = [] if self.section.remove_columns else [raw_json(row)]
+        problem = next(filter(None, map(bad_bytes, (*prepared.texts, *kept))), None)
+        if problem:
+            raise ValueError(f"its text {problem}")
 
     def encode(self, prepared: list[Prepared]) -> list[list[Encoding]]:
         """Encode the texts of a batch; the result has one list of encodings a row."""
@@ -271,6 +292,7 @@ class Creation:
             except ValueError as error:
                 self.drop(Problem(row.row_id, row.split, BAD_ROW, told(error)))
             else:
+                self.prompts[row.split].add(self.maker.prompt_keys(prepared))
                 for finished_row in finished:
                     yield row, finished_row
 
@@ -319,6 +341,13 @@ class Creation:
                 f"{dropped}"
             )
 
+    def compare_prompts(self) -> None:
+        """Tell on stderr, and in the statistics, how many test rows have a prompt that is trained on as well."""
+        if "test" in self.prompts:
+            seen = seen_rows(self.prompts["test"].as_array(), self.prompts["train"].as_array())
+            self.statistics["test"].seen = len(seen)
+            tell_seen("the test split", len(seen), self.prompts["test"].rows, "its train split")
+
     def tokens_left_over(self, split: str) -> int:
         """Return the tokens at the end of a packed split that fill no row."""
         return self.maker.tokens_left_over(split) if isinstance(self.maker, TextRows) else 0
@@ -343,6 +372,11 @@ class Creation:
                 for split, counts in self.statistics.items()
             },
         }
+
+
+def raw_json(row: RawRow) -> str:
+    """Return the raw row as JSON."""
+    return json.dumps(row.raw, ensure_ascii=False, default=str)
 
 
 def told(error: Exception) -> str:

@@ -61,7 +61,8 @@ def create_by_hand(arguments: list[str]) -> None:
 
 def belongs_to_dataset(name: str) -> bool:
     """Tell whether a processed dataset may hold a file of this name."""
-    return name in (COMPLETE, "preview.html") or name.partition("/")[0] in ("train", "test")
+    own = (COMPLETE, "preview.html", "train-prompts.npy", "test-prompts.npy")
+    return name in own or name.partition("/")[0] in ("train", "test")
 
 
 def hide_token(arguments: list[str]) -> None:

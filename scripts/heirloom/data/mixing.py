@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,14 @@ from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.preference_rows import counted_pair
 from heirloom.data.rows.rows import FinishedRow
 from heirloom.data.rows.seq2seq_rows import counted_source_and_target
+from heirloom.data.seen_prompts import asked, read_keys, seen_rows, tell_seen, write_keys
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 
 # Facts of dataset.json that the parts of a mixture must share.
 SHARED_FACTS = ("kind", "max_length", "packed", "padded", "tokenizer")
 # Facts that are kept for each part.
+MOST_REPETITIONS = 10  # of a part's rows, without a warning
 OWN_FACTS = ("train_on", "processing_function", "chat_template", "max_prompt_length", "max_target_length")
 
 
@@ -40,7 +43,7 @@ def mix_datasets(
     check_facts(facts)
     with new_artifact(output) as partial:
         partial.mkdir()
-        metrics, splits = {}, {}
+        metrics, splits, keys = {}, {}, {}
         for split in ("train", "test"):
             parts = {
                 name: load_from_disk(str(folders[name] / split)) for name in facts if split in facts[name]["splits"]
@@ -48,11 +51,17 @@ def mix_datasets(
             if not parts:
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
+            if split == "train":
+                tell_repetitions(sizes, section)
             order = mixed_order(sizes, section) if split == "train" else np.arange(sum(sizes.values()))
             kind = next(iter(facts.values()))["kind"]
             metrics[split], sha256 = write_split(partial / split, parts, order, kind)
             of_first = facts[next(iter(parts))]["splits"][split]
             splits[split] = {**of_first, "rows": metrics[split]["rows_out"], "sha256": sha256}
+            keys[split] = mixed_keys({name: folders[name] for name in parts}, sizes, split, order)
+            if keys[split] is not None:
+                write_keys(keys[split], partial, split)
+        compare_prompts(keys, metrics, output.name)
         hub = list(dict.fromkeys(name for fact in facts.values() for name in fact["hub"]))
         own = {fact: {name: facts[name][fact] for name in facts} for fact in OWN_FACTS}
         first = next(iter(facts.values()))
@@ -123,6 +132,51 @@ def mixed_order(sizes: Mapping[str, int], section: MixtureSection) -> np.ndarray
         first += sizes[name]
     rows = np.concatenate(drawn)
     return rows[shuffled(len(rows), f"{section.seed}")]
+
+
+def tell_repetitions(sizes: Mapping[str, int], section: MixtureSection) -> None:
+    """Warn on stderr when rows of a part are repeated very often, since another one has a tiny weight."""
+    for name, count in rows_of_each(sizes, section).items():
+        if count > MOST_REPETITIONS * sizes[name]:
+            print(
+                f"warning: mixture.datasets.{name}: its {sizes[name]:,} rows are repeated {count / sizes[name]:,.0f} "
+                "times so that every row of the others occurs: give it a smaller weight, or stopping_strategy: "
+                "first_exhausted",
+                file=sys.stderr,
+            )
+
+
+def mixed_keys(folders: Mapping[str, Path], sizes: Mapping[str, int], split: str, order: np.ndarray) -> Any:
+    """Return (keys, 2) of the prompts of a mixture's split, whose rows are `order` of the joined parts.
+
+    None when a part has no keys. Rows that were packed are no rows of their own any more: all of their keys are taken.
+    """
+    parts, first, packed = [], 0, False
+    for name, folder in folders.items():
+        keys = read_keys(folder, split)
+        if keys is None:
+            return None
+        packed |= len(asked(keys)) != sizes[name]
+        parts.append(keys + np.array([first, 0], dtype=np.uint64))
+        first += sizes[name]
+    keys = np.concatenate(parts)
+    if packed:
+        return keys
+    starts = np.searchsorted(keys[:, 0], np.arange(first + 1))  # where the keys of each row begin
+    counts = np.diff(starts)[order]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = keys[np.repeat(starts[:-1][order], counts) + within]
+    chosen[:, 0] = np.repeat(np.arange(len(order)), counts)
+    return chosen
+
+
+def compare_prompts(keys: Mapping[str, Any], metrics: dict[str, dict[str, Any]], name: str) -> None:
+    """Tell on stderr, and in the statistics, how many test rows have a prompt that is trained on as well."""
+    if keys.get("train") is not None and keys.get("test") is not None:
+        seen = len(seen_rows(keys["test"], keys["train"]))
+        if seen:
+            metrics["test"]["rows_with_a_trained_prompt"] = seen
+        tell_seen(f"the test split of {name}", seen, len(asked(keys["test"])), "its train split")
 
 
 def shuffled(count: int, seed: str) -> np.ndarray:

@@ -118,6 +118,9 @@ class ProcessingSection(Section):
             if getattr(self, key) is not None and kind not in (of, None):
                 yield key, f"is for {of} rows, and these are {kind}; delete it"
         yield from self.text_field_problems()
+        names = list(self.columns.values())
+        for name in {name for name in names if names.count(name) > 1}:
+            yield "columns", f"would give several columns the name {name}; keep one of them"
         for key in self.keys_without_effect(kind):
             yield key, f"has no effect on {'packed ' if self.packed else ''}{kind} rows; delete it"
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:

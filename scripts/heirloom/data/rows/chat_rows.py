@@ -9,6 +9,7 @@ from tokenizers import Encoding
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.data.rows.chat_templates import ChatTemplate
 from heirloom.data.rows.masking import TemplateMask, labels_of
+from heirloom.data.rows.prompt_keys import prompt_key, prompt_keys
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped, kept
@@ -35,9 +36,10 @@ class ChatRows:
             columns |= {"row_id": "text", "prompt": "text", "prompt_ids": "ids", "reference": "text"}
         return columns
 
-    def prompt_of(self, record: dict[str, Any]) -> Any:
-        """Return what rows on two sides of a test split must not share: all before the last answer."""
-        return record["messages"][: last_answer(record["messages"])]
+    def prompt_keys(self, prepared: Prepared) -> list[int]:
+        """Return the keys of the prompts that the row trains on, the last answer's last: the text before each turn."""
+        text, spans, _, prompt = prepared.details
+        return [prompt_key(prompt)] if spans is None else list(prompt_keys(text, [start for start, _ in spans]))
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         messages, tools = record["messages"], record.get("tools")
@@ -48,17 +50,20 @@ class ChatRows:
             spans = spans if self.section.train_on == "assistant" else spans[-1:]
         else:
             text, spans = self.template.render(messages, self.section.add_generation_prompt, tools), None
-        if split == "train":
-            return Prepared([text], False, (text, spans, {}))
+        if split == "train" and spans is not None:
+            return Prepared([text], False, (text, spans, {}, None))
         answer = last_answer(messages)
+        if split == "train":
+            prompt = self.template.render(messages[:answer], True, tools) if answer < len(messages) else text
+            return Prepared([text], False, (text, spans, {}, prompt))
         if answer == len(messages):
             raise ValueError("it has no assistant turn, so there is nothing to compare generations with")
         prompt = self.template.render(messages[:answer], True, tools) if answer else ""
         reference = {"prompt": prompt, "reference": text_of(messages[answer])}
-        return Prepared([text, prompt], False, (text, spans, reference))
+        return Prepared([text, prompt], False, (text, spans, reference, prompt))
 
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
-        text, spans, reference = prepared.details
+        text, spans, reference, _ = prepared.details
         encoding = encodings[0]
         ids = np.array(encoding.ids, dtype=np.int32)
         if spans is not None:

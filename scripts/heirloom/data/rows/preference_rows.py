@@ -1,5 +1,6 @@
 """Rows of preference pairs: the token ids that TRL's DPOTrainer would make, made before any GPU is paid for."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,10 +9,16 @@ from tokenizers import Encoding
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.rows.chat_rows import text_of
 from heirloom.data.rows.chat_templates import ChatTemplate
+from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped
 from heirloom.errors import HeirloomError
+
+# A line that says who speaks now, as in hh-rlhf: `Assistant:`, `### Response:`
+SPEAKER = re.compile(
+    r"(?:\A|\n)[ \t]*(?:#+[ \t]*|<\|)?(?:assistant|bot|ai|model|gpt|response|answer)(?:\|>|:)", re.IGNORECASE
+)
 
 
 class PreferenceRows:
@@ -29,9 +36,9 @@ class PreferenceRows:
             columns |= dict.fromkeys(("row_id", "prompt", "chosen", "rejected", "reference"), "text")
         return columns
 
-    def prompt_of(self, record: dict[str, Any]) -> Any:
-        """Return what rows on two sides of a test split must not share."""
-        return with_prompt(record)["prompt"]
+    def prompt_keys(self, prepared: Prepared) -> list[int]:
+        """Return the key of the prompt, by which equal ones are found across splits."""
+        return [prompt_key(up_to_turn(prepared.details[0]))]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         record = with_prompt(record)
@@ -123,6 +130,12 @@ def with_prompt(record: dict[str, Any]) -> dict[str, Any]:
     elif at and chosen[at - 1] == " ":
         at -= 1
     return {**record, "prompt": chosen[:at], "chosen": chosen[at:], "rejected": rejected[at:]}
+
+
+def up_to_turn(prompt: str) -> str:
+    """Return a shared text up to the last line that lets the assistant speak; all of it when it has none."""
+    ends = [found.end() for found in SPEAKER.finditer(prompt)]
+    return prompt[: ends[-1]] if ends else prompt
 
 
 def shared_length(ids: list[int], others: list[int]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped, shortened
@@ -35,9 +36,9 @@ class Seq2SeqRows:
             columns |= {"row_id": "text", "prompt": "text", "prompt_ids": "ids", "reference": "text"}
         return columns
 
-    def prompt_of(self, record: dict[str, Any]) -> Any:
-        """Return what rows on two sides of a test split must not share."""
-        return record["source"]
+    def prompt_keys(self, prepared: Prepared) -> list[int]:
+        """Return the key of the source, by which equal ones are found across splits."""
+        return [prompt_key(prepared.details[0])]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         source, target = record["source"], record["target"]

@@ -8,6 +8,7 @@ from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.data.rows.masking import IGNORED, TemplateMask, labels_of
+from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped, Packer, kept
@@ -33,9 +34,9 @@ class TextRows:
         labels = {"labels": "ids"} if self.mask or padding else {}
         return {"input_ids": "ids", **labels, **({"attention_mask": "ids"} if padding else {})}
 
-    def prompt_of(self, record: dict[str, Any]) -> Any:
-        """Return what rows on two sides of a test split must not share."""
-        return record["text"]
+    def prompt_keys(self, prepared: Prepared) -> list[int]:
+        """Return the key of the text, by which equal ones are found across splits."""
+        return [prompt_key(prepared.details)]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         text = record["text"]
