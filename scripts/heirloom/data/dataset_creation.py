@@ -31,6 +31,7 @@ from heirloom.data.raw.text_files import UnreadableRow, bad_bytes
 from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
 from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template
+from heirloom.data.rows.long_texts import LONG
 from heirloom.data.rows.preference_rows import PreferenceRows
 from heirloom.data.rows.processing import find_processing_function
 from heirloom.data.rows.rows import FinishedRow, Prepared
@@ -271,16 +272,24 @@ class Creation:
 
     def encode(self, prepared: list[Prepared]) -> list[list[Encoding]]:
         """Encode the texts of a batch; the result has one list of encodings a row."""
-        flags = {row.add_special_tokens for row in prepared}
-        encoded = {
-            flag: iter(
-                self.tokenizer.encode(
-                    [text for row in prepared if row.add_special_tokens == flag for text in row.texts], flag
-                )
-            )
-            for flag in flags
-        }
-        return [list(islice(encoded[row.add_special_tokens], len(row.texts))) for row in prepared]
+        in_pieces = self.kind in ("text", "chat")  # a pair or a source of such a length is no row to train on
+        longest = LONG if in_pieces else sys.maxsize
+        encoded = {}
+        for flag in {row.add_special_tokens for row in prepared}:
+            texts = [text for row in prepared if row.add_special_tokens == flag for text in row.texts]
+            encoded[flag] = iter(self.tokenizer.encode([text for text in texts if len(text) <= longest], flag))
+        encodings = [
+            [
+                next(encoded[row.add_special_tokens])
+                if len(text) <= longest
+                else self.tokenizer.encode_pieces(text, row.add_special_tokens)
+                for text in row.texts
+            ]
+            for row in prepared
+        ]
+        if isinstance(self.maker, ChatRows):
+            self.maker.locate(prepared, encodings)
+        return encodings
 
     def finish(self, batch: Batch) -> Iterator[tuple[RawRow, FinishedRow]]:
         """Yield the finished rows of a batch."""

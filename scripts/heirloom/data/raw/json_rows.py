@@ -20,7 +20,7 @@ def read_jsonl(path: Path) -> NumberedRows:
     with open_text(path) as file:
         for line in file:
             number += 1
-            row = row_of_line(line) if line.strip() else None
+            row = None if line.isspace() else row_of_line(line)
             line = ""
             if row is not None:
                 yield number, row

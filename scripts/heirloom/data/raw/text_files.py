@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from heirloom.errors import HeirloomError
 
+SLICE = 1 << 20  # characters that are looked at at a time: a text may be a whole book
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -37,13 +38,15 @@ def bad_bytes(text: str) -> str | None:
     """Return what is wrong with a text of a file: bytes that are no UTF-8, or half of a surrogate pair."""
     if text.isascii():
         return None
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        if 0xDC80 <= code <= 0xDCFF:
-            return f"is not UTF-8: byte 0x{code - 0xDC00:02x} at character {error.start + 1}"
-        return f"has half of a character: \\u{code:04x} at character {error.start + 1} has no other half beside it"
+    for start in range(0, len(text), SLICE):
+        try:
+            (text[start : start + SLICE] if len(text) > SLICE else text).encode()
+        except UnicodeEncodeError as error:
+            at = start + error.start
+            code = ord(text[at])
+            if 0xDC80 <= code <= 0xDCFF:
+                return f"is not UTF-8: byte 0x{code - 0xDC00:02x} at character {at + 1}"
+            return f"has half of a character: \\u{code:04x} at character {at + 1} has no other half beside it"
     return None
 
 

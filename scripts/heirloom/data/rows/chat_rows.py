@@ -1,6 +1,6 @@
 """Rows of chats for supervised fine-tuning: token ids, and labels that say which of them are trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,12 @@ from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.data.rows.chat_templates import ChatTemplate
+from heirloom.data.rows.located_batches import Located, located
 from heirloom.data.rows.masking import TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key, prompt_keys
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.tokenization import Tokenizer
-from heirloom.data.rows.truncation import Dropped, kept
+from heirloom.data.rows.truncation import Dropped, kept, kept_part
 from heirloom.data.rows.turns import ASSISTANT, TurnFinder
 
 
@@ -39,7 +40,7 @@ class ChatRows:
     def prompt_keys(self, prepared: Prepared) -> list[int]:
         """Return the keys of the prompts that the row trains on, the last answer's last: the text before each turn."""
         text, spans, _, prompt = prepared.details
-        return [prompt_key(prompt)] if spans is None else list(prompt_keys(text, [start for start, _ in spans]))
+        return [prompt_key(prompt)] if spans is None else prompt_keys(text, [start for start, _ in spans])
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         messages, tools = record["messages"], record.get("tools")
@@ -62,11 +63,29 @@ class ChatRows:
         reference = {"prompt": prompt, "reference": text_of(messages[answer])}
         return Prepared([text, prompt], False, (text, spans, reference, prompt))
 
-    def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
+    def locate(self, batch: Sequence[Prepared], encodings: Sequence[list[Any]]) -> None:
+        """Find the trained tokens of all rows of a batch at once, and put them in the place of the encodings."""
+        rows = [row for row, prepared in enumerate(batch) if prepared.details[1] is not None]
+        rows = [row for row in rows if isinstance(encodings[row][0], Encoding)]
+        texts, spans = ([batch[row].details[part] for row in rows] for part in (0, 1))
+        found = located(self.tokenizer.positions, texts, [encodings[row][0] for row in rows], spans)
+        for row, tokens in zip(rows, found, strict=True):
+            encodings[row][0] = tokens or encodings[row][0]
+
+    def finish(self, prepared: Prepared, encodings: list[Encoding | Located], split: str) -> Iterator[FinishedRow]:
         text, spans, reference, _ = prepared.details
         encoding = encodings[0]
-        ids = np.array(encoding.ids, dtype=np.int32)
-        if spans is not None:
+        if isinstance(encoding, Located) and split == "train" and not self.section.padding:
+            length = len(encoding.ids)
+            if length <= self.section.max_length:
+                if not encoding.count:
+                    raise Dropped("nothing_left_to_train_on")
+                yield FinishedRow({"input_ids": encoding.ids, "labels": encoding.labels}, length, encoding.count)
+                return
+        ids = np.asarray(encoding.ids, dtype=np.int32)
+        if isinstance(encoding, Located):
+            trained = encoding.spans
+        elif spans is not None:
             trained = self.tokenizer.positions.token_spans(text, ids, encoding, spans)
         elif self.mask:
             trained = self.mask.spans(text, ids, encoding)
@@ -77,7 +96,8 @@ class ChatRows:
         count = sum(max(0, min(end, last) - max(start, first)) for start, end in trained)
         if not count:
             raise Dropped("nothing_left_to_train_on")
-        columns: dict[str, Any] = {"input_ids": ids[keep], "labels": labels_of(ids, trained)[keep]}
+        labels = labels_of(ids[keep], [(max(0, start - first), max(0, end - first)) for start, end in trained])
+        columns: dict[str, Any] = {"input_ids": kept_part(ids, keep), "labels": labels}
         if self.section.padding:
             columns = padded(columns, self.section.max_length, self.tokenizer.pad_token_id)
         if split == "test":

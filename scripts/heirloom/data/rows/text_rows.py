@@ -11,7 +11,7 @@ from heirloom.data.rows.masking import IGNORED, TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.tokenization import Tokenizer
-from heirloom.data.rows.truncation import Dropped, Packer, kept
+from heirloom.data.rows.truncation import Dropped, Packer, kept, kept_part
 from heirloom.errors import HeirloomError
 
 
@@ -39,27 +39,27 @@ class TextRows:
         return [prompt_key(prepared.details)]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
-        text = record["text"]
-        if not text.strip():
+        text = self.tokenizer.without_bos(record["text"])
+        if not text or text.isspace():
             raise Dropped("empty_text")
         return Prepared([text], True, text)
 
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
-        ids = encodings[0].ids
-        trained = self.mask.spans(prepared.details, np.array(ids), encodings[0]) if self.mask else None
-        if ids[-1:] != [self.tokenizer.eos_token_id]:
+        ids = np.asarray(encodings[0].ids, dtype=np.int32)
+        trained = self.mask.spans(prepared.details, ids, encodings[0]) if self.mask else None
+        if not len(ids) or ids[-1] != self.tokenizer.eos_token_id:
             if trained and trained[-1][1] == len(ids):
                 trained[-1] = (trained[-1][0], len(ids) + 1)
-            ids = [*ids, self.tokenizer.eos_token_id]
+            ids = np.append(ids, np.int32(self.tokenizer.eos_token_id))
         if self.packers:
             for row in self.packers[split].add(ids):
                 yield FinishedRow({"input_ids": row}, len(row), len(row))
             return
         keep = kept(len(ids), self.section)
-        row = np.array(ids, dtype=np.int32)
-        columns: dict[str, Any] = {"input_ids": row[keep]}
+        columns: dict[str, Any] = {"input_ids": kept_part(ids, keep)}
         if trained is not None:
-            columns["labels"] = labels_of(row, trained)[keep]
+            inside = [(max(0, first - keep.start), max(0, last - keep.start)) for first, last in trained]
+            columns["labels"] = labels_of(columns["input_ids"], inside)
         length = len(columns["input_ids"])
         count = length if trained is None else int((columns["labels"] != IGNORED).sum())
         if not count:

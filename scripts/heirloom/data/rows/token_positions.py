@@ -9,9 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
-from tokenizers import Encoding, decoders
+from tokenizers import Encoding, decoders, normalizers
+
+from heirloom.data.rows.long_texts import LONG, encode_long
 
 Span = tuple[int, int]  # characters, or tokens, [start, end)
+UNICODE_FORMS = (normalizers.NFC, normalizers.NFD, normalizers.NFKC, normalizers.NFKD)
 
 
 class TokenPositions:
@@ -19,12 +22,19 @@ class TokenPositions:
 
     def __init__(self, backend: tokenizers.Tokenizer):
         self.backend, self.normalizer = backend, backend.normalizer
+        self.keeps_ascii = isinstance(self.normalizer, UNICODE_FORMS)
         self.byte_lengths = token_byte_lengths(backend) if isinstance(backend.decoder, decoders.ByteLevel) else None
 
     @property
     def tracked(self) -> bool:
         """Whether texts have to be encoded with tracking."""
         return self.byte_lengths is None
+
+    def keeps(self, text: str) -> bool:
+        """Tell whether the tokenizer's normalizer leaves a text as it is."""
+        if self.normalizer is None or (self.keeps_ascii and text.isascii()):
+            return True
+        return self.normalizer.normalize_str(text) == text
 
     def token_spans(
         self, text: str, ids: np.ndarray, encoding: Encoding, spans: Sequence[Span], add_special_tokens: bool = False
@@ -37,11 +47,18 @@ class TokenPositions:
         if self.byte_lengths is not None:
             ends = self.byte_lengths[ids].cumsum()
             size = len(text) if text.isascii() else len(text.encode())
-            unchanged = self.normalizer is None or self.normalizer.normalize_str(text) == text
-            if len(ends) and ends[-1] == size and unchanged:
+            if len(ends) and ends[-1] == size and self.keeps(text):
                 return [token_span_by_ends(ends, *byte_span(text, span)) for span in spans]
-            encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
-        return [token_span_by_offsets(encoding.offsets, *span) for span in spans]
+            if len(text) > LONG:
+                encoding = encode_long(self.encode_tracked, text, add_special_tokens, True)
+            else:
+                encoding = self.encode_tracked(text, add_special_tokens)
+        offsets = np.asarray(encoding.offsets)
+        return [token_span_by_offsets(offsets, *span) for span in spans]
+
+    def encode_tracked(self, text: str, add_special_tokens: bool) -> Encoding:
+        """Encode a text with the characters of each token."""
+        return self.backend.encode(text, add_special_tokens=add_special_tokens)
 
 
 def token_byte_lengths(backend: tokenizers.Tokenizer) -> np.ndarray:
@@ -74,16 +91,13 @@ def token_span_by_ends(ends: np.ndarray, start: int, end: int) -> Span:
     return first, min(last, len(ends))
 
 
-def token_span_by_offsets(offsets: Sequence[Span], start: int, end: int) -> Span:
-    """Return the tokens [first, last) that hold a character of [start, end), from every token's characters.
+def token_span_by_offsets(offsets: Sequence[Span] | np.ndarray, start: int, end: int) -> Span:
+    """Return the tokens [first, last) that hold a character of [start, end), from every token's characters (T, 2).
 
     A tokenizer that trims its offsets gives white space no characters but the place where it ends.
     """
-    inside = [
-        index
-        for index, (left, right) in enumerate(offsets)
-        if (left < end and right > start if left < right else start < left <= end)
-    ]
-    if not inside:
+    left, right = np.asarray(offsets).reshape(-1, 2).T
+    inside = np.where(left < right, (left < end) & (right > start), (start < left) & (left <= end)).nonzero()[0]
+    if not len(inside):
         raise ValueError(f"the tokenizer makes no token of the characters {start} to {end} that are trained on")
-    return inside[0], inside[-1] + 1
+    return int(inside[0]), int(inside[-1]) + 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Encoding
 
+from heirloom.data.rows.long_texts import LongEncoding, encode_long
 from heirloom.data.rows.token_positions import TokenPositions
 from heirloom.errors import HeirloomError
 
@@ -63,10 +64,28 @@ class Tokenizer:
                 f"{self.folder}: this tokenizer has no chat template: name a file in processing.chat_template"
             ) from None
 
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer begins texts with the beginning-of-sequence token by itself."""
+        bos = self.transformers_tokenizer.bos_token_id
+        return bos is not None and self.backend.encode("a").ids[:1] == [bos]
+
+    def without_bos(self, text: str) -> str:
+        """Return a text without the beginning-of-sequence tokens that it is written with, if the tokenizer adds one."""
+        bos = self.transformers_tokenizer.bos_token
+        if bos and text.startswith(bos) and self.adds_bos:
+            while text.startswith(bos):
+                text = text.removeprefix(bos)
+        return text
+
     def encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[Encoding]:
         """Encode texts on all cores; the other threads of this process run on meanwhile."""
         encode = self.backend.encode_batch if self.positions.tracked else self.backend.encode_batch_fast
         return encode(texts, add_special_tokens=add_special_tokens)
+
+    def encode_pieces(self, text: str, add_special_tokens: bool) -> LongEncoding:
+        """Encode a very long text in little memory."""
+        return encode_long(self.positions.encode_tracked, text, add_special_tokens, self.positions.tracked)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.errors import HeirloomError
 
@@ -25,6 +27,12 @@ def kept(
     if section.truncation_mode == "keep_start":
         return slice(0, limit)
     return slice(length - limit, length)
+
+
+def kept_part(ids: np.ndarray, keep: slice) -> np.ndarray:
+    """Return the tokens (T,) that stay; of a much longer row a copy, so that the rest is not kept in memory."""
+    part = ids[keep]
+    return part.copy() if 2 * len(part) < len(ids) else part
 
 
 def shortened(
@@ -51,12 +59,16 @@ class Packer:
 
     def __init__(self, length: int):
         self.length = length
-        self.rest: list[int] = []
+        self.rest = np.zeros(0, dtype=np.int32)
 
-    def add(self, ids: list[int]) -> Iterator[list[int]]:
-        """Yield the rows that are full with this document; what remains waits for the next one."""
-        self.rest += ids
-        full = len(self.rest) - len(self.rest) % self.length
-        for start in range(0, full, self.length):
-            yield self.rest[start : start + self.length]
-        del self.rest[:full]
+    def add(self, ids: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the rows that are full with this document's ids (T,); what remains waits for the next one."""
+        missing = self.length - len(self.rest)
+        if len(ids) < missing:
+            self.rest = np.concatenate([self.rest, ids])
+            return
+        yield np.concatenate([self.rest, ids[:missing]])
+        full = (len(ids) - missing) // self.length * self.length + missing
+        for start in range(missing, full, self.length):
+            yield ids[start : start + self.length].copy()
+        self.rest = ids[full:].copy()
