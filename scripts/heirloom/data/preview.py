@@ -4,15 +4,18 @@ One HTML file without scripts or outside resources; readable in light and dark, 
 """
 
 import html
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from heirloom.data.rows.masking import IGNORED
+from heirloom.data.rows.token_texts import TokenTexts
 from heirloom.data.rows.tokenization import Tokenizer
 
 ROWS_A_SPLIT = 5
 TOKENS_A_TEXT = 1200  # of a longer one the beginning is shown
 DROPPED_ROWS = 20
+UNSHOWN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
 
 STYLE = """
 :root { color-scheme: light dark; --trained: #b7e4c0; --chosen: #b7e4c0; --rejected: #f6c6c0; --quiet: #666; }
@@ -23,7 +26,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; p
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.6 ui-monospace, monospace; margin: 0 0 .5rem;
       padding: .7rem; border: 1px solid color-mix(in srgb, currentColor 25%, transparent); border-radius: .4rem; }
-mark { color: inherit; border-radius: .2rem; padding: .1em 0; background: var(--trained); }
+mark { color: inherit; padding: .1em 0; background: var(--trained); }
+/* where a mask begins and ends, to the space */
+mark { box-shadow: -1px 0 currentColor, 1px 0 currentColor; }
 mark.chosen { background: var(--chosen); } mark.rejected { background: var(--rejected); }
 small, i { color: var(--quiet); } i { font-style: normal; }
 table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; }
@@ -34,7 +39,8 @@ class Preview:
     """Collects the first rows of each split and the first dropped ones, and writes the page."""
 
     def __init__(self, title: str, tokenizer: Tokenizer, kind: str):
-        self.title, self.tokenizer, self.kind = title, tokenizer, kind
+        self.title, self.kind = title, kind
+        self.texts = TokenTexts(tokenizer.backend)
         self.rows: dict[str, list[str]] = {}
         self.dropped: list[tuple[str, str]] = []
 
@@ -74,20 +80,20 @@ class Preview:
 
     def coloured(self, ids: list[int], labels: list[int], name: str) -> str:
         """Return the text of token ids with the trained parts marked."""
-        parts, start = [], 0
         shown = min(len(ids), TOKENS_A_TEXT)
-        for end in range(1, shown + 1):
-            if end == shown or (labels[end] == IGNORED) != (labels[start] == IGNORED):
-                text = escaped(self.tokenizer.decode(ids[start:end])).replace("\n", "<i>↵</i>\n")
-                parts.append(text if labels[start] == IGNORED else f'<mark class="{name}">{text}</mark>')
-                start = end
+        trained = [label != IGNORED for label in labels[:shown]]
+        edges = [at for at in range(shown + 1) if at in (0, shown) or trained[at] != trained[at - 1]]
+        parts = []
+        for start, part in zip(edges, self.texts.parts(ids, edges), strict=False):
+            text = written(part).replace("\n", "<i>↵</i>\n")
+            parts.append(f'<mark class="{name}">{text}</mark>' if trained[start] else text)
         if len(ids) > shown:
             parts.append(f"<small> … and {len(ids) - shown} tokens more</small>")
         return "".join(parts)
 
     def page(self, statistics: dict[str, dict[str, Any]]) -> str:
         """Return the whole page; `statistics` of each split go on top."""
-        body = [f"<h1>{escaped(self.title)}</h1>", "<p><mark>Coloured</mark> tokens are trained on.</p>"]
+        body = [f"<h1>{escaped(self.title)}</h1>", "<p><mark>Coloured</mark> tokens are trained on, spaces too.</p>"]
         names = [name for name, value in statistics["train"].items() if not isinstance(value, dict)]
         body.append("<table><tr><th></th>" + "".join(f"<th>{split}</th>" for split in statistics) + "</tr>")
         for name in names:
@@ -107,7 +113,21 @@ class Preview:
         )
 
 
+def written(part: bytes) -> str:
+    """Return a part of a row as HTML; bytes that are no whole character, where it is cut, are shown by their code."""
+    text, at = [], 0
+    while at < len(part):
+        try:
+            text.append(escaped(part[at:].decode()))
+            break
+        except UnicodeDecodeError as error:
+            text.append(escaped(part[at : at + error.start].decode()))
+            cut = "".join(f"\\x{byte:02x}" for byte in part[at + error.start : at + error.end])
+            text.append(f'<i title="part of a character">{cut}</i>')
+            at += error.end
+    return "".join(text)
+
+
 def escaped(text: str) -> str:
-    """Return text as HTML; characters that no page may hold are shown by their code."""
-    visible = "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
-    return html.escape(visible)
+    """Return text as HTML, as it is written in any script; control characters are shown by their code."""
+    return html.escape(UNSHOWN.sub(lambda found: f"\\x{ord(found[0]):02x}", text))

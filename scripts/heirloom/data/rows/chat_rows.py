@@ -97,7 +97,7 @@ class ChatRows:
         if not count:
             raise Dropped("nothing_left_to_train_on")
         labels = labels_of(ids[keep], [(max(0, start - first), max(0, end - first)) for start, end in trained])
-        columns: dict[str, Any] = {"input_ids": kept_part(ids, keep), "labels": labels}
+        columns: dict[str, Any] = {"input_ids": kept_part(ids, ids[:0], keep), "labels": labels}
         if self.section.padding:
             columns = padded(columns, self.section.max_length, self.tokenizer.pad_token_id)
         if split == "test":

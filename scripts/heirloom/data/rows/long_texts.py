@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Encoding
 
 LONG = 200_000  # characters from which a text is encoded piece by piece
-WINDOW, OVERLAP = 100_000, 2_000  # characters
+WINDOW, OVERLAP = 30_000, 1_500  # characters
 Encode = Callable[[str, bool], Encoding]
 
 

@@ -63,6 +63,7 @@ class PreferenceRows:
         if eos is None:
             raise HeirloomError(f"{self.tokenizer.folder}: the tokenizer has no eos_token, which has to close answers")
         closed = [answer if answer.endswith(eos) else answer + eos for answer in (chosen, rejected)]
+        prompt = self.tokenizer.without_bos(prompt)
         return Prepared([prompt, *(prompt + answer for answer in closed)], True, (prompt, chosen, rejected))
 
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:

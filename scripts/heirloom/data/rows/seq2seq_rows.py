@@ -41,7 +41,7 @@ class Seq2SeqRows:
         return [prompt_key(prepared.details[0])]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
-        source, target = record["source"], record["target"]
+        source, target = self.tokenizer.without_bos(record["source"]), record["target"]
         for name, text in (("source", source), ("target", target)):
             if not text.strip():
                 raise Dropped(f"empty_{name}")

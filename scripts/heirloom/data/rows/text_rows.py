@@ -47,16 +47,17 @@ class TextRows:
     def finish(self, prepared: Prepared, encodings: list[Encoding], split: str) -> Iterator[FinishedRow]:
         ids = np.asarray(encodings[0].ids, dtype=np.int32)
         trained = self.mask.spans(prepared.details, ids, encodings[0]) if self.mask else None
-        if not len(ids) or ids[-1] != self.tokenizer.eos_token_id:
-            if trained and trained[-1][1] == len(ids):
-                trained[-1] = (trained[-1][0], len(ids) + 1)
-            ids = np.append(ids, np.int32(self.tokenizer.eos_token_id))
+        end = np.array([self.tokenizer.eos_token_id], dtype=np.int32)
+        end = end[: not len(ids) or int(ids[-1] != end[0])]  # nothing where the text has it
+        if len(end) and trained and trained[-1][1] == len(ids):
+            trained[-1] = (trained[-1][0], len(ids) + 1)
         if self.packers:
-            for row in self.packers[split].add(ids):
-                yield FinishedRow({"input_ids": row}, len(row), len(row))
+            for part in (ids, end):
+                for row in self.packers[split].add(part):
+                    yield FinishedRow({"input_ids": row}, len(row), len(row))
             return
-        keep = kept(len(ids), self.section)
-        columns: dict[str, Any] = {"input_ids": kept_part(ids, keep)}
+        keep = kept(len(ids) + len(end), self.section)
+        columns: dict[str, Any] = {"input_ids": kept_part(ids, end, keep)}
         if trained is not None:
             inside = [(max(0, first - keep.start), max(0, last - keep.start)) for first, last in trained]
             columns["labels"] = labels_of(columns["input_ids"], inside)
@@ -66,7 +67,7 @@ class TextRows:
             raise Dropped("nothing_left_to_train_on")
         if self.section.padding:
             columns = padded(columns, self.section.max_length, self.tokenizer.pad_token_id)
-        yield FinishedRow(columns, length, count, len(ids) - length)
+        yield FinishedRow(columns, length, count, len(ids) + len(end) - length)
 
     def tokens_left_over(self, split: str) -> int:
         """Return how many tokens at the end of a packed split do not fill a row."""

@@ -87,10 +87,6 @@ class Tokenizer:
         """Encode a very long text in little memory."""
         return encode_long(self.positions.encode_tracked, text, add_special_tokens, self.positions.tracked)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, special tokens included."""
-        return self.backend.decode(ids, skip_special_tokens=False)
-
     def facts(self) -> dict[str, Any]:
         """Return what identifies this tokenizer in dataset.json: its size, special tokens and the hash of its file."""
         file = self.folder / "tokenizer.json"

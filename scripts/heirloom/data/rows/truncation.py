@@ -29,9 +29,14 @@ def kept(
     return slice(length - limit, length)
 
 
-def kept_part(ids: np.ndarray, keep: slice) -> np.ndarray:
-    """Return the tokens (T,) that stay; of a much longer row a copy, so that the rest is not kept in memory."""
-    part = ids[keep]
+def kept_part(ids: np.ndarray, end: np.ndarray, keep: slice) -> np.ndarray:
+    """Return what stays of tokens (T,) and of those that close them, (0,) or (1,).
+
+    Of a much longer row it is a copy, so that the rest does not stay in memory.
+    """
+    part = ids[keep.start : keep.stop]
+    if keep.stop > len(ids):
+        return np.concatenate([part, end])
     return part.copy() if 2 * len(part) < len(ids) else part
 
 
