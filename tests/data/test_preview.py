@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 
 from heirloom.data.preview import written
-from heirloom.data.rows.token_texts import TokenTexts
+from heirloom.data.token_texts import TokenTexts
 
 CHAT, TEXT = "dummy_processing_function", "plain_text_processing_function"
 

@@ -7,8 +7,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from heirloom.data.rows.prompt_keys import SLICE, prompt_key, prompt_keys
-from heirloom.data.rows.test_splits import TestSplit
 from heirloom.data.seen_prompts import asked, seen_rows
+from heirloom.data.test_splits import TestSplit
 
 CHAT, PAIRS, TEXT = "dummy_processing_function", "dummy_rlhf_processing_function", "plain_text_processing_function"
 

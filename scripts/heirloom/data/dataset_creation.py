@@ -36,11 +36,11 @@ from heirloom.data.rows.preference_rows import PreferenceRows
 from heirloom.data.rows.processing import find_processing_function
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.seq2seq_rows import Seq2SeqRows
-from heirloom.data.rows.test_splits import TestSplit
 from heirloom.data.rows.text_rows import TextRows
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped
 from heirloom.data.seen_prompts import PromptKeys, seen_rows, tell_seen
+from heirloom.data.test_splits import TestSplit
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 

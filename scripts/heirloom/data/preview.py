@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from heirloom.data.rows.masking import IGNORED
-from heirloom.data.rows.token_texts import TokenTexts
 from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.token_texts import TokenTexts
 
 ROWS_A_SPLIT = 5
 TOKENS_A_TEXT = 1200  # of a longer one the beginning is shown

@@ -8,10 +8,10 @@ from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.data.rows.chat_templates import ChatTemplate
-from heirloom.data.rows.located_batches import Located, located
-from heirloom.data.rows.masking import TemplateMask, labels_of
+from heirloom.data.rows.masking import IGNORED, TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key, prompt_keys
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
+from heirloom.data.rows.token_positions import Located, located
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped, kept, kept_part
 from heirloom.data.rows.turns import ASSISTANT, TurnFinder
@@ -68,7 +68,7 @@ class ChatRows:
         rows = [row for row, prepared in enumerate(batch) if prepared.details[1] is not None]
         rows = [row for row in rows if isinstance(encodings[row][0], Encoding)]
         texts, spans = ([batch[row].details[part] for row in rows] for part in (0, 1))
-        found = located(self.tokenizer.positions, texts, [encodings[row][0] for row in rows], spans)
+        found = located(self.tokenizer.positions, texts, [encodings[row][0] for row in rows], spans, IGNORED)
         for row, tokens in zip(rows, found, strict=True):
             encodings[row][0] = tokens or encodings[row][0]
 
