@@ -93,11 +93,17 @@ def test_config_load(result_of):
 
 
 def test_data_speed(result_of, warm):
-    result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", warm=warm)
-    assert result["medians"].keys() == result["runs"].keys() == {"bare", "ours", "TRL"}
-    assert result["medians"]["bare"]["tokens"] == result["medians"]["ours"]["tokens"]
-    for name in ("medians", "runs", "peak_memory_of_ours_mb", "ours_to_bare_by_tokens_per_second"):
-        measured(result[name])
+    one_long = ("--messages", "4", "--document-mb", "0.01")
+    result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", *one_long, warm=warm)
+    for name in ("long_rows", "short_rows"):
+        rows = result[name]
+        assert rows["medians"].keys() == rows["runs"].keys() == {"bare", "ours", "TRL", "axolotl_like"}
+        assert rows["medians"]["bare"]["tokens"] == rows["medians"]["ours"]["tokens"]
+        assert rows["medians"]["TRL"]["tokens"] == rows["medians"]["axolotl_like"]["tokens"]
+        for figure in ("peak_memory_of_ours_mb", "cpu_of_ours_to_bare"):
+            measured(rows[figure])
+    assert result["one_chat_cpu_s"]["4"].keys() == {"bare", "ours", "axolotl_like"}
+    measured(result["one_document"]["cpu_s"])
 
 
 def test_inference_speed(result_of, warm):
