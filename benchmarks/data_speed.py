@@ -116,7 +116,8 @@ def one_chat(work: Path, tokenizer: Path, messages: int) -> dict[str, float]:
 def one_document(work: Path, tokenizer: Path, megabytes: float) -> dict[str, float]:
     """Return the memory and CPU seconds that one long text takes, above those of a short one."""
     rng = random.Random(0)
-    text = " ".join(rng.choices(SYLLABLES, k=int(megabytes * 1e6 / 2.9)))
+    words = [word for row in made_up_rows(200) for word in row["output"].split(" ")]
+    text = " ".join(rng.choices(words, k=int(megabytes * 1e6 / (sum(map(len, words)) / len(words) + 1))))
     raw = work / "document.jsonl"
     raw.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
     run = in_own_process("ours", raw, tokenizer)

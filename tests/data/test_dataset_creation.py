@@ -292,3 +292,12 @@ def test_the_preview_shows_rows_and_masks_and_no_markup_of_the_data(process, wri
     assert "<script" not in page and "&lt;script&gt;" in page and "\\x07" in page
     assert '<mark class="trained">&lt;b&gt;bold&lt;/b&gt;<i>↵</i>\n&lt;/pre&gt;&lt;|im_end|&gt;</mark>' in page
     assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page and "http" not in page
+
+
+def test_a_tokenizer_that_has_to_be_converted_first_is_named(process, write_jsonl, tmp_path):
+    folder = tmp_path / "mistral"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(b"no model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
+    with pytest.raises(HeirloomError, match=r"mistral: holds no tokenizer.json.*`sentencepiece` is installed"):
+        process(write_jsonl([{"text": "one"}]), folder, processing_function=TEXT)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from heirloom.errors import HeirloomError
 
+CHUNK_BYTES = 1 << 17  # that are decoded at a time
 SLICE = 1 << 20  # characters that are looked at at a time: a text may be a whole book
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -31,7 +32,9 @@ def open_text(path: Path) -> io.TextIOBase:
     if file.peek(2)[:2] in UTF_16_MARKS:
         file.close()
         raise HeirloomError(f"{path}: is UTF-16; save it as UTF-8 again")
-    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text._CHUNK_SIZE = CHUNK_BYTES  # a line of many megabytes is joined from fewer pieces
+    return text
 
 
 def bad_bytes(text: str) -> str | None:

@@ -23,7 +23,6 @@ class LongEncoding(NamedTuple):
 
     ids: np.ndarray  # (T,) int32
     offsets: np.ndarray  # (T, 2) int32: characters [start, end) of each token; (0, 0) of those that were added
-    special_tokens_mask: np.ndarray  # (T,) whether the tokenizer added the token
 
 
 class Piece(NamedTuple):
@@ -54,13 +53,11 @@ def encode_long(encode: Encode, text: str, add_special_tokens: bool, with_offset
     first, last = around.ids[:before], around.ids[len(around.ids) - after :]
     whole = np.frombuffer(ids, dtype=np.int32)
     places = np.frombuffer(offsets, dtype=np.int32).reshape(-1, 2)
-    mask = np.zeros(len(whole) + before + after, dtype=bool)
-    mask[:before] = mask[len(mask) - after :] = True
     if before or after:
         whole = np.concatenate([np.array(first, np.int32), whole, np.array(last, np.int32)])
         if with_offsets:
             places = np.pad(places, ((before, after), (0, 0)))
-    return LongEncoding(whole, places, mask)
+    return LongEncoding(whole, places)
 
 
 def joined_pieces(encode: Encode, text: str) -> Iterator[Piece]:

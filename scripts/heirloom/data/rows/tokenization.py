@@ -115,5 +115,15 @@ def load_transformers_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
+        if not (folder / "tokenizer.json").is_file():
+            raise HeirloomError(
+                f"{folder}: holds no tokenizer.json, and what it holds cannot be converted here ({first_line(error)}): "
+                "load it where `sentencepiece` is installed, and give the folder that save_pretrained() writes"
+            ) from None
         raise HeirloomError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of an error's message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
