@@ -189,8 +189,8 @@ class ChatRows:
         if self.parted_prompts:
             found.append(
                 f"{self.parted_prompts} prompts of the test split are not the beginning of their chat as tokens: the "
-                "chat template writes a chat that goes on in another way, so generations go on from what training "
-                "did not see"
+                "chat template writes the prompt otherwise, or tokens merge where it ends, so generations go on from "
+                "what training did not see"
             )
         return found
 
