@@ -37,11 +37,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from measuring import command_line, machine, write_result
 
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.data.chats.chat_templates import ChatTemplate
 from heirloom.data.dataset_creation import Creation
 from heirloom.data.raw.data_folders import find_raw_files
 from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.rows import processing
-from heirloom.data.rows.chat_templates import ChatTemplate
 from heirloom.data.rows.tokenization import Tokenizer
 
 TEMPLATE = (

@@ -80,7 +80,7 @@ EXPECTED = [
      "### Instruction:\n Is that all? \n\n### Response:\n⟦Yes, that is all.\n\n</s>⟧"),
     ("PHI", TALK,
      "<|user|>\nHow many legs does a spider have?<|end|>\n<|assistant|>\n⟦A spider has eight legs.<|end|>⟧\n"
-     "<|user|>\n Is that all? <|end|>\n<|assistant|>\n⟦Yes, that is all.<|end|>⟧\n<|endoftext|>"),
+     "<|user|>\n Is that all? <|end|>\n<|assistant|>\n⟦Yes, that is all.<|end|>\n<|endoftext|>⟧"),
     ("DROPPING", THINKING,
      "<s><|user|>How many legs?<|assistant|>⟦\n\nEight.</s>⟧<|user|>Is that all?<|assistant|>⟦\n\nYes.</s>⟧"),
     ("NO_PROMPT", TALK[:2],
@@ -129,15 +129,10 @@ def test_masks_are_those_written_by_hand(masked_text, name, chat, expected):
 
 
 @pytest.mark.parametrize("name", ["LLAMA3", "CHATML", "MISTRAL", "GEMMA", "REASONING", "PHI", "DROPPING"])
-def test_a_remembered_frame_gives_the_same_masks_as_no_memory(masked_text, name, monkeypatch):
+def test_a_row_gives_the_same_masks_after_any_other_rows(masked_text, name):
     chats = [TALK, SPACED, THINKING, TALK[:2], THINKING[:2], SPACED[:2], TALK]
     template = getattr(chat_templates, name)
-    remembered = masked_text(chats, template)
-    monkeypatch.setattr("heirloom.data.rows.turns.REMEMBERED_FRAMES", 0)
-    assert remembered == masked_text(
-        chats,
-        template,
-    )
+    assert masked_text(chats, template) == masked_text(chats[::-1], template)[::-1]
 
 
 def test_only_the_last_answer_or_everything_is_trained_on(masked_text):
@@ -204,7 +199,7 @@ def test_characters_of_several_bytes_and_rare_ones_are_masked_exactly(masked_tex
     (text,) = masked_text([chat], chat_templates.PHI)
     # a token may hold a part of a character, so compare where the marks are, not the decoded text
     before, trained, after = text.replace("⟧", "⟦").split("⟦")
-    assert before.endswith("<|assistant|>\n") and trained.endswith("<|end|>") and after == "\n<|endoftext|>"
+    assert before.endswith("<|assistant|>\n") and trained.endswith("<|end|>\n<|endoftext|>") and after == ""
 
 
 def test_tool_calls_are_trained_on_with_their_turn(masked_text):
@@ -233,7 +228,7 @@ def test_rows_are_cut_on_the_side_that_is_asked_for(masked_text, mode):
 @pytest.mark.parametrize("name", ["LLAMA3", "CHATML", "MISTRAL", "REASONING", "DROPPING"])
 def test_rendering_equals_transformers(tokenizer_folder, name):
     """The fast path, the rich path (tools, values of None) and transformers write the same text."""
-    from heirloom.data.rows.chat_templates import ChatTemplate
+    from heirloom.data.chats.chat_templates import ChatTemplate
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokenizer.chat_template = source = getattr(chat_templates, name)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import chat_templates
 import datasets
 import pytest
+from trained_spans import TOOLS, calling, trl_template
 from transformers import AutoTokenizer
 
 from heirloom.errors import HeirloomError
@@ -105,7 +106,7 @@ def test_rows_whose_prompt_leaves_no_room_are_counted_not_lost(process, write_js
     [
         ({"prompt": "a", "chosen": "", "rejected": "b"}, "chosen or rejected answer is empty"),
         ({"prompt": "a", "chosen": "b"}, "must be all texts or all lists"),
-        ({"chosen": "b", "rejected": "b"}, "chosen and rejected are equal"),
+        ({"prompt": "a", "chosen": [answer("")], "rejected": [answer("b")]}, "chosen or rejected answer is empty"),
     ],
 )
 def test_pairs_that_prefer_nothing_are_refused(process, write_jsonl, row, message):
@@ -122,3 +123,14 @@ def test_the_test_split_has_texts_to_compare_with(process, write_jsonl, tmp_path
     (row,) = datasets.load_from_disk(str(folder / "test"))
     assert row["row_id"] == "test.jsonl:1" and row["prompt"].endswith("<start_of_turn>model\n")
     assert (row["chosen"], row["rejected"], row["reference"]) == ("Eight.", "Six legs.", "Eight.")
+
+
+def test_tools_of_pairs_are_in_their_prompts(process, write_jsonl, tmp_path, tokenizer_folder):
+    """As TRL's DPOTrainer renders them."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.chat_template = trl_template("qwen3_instruct_2507")
+    file = tmp_path / "template.jinja"
+    file.write_text(tokenizer.chat_template, encoding="utf-8")
+    rows = [{"tools": TOOLS, "prompt": [QUESTION], "chosen": [calling()], "rejected": [answer("Six.")]}]
+    ours, _ = ids_here(process, write_jsonl, rows, chat_template=str(file), max_length=2048)
+    assert ours == ids_by_trl(rows, tokenizer, 2048) and "<tools>" in tokenizer.decode(ours[0]["prompt_ids"])

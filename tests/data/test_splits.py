@@ -86,7 +86,8 @@ def test_a_test_split_that_is_trained_on_is_told(process, write_jsonl, templates
     )
     write_jsonl([chat(f"q{n} ", "no") for n in range(20, 25)], "raw/test.jsonl")
     _, statistics = process(tmp_path / "raw", name="apart", **keys)
-    assert "rows_with_a_trained_prompt" not in statistics["test"] and capsys.readouterr().err == ""
+    assert "rows_with_a_trained_prompt" not in statistics["test"]
+    assert "trains on as well" not in capsys.readouterr().err
 
 
 def test_groups_join_what_one_row_asks_and_another_trains_on():

@@ -20,6 +20,7 @@ from tokenizers import Encoding
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.data.chats.chat_templates import ChatTemplate, read_chat_template
 from heirloom.data.column_names import ColumnNames
 from heirloom.data.data_statistics import BAD_ROW, SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
@@ -30,7 +31,6 @@ from heirloom.data.raw.row_counts import count_rows
 from heirloom.data.raw.text_files import UnreadableRow, bad_bytes
 from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
-from heirloom.data.rows.chat_templates import ChatTemplate, read_chat_template
 from heirloom.data.rows.long_texts import LONG
 from heirloom.data.rows.preference_rows import PreferenceRows
 from heirloom.data.rows.processing import find_processing_function
@@ -131,7 +131,11 @@ class Creation:
         else:
             source = None  # preference pairs may be plain texts
         template = ChatTemplate(source, self.tokenizer.special_tokens) if source else None
-        return (ChatRows if self.kind == "chat" else PreferenceRows)(self.section, self.tokenizer, template)
+        tool_template = None
+        if not self.section.chat_template and self.tokenizer.has_tool_template:
+            tool_template = ChatTemplate(self.tokenizer.chat_template(tools=[{}]), self.tokenizer.special_tokens)
+        maker = ChatRows if self.kind == "chat" else PreferenceRows
+        return maker(self.section, self.tokenizer, template, tool_template)
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the dataset to `folder` and return its statistics; raises HeirloomError for too many bad rows."""
@@ -153,6 +157,8 @@ class Creation:
             self.check_bad_rows()
         self.check_not_empty()
         self.compare_prompts()
+        for warning in self.maker.warnings() if isinstance(self.maker, ChatRows) else []:
+            print(f"warning: {warning}", file=sys.stderr)
         hashes = {split: writer.sha256 for split, writer in writers.items()}
         left_over = {split: self.tokens_left_over(split) for split in self.splits}
         metrics = {split: self.statistics[split].as_metrics(left_over[split]) for split in self.splits}

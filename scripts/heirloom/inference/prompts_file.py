@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
-from heirloom.data.rows.chat_templates import template_date
+from heirloom.data.chats.chat_templates import template_date
 from heirloom.errors import HeirloomError
 from heirloom.inference.prompts import Prompt
 

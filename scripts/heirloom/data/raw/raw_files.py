@@ -96,12 +96,15 @@ def check_columns(path: Path, names: list[str]) -> None:
 
 def numbered(batches: Iterable[Any]) -> NumberedRows:
     """Yield the rows of Arrow record batches, numbered through."""
+    from heirloom.data.raw.arrow_rows import converted, row_converters
+
     number = 0
     for batch in batches:
+        converters = row_converters(batch.schema)
         for start in range(0, batch.num_rows, PARQUET_ROWS):
             for row in rows_of(batch.slice(start, PARQUET_ROWS)):
                 number += 1
-                yield number, row
+                yield number, converted(row, converters) if converters and isinstance(row, dict) else row
 
 
 def rows_of(batch: Any) -> Iterable[Row | UnreadableRow]:

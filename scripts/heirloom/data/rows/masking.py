@@ -1,6 +1,6 @@
 """Training masks: the labels of a row from the tokens that are trained on, and masks by response template.
 
-Which characters belong to the assistant is found in heirloom.data.rows.turns, which tokens these are in
+Which characters belong to the assistant is found in heirloom.data.chats.turns, which tokens these are in
 heirloom.data.rows.token_positions.
 """
 

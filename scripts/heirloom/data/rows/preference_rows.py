@@ -1,24 +1,23 @@
 """Rows of preference pairs: the token ids that TRL's DPOTrainer would make, made before any GPU is paid for."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection
-from heirloom.data.rows.chat_rows import text_of
-from heirloom.data.rows.chat_templates import ChatTemplate
+from heirloom.data.chats.chat_templates import ChatTemplate
+from heirloom.data.chats.message_forms import as_json
+from heirloom.data.chats.turns import TurnFinder
+from heirloom.data.rows.chat_rows import is_empty
+from heirloom.data.rows.preference_pairs import Pair, Part, pair_of, up_to_turn
 from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped
 from heirloom.errors import HeirloomError
 
-# A line that says who speaks now, as in hh-rlhf: `Assistant:`, `### Response:`
-SPEAKER = re.compile(
-    r"(?:\A|\n)[ \t]*(?:#+[ \t]*|<\|)?(?:assistant|bot|ai|model|gpt|response|answer)(?:\|>|:)", re.IGNORECASE
-)
+NOTHING_TO_PREFER = "nothing_to_prefer"
 
 
 class PreferenceRows:
@@ -26,8 +25,17 @@ class PreferenceRows:
 
     needs = ("chosen", "rejected")
 
-    def __init__(self, section: ProcessingSection, tokenizer: Tokenizer, template: ChatTemplate | None):
-        self.section, self.tokenizer, self.template = section, tokenizer, template
+    def __init__(
+        self,
+        section: ProcessingSection,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        tool_template: ChatTemplate | None = None,
+    ):
+        """`tool_template`: for the rows with tools, where the tokenizer has one of their own."""
+        self.section, self.tokenizer = section, tokenizer
+        self.finder = TurnFinder(template, tokenizer.added_tokens) if template else None
+        self.tool_finder = TurnFinder(tool_template, tokenizer.added_tokens) if tool_template else self.finder
 
     def columns(self, split: str) -> dict[str, str]:
         """Return the columns of a split and their types."""
@@ -41,27 +49,33 @@ class PreferenceRows:
         return [prompt_key(up_to_turn(prepared.details[0]))]
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
-        record = with_prompt(record)
-        prompt, chosen, rejected = record["prompt"], record["chosen"], record["rejected"]
-        if not chosen or not rejected:
+        pair = pair_of(record)
+        if says_nothing(pair.chosen) or says_nothing(pair.rejected):
             raise ValueError("its chosen or rejected answer is empty, so there is nothing to prefer")
-        if isinstance(prompt, str):
-            return self.prepare_plain(prompt, chosen, rejected)
-        if self.template is None:
+        if pair.same:
+            raise Dropped(NOTHING_TO_PREFER)
+        if isinstance(pair.prompt, str):
+            return self.prepare_plain(pair, split)
+        if self.finder is None:
             raise HeirloomError("the preference pairs are chats: name a chat template in processing.chat_template")
-        tools = record.get("tools")
-        texts = [
-            self.template.render(prompt, True, tools),
-            self.template.render(prompt + chosen, False, tools),
-            self.template.render(prompt + rejected, False, tools),
-        ]
-        return Prepared(texts, False, (texts[0], text_of(chosen[-1]), text_of(rejected[-1])))
+        finder = self.tool_finder if pair.tools else self.finder
+        chosen, rejected = (
+            finder.read(pair.prompt + answer, False, pair.tools, locate=False)
+            for answer in (pair.chosen, pair.rejected)
+        )
+        prompt = finder.prompt(pair.prompt, pair.tools, chosen.form)
+        shown = (prompt, text_of(pair.chosen), text_of(pair.rejected))
+        return Prepared([prompt, chosen.text, rejected.text], False, shown)
 
-    def prepare_plain(self, prompt: str, chosen: str, rejected: str) -> Prepared:
+    def prepare_plain(self, pair: Pair, split: str) -> Prepared:
         """Prepare a pair of plain texts, which are closed by the end-of-sequence token."""
         eos = self.tokenizer.eos_token
         if eos is None:
             raise HeirloomError(f"{self.tokenizer.folder}: the tokenizer has no eos_token, which has to close answers")
+        prompt, chosen, rejected = pair.prompt, pair.chosen, pair.rejected
+        if split == "test" and pair.implicit:  # a prompt to answer ends where a turn ends, not inside of the answers
+            prompt = up_to_turn(pair.prompt)
+            chosen, rejected = (pair.prompt[len(prompt) :] + answer for answer in (chosen, rejected))
         closed = [answer if answer.endswith(eos) else answer + eos for answer in (chosen, rejected)]
         prompt = self.tokenizer.without_bos(prompt)
         return Prepared([prompt, *(prompt + answer for answer in closed)], True, (prompt, chosen, rejected))
@@ -74,6 +88,8 @@ class PreferenceRows:
         if not chosen or not rejected:
             raise ValueError("its chosen or rejected answer has no token of its own after the prompt")
         prompt, chosen, rejected, cut = self.shortened(prompt_ids[:shared], chosen, rejected)
+        if chosen == rejected:  # as the template writes them, or as far as max_length lets them
+            raise Dropped(NOTHING_TO_PREFER)
         columns = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
         if split == "test":
             texts = dict(zip(("prompt", "chosen", "rejected"), prepared.details, strict=True))
@@ -114,29 +130,16 @@ def counted_pair(columns: dict[str, Any], cut: int = 0) -> FinishedRow:
     return FinishedRow(columns, prompt + longer, shorter + longer, cut, prompt + shorter)
 
 
-def with_prompt(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a pair with its prompt; without one, it is what chosen and rejected share at their start.
-
-    The rule of TRL's `extract_prompt`, with its care for a space before plain answers.
-    """
-    if record.get("prompt") is not None:
-        return record
-    chosen, rejected = record["chosen"], record["rejected"]
-    if chosen == rejected:
-        raise ValueError("its chosen and rejected are equal and there is no prompt, so the prompt cannot be told")
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    at = next((at for at, (one, other) in pairs if one != other), None)
-    if at is None:  # one is the beginning of the other
-        at = min(len(chosen), len(rejected)) - 1
-    elif at and chosen[at - 1] == " ":
-        at -= 1
-    return {**record, "prompt": chosen[:at], "chosen": chosen[at:], "rejected": rejected[at:]}
+def says_nothing(answer: Part) -> bool:
+    """Tell whether an answer is empty: a text without a character, or messages that end in an empty one."""
+    return not answer or (not isinstance(answer, str) and is_empty(answer[-1]))
 
 
-def up_to_turn(prompt: str) -> str:
-    """Return a shared text up to the last line that lets the assistant speak; all of it when it has none."""
-    ends = [found.end() for found in SPEAKER.finditer(prompt)]
-    return prompt[: ends[-1]] if ends else prompt
+def text_of(answer: Part) -> str:
+    """Return what an answer of messages says last, as text; its calls as JSON."""
+    message = answer[-1]
+    calls = [as_json(call["function"]) for call in message.get("tool_calls", [])]
+    return "\n".join(part for part in (message.get("content") or "", *calls) if part)
 
 
 def shared_length(ids: list[int], others: list[int]) -> int:

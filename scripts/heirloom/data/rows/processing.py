@@ -5,8 +5,10 @@ A processing function takes one raw row, a dict, and returns one record:
     kind text         {"text": str}
     kind seq2seq      {"source": str, "target": str}
     kind chat         {"messages": [{"role": str, "content": str}, ...], optionally "tools": list}
-    kind preference   {"prompt": …, "chosen": …, "rejected": …}, each a str or each a list of messages; without
-                      "prompt", what chosen and rejected share at their start is the prompt
+    kind preference   {"prompt": …, "chosen": …, "rejected": …}, each a str or each a list of messages, optionally
+                      "tools"; without "prompt", what chosen and rejected share at their start is the prompt
+
+Messages, calls and tools may have any of the forms that heirloom.data.chats.message_forms knows.
 
 Your own function, `module:function` in a dataset's config, has the same contract. Raise ValueError for a row that
 cannot be used: the row is reported with its file and number. Return None to leave a row out: it is counted.
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS
+from heirloom.data.chats.message_forms import described, read_json
 from heirloom.errors import HeirloomError
 from heirloom.user_functions import load_user_function
 
@@ -26,6 +29,7 @@ ProcessingFunction = Callable[[Record], Record | None]
 SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "bing": "assistant"}
 SHAREGPT_ROLES |= {"chatgpt": "assistant", "bard": "assistant", "model": "assistant", "system": "system"}
 SHAREGPT_ROLES |= {"function_call": "assistant", "observation": "tool", "tool": "tool", "function_response": "tool"}
+SHAREGPT_KEYS = {"from", "role", "value", "content"}
 
 
 def plain_text_processing_function(row: Record, column: str = "text") -> Record:
@@ -39,65 +43,113 @@ def seq2seq_processing_function(row: Record) -> Record:
 
 
 def dummy_processing_function(row: Record) -> Record:
-    """A chat in column `messages`, taken as it is; `tools`, if any, go to the chat template."""
-    record: Record = {"messages": messages_in(row, "messages")}
-    if row.get("tools"):
-        record["tools"] = row["tools"]
-    return record
+    """A chat in column `messages`, taken as it is; `tools` (or OpenAI's former `functions`) go to the chat template."""
+    return {"messages": messages_in(row, "messages")} | tools_in(row)
 
 
 def dummy_rlhf_processing_function(row: Record) -> Record:
-    """A preference pair in columns `chosen` and `rejected`, with `prompt` or with the prompt at the start of both."""
-    columns = ["prompt", "chosen", "rejected"] if row.get("prompt") is not None else ["chosen", "rejected"]
-    plain = [isinstance(row.get(column), str) for column in columns]
-    if any(plain) and not all(plain):
-        raise ValueError(f"{', '.join(columns)} must be all texts or all lists of messages")
-    return {column: text_in(row, column) if all(plain) else messages_in(row, column) for column in columns}
+    """A preference pair in columns `chosen` and `rejected`, with `prompt` or with the prompt at the start of both.
+
+    LLaMA-Factory's names do as well: `instruction` with `input`, `system` and `history` as the prompt, or whole
+    conversations in `chosen_messages` and `rejected_messages`.
+    """
+    answers = {column: first_of(row, (column, f"{column}_messages")) for column in ("chosen", "rejected")}
+    plain = {isinstance(answer, str) for answer in answers.values()}
+    if plain == {True, False} or None in answers.values():
+        raise ValueError("chosen, rejected must be all texts or all lists of messages")
+    record = {column: answer if plain == {True} else messages_in(answers, column) for column, answer in answers.items()}
+    if row.get("prompt") is not None:
+        record["prompt"] = row["prompt"] if isinstance(row["prompt"], str) else messages_in(row, "prompt")
+    elif row.get("instruction") is not None:
+        record["prompt"] = instruction_prompt(row)
+    return record | tools_in(row)
 
 
 def instruction_processing_function(row: Record) -> Record:
     """Columns `instruction`, `output` and perhaps `input`, `system` and `history` (pairs), as in Alpaca, as a chat."""
-    question = "\n".join(part for part in (text_in(row, "instruction"), row.get("input") or "") if part)
-    messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    for asked, answered in row.get("history") or []:
-        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    messages += [{"role": "user", "content": question}, {"role": "assistant", "content": text_in(row, "output")}]
-    return {"messages": messages}
+    answer = {"role": "assistant", "content": text_in(row, "output")}
+    return {"messages": [*instruction_prompt(row), answer]} | tools_in(row)
+
+
+def instruction_prompt(row: Record) -> list[Record]:
+    """Return what comes before the answer of a row in Alpaca's style; raises ValueError for what is no text."""
+    question = "\n".join(part for part in (text_in(row, "instruction"), optional_text_in(row, "input")) if part)
+    messages = system_message(row)
+    for turn in row.get("history") or []:
+        if not isinstance(turn, list | tuple) or len(turn) != 2:
+            raise ValueError(f"column 'history' must be pairs of a question and an answer, found {described(turn)}")
+        pair = {"history": turn[0], "answer of history": turn[1]}
+        messages.append({"role": "user", "content": text_in(pair, "history")})
+        messages.append({"role": "assistant", "content": optional_text_in(pair, "answer of history")})
+    return [*messages, {"role": "user", "content": question}]
 
 
 def sharegpt_processing_function(row: Record) -> Record:
-    """A chat in column `conversations`, a list of {"from", "value"}, perhaps with a column `system`."""
-    return {"messages": sharegpt_prompt(row)}
+    """A chat in column `conversations`, a list of {"from", "value"}, perhaps with columns `system` and `tools`."""
+    return {"messages": sharegpt_prompt(row)} | tools_in(row)
 
 
 def sharegpt_rlhf_processing_function(row: Record) -> Record:
-    """A preference pair in ShareGPT's style: `conversations`, then one more turn in `chosen` and in `rejected`."""
+    """A preference pair in ShareGPT's style: `conversations`, then one more turn in `chosen` and in `rejected`.
+
+    Without `conversations` both hold the whole conversation.
+    """
     answers = {column: row.get(column) for column in ("chosen", "rejected")}
     turns = {column: [answer] if isinstance(answer, dict) else answer for column, answer in answers.items()}
-    return {"prompt": sharegpt_prompt(row)} | {
-        column: sharegpt_messages(answer, column) for column, answer in turns.items()
-    }
+    record = {column: sharegpt_messages(answer, column) for column, answer in turns.items()}
+    if row.get("conversations") is None:
+        system = system_message(row)
+        return {column: system + messages for column, messages in record.items()} | tools_in(row)
+    return {"prompt": sharegpt_prompt(row)} | record | tools_in(row)
 
 
 def sharegpt_prompt(row: Record) -> list[Record]:
     """Return the turns of `conversations` as messages, after the system message if there is one."""
-    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    return system + sharegpt_messages(row.get("conversations"), "conversations")
+    turns = read_json(row.get("conversations"), "column 'conversations'")
+    return system_message(row) + sharegpt_messages(turns, "conversations")
 
 
 def sharegpt_messages(turns: Any, column: str) -> list[Record]:
-    """Turn ShareGPT's turns into messages; raises ValueError for an unknown speaker or a turn without text."""
+    """Turn ShareGPT's turns into messages; raises ValueError for an unknown speaker or a turn without text.
+
+    What a turn says besides (`weight`, `tool_calls`) stays; a turn from `function_call` is the call that its JSON says.
+    """
     if not isinstance(turns, list) or not turns:
         raise ValueError(f"column {column!r} must be a list of turns, found {described(turns)}")
     messages = []
     for turn in turns:
-        speaker, value = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
+        named = isinstance(turn, dict)
+        speaker = first_of(turn, ("from", "role")) if named else None
+        value = first_of(turn, ("value", "content")) if named else None
         if speaker not in SHAREGPT_ROLES:
             raise ValueError(f"a turn of {column!r} is from {speaker!r}; known are {', '.join(SHAREGPT_ROLES)}")
-        if not isinstance(value, str):
+        message = {key: value for key, value in turn.items() if key not in SHAREGPT_KEYS}
+        message["role"] = SHAREGPT_ROLES[speaker]
+        if speaker == "function_call":
+            message["tool_calls"] = value
+        elif isinstance(value, str) or message.get("tool_calls"):
+            message["content"] = value
+        else:
             raise ValueError(f"a turn of {column!r} has no text in 'value', found {described(value)}")
-        messages.append({"role": SHAREGPT_ROLES[speaker], "content": value})
+        messages.append(message)
     return messages
+
+
+def system_message(row: Record) -> list[Record]:
+    """Return the message of column `system` in a list, which is empty when there is none."""
+    system = optional_text_in(row, "system")
+    return [{"role": "system", "content": system}] if system else []
+
+
+def tools_in(row: Record) -> Record:
+    """Return the tools of a row as part of a record; nothing when it has none."""
+    tools = first_of(row, ("tools", "functions"))
+    return {"tools": tools} if tools else {}
+
+
+def first_of(row: Record, columns: tuple[str, ...]) -> Any:
+    """Return the first value that a row has in one of `columns`."""
+    return next((row[column] for column in columns if row.get(column) is not None), None)
 
 
 def text_in(row: Record, column: str) -> str:
@@ -108,24 +160,25 @@ def text_in(row: Record, column: str) -> str:
     return value
 
 
+def optional_text_in(row: Record, column: str) -> str:
+    """Return a column that may be missing, as text; raises ValueError when it is something else."""
+    return "" if row.get(column) is None else text_in(row, column)
+
+
 def messages_in(row: Record, column: str) -> list[Record]:
-    """Return a column that must be a list of messages; raises ValueError when it is something else."""
+    """Return a column that must be a list of messages, perhaps written as JSON; raises ValueError for something else.
+
+    The messages themselves are made one form later, for your own functions as well.
+    """
     messages = row.get(column)
+    if isinstance(messages, str) and messages.lstrip().startswith("["):
+        messages = read_json(messages, f"column {column!r}")
+    messages = [messages] if isinstance(messages, dict) else messages
     if not isinstance(messages, list) or not messages:
         raise ValueError(
             f"column {column!r} must be a list of messages, found {described(messages)}; columns: {', '.join(row)}"
         )
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise ValueError(f"a message of {column!r} has no role, found {described(message)}")
-        if not isinstance(message.get("content"), str | list) and not message.get("tool_calls"):
-            raise ValueError(f"a message of {column!r} has no content, found {described(message.get('content'))}")
     return messages
-
-
-def described(value: Any) -> str:
-    """Name what was found instead of what a column should hold."""
-    return "nothing" if value is None else f"an empty {type(value).__name__}" if not value else type(value).__name__
 
 
 def find_processing_function(name: str, kind: str | None = None) -> tuple[ProcessingFunction, str]:

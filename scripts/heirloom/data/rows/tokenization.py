@@ -55,8 +55,19 @@ class Tokenizer:
         """The tokens that the tokenizer never splits: special tokens and others."""
         return [token.content for token in self.transformers_tokenizer.added_tokens_decoder.values()]
 
+    @property
+    def end_token_ids(self) -> set[int]:
+        """The ids of the tokens that can end a turn: the added ones, and the end-of-sequence token."""
+        return {*self.transformers_tokenizer.added_tokens_decoder, self.eos_token_id} - {None}
+
+    @property
+    def has_tool_template(self) -> bool:
+        """Whether the tokenizer has several chat templates, of which one is for tools."""
+        templates = self.transformers_tokenizer.chat_template
+        return isinstance(templates, dict) and "tool_use" in templates
+
     def chat_template(self, tools: list | None = None) -> str:
-        """Return the tokenizer's own chat template; raises HeirloomError when it has none."""
+        """Return the tokenizer's own chat template, for `tools` that for tools; raises HeirloomError without one."""
         try:
             return self.transformers_tokenizer.get_chat_template(tools=tools)
         except ValueError:

@@ -6,16 +6,18 @@ copying and checking of each message that it does for richer ones. A test compar
 
 import re
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import (
+    _alias_reasoning_fields,
     _compile_jinja_template,
-    _render_with_assistant_indices,
-    render_jinja_template,
+    _plain_template_data,
 )
 
+from heirloom.data.chats.traced_templates import PROMPTED, Trace, TracedTemplate
 from heirloom.errors import HeirloomError
 
 Message = dict[str, Any]
@@ -23,6 +25,8 @@ Message = dict[str, Any]
 # Some templates write today's date (Llama 3.1: "Today Date: 26 Jul 2024"). The same inputs must give the same bytes
 # on every day, so the date is fixed to the one that Llama's template itself falls back to.
 TEMPLATE_DATE = datetime(2024, 7, 26)
+QUESTION = "?"  # of a chat that any template writes
+ALONE = ([{"role": "user", "content": QUESTION}], [{"role": "user", "content": [{"type": "text", "text": QUESTION}]}])
 
 
 def template_date(form: str) -> str:
@@ -46,37 +50,53 @@ class ChatTemplate:
         # `{% generation %}` marks what the model writes
         self.marks_generation = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
 
+    @cached_property
+    def traced(self) -> TracedTemplate:
+        """The template compiled so that it tells which message writes what."""
+        return TracedTemplate(self.compiled, self.source)
+
+    @cached_property
+    def constant_prompt(self) -> str | None:
+        """The generation prompt where it is the same after any chat; None where it depends on the chat."""
+        if not self.traced.prompt_is_constant:
+            return None
+        for chat in ALONE:
+            try:
+                trace = self.trace(chat, True)
+            except (TemplateError, TypeError):
+                continue
+            if trace.written:
+                return trace.text[trace.tail :]
+        return None
+
+    def reads(self, name: str) -> bool:
+        """Tell whether the template looks at a key of that name."""
+        return name in self.traced.names
+
     def render(self, messages: list[Message], add_generation_prompt: bool = False, tools: list | None = None) -> str:
         """Return the text of a chat; raises jinja2.TemplateError where the template refuses the messages."""
-        if tools is None and is_plain(messages):
-            return self.compiled.render(
-                messages=messages,
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self.variables,
-            )
-        rendered, _ = render_jinja_template(
-            conversations=[without_nothing(messages)],
-            tools=tools,
-            chat_template=self.source,
-            add_generation_prompt=add_generation_prompt,
-            **self.variables,
+        return self.compiled.render(
+            messages=plain(messages), tools=_plain_template_data(tools), **self.others(add_generation_prompt)
         )
-        return rendered[0]
 
-    def render_generation(
-        self, messages: list[Message], add_generation_prompt: bool = False, tools: list | None = None
-    ) -> tuple[str, list[tuple[int, int]]]:
-        """Return the text of a chat and the character spans that the template marks with `{% generation %}`."""
-        return _render_with_assistant_indices(
-            compiled_template=self.compiled,
-            messages=without_nothing(messages),
-            tools=tools,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self.variables,
-        )
+    def trace(self, messages: list[Message], add_generation_prompt: bool = False, tools: list | None = None) -> Trace:
+        """Return the text of a chat and which message wrote what; raises as `render` does."""
+        variables = {"tools": _plain_template_data(tools), **self.others(add_generation_prompt)}
+        return self.traced.render(plain(messages), variables)
+
+    def others(self, add_generation_prompt: bool) -> dict[str, Any]:
+        """Return the variables of the template besides messages and tools."""
+        return {"documents": None, PROMPTED: add_generation_prompt, **self.variables}
+
+
+def plain(messages: list[Message]) -> list[Message]:
+    """Return messages as templates see them, each an object of its own, without the keys that have no value.
+
+    As `apply_chat_template` does: templates would write `None`, and reasoning goes by several names.
+    """
+    if is_plain(messages):
+        return messages if len({id(message) for message in messages}) == len(messages) else list(map(dict, messages))
+    return _alias_reasoning_fields(_plain_template_data(without_nothing(messages)))
 
 
 def is_plain(messages: list[Message]) -> bool:
@@ -88,7 +108,7 @@ def is_plain(messages: list[Message]) -> bool:
 
 
 def without_nothing(messages: list[Message]) -> list[Message]:
-    """Drop the keys without a value, as `apply_chat_template` does: templates would write `None`."""
+    """Drop the keys without a value."""
     return [{key: value for key, value in message.items() if value is not None} for message in messages]
 
 

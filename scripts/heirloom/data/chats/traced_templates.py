@@ -1,0 +1,215 @@
+"""Render a chat and know which message each character of the text comes from.
+
+The template's own code is compiled once more with calls in it that write nothing: where a loop turns to a message,
+where it ends, where `{% generation %}` begins and ends. The text that comes out is the text, not one with markers in
+it that a template could treat differently, and one rendering is enough, whatever the chat's length.
+"""
+
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import jinja2
+from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
+
+Span = tuple[int, int]  # characters [start, end) of the rendered text
+TURN, NAMED, LEAVE = "heirloom_turn", "heirloom_named", "heirloom_leave"
+BEGIN_MARK, END_MARK = "heirloom_begin_mark", "heirloom_end_mark"
+PROMPTED = "add_generation_prompt"  # what templates call the wish for a prompt that the model goes on from
+OF_THE_ROW = {"messages", "tools", "documents"}  # what the template is told about the row
+
+
+class Trace(NamedTuple):
+    """A rendered chat: its text, what each message wrote, and what the template marks with `{% generation %}`."""
+
+    text: str
+    written: dict[int, list[Span]]  # by the number of the message, in the order of the text; no empty ones
+    marked: list[Span]
+
+    @property
+    def tail(self) -> int:
+        """Where the text begins that the template writes after all messages."""
+        return max((spans[-1][1] for spans in self.written.values()), default=0)
+
+
+class TracedTemplate:
+    """A chat template whose renderings say which message wrote what."""
+
+    def __init__(self, compiled: jinja2.Template, source: str):
+        """`compiled`: the template as transformers compiles it, of `source`."""
+        environment = compiled.environment.overlay()
+        environment.filters = environment.filters | {
+            TURN: self.turn,
+            NAMED: self.named,
+            LEAVE: self.leave,
+            BEGIN_MARK: self.begin_mark,
+            END_MARK: self.end_mark,
+        }
+        tree = environment.parse(source)
+        self.prompt_is_constant = prompt_is_constant(tree)
+        self.names = names_read(tree)
+        code = environment.compile(Tracing().visit(tree))
+        self.template = jinja2.Template.from_code(environment, code, compiled.globals)
+
+    def render(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> Trace:
+        """Render `messages`, each a dict of its own, with all other `variables` of the template.
+
+        Raises what the template raises for messages that it refuses.
+        """
+        self.pieces: list[str] = []
+        self.numbers = {id(message): number for number, message in enumerate(messages)}
+        self.inside: list[tuple[int, int]] = []  # the loops that are at a message: (loop, message)
+        self.changes: list[tuple[int, int | None]] = []  # (pieces so far, whose the next ones are)
+        self.marks: list[int] = []  # pieces so far where marks begin and end, in turn
+        context = self.template.new_context({"messages": messages, **variables})
+        for piece in self.template.root_render_func(context):
+            self.pieces.append(piece)
+        return self.trace()
+
+    def trace(self) -> Trace:
+        """Return what was rendered."""
+        at = list(accumulate(map(len, self.pieces), initial=0))
+        written: dict[int, list[Span]] = {}
+        changes = [*self.changes, (len(self.pieces), None)]
+        for (first, owner), (last, _) in pairwise(changes):
+            start, end = at[first], at[last]
+            if owner is None or start == end:
+                continue
+            spans = written.setdefault(owner, [])
+            if spans and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((start, end))
+        marks = [at[pieces] for pieces in self.marks]
+        marked = [span for span in zip(marks[::2], marks[1::2], strict=True) if span[0] < span[1]]
+        return Trace("".join(self.pieces), written, marked)
+
+    # what the compiled template calls: filters, of which the result is thrown away
+
+    @jinja2.pass_context
+    def turn(self, _: Any, value: Any, loop: int) -> None:
+        """A loop turns to its next value, perhaps a message."""
+        number = self.numbers.get(id(value))
+        if number is not None or self.inside:
+            left = self.leave(_, loop)
+            if number is not None:
+                self.inside.append((loop, number))
+            if number is not None or left:
+                self.note()
+
+    @jinja2.pass_context
+    def named(self, _: Any, value: Any, loop: int) -> None:
+        """A loop over something else (indices) gives a name to what may be a message: the first one is its message."""
+        number = self.numbers.get(id(value))
+        if number is not None and all(other != loop for other, _ in self.inside):
+            self.inside.append((loop, number))
+            self.note()
+
+    @jinja2.pass_context
+    def leave(self, _: Any, loop: int) -> bool:
+        """A loop ends, or goes on to another value."""
+        for depth, (other, _) in enumerate(self.inside):
+            if other == loop:
+                del self.inside[depth:]
+                self.note()
+                return True
+        return False
+
+    def note(self) -> None:
+        """Note whose the following text is."""
+        change = (len(self.pieces), self.inside[-1][1] if self.inside else None)
+        if self.changes and self.changes[-1][0] == change[0]:
+            self.changes[-1] = change
+        else:
+            self.changes.append(change)
+
+    @jinja2.pass_context
+    def begin_mark(self, _: Any, value: Any) -> None:
+        self.marks.append(len(self.pieces))
+
+    @jinja2.pass_context
+    def end_mark(self, _: Any, value: Any) -> None:
+        self.marks.append(len(self.pieces))
+
+
+class Tracing(NodeTransformer):
+    """Puts calls into a template's syntax tree that say where its loops are."""
+
+    def __init__(self) -> None:
+        self.loops: list[int | None] = [None]  # None: outside of loops
+        self.count = 0
+        self.visitors = {nodes.For: self.loop, nodes.Assign: self.assignment}
+        self.visitors |= {nodes.Macro: self.macro, nodes.CallBlock: self.call_block}
+
+    def get_visitor(self, node: nodes.Node) -> Any:
+        """Return what is called for a node; None for those that only their parts are visited of."""
+        return self.visitors.get(type(node))
+
+    def loop(self, node: nodes.For) -> list[nodes.Node]:
+        self.count += 1
+        loop = self.count
+        self.loops.append(loop)
+        node = self.generic_visit(node)
+        self.loops.pop()
+        target = node.target.name if isinstance(node.target, nodes.Name) else None
+        value = nodes.Name(target, "load") if target else nodes.Const(None)
+        node.body.insert(0, call(TURN, value, loop))
+        return [node, call(LEAVE, nodes.Const(loop))]
+
+    def assignment(self, node: nodes.Assign) -> nodes.Node | list[nodes.Node]:
+        loop = self.loops[-1]
+        if loop is None or not isinstance(node.target, nodes.Name):
+            return node
+        return [node, call(NAMED, nodes.Name(node.target.name, "load"), loop)]
+
+    def macro(self, node: nodes.Macro) -> nodes.Node:
+        self.loops.append(None)
+        node = self.generic_visit(node)
+        self.loops.pop()
+        return node
+
+    def call_block(self, node: nodes.CallBlock) -> nodes.Node | list[nodes.Node]:
+        if not isinstance(node.call.node, nodes.ExtensionAttribute):
+            return self.macro(node)
+        # `{% generation %}` writes what is in it; its names stay inside
+        node = self.generic_visit(node)
+        nothing = nodes.Const(None)
+        return [call(BEGIN_MARK, nothing), nodes.Scope(node.body), call(END_MARK, nothing)]
+
+
+def call(name: str, value: nodes.Expr, *arguments: int) -> nodes.ExprStmt:
+    """Return the statement that calls one of the methods above."""
+    constants = [nodes.Const(argument) for argument in arguments]
+    return nodes.ExprStmt(nodes.Filter(value, name, constants, [], None, None))
+
+
+def names_read(tree: nodes.Template) -> set[str]:
+    """Return all names, attributes and texts of a template: what it never names, it cannot write."""
+    names = {node.name for node in tree.find_all(nodes.Name)}
+    names |= {node.attr for node in tree.find_all(nodes.Getattr)}
+    return names | {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+
+
+def prompt_is_constant(tree: nodes.Template) -> bool:
+    """Tell whether the generation prompt is the same after any chat: it is written last, and by nothing of the row."""
+    written = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    written |= {node.name for node in tree.find_all(nodes.Macro)}
+    foreign = written | OF_THE_ROW
+    loops = [number for number, node in enumerate(tree.body) if contains(node, nodes.For)]
+    after = tree.body[loops[-1] + 1 :] if loops else []
+    for node in after:
+        if any(name.name in foreign for name in names_in(node)) or contains(node, nodes.NSRef):
+            return False
+    return not any(
+        name.name == PROMPTED for node in tree.body[: len(tree.body) - len(after)] for name in names_in(node)
+    )
+
+
+def contains(node: nodes.Node, kind: type[nodes.Node]) -> bool:
+    """Tell whether a node is of a kind, or something in it."""
+    return isinstance(node, kind) or node.find(kind) is not None
+
+
+def names_in(node: nodes.Node) -> list[nodes.Name]:
+    """Return the names in a node, itself included."""
+    return [*([node] if isinstance(node, nodes.Name) else []), *node.find_all(nodes.Name)]
