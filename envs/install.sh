@@ -10,9 +10,9 @@ python=$1/bin/python
 lock=$2
 pip=("$python" -m pip --quiet --disable-pip-version-check)
 
-# setting KEY: what pip's files and environment say of it, the environment last
+# setting KEY: what pip's files and environment say of it, the environment last; with --quiet pip would list nothing
 setting() {
-    "${pip[@]}" config list | sed -nE "s/^(global|install|:env:)\.$1='(.*)'$/\2/p" | tail -n 1
+    "$python" -m pip config list | sed -nE "s/^(global|install|:env:)\.$1='(.*)'$/\2/p" | tail -n 1
 }
 
 "${pip[@]}" install "$uv"
