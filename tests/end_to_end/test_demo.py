@@ -143,5 +143,5 @@ def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:
 
 
 def without_numbers(text: str) -> str:
-    """Return a text with each number replaced by #."""
-    return re.sub(r"\d+(\.\d+)?", "#", text)
+    """Return a text with each number replaced by #, and widths, which follow from the numbers, made equal."""
+    return re.sub(r"([ ─])\1+", r"\1", re.sub(r"\d+(\.\d+)?", "#", text))
