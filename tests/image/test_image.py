@@ -104,7 +104,7 @@ def test_the_exit_code_is_the_commands(workplace: Workplace, image: str) -> None
 def test_the_plugins_of_the_repository_are_installed(workplace: Workplace, image: str, clone: Path) -> None:
     """But for those that .dockerignore leaves out: the display is for who types `snakemake`, and no job needs it."""
     left_out = (clone / ".dockerignore").read_text().splitlines()
-    files = [file for file in clone.glob("workflow/plugins/*/pyproject.toml")]
+    files = clone.glob("workflow/plugins/*/pyproject.toml")
     installed = [file for file in files if str(file.parent.relative_to(clone)) not in left_out]
     assert installed
     for project in (tomllib.loads(file.read_text())["project"] for file in installed):
