@@ -17,10 +17,9 @@ from transformers.utils.chat_template_utils import (
     _plain_template_data,
 )
 
+from heirloom.data.chats.message_forms import Message, is_plain
 from heirloom.data.chats.traced_templates import PROMPTED, Trace, TracedTemplate
 from heirloom.errors import HeirloomError
-
-Message = dict[str, Any]
 
 # Some templates write today's date (Llama 3.1: "Today Date: 26 Jul 2024"). The same inputs must give the same bytes
 # on every day, so the date is fixed to the one that Llama's template itself falls back to.
@@ -95,16 +94,8 @@ def plain(messages: list[Message]) -> list[Message]:
     As `apply_chat_template` does: templates would write `None`, and reasoning goes by several names.
     """
     if is_plain(messages):
-        return messages if len({id(message) for message in messages}) == len(messages) else list(map(dict, messages))
+        return messages if len(set(map(id, messages))) == len(messages) else list(map(dict, messages))
     return _alias_reasoning_fields(_plain_template_data(without_nothing(messages)))
-
-
-def is_plain(messages: list[Message]) -> bool:
-    """Tell whether every message has a role and a content, both text, and nothing else."""
-    for message in messages:
-        if len(message) != 2 or type(message.get("role")) is not str or type(message.get("content")) is not str:
-            return False
-    return True
 
 
 def without_nothing(messages: list[Message]) -> list[Message]:

@@ -86,7 +86,19 @@ def normal_messages(messages: Any, column: str = "messages") -> list[Message]:
     """
     if not isinstance(messages, list) or not messages:
         raise ValueError(f"{column!r} must be a list of messages, found {described(messages)}")
+    if is_plain(messages):
+        return messages
     return [normal_message(message, number, column) for number, message in enumerate(messages, 1)]
+
+
+def is_plain(messages: list[Any]) -> bool:
+    """Tell whether every message has a role and a content, both text, and nothing else."""
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return False
+        if type(message.get("role")) is not str or type(message.get("content")) is not str:
+            return False
+    return True
 
 
 def normal_message(message: Any, number: int, column: str) -> Message:
@@ -239,13 +251,11 @@ def wanted(messages: list[Message]) -> list[bool | None]:
 
     Raises ValueError for a flag that is neither yes nor no.
     """
-    return [flag_of(message, number) for number, message in enumerate(messages, 1)]
+    return [flag_of(message, number) if len(message) > 2 else None for number, message in enumerate(messages, 1)]
 
 
 def flag_of(message: Message, number: int) -> bool | None:
     """Return what the flags of one message say."""
-    if len(message) == 2:
-        return None
     for key in PARTIAL_FLAGS:
         if message.get(key):
             raise ValueError(f"message {number} has {key!r}: only whole messages can be trained on or not")

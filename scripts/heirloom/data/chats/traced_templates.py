@@ -5,7 +5,7 @@ where it ends, where `{% generation %}` begins and ends. The text that comes out
 it that a template could treat differently, and one rendering is enough, whatever the chat's length.
 """
 
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jinja2
@@ -56,30 +56,35 @@ class TracedTemplate:
 
         Raises what the template raises for messages that it refuses.
         """
-        self.pieces: list[str] = []
+        self.pieces = pieces = []
         self.numbers = {id(message): number for number, message in enumerate(messages)}
         self.inside: list[tuple[int, int]] = []  # the loops that are at a message: (loop, message)
         self.changes: list[tuple[int, int | None]] = []  # (pieces so far, whose the next ones are)
         self.marks: list[int] = []  # pieces so far where marks begin and end, in turn
         context = self.template.new_context({"messages": messages, **variables})
         for piece in self.template.root_render_func(context):
-            self.pieces.append(piece)
-        return self.trace()
+            pieces.append(piece)
+        trace = self.trace()
+        self.pieces, self.numbers = [], {}  # a text may be long
+        return trace
 
     def trace(self) -> Trace:
         """Return what was rendered."""
         at = list(accumulate(map(len, self.pieces), initial=0))
         written: dict[int, list[Span]] = {}
-        changes = [*self.changes, (len(self.pieces), None)]
-        for (first, owner), (last, _) in pairwise(changes):
-            start, end = at[first], at[last]
-            if owner is None or start == end:
-                continue
-            spans = written.setdefault(owner, [])
-            if spans and spans[-1][1] == start:
-                spans[-1] = (spans[-1][0], end)
-            else:
-                spans.append((start, end))
+        self.changes.append((len(self.pieces), None))
+        owner, start = None, 0
+        for pieces, following in self.changes:
+            end = at[pieces]
+            if owner is not None and start < end:
+                spans = written.get(owner)
+                if spans is None:
+                    written[owner] = [(start, end)]
+                elif spans[-1][1] == start:
+                    spans[-1] = (spans[-1][0], end)
+                else:
+                    spans.append((start, end))
+            owner, start = following, end
         marks = [at[pieces] for pieces in self.marks]
         marked = [span for span in zip(marks[::2], marks[1::2], strict=True) if span[0] < span[1]]
         return Trace("".join(self.pieces), written, marked)
@@ -89,13 +94,19 @@ class TracedTemplate:
     @jinja2.pass_context
     def turn(self, _: Any, value: Any, loop: int) -> None:
         """A loop turns to its next value, perhaps a message."""
-        number = self.numbers.get(id(value))
-        if number is not None or self.inside:
-            left = self.leave(_, loop)
-            if number is not None:
-                self.inside.append((loop, number))
-            if number is not None or left:
-                self.note()
+        number, inside = self.numbers.get(id(value)), self.inside
+        if number is None and not inside:
+            return
+        for depth, (other, _) in enumerate(inside):
+            if other == loop:  # it was at another message before
+                del inside[depth:]
+                break
+        else:
+            if number is None:
+                return
+        if number is not None:
+            inside.append((loop, number))
+        self.changes.append((len(self.pieces), inside[-1][1] if inside else None))
 
     @jinja2.pass_context
     def named(self, _: Any, value: Any, loop: int) -> None:
@@ -103,25 +114,16 @@ class TracedTemplate:
         number = self.numbers.get(id(value))
         if number is not None and all(other != loop for other, _ in self.inside):
             self.inside.append((loop, number))
-            self.note()
+            self.changes.append((len(self.pieces), number))
 
     @jinja2.pass_context
-    def leave(self, _: Any, loop: int) -> bool:
-        """A loop ends, or goes on to another value."""
+    def leave(self, _: Any, loop: int) -> None:
+        """A loop ends."""
         for depth, (other, _) in enumerate(self.inside):
             if other == loop:
                 del self.inside[depth:]
-                self.note()
-                return True
-        return False
-
-    def note(self) -> None:
-        """Note whose the following text is."""
-        change = (len(self.pieces), self.inside[-1][1] if self.inside else None)
-        if self.changes and self.changes[-1][0] == change[0]:
-            self.changes[-1] = change
-        else:
-            self.changes.append(change)
+                self.changes.append((len(self.pieces), self.inside[-1][1] if self.inside else None))
+                return
 
     @jinja2.pass_context
     def begin_mark(self, _: Any, value: Any) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from jinja2 import TemplateError
 
 from heirloom.data.chats.chat_templates import ChatTemplate, Message
-from heirloom.data.chats.message_forms import ASSISTANT, Form, forms_of
+from heirloom.data.chats.message_forms import ASSISTANT, Form, forms_of, is_plain
 from heirloom.data.chats.traced_templates import Span, Trace
 from heirloom.data.chats.written_content import TemplateGap, check_tools_written, check_written
 
@@ -63,7 +63,7 @@ class TurnFinder:
         tokens = "|".join(map(re.escape, longest_first)) or "(?!)"
         self.added_token = re.compile(tokens)
         self.only_tokens = re.compile(rf"(\s*({tokens}))+")
-        self.ends_with_token = re.compile(rf"({tokens})\s*\Z")
+        self.tokens = tuple(longest_first)
 
     def read(
         self, messages: list[Message], prompted: bool = False, tools: list | None = None, locate: bool = True
@@ -73,6 +73,8 @@ class TurnFinder:
         Tries the forms that messages can be given in until the template writes all that they have. Raises ValueError
         when it does in none, or a turn cannot be located; jinja2.TemplateError when the template refuses the chat.
         """
+        if locate and not prompted and not tools and (reading := self.read_plain(messages)):
+            return reading
         errors: list[Exception] = []
         for form in forms_of(messages):
             try:
@@ -83,15 +85,45 @@ class TurnFinder:
             raise errors[0]
         raise next((error for error in errors if isinstance(error, TemplateGap)), errors[0])
 
+    def read_plain(self, messages: list[Message]) -> Reading | None:
+        """Return what `read` returns, for the usual chat that needs none of its questions; None for others.
+
+        Plain messages, each of which writes one text that holds its content, and turns that begin with a generation
+        prompt that is the same after any chat.
+        """
+        prompt = self.template.constant_prompt
+        if not prompt or self.template.marks_generation or not is_plain(messages):
+            return None
+        try:
+            text, written, _ = self.template.trace(messages)
+        except REFUSALS:
+            return None
+        turns = []
+        end = 0
+        for number, message in enumerate(messages):
+            spans, content = written.get(number), message["content"].strip()
+            if spans is None or len(spans) > 1 or text.find(content, *spans[0]) < 0:
+                return None
+            start, end = spans[0]
+            if message["role"] == ASSISTANT:
+                begin, stop = start + len(prompt), end_without_space(text, start, end)
+                if not text.startswith(prompt, start, end) or message["content"][-1:].isspace():
+                    return None
+                if begin >= stop or text.find(content, begin, stop) < 0:
+                    return None
+                turns.append(Turn(number, [(begin, stop)]))
+        return Reading(text, turns, Form()) if end == len(text) else None  # else something closes the chat
+
     def prompt(self, messages: list[Message], tools: list | None, form: Form) -> str:
         """Return the text that the model goes on from after `messages`; empty without messages."""
         return self.template.render(form.apply(messages), True, tools) if messages else ""
 
     def without_end(self, text: str) -> str:
         """Return what a turn says, without the tokens that end it."""
-        while end := self.ends_with_token.search(text):
-            text = text[: end.start()]
-        return text.strip()
+        text = text.strip()
+        while ending := next((token for token in self.tokens if text.endswith(token)), None):
+            text = text.removesuffix(ending).strip()
+        return text
 
 
 class Chat:
@@ -188,8 +220,8 @@ class Chat:
     def without_space(self, text: str, span: Span) -> Span:
         """Cut the white space that follows the token that ends a turn."""
         start, end = span
-        stripped = start + len(text[start:end].rstrip())
-        return (start, stripped) if self.finder.ends_with_token.search(text, start, end) else span
+        stripped = end_without_space(text, start, end)
+        return (start, stripped) if text.endswith(self.finder.tokens, start, stripped) else span
 
     # turns that it does not mark
 
@@ -214,7 +246,7 @@ class Chat:
         """Return the turn of a message of which the first `header` characters are the prompt's."""
         written = trace.written[number]
         begins = [(written[0][0] + header, written[0][1]), *written[1:]]
-        spans = [(start, start + len(trace.text[start:end].rstrip())) for start, end in begins]
+        spans = [(start, end_without_space(trace.text, start, end)) for start, end in begins]
         start, end = spans[-1]
         spans[-1] = (start, self.turn_end(number, start, end, written[-1][1], trace))
         spans = [span for span in spans if span[0] < span[1]]
@@ -232,7 +264,7 @@ class Chat:
             if closing and trace.tail == limit and not self.is_prompt(closing, trace):
                 token = self.finder.added_token.search(closing)
                 return limit + (token.end() if token else len(closing))
-        if not self.finder.ends_with_token.search(text, start, end):
+        if not text.endswith(self.finder.tokens, start, end):
             content = self.messages[number].get("content") or ""
             space = content[len(content.rstrip()) :]
             if space and text.startswith(space, end) and end + len(space) <= limit:
@@ -338,3 +370,10 @@ class Chat:
             if tag.end() <= size and closing in self.template.source and closing not in prompt[:size]:
                 return tag.start()
         return size
+
+
+def end_without_space(text: str, start: int, end: int) -> int:
+    """Return where text[start:end] ends without the white space at its end; texts are long, so none is copied."""
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return end
