@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from watched_processes import processes_in, wait_for
 from working_tree import copy_working_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -243,28 +244,13 @@ class Clone:
         signal_file.unlink()
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        wait_for_the_end_of_processes_in(self.folder)
+        wait_for(lambda: not processes_in(self.folder), seconds=30, every=0.1)  # what it started notices, and ends
 
 
 def planned(text: str) -> dict[str, str]:
     """Return stage → `run: reason; reason` of a printed plan."""
     rows = [re.match(r"(run|then|restore) +(\S+) +(.*)", line) for line in text.splitlines()]
     return {row[2]: f"{row[1]}: {row[3]}" for row in rows if row}
-
-
-def wait_for_the_end_of_processes_in(folder: Path) -> None:
-    """Return once no process works in a folder: what a killed process had started notices, and ends."""
-    deadline = time.monotonic() + 30
-    while any(works_in(process, folder) for process in Path("/proc").iterdir() if process.name.isdecimal()):
-        assert time.monotonic() < deadline, f"processes go on in {folder}"
-        time.sleep(0.1)
-
-
-def works_in(process: Path, folder: Path) -> bool:
-    try:
-        return (process / "cwd").readlink() == folder
-    except OSError:  # it ended, or is not ours to look at
-        return False
 
 
 def succeeded(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
