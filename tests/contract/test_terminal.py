@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from clone import Clone, succeeded, wait_for_the_end_of_processes_in
+from clone import Clone, succeeded
 from pseudo_terminal import Screen, in_terminal
+from watched_processes import processes_in, wait_for
 
 PROFILE = "Using workflow specific profile workflow/profiles/default for setting default command line arguments."
 CLOCK = r"\d\d:\d\d:\d\d"
@@ -123,7 +124,7 @@ def test_control_c_ends_a_wide_terminal_without_colour_in_one_clear_line(clone: 
     assert stopping.removeprefix("^C") == "stopping: running jobs may save their work first"
     assert stopped == "stopped: 0 of 2 done; started again, it goes on from there"
     assert screen.wrapped == []
-    wait_for_the_end_of_processes_in(clone.folder)
+    wait_for(lambda: not processes_in(clone.folder), seconds=30, every=0.1)
 
 
 def bars(text: str) -> list[str]:
@@ -144,7 +145,7 @@ def test_verbosely_all_that_snakemake_and_the_stages_say_is_shown(clone: Clone) 
         "localrule train:",
         "train-other: started, log in logs/train-other.log",
         "step 1/1  loss 1.0000  0:00:00 left",
-        "1 of 1 steps (100%) done",
+        "Finished jobid: 1 (Rule: train)",
     ):
         assert line in shown, f"{line} is missing in\n{done.stdout}{done.stderr}"
     assert not any(line.startswith("{") for line in (clone.folder / "logs/train-other.log").read_text().splitlines())

@@ -110,13 +110,13 @@ for name in ("short", "long"):
 
 
 def test_a_long_document_takes_three_times_its_bytes(tokenizer_folder, tmp_path):
-    text = "What is the capital of France? The capital of France is Paris. " * 64_000
+    text = "What is the capital of France? The capital of France is Paris. " * 128_000
     for name, content in (("short", text[:300_000]), ("long", text)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": content}) + "\n")
     command = [sys.executable, "-c", MEASURE, str(tokenizer_folder), str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": "scripts"})
     base, peak = map(int, ended.stdout.split())
-    assert 0 < peak - base < 3 * len(text) / 1024 + 4000  # KB; the allocator keeps some MB of what it gave back
+    assert 0 < peak - base < 3 * len(text) / 1024 + 8000  # KB; the allocator keeps some MB of what it gave back
 
 
 @pytest.mark.parametrize("text", ["hello", "<s>hello", "<s><s>hello"])

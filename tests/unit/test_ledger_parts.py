@@ -18,7 +18,7 @@ from dvc.utils.serialize import dumps_yaml
 from heirloom.errors import HeirloomError
 from pipeline.execution.restore import put_in_place
 from pipeline.graph import Stage
-from pipeline.ledger import config_sections, lockfile
+from pipeline.ledger import config_sections, lockfile, recording_by_blocks
 from pipeline.ledger.cache import cached
 from pipeline.ledger.fingerprints import Fingerprints, bytes_hash
 from pipeline.ledger.identity import identity_of
@@ -71,6 +71,22 @@ def test_hashes_of_files_and_folders_are_dvcs(repository: Path) -> None:
         assert {path: fingerprints.of(path) for path in recorded} == recorded
     assert {path: bytes_hash(path) for path in recorded} == recorded
     assert cached(recorded["out"], Path(".dvc/cache/files/md5"), {})
+
+
+def test_files_whose_names_sort_otherwise_than_their_folders_are_hashed_as_dvc_does(repository: Path) -> None:
+    for name in (
+        "train-prompts.npy",
+        "train/part.arrow",
+        "train.json",
+        "train/a b/é",
+        "Train",
+        "train0/x",
+    ):
+        file = Path("odd", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    with Fingerprints() as fingerprints:
+        assert fingerprints.of("odd") == bytes_hash("odd")
 
 
 def test_an_edit_in_place_is_seen_and_a_touch_is_not(repository: Path) -> None:
@@ -184,6 +200,46 @@ def test_entries_are_written_as_dvc_writes_them(tmp_path: Path, monkeypatch: pyt
     assert read_lock() == {"train-a": ENTRY, "train-b": other}
     write_entries({"train-a": None})
     assert read_lock() == {"train-b": other}
+
+
+ODD_VALUES = """\
+odd: {text: 'yes', number: '1e5', none: null, list: [1, [2.0, 1.0e-05]], empty: {}, 'a: b': "# no"}
+words: "%s"
+lines: |
+  {%% for message in messages %%}
+
+    é ☃ 'quoted' "twice"
+"""
+
+
+def test_dvc_in_this_process_records_the_bytes_that_it_writes_elsewhere(repository: Path) -> None:
+    """In a lock of DVC's, in one that somebody wrote into, in none."""
+    Path("odd.yaml").write_text(ODD_VALUES % ("word " * 60))
+    for name in ("early", "late"):
+        command = f"cp odd.yaml {name}.txt # {'long ' * 40}"
+        words = ["-n", name, "-d", "raw", "-p", "odd.yaml:odd,words,lines", "-o", f"{name}.txt", command]
+        subprocess.run(["dvc", "stage", "add", "-q", *words], check=True)
+    lock = Path("dvc.lock")
+    start = lock.read_text()
+
+    def recorded(before: str) -> str:
+        lock.write_text(before)
+        if not before:
+            lock.unlink()
+        with Repo() as repo:
+            for target in ("early", "late", "early"):
+                repo.reproduce(target, single_item=True, force=True)
+        return lock.read_text()
+
+    for before in (start, f"# by hand\n{start}", ""):
+        wanted = recorded(before)
+        old = Path("old")
+        old.unlink(missing_ok=True)
+        old.hardlink_to(lock)
+        with recording_by_blocks():
+            assert recorded(before) == wanted
+        written_in_place = old.samefile(lock)
+        assert written_in_place == ("by hand" in before)
 
 
 def test_only_changed_blocks_are_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from pipeline.ledger import (
     identity_of,
     read_lock,
     recorded_outs,
+    recording_by_blocks,
     write_marker,
 )
 
@@ -114,7 +115,9 @@ def execute(name: str, force: bool) -> Entry:
     print(f"{name}: started, log in logs/{name}.log", flush=True)
     flags = ["--force"] if force else []
     os.environ["DVC_NO_ANALYTICS"] = "1"
-    if dvc(["--wait-for-lock", "repro", "--quiet", "--single-item", *flags, name]) != 0:
+    with recording_by_blocks():
+        failed = dvc(["--wait-for-lock", "repro", "--quiet", "--single-item", *flags, name]) != 0
+    if failed:
         raise HeirloomError(
             f"{name} failed; what it said is above and in logs/{name}.log; its earlier result, if any, is kept"
         )

@@ -15,12 +15,13 @@ from pipeline.ledger.lockfile import committed_lock, read_lock, write_entries
 from pipeline.ledger.locking import WorkflowLock, dvc_lock
 from pipeline.ledger.markers import NOTHING, write_marker
 from pipeline.ledger.merging import merge_files
+from pipeline.ledger.recording import recording_by_blocks
 from pipeline.ledger.staleness import Action, Verdict, differences, field_differences
 
 __all__ = [
     "Action", "Entry", "Fingerprints", "History", "Ledger", "Listings", "NOTHING", "Verdict", "WorkflowLock",
     "absent_data", "bytes_hash", "cache_folder", "cached", "committed_lock", "config_sections", "content_hash",
     "differences", "dvc_lock", "expected_entry", "field_differences", "files_below", "identity_of", "lockfile",
-    "markers", "merge_files", "object_path", "open_ledger", "read_lock", "recorded_outs", "write_entries",
-    "write_marker",
+    "markers", "merge_files", "object_path", "open_ledger", "read_lock", "recorded_outs",
+    "recording_by_blocks", "write_entries", "write_marker",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 
 from pipeline.paths import CACHE
@@ -111,5 +112,5 @@ def bytes_hash(path: str) -> str | None:
         {"md5": content_hash(os.path.join(path, name)), "relpath": Path(name).as_posix()}
         for name, _ in files_below(path, path)
     ]
-    rows.sort(key=lambda row: tuple(row["relpath"].split("/")))
+    rows.sort(key=itemgetter("relpath"))  # as texts: "a-b" stands before "a/b"
     return hashlib.md5(json.dumps(rows, sort_keys=True).encode()).hexdigest() + ".dir"

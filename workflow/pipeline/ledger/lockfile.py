@@ -106,5 +106,5 @@ def format_block(name: str, entry: Entry) -> str:
     yaml = YAML()
     yaml.default_flow_style = False
     stream = io.StringIO()
-    yaml.dump({name: entry}, stream)
-    return "".join(f"  {line}\n" if line else "\n" for line in stream.getvalue().splitlines())
+    yaml.dump({"stages": {name: entry}}, stream)  # at its depth, which decides where long lines are broken
+    return stream.getvalue().removeprefix("stages:\n")
