@@ -1,8 +1,8 @@
 """dvc.lock, written block by block by the DVC that runs in this process.
 
-DVC itself reads the whole file with its comments and writes it anew for each stage that it records: 0.13 s for every
-stage in it (benchmarks/recording_speed.py), at its length in the middle of a write when the process is killed. Only
-the block of the stage changes, so only that is formatted, and the file is replaced in one step.
+DVC itself reads the whole file with its comments and writes it anew, in place, for each stage that it records: more
+seconds with every stage in it, and half a file where the process is killed. Only the block of the stage changes, so
+only that is formatted, and the file is replaced in one step.
 """
 
 from collections.abc import Iterator
