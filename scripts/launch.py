@@ -20,6 +20,10 @@ Where a stage runs is no part of its identity: neither this file nor `heirloom.l
 
 import os
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
+os.environ.pop("PYTHONSAFEPATH", None)
 
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
@@ -60,9 +64,11 @@ def main() -> int:
         facts.exit_code = outcome.exit_code
         if outcome.exit_code:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
-        elif not work.is_kept():
-            folder.delete()
-    return outcome.exit_code
+        else:
+            facts.outs = ledger.made(stage)
+            if not work.is_kept():
+                folder.delete()
+    return outcome.exit_code or ledger.end(stage)
 
 
 if __name__ == "__main__":

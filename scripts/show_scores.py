@@ -22,6 +22,7 @@ from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
 from heirloom.inference.generation_files import read_generations
+from heirloom.terminal_text import forgive_characters
 
 METRICS = Path("metrics")
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
@@ -38,6 +39,7 @@ Where to look next
 
 
 def main() -> None:
+    forgive_characters()
     project = load_project(Path(), None)
     names = [name for name in in_order(project) if sys.argv[1:] == [] or name in sys.argv[1:]]
     scores = {name: read_scores(name) for name in names}

@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # What a clone needs and git does not carry: the merge driver for dvc.lock and dvc.yaml, and where `dvc push` goes.
-# Run by every make target that sets up, with the environment's Python; a remote that is already set is kept.
+# Run by every make target that sets up, with the environment's Python, relative to the root; a remote that is already
+# set is kept. git starts the driver at the top of its repository, which may be a folder above: so the paths are whole.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$1
+case $1 in
+    /*) python=$1 ;;
+    *) python=$PWD/$1 ;;
+esac
+
+quoted() { # for the shell that git starts
+    printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"
+}
 
 if git rev-parse --git-dir >/dev/null 2>&1; then
     git config merge.dvc-stages.name "unite the stages of dvc.lock and dvc.yaml"
-    git config merge.dvc-stages.driver "'$python' workflow/pipeline merge %O %A %B"
+    git config merge.dvc-stages.driver "$(quoted "$python") $(quoted "$PWD/workflow/pipeline") merge %O %A %B"
 fi
 
 # The default remote is a folder of yours outside the clone; docs/storage.md shows the one edit to s3://…

@@ -28,6 +28,8 @@ SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")
 @dataclass
 class Execution:
     exit_code: int | None = None
+    outs: list[dict] | None = None
+    """What dvc.lock will record of the products of a success: proof that this execution made them."""
 
 
 def log_file(stage: str) -> Path:
@@ -58,6 +60,7 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 2),
             "exit_code": facts.exit_code,
+            "outs": facts.outs,
             "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
             "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **versions()},

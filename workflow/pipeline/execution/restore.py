@@ -1,23 +1,33 @@
 """Bringing a recorded result back: from the working tree, DVC's cache or its remote; nothing is executed."""
 
+import errno
+import os
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
+from heirloom.artifacts import remove
+from heirloom.dvc_hashes import stat_signature
+from heirloom.errors import HeirloomError
+from heirloom.failures import causes, is_disk
+from pipeline.dvc_project import dvc_repository, sentence
 from pipeline.ledger import Entry, Fingerprints
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None) -> bool:
     """Put the data of an entry into the working tree; False when some of it is nowhere to be had.
 
     `paths`: only these of its products. Works at the level of DVC's objects, so that it may also run inside a stage
-    that DVC is executing.
+    that DVC is executing. Raises HeirloomError when the data may be there and only room or permission is missing: to
+    make it anew would not help.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.stage.loader import StageLoader
     from dvc_objects.errors import ObjectFormatError
 
-    with Repo(_wait_for_lock=True) as repo:
+    with dvc_repository() as repo:
         loaded = repo.stage.load_one(name=stage)
         StageLoader.fill_from_lock(loaded, entry)
         outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
@@ -33,11 +43,25 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
             if any(out.changed_cache() for out in outs):
                 return False
             for out in outs:
+                make_way(out.def_path, folder=out.hash_info.isdir)
                 out.checkout(force=True)
         except (DvcException, ObjectFormatError, OSError) as error:
-            print(f"{stage}: its recorded result could not be restored: {error}", file=sys.stderr)
+            problem = f"{stage}: its recorded result could not be restored: {sentence(error)}"
+            if any(is_disk(each) or getattr(each, "errno", None) in REFUSED for each in causes(error)):
+                raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
+            print(problem, file=sys.stderr)
             return False
     return True
+
+
+def make_way(path: str, folder: bool) -> None:
+    """Remove what DVC would not replace: a file where a folder belongs, a link that leads nowhere."""
+    try:
+        wrong = os.path.lexists(path) and (stat_signature(path) is None or os.path.isdir(path) != folder)
+    except OSError:
+        wrong = True
+    if wrong:
+        remove(Path(path))
 
 
 def workspace_holds(path: str, value: str) -> bool:

@@ -37,8 +37,8 @@ def prepare(name: str) -> None:
     """
     graph = load_graph()[1]
     set_up_host()
-    learn_inputs(graph.stages[name], graph)
-    bring_inputs(graph.stages[name], graph)
+    learn_inputs(graph.stage(name), graph)
+    bring_inputs(graph.stage(name), graph)
 
 
 def set_up_host() -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pipeline.dvc_project import cache_folder
 from pipeline.git import git
 from pipeline.interpreter import interpreter_first_on_path
-from pipeline.ledger import bytes_hash, cache_folder
+from pipeline.ledger import bytes_hash
 from pipeline.paths import HISTORY
 
 LENDER = "heirloom-lender"
@@ -29,11 +30,12 @@ class CleanClone:
     """The clone, in `folder`, which is made."""
 
     def __init__(self, commit: str, folder: Path) -> None:
-        self.folder = folder
+        top, below = git("rev-parse", "--show-toplevel").strip(), git("rev-parse", "--show-prefix").strip()
+        self.folder = folder / below  # this project may be a folder of a larger repository
         self._words = [sys.executable, "-m", "dvc"]
-        git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder))
         git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
-        (folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
+        (self.folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
         self._borrow_remotes()
 
     def _borrow_remotes(self) -> None:
@@ -51,7 +53,7 @@ class CleanClone:
         """Return the environment of commands in the clone."""
         interpreter_first_on_path()
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
-        own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1"}
+        own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1", "HEIRLOOM_FORCE": "1"}
         return kept | own | {"PYTHONDONTWRITEBYTECODE": "1"}
 
     def dvc(self, *words: str) -> subprocess.CompletedProcess:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.ledger import Fingerprints, cache_folder, cached, object_path
+from pipeline.dvc_project import cache_folder
+from pipeline.ledger import Fingerprints, cached, object_path
 from pipeline.provenance.origin import committed_file
 
 

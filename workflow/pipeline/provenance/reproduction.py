@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from heirloom.dvc_hashes import files_below
 from heirloom.errors import HeirloomError
+from pipeline.dvc_project import cache_folder
 from pipeline.git import git
 from pipeline.graph import flags_of
 from pipeline.ledger import (
     Entry,
     History,
     bytes_hash,
-    cache_folder,
     committed_lock,
     content_hash,
     field_differences,
-    files_below,
     object_path,
     recorded_outs,
 )
@@ -75,7 +75,7 @@ def commit_of(revision: str) -> str:
 
 def uncommitted_changes() -> list[str]:
     """Return the files that differ from the commit that is checked out, or that git does not know."""
-    return [line[3:] for line in git("status", "--porcelain").splitlines()]
+    return [line[3:] for line in git("status", "--porcelain", "--", ".").splitlines()]
 
 
 def recorded_entry(commit: str, stage: str) -> Entry:

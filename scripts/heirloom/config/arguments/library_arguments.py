@@ -41,6 +41,7 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
             checked[key] = value
     if section == "training":
         yield from contradictions(arguments)
+        yield from out_of_range(arguments)
     try:
         arguments_model(library).model_validate(checked)
     except ValidationError as error:
@@ -55,6 +56,26 @@ def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...],
         yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
     if arguments.get("bf16") is True and arguments.get("fp16") is True:
         yield ("fp16",), "cannot be true beside bf16; delete one of them"
+
+
+RANGES = {
+    "learning_rate": (0, None), "weight_decay": (0, None), "max_grad_norm": (0, None), "adam_epsilon": (0, None),
+    "adam_beta1": (0, 1), "adam_beta2": (0, 1), "num_train_epochs": (0, None), "max_steps": (1, None),
+    "warmup_steps": (0, None), "warmup_ratio": (0, 1), "seed": (0, 2**32 - 1), "data_seed": (0, 2**32 - 1),
+    "per_device_eval_batch_size": (1, None), "label_smoothing_factor": (0, 1), "beta": (0, None),
+}  # fmt: skip
+"""Key of `training` → the least and the greatest value with a meaning; the libraries check none before they train."""
+
+
+def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield keys of `training` whose numbers no training can work with."""
+    for key, (least, most) in RANGES.items():
+        value = arguments.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if value < least:
+                yield (key,), f"expected at least {least}, found {value}"
+            elif most is not None and value > most:
+                yield (key,), f"expected at most {most}, found {value}"
 
 
 def known_elsewhere(key: str) -> bool:
