@@ -139,8 +139,8 @@ def check_stage(stage: Stage, words: Sequence[str], path: Path = DVC_YAML) -> No
     `words` follow `python scripts/launch.py`. DVC records what dvc.yaml says, the identity is of what the graph says:
     a result may only go from one to the other while they are the same.
     """
-    found = blocks_of(path.read_text(errors="replace")).get(stage.name) if path.is_file() else None
-    if found != block_of(stage):
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if f"\n{block_of(stage)}" not in text:
         raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
     if list(words) != shlex.split(stage.cmd)[2:]:
         raise HeirloomError(
