@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from heirloom.errors import HeirloomError
-from heirloom.terminal_text import forgive_characters
+from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import Reproduction, commit_of, reproduce, uncommitted_changes
 
 MOST_CHANGES = 5

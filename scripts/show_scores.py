@@ -22,7 +22,7 @@ from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
 from heirloom.inference.generation_files import read_generations
-from heirloom.terminal_text import forgive_characters
+from heirloom.report.terminal_text import forgive_characters
 
 METRICS = Path("metrics")
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}

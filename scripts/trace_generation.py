@@ -20,7 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 from rich.console import Console
 
 from heirloom.errors import HeirloomError
-from heirloom.terminal_text import forgive_characters
+from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import trace_row, trace_tree
 
 UNWRAPPED = 10_000

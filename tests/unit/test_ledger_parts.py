@@ -15,8 +15,8 @@ from dvc.stage.cache import _get_stage_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
-from heirloom.dvc_hashes import out_record
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import out_record
 from pipeline.execution.restore import put_in_place
 from pipeline.graph import Stage
 from pipeline.ledger import config_sections, lockfile, recording_by_blocks

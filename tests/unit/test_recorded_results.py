@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heirloom.dvc_hashes import IGNORED
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import IGNORED
 from pipeline.defects import one_sentence
 from pipeline.execution.restore import make_way
 from pipeline.ledger import History, identity_of, markers

@@ -20,7 +20,7 @@ sys.path.insert(1, str(WORKFLOW.parent / "scripts"))
 
 def main() -> int:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    from heirloom.terminal_text import forgive_characters
+    from heirloom.report.terminal_text import forgive_characters
     from pipeline.defects import one_sentence
 
     forgive_characters()

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from heirloom.dvc_hashes import out_record, stat_signature
 from heirloom.launcher.command import Program
+from heirloom.launcher.dvc_hashes import out_record, stat_signature
 
 LEDGER = Path("workflow/pipeline")
 

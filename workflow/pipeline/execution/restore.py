@@ -7,9 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from heirloom.artifacts import remove
-from heirloom.dvc_hashes import stat_signature
 from heirloom.errors import HeirloomError
 from heirloom.failures import causes, is_disk
+from heirloom.launcher.dvc_hashes import stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
 from pipeline.ledger import Entry, Fingerprints
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.artifacts import remove
-from heirloom.dvc_hashes import stat_signature
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import stat_signature
 from pipeline.dvc_project import dvc_repository
 from pipeline.execution.local_job import FORCE, current_hash
 from pipeline.execution.restore import put_in_place

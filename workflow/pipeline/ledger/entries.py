@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from heirloom.dvc_hashes import files_below
+from heirloom.launcher.dvc_hashes import files_below
 from pipeline.graph import Stage, dvcfile
 from pipeline.ledger.fingerprints import Fingerprints
 

@@ -7,8 +7,8 @@ again by DVC. So time alone never makes a stage stale, and an edit in place is s
 import os
 from pathlib import Path
 
-from heirloom.dvc_hashes import file_hash, out_record, stat_signature
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import file_hash, out_record, stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from heirloom.dvc_hashes import files_below
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
 from pipeline.git import git
 from pipeline.graph import flags_of
