@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,7 @@ FILES_AT_A_TIME = 8
 """Hashing lets go of Python's lock, so threads run side by side."""
 IGNORED = ("__pycache__", ".snakemake_timestamp", "*.partial")
 """Names that are never part of an artifact: what `.dvcignore` of this repository lists."""
+_IGNORED = re.compile("|".join(map(fnmatch.translate, IGNORED)))
 
 
 def out_record(path: str) -> dict | None:
@@ -66,7 +68,7 @@ def files_below(folder: str, top: str) -> Iterator[tuple[str, os.stat_result]]:
     """
     with os.scandir(folder) as entries:
         for entry in entries:
-            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in IGNORED):
+            if _IGNORED.fullmatch(entry.name):
                 continue
             if entry.is_dir():
                 yield from files_below(entry.path, top)

@@ -136,6 +136,7 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
                     place(maker, (*above, name))
             ordered[name] = stages[name]
 
+    @functools.cache
     def maker_of(path: str) -> str | None:
         """Return the stage that makes a path, or the folder that it lies in."""
         if path in makers or path.split("/")[0] not in tops:
@@ -144,7 +145,10 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
 
     for name in sorted(stages):
         place(name, ())
-    return {name: stage if makers.keys() & set(stage.deps) else after_check(stage) for name, stage in ordered.items()}
+    return {
+        name: stage if any(path in makers for path in stage.deps) else after_check(stage)
+        for name, stage in ordered.items()
+    }
 
 
 def after_check(stage: Stage) -> Stage:
