@@ -26,7 +26,7 @@ def test_any_folder_and_any_name_of_it(made: Clone, tmp_path: Path) -> None:
     done = from_folder(clone, "scripts", "../workflow/pipeline", "plan", **plain)
     assert "training.learning_rate 1e-05 ? 2e-05" in succeeded(done).stdout
     elsewhere = clone.snakemake("-n", "--directory", str(tmp_path))
-    assert f"this workflow works in {clone.folder}, not in {tmp_path}" in elsewhere.stderr
+    assert f"this workflow works in {clone.folder}, and here is {tmp_path}" in elsewhere.stderr
     yaml = (clone.folder / "dvc.yaml").read_text()
     (clone.folder / "config").rename(clone.folder / "elsewhere")
     done = from_folder(clone, "scripts", "../workflow/pipeline", "write")
