@@ -74,10 +74,11 @@ class Campaign:
         deadline = time.monotonic() + self.chance.uniform(0.1, self.longest)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+        if process.poll() is None:  # else it was quicker than the moment that was drawn
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+            self.kills += 1
         process.stdout.close()
         process.wait()
-        self.kills += 1
         for _ in range(200):  # what it started notices, and ends
             if not processes_in(clone.folder):
                 return

@@ -199,7 +199,7 @@ def test_h_results_that_came_back_as_markers_survive_a_killed_controller(clone: 
     clone.executed()
     lock.write_text(before)
     (clone.folder / ".dvc/history.jsonl").unlink()
-    shutil.rmtree(clone.folder / ".dvc/cache/runs")
+    shutil.rmtree(clone.folder / ".heirloom/records")
     assert clone.plan() == {}
     succeeded(clone.snakemake())
     assert clone.executed() == []

@@ -11,7 +11,7 @@ from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
 from pipeline.git import git
-from pipeline.graph import flags_of
+from pipeline.graph import dvcfile, flags_of
 from pipeline.ledger import (
     Entry,
     History,
@@ -80,7 +80,7 @@ def uncommitted_changes() -> list[str]:
 
 def recorded_entry(commit: str, stage: str) -> Entry:
     """Return what dvc.lock of a commit records of a stage. Raises HeirloomError when it records nothing."""
-    entries = committed_lock(commit)
+    entries = {name: entry for name, entry in committed_lock(commit).items() if name != dvcfile.CHECK}
     if stage in entries:
         return entries[stage]
     if not entries:
