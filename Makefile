@@ -4,7 +4,7 @@ VENV := .venv
 PLUGIN := workflow/plugins/snakemake-executor-plugin-sagemaker
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
