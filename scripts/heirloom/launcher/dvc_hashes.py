@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 
 FILES_AT_A_TIME = 8
 """Hashing lets go of Python's lock, so threads run side by side."""
