@@ -8,7 +8,7 @@ loaded when a script ends.
 import ast
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -17,12 +17,18 @@ INSTALLED = {"site-packages", "dist-packages"}
 """Names of the folders that hold libraries, in an environment of whatever kind."""
 
 
-def code_closure(script: Path) -> list[Path]:
+def imported_names(file: Path) -> tuple[str, ...]:
+    """Return the dotted names that a source file imports; `from a import b` gives both `a` and `a.b`."""
+    return tuple(dict.fromkeys(names_in(ast.parse(file.read_bytes(), filename=str(file)), file)))
+
+
+def code_closure(script: Path, names_of: Callable[[Path], tuple[str, ...]] = imported_names) -> list[Path]:
     """Return `script` and the project modules that it imports, directly or not, sorted.
 
     Imports count wherever they stand (also inside functions) and also as a literal
     `importlib.import_module("…")`. A package's `__init__.py` counts only when it holds code.
-    Raises FileNotFoundError when the script does not exist.
+    `names_of` may remember what `imported_names` finds in a file. Raises FileNotFoundError when the script does not
+    exist.
     """
     found: set[Path] = set()
     pending = [script.resolve()]
@@ -30,20 +36,19 @@ def code_closure(script: Path) -> list[Path]:
         file = pending.pop()
         if file not in found:
             found.add(file)
-            pending += direct_imports(file)
+            pending += direct_imports(file, names_of)
     return sorted(found)
 
 
 @functools.cache
-def direct_imports(file: Path) -> tuple[Path, ...]:
+def direct_imports(file: Path, names_of: Callable[[Path], tuple[str, ...]] = imported_names) -> tuple[Path, ...]:
     """Return the project files that `file` itself imports, with the `__init__.py` files on the way."""
     roots = (file.parent, SCRIPTS) if SCRIPTS not in file.parents else (SCRIPTS,)
-    tree = ast.parse(file.read_bytes(), filename=str(file))
-    return tuple(dict.fromkeys(path for name in imported_names(tree, file) for path in module_files(name, roots)))
+    return tuple(dict.fromkeys(path for name in names_of(file) for path in module_files(name, roots)))
 
 
-def imported_names(tree: ast.AST, file: Path) -> Iterator[str]:
-    """Yield the dotted names that a syntax tree imports; `from a import b` gives both `a` and `a.b`."""
+def names_in(tree: ast.AST, file: Path) -> Iterator[str]:
+    """Yield the dotted names that the syntax tree of a file imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

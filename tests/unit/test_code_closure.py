@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from heirloom import code_closure
+from pipeline.graph.remembered_imports import RememberedImports
 
 
 @pytest.fixture
@@ -91,3 +92,26 @@ def test_a_script_fails_when_it_loads_what_its_imports_do_not_show(tmp_path: Pat
         assert done.stderr.startswith("error: _test_of_stage_run.py loaded scripts/heirloom/artifacts.py, which its")
     else:
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_remembered_imports_are_those_of_the_file_as_it_is(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(scripts.parent)
+    parsed: list[str] = []
+    parse = code_closure.imported_names
+    monkeypatch.setattr(code_closure, "imported_names", lambda file: parsed.append(file.name) or parse(file))
+
+    def found(text: str | None = None) -> list[str]:
+        parsed.clear()
+        code_closure.direct_imports.cache_clear()
+        if text is not None:
+            (scripts / "script.py").write_text(text)
+        remembered = RememberedImports()
+        closure = code_closure.code_closure(scripts / "script.py", remembered.of)
+        remembered.save()
+        return [str(path.relative_to(scripts)) for path in closure]
+
+    assert found("import lib.a") == ["lib/a.py", "script.py"] and set(parsed) == {"script.py", "a.py"}
+    assert found() == ["lib/a.py", "script.py"] and parsed == []
+    assert found("import lib.b") == ["lib/b.py", "script.py"] and set(parsed) == {"script.py", "b.py"}
+    (scripts / "lib/b.py").write_text("import lib.c")
+    assert found() == ["lib/b.py", "lib/c.py", "script.py"] and set(parsed) == {"b.py", "c.py"}

@@ -20,7 +20,7 @@ class Stage:
     name: str
     identity: str | None = None
     restored: bool = False
-    products: tuple[str, ...] = ()
+    products: list[str] = field(default_factory=list)
     """Paths of what it makes."""
     reads: dict[str, str | None] = field(default_factory=dict)
     """Path of everything that decides its identity → a short text that changes with an edit."""
@@ -44,7 +44,7 @@ def begin(program: Program) -> Stage:
     if answer.returncode:
         sys.exit(answer.returncode)
     facts = json.loads(answer.stdout)
-    return Stage(name, facts["identity"], facts["restored"], tuple(facts["products"]), facts["reads"])
+    return Stage(name, facts["identity"], facts["restored"], facts["products"], facts["reads"])
 
 
 def made(stage: Stage) -> list[dict] | None:

@@ -18,6 +18,7 @@ from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import load_project
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
+from pipeline.graph.remembered_imports import remembered_imports
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
 from pipeline.graph.stages import CHECKED, Stage
 from pipeline.paths import CACHE
@@ -71,7 +72,9 @@ class Graph:
 def load_graph() -> tuple[object, Graph]:
     """Read and check the whole config; return it with the graph it describes. Raises HeirloomError."""
     project = load_project(Path(), CACHE)
-    return project, build_graph(project)
+    graph = build_graph(project)
+    remembered_imports().save()
+    return project, graph
 
 
 def build_graph(project) -> Graph:

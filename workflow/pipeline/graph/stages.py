@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
+from pipeline.graph.remembered_imports import imported_names
 
 KINDS = (
     "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "report",
@@ -61,7 +62,7 @@ class Stage:
 @functools.cache
 def code(script: str) -> tuple[str, ...]:
     """Return the script and the project modules that it imports, as paths relative to the project."""
-    return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script))
+    return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script, imported_names))
 
 
 def user_code(name: str) -> list[str]:
@@ -70,7 +71,7 @@ def user_code(name: str) -> list[str]:
     if not function:
         return []
     files = list(module_files(module, (SCRIPTS, PROJECT)))
-    return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file)})
+    return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, imported_names)})
 
 
 def present(subject, *sections: str) -> list[str]:
