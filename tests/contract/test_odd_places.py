@@ -96,7 +96,7 @@ def test_a_read_only_clone_can_be_looked_at(made: Clone, tmp_path: Path) -> None
     clone = made.copy_to(tmp_path / "clone")
     shutil.rmtree(clone.folder / ".heirloom")
     (clone.folder / ".heirloom").write_text("")
-    assert "Nothing to be done" in clone.snakemake("-n").stderr
+    assert "Nothing to be done" in clone.snakemake("-n").stdout
     done = clone.snakemake()
     assert done.returncode != 0
     assert ".heirloom/lock cannot be written" in done.stderr

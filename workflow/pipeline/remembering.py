@@ -6,6 +6,7 @@ earlier version wrote, counts as empty.
 
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,4 +28,5 @@ def remember(file: Path, version: Any, results: dict) -> None:
         partial.write_bytes(pickle.dumps((version, results), protocol=pickle.HIGHEST_PROTOCOL))
         partial.replace(file)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no folder, there is no file either
+            partial.unlink()
