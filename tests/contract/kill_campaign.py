@@ -91,7 +91,7 @@ class Campaign:
             folder = clone.folder / artifact
             if folder.exists() and {file.name for file in folder.iterdir()} != files:
                 self.note("half-made", number, artifact, str(sorted(folder.iterdir())))
-        planned = clone.pipeline("plan")
+        planned = clone.pipeline("plan", "--stages")
         if planned.returncode:
             self.note("hand work", number, "plan", planned.stderr[-1500:])
         return {stage for stage in STAGES if f" {stage} " not in planned.stdout} if not planned.returncode else set()
