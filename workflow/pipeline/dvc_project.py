@@ -83,24 +83,24 @@ def cache_folder() -> Path:
     DVC is asked once and its answer is remembered until one of the files is touched. Raises HeirloomError for settings
     that DVC cannot read.
     """
-    file = CACHE / "dvc_settings.pickle"
+    file = CACHE / "dvc_settings.json"
     known = recall(file, _VERSION)
     variables = {name: os.environ.get(name) for name in DECIDING}
     place = os.getcwd()
-    if known.get("for") != (place, variables) or any(touch(path) != then for path, then in known["files"].items()):
+    if known.get("for") != [place, variables] or any(touch(path) != then for path, then in known["files"].items()):
         folder, files = ask_dvc()
-        known = {"for": (place, variables), "folder": folder, "files": {path: touch(path) for path in files}}
+        known = {"for": [place, variables], "folder": folder, "files": {path: touch(path) for path in files}}
         remember(file, _VERSION, known)
     return Path(known["folder"])
 
 
-def touch(path: str) -> tuple[int, int, int] | None:
+def touch(path: str) -> list[int] | None:
     """Return what changes when a file is written; None when there is none."""
     try:
         info = os.stat(path)
     except OSError:
         return None
-    return info.st_mtime_ns, info.st_size, info.st_ino
+    return [info.st_mtime_ns, info.st_size, info.st_ino]
 
 
 def ask_dvc() -> tuple[str, list[str]]:

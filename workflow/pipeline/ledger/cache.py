@@ -35,7 +35,7 @@ class Listings:
     """What DVC's cache holds, with the listings of folders remembered."""
 
     def __init__(self) -> None:
-        self._file = CACHE / "listings.pickle"
+        self._file = CACHE / "listings.json"
         self._known = recall(self._file, _VERSION)
         self._size = len(self._known)
         self._cache = cache_folder() / "files" / "md5"
