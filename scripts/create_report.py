@@ -64,7 +64,7 @@ def content_of_all_runs(output: Path) -> dict[str, Any]:
     content = all_runs_content(configs, linked)
     if not content["runs"]:
         raise HeirloomError(
-            "no run of config/runs/ has results here yet: `snakemake` makes them, `dvc pull` fetches them"
+            "no run of config/runs/ has results here yet: `snakemake` makes them, `make pull` fetches them"
         )
     return content
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @contextmanager
@@ -25,6 +25,12 @@ def new_artifact(target: Path | str) -> Iterator[Path]:
         raise
     remove(target)
     partial.rename(target)
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a relative name, joined to a folder, is a place in it: no `..`, nothing absolute, no odd forms."""
+    plain = "\0" not in name and "\\" not in name and str(PurePosixPath(name)) == name
+    return plain and not name.startswith("/") and name != "." and ".." not in name.split("/")
 
 
 def remove(path: Path) -> None:

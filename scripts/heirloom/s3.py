@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from heirloom.artifacts import is_inside
 from heirloom.errors import HeirloomError
 
 SCHEME = "s3://"
@@ -29,7 +30,7 @@ def s3_problems(url: str) -> Iterator[None]:
 def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> list[str]:
     """Download the objects under s3://bucket/prefix (or one object) whose relative name is `wanted`; return the names.
 
-    Raises HeirloomError when there is none.
+    Raises HeirloomError when there is none, or when one of these names leads out of `folder`.
     """
     import s3fs
 
@@ -40,6 +41,10 @@ def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> li
         for key in sorted(store.find(root)):
             name = key.rpartition("/")[2] if key == root else key.removeprefix(f"{root}/")
             if name and wanted(name):
+                if not is_inside(name):
+                    raise HeirloomError(
+                        f"s3: {url} holds {name!r}, which is no name of a file in a folder: rename it there"
+                    )
                 names[name] = key
         if not names:
             raise HeirloomError(f"s3: {url} holds no data file: check bucket and prefix")
