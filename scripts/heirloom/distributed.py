@@ -68,6 +68,8 @@ def start_rank() -> None:
     """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
     sys.excepthook = print_trace_at_once
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed|transformers")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # whatever a library asks for: no file of states runs code
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     if "RANK" not in os.environ:
         os.environ |= ALONE
     if on_cpu():
@@ -91,8 +93,18 @@ def start_deepspeed() -> None:
         with without_compiler():
             import deepspeed.runtime.zero.muon.original_muon
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    torch.serialization.add_safe_globals(plain_parts_of_states())
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     heirloom.rank.imports_done()
+
+
+def plain_parts_of_states() -> list[type]:
+    """Return DeepSpeed's classes in its checkpoints, beside tensors and plain values; none does anything when read."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
 
 
 @contextmanager
