@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from heirloom.artifacts import destination
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
@@ -46,7 +47,9 @@ def create_by_hand(arguments: list[str]) -> None:
         dataset["config"] = args.dataset_config
     on_s3 = args.destination.startswith(SCHEME)
     if on_s3:
-        check_destination(args.destination, belongs_to_dataset)
+        check_destination(args.destination)
+    else:
+        destination(args.destination)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer")
@@ -54,15 +57,9 @@ def create_by_hand(arguments: list[str]) -> None:
         output = work / "processed" if on_s3 else Path(args.destination)
         metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)
         if on_s3:
-            upload_folder(output, args.destination, last=COMPLETE, is_ours=belongs_to_dataset)
+            upload_folder(output, args.destination, last=COMPLETE)
     for line in summary(metrics):
         print(f"{args.destination.rstrip('/')}/{line}")
-
-
-def belongs_to_dataset(name: str) -> bool:
-    """Tell whether a processed dataset may hold a file of this name."""
-    own = (COMPLETE, "preview.html", "train-prompts.npy", "test-prompts.npy")
-    return name in own or name.partition("/")[0] in ("train", "test")
 
 
 def hide_token(arguments: list[str]) -> None:

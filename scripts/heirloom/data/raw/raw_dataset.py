@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from heirloom.artifacts import destination
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.data_folders import SOURCE_FILE, is_data, split_named_by
 from heirloom.errors import HeirloomError
@@ -18,7 +19,7 @@ ACTING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud80
 def raw_dataset_arguments(description: str) -> argparse.Namespace:
     """Read the command line: --config, --sections and --output."""
     parser = stage_parser(description, config="a file of config/datasets/")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
     return parser.parse_args()
 
 
