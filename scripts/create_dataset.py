@@ -9,6 +9,12 @@ By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id …
 Out: train/ and perhaps test/ for `datasets.load_from_disk`, dataset.json, preview.html to look at, the statistics.
 """
 
+from heirloom.data.hidden_token import hide_token
+
+if __name__ == "__main__":
+    hide_token()  # before the imports below, which take seconds
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path

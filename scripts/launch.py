@@ -25,6 +25,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
 os.environ.pop("PYTHONSAFEPATH", None)
 
+from heirloom.data.hidden_token import hide_token
+
+if __name__ == "__main__":
+    hide_token()  # before anything else is imported: it would stand in the reaper's command line to the end
+
+# isort: split
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, ledger, processes, record, work

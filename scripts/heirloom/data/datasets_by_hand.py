@@ -6,7 +6,6 @@ for what is on the hub or on S3, then the one implementation of the processing. 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,12 @@ from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
+from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
 from heirloom.errors import HeirloomError
 from heirloom.s3 import SCHEME, check_destination, upload_folder
 
 DEBUG_ROWS = 100
 COMPLETE = "dataset.json"  # uploaded last: where it stands, a dataset is whole
-TOKEN_FLAG, TOKEN_VARIABLE = "--hf-token", "HF_TOKEN"
 
 
 def is_by_hand(arguments: list[str]) -> bool:
@@ -38,7 +37,6 @@ def is_by_hand(arguments: list[str]) -> bool:
 
 def create_by_hand(arguments: list[str]) -> None:
     """Process a dataset as the command line says and put it at a local path or on S3. Raises HeirloomError."""
-    hide_token(arguments)
     args = parse_by_hand(arguments)
     section = section_of(args)
     model = place_of("--model-id", args.model_id, args.model_revision)
@@ -60,28 +58,6 @@ def create_by_hand(arguments: list[str]) -> None:
             upload_folder(output, args.destination, last=COMPLETE)
     for line in summary(metrics):
         print(f"{args.destination.rstrip('/')}/{line}")
-
-
-def hide_token(arguments: list[str]) -> None:
-    """Start this program again without a token that stands in its command line, which every user can read.
-
-    The token goes on in the environment, which only this user's processes can read.
-    """
-    kept, token, at = [], None, 0
-    while at < len(arguments):
-        flag, equals, value = arguments[at].partition("=")
-        if flag == TOKEN_FLAG:
-            at += not equals
-            token = value if equals else arguments[at] if at < len(arguments) else ""
-        else:
-            kept.append(arguments[at])
-        at += 1
-    if token is None:
-        return
-    if token.strip():
-        os.environ[TOKEN_VARIABLE] = token.strip()
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, sys.argv[0], *kept])
 
 
 def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
