@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import HfArgumentParser
 
 from heirloom import stage
@@ -33,7 +32,7 @@ from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import is_main_rank, on_cpu, start_rank
+from heirloom.distributed import gathered_rows, is_main_rank, on_cpu, start_rank
 from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
@@ -86,7 +85,7 @@ def main() -> None:
             journal.add(rows)
             progress.advance(len(rows), sum(row["completion_tokens"] for row in rows))
 
-    answers = {key_of(row): row for row in gather_object(list(journal.rows.values()))}
+    answers = {key_of(row): row for row in gathered_rows(list(journal.rows.values()))}
     if ranks.is_main_process:
         origin = {
             "dataset": (options.dataset or options.prompts).name,
