@@ -2,7 +2,7 @@
 
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
-    python scripts/launch.py join STAGE                     this host's ranks of what another host launches
+    python scripts/launch.py join STAGE KIND SCRIPT …       this host's ranks of a stage that another host launches
 
 In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md), in a SageMaker training job of
 several hosts too: there the first one launches, and the others join (docs/sagemaker.md).
