@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.source import ModelSource
@@ -52,7 +52,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
     return parser.parse_args()
 
 

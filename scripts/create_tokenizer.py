@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.source import ModelSource
 from heirloom.config.sections.tokenizer import TokenizerSection
@@ -44,7 +44,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--raw", type=Path, help="raw dataset to train on, with `text` in each row")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
@@ -111,7 +111,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RUN=FOLDER",
         help="other runs' answers to the same prompts",
     )
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
     return parser.parse_args()
 
 

@@ -25,15 +25,14 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import HfArgumentParser
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import is_main_rank, on_cpu, start_rank
+from heirloom.distributed import gathered_rows, is_main_rank, on_cpu, start_rank
 from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
@@ -65,6 +64,7 @@ class InferenceArguments:
 def main() -> None:
     options = read_arguments()
     section = read_section(options.config, "generation", GenerationSection)
+    destination(options.output)
     prompts = prompts_of(options, section)
     upload_to = upload_destination(options)
     start_rank()
@@ -85,7 +85,7 @@ def main() -> None:
             journal.add(rows)
             progress.advance(len(rows), sum(row["completion_tokens"] for row in rows))
 
-    answers = {key_of(row): row for row in gather_object(list(journal.rows.values()))}
+    answers = {key_of(row): row for row in gathered_rows(list(journal.rows.values()))}
     if ranks.is_main_process:
         origin = {
             "dataset": (options.dataset or options.prompts).name,
@@ -97,7 +97,7 @@ def main() -> None:
             write_generations(rows, partial, section.output_format)
         print(f"{len(prompts)} answers in {options.output}/{NAMES[section.output_format]}", flush=True)
         if upload_to:
-            upload_folder(options.output, upload_to, NAMES[section.output_format], belongs_to_generations)
+            upload_folder(options.output, upload_to, NAMES[section.output_format])
             print(f"copied to {upload_to}", flush=True)
 
 
@@ -121,13 +121,8 @@ def upload_destination(options: InferenceArguments) -> str | None:
         folder = read_section(options.config, "tracking", TrackingSection, required=False).s3_upload_dir
         url = folder and f"{folder.rstrip('/')}/{options.output.name}"
     if url:
-        check_destination(url, belongs_to_generations)
+        check_destination(url)
     return url
-
-
-def belongs_to_generations(name: str) -> bool:
-    """Tell whether a folder of generations may hold a file of this name."""
-    return name in NAMES.values()
 
 
 def with_origin(row: dict[str, Any], origin: dict[str, str]) -> dict[str, Any]:

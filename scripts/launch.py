@@ -2,7 +2,7 @@
 
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
-    python scripts/launch.py join STAGE                     this host's ranks of what another host launches
+    python scripts/launch.py join STAGE KIND SCRIPT …       this host's ranks of a stage that another host launches
 
 In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md), in a SageMaker training job of
 several hosts too: there the first one launches, and the others join (docs/sagemaker.md).
@@ -25,6 +25,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
 os.environ.pop("PYTHONSAFEPATH", None)
 
+from heirloom.data.hidden_token import hide_token
+
+if __name__ == "__main__":
+    hide_token()  # before anything else is imported: it would stand in the reaper's command line to the end
+
+# isort: split
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, ledger, processes, record, work

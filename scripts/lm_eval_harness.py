@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
@@ -57,7 +57,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="run file with a section `lm_eval:`")
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
     return parser.parse_args()
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from heirloom import stage
 from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.inference.generation_files import read_generations
 from heirloom.report.terminal_text import forgive_characters
 
@@ -134,8 +134,8 @@ def sample_answers(runs: Sequence[str]) -> Iterator[str]:
             completions.setdefault(row["prompt"], {})[run] = row["completion"].strip()
     if completions:
         prompt, answers = max(completions.items(), key=lambda item: (len(set(item[1].values())), len(item[1])))
-        yield f"[dim]A held-out prompt and its answers:[/] {escape(prompt)}"
-        yield from (f"  {run:14} {escape(answer)}" for run, answer in answers.items())
+        yield f"[dim]A held-out prompt and its answers:[/] {escape(plain(prompt))}"
+        yield from (f"  {run:14} {escape(plain(answer))}" for run, answer in answers.items())
 
 
 def number(value: float | None) -> str:

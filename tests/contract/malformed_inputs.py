@@ -86,7 +86,7 @@ def recorded() -> Iterator[Case]:
         yield Case(f"dvc.lock: {name}", written("dvc.lock", content), "heal")
         yield Case(f"history: {name}", written(".dvc/history.jsonl", content), "heal")
         yield Case(f"marker: {name}", written(".heirloom/markers/checkpoints/sft", content), "heal")
-        yield Case(f"fingerprints: {name}", written(".heirloom/cache/fingerprints.pickle", content), "heal")
+        yield Case(f"fingerprints: {name}", written(".heirloom/cache/fingerprints.json", content), "heal")
         yield Case(f"parsed config: {name}", written(".heirloom/cache/config.json", content), "heal")
         yield Case(f"record: {name}", written(".heirloom/records/train-sft.json", content), "heal")
     for file in ("dvc.lock", ".dvc/history.jsonl"):

@@ -19,7 +19,7 @@ SEED = 7
 SAMPLE = 60
 PATIENCE = 60
 """Seconds for one case; planning takes less than one."""
-REWRITTEN = ("dvc.lock", ".dvc/history.jsonl", ".heirloom/markers/checkpoints/sft", ".heirloom/cache/lock.pickle",
+REWRITTEN = ("dvc.lock", ".dvc/history.jsonl", ".heirloom/markers/checkpoints/sft", ".heirloom/cache/lock.json",
              ".heirloom/records/train-sft.json")  # fmt: skip
 
 

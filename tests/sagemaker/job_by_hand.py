@@ -66,7 +66,7 @@ class Job:
         content = {
             "format": jobfile.FORMAT,
             "command": f"{SET_UP}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
-            "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE]),
+            "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE, *command]),
             "host_timeout": 120,
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],

@@ -10,7 +10,7 @@ import pytest
 
 from heirloom.errors import HeirloomError
 from pipeline.dvc_project import cache_folder
-from pipeline.ledger import object_path
+from pipeline.folder_objects import object_path
 from pipeline.upkeep import clean_cache, empty_trash
 
 LOCK = """schema: '2.0'

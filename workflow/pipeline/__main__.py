@@ -4,6 +4,7 @@ plan                what would run, and why          check      is dvc.yaml in s
 write               bring dvc.yaml in step           verify     hash everything that is recorded
 accept STAGE        record a harmless code change    clean      what the cache holds in vain
 empty-trash         delete what clean has moved away
+pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
 origin PATH         which commits recorded this file or folder, wherever it lies
 run, join, begin, end, merge   used by the rules, training jobs, launch.py and git
 """
@@ -60,6 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     trash.add_argument("--yes", action="store_true", help="delete without asking")
     origin = commands.add_parser("origin", help="list the commits that recorded exactly this file or folder")
     origin.add_argument("path", type=from_here)
+    pull = commands.add_parser("pull", help="bring the recorded data of all stages, or of these, from the DVC remote")
+    pull.add_argument("stage", nargs="*")
     run = commands.add_parser("run", help="bring one stage up to date (the rules call this)")
     run.add_argument("stage")
     run.add_argument("--marker", type=from_here, required=True)
@@ -135,6 +138,12 @@ def origin(arguments: argparse.Namespace) -> int:
     return 0 if commits else 1
 
 
+def pull(arguments: argparse.Namespace) -> None:
+    from pipeline.execution import local_job
+
+    local_job.pull(arguments.stage)
+
+
 def run(arguments: argparse.Namespace) -> None:
     from pipeline.execution import data_is_remote, keep_output, local_job, remote_job
 
@@ -169,7 +178,8 @@ def merge(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
-    "empty-trash": empty_trash, "origin": origin, "run": run, "join": join, "begin": begin, "end": end, "merge": merge,
+    "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
+    "merge": merge,
 }  # fmt: skip
 
 if __name__ == "__main__":

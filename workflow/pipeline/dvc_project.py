@@ -23,20 +23,42 @@ DECIDING = ("HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "DVC_GLOBAL_CONFIG_DIR
 """Environment variables that say where DVC's settings of this user and of this machine are."""
 
 
+SITE_CACHE = Path(".dvc/tmp/site")
+"""Where DVC keeps its state, which it unpickles. Its own choice, /var/tmp/dvc, is open to every user."""
+
+
 @contextmanager
-def dvc_repository(wait: bool = True) -> Iterator:
-    """Open the project as DVC does. Raises HeirloomError with DVC's own sentence where there is none."""
+def dvc_repository(wait: bool = True, folder: Path = Path()) -> Iterator:
+    """Open the project in `folder` as DVC does, and safely: see `safe_settings`.
+
+    Raises HeirloomError with DVC's own sentence where there is none.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # not its progress, nor its advice to `git add`
     try:
-        repo = Repo(_wait_for_lock=wait)
+        repo = Repo(str(folder.absolute()), config=safe_settings(folder), _wait_for_lock=wait)
         _ = repo.scm  # found when first asked for
     except DvcException as error:
         raise HeirloomError(f"DVC cannot work here: {sentence(error)}") from error
     with repo:
         yield repo
+
+
+def safe_settings(folder: Path) -> dict:
+    """Return settings to lay over those of the project in `folder`.
+
+    What is fetched from a remote is hashed before it counts; what DVC remembers lies in the project, unless the user
+    has named a place. Raises DVC's errors for settings that it cannot read.
+    """
+    from dvc.config import Config
+
+    own = Config(str((folder / ".dvc").absolute()))
+    settings: dict = {"remote": {name: {"verify": True} for name in own["remote"]}}
+    if "site_cache_dir" not in own["core"]:
+        settings["core"] = {"site_cache_dir": str((folder / SITE_CACHE).absolute())}
+    return settings
 
 
 def set_aside_damaged_lock() -> None:
@@ -83,24 +105,24 @@ def cache_folder() -> Path:
     DVC is asked once and its answer is remembered until one of the files is touched. Raises HeirloomError for settings
     that DVC cannot read.
     """
-    file = CACHE / "dvc_settings.pickle"
+    file = CACHE / "dvc_settings.json"
     known = recall(file, _VERSION)
     variables = {name: os.environ.get(name) for name in DECIDING}
     place = os.getcwd()
-    if known.get("for") != (place, variables) or any(touch(path) != then for path, then in known["files"].items()):
+    if known.get("for") != [place, variables] or any(touch(path) != then for path, then in known["files"].items()):
         folder, files = ask_dvc()
-        known = {"for": (place, variables), "folder": folder, "files": {path: touch(path) for path in files}}
+        known = {"for": [place, variables], "folder": folder, "files": {path: touch(path) for path in files}}
         remember(file, _VERSION, known)
     return Path(known["folder"])
 
 
-def touch(path: str) -> tuple[int, int, int] | None:
+def touch(path: str) -> list[int] | None:
     """Return what changes when a file is written; None when there is none."""
     try:
         info = os.stat(path)
     except OSError:
         return None
-    return info.st_mtime_ns, info.st_size, info.st_ino
+    return [info.st_mtime_ns, info.st_size, info.st_ino]
 
 
 def ask_dvc() -> tuple[str, list[str]]:

@@ -6,7 +6,6 @@ for what is on the hub or on S3, then the one implementation of the processing. 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,17 +14,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from heirloom.artifacts import destination
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
+from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
 from heirloom.errors import HeirloomError
 from heirloom.s3 import SCHEME, check_destination, upload_folder
 
 DEBUG_ROWS = 100
 COMPLETE = "dataset.json"  # uploaded last: where it stands, a dataset is whole
-TOKEN_FLAG, TOKEN_VARIABLE = "--hf-token", "HF_TOKEN"
 
 
 def is_by_hand(arguments: list[str]) -> bool:
@@ -37,7 +37,6 @@ def is_by_hand(arguments: list[str]) -> bool:
 
 def create_by_hand(arguments: list[str]) -> None:
     """Process a dataset as the command line says and put it at a local path or on S3. Raises HeirloomError."""
-    hide_token(arguments)
     args = parse_by_hand(arguments)
     section = section_of(args)
     model = place_of("--model-id", args.model_id, args.model_revision)
@@ -46,7 +45,9 @@ def create_by_hand(arguments: list[str]) -> None:
         dataset["config"] = args.dataset_config
     on_s3 = args.destination.startswith(SCHEME)
     if on_s3:
-        check_destination(args.destination, belongs_to_dataset)
+        check_destination(args.destination)
+    else:
+        destination(args.destination)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer")
@@ -54,37 +55,9 @@ def create_by_hand(arguments: list[str]) -> None:
         output = work / "processed" if on_s3 else Path(args.destination)
         metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)
         if on_s3:
-            upload_folder(output, args.destination, last=COMPLETE, is_ours=belongs_to_dataset)
+            upload_folder(output, args.destination, last=COMPLETE)
     for line in summary(metrics):
         print(f"{args.destination.rstrip('/')}/{line}")
-
-
-def belongs_to_dataset(name: str) -> bool:
-    """Tell whether a processed dataset may hold a file of this name."""
-    own = (COMPLETE, "preview.html", "train-prompts.npy", "test-prompts.npy")
-    return name in own or name.partition("/")[0] in ("train", "test")
-
-
-def hide_token(arguments: list[str]) -> None:
-    """Start this program again without a token that stands in its command line, which every user can read.
-
-    The token goes on in the environment, which only this user's processes can read.
-    """
-    kept, token, at = [], None, 0
-    while at < len(arguments):
-        flag, equals, value = arguments[at].partition("=")
-        if flag == TOKEN_FLAG:
-            at += not equals
-            token = value if equals else arguments[at] if at < len(arguments) else ""
-        else:
-            kept.append(arguments[at])
-        at += 1
-    if token is None:
-        return
-    if token.strip():
-        os.environ[TOKEN_VARIABLE] = token.strip()
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, sys.argv[0], *kept])
 
 
 def parse_by_hand(arguments: list[str]) -> argparse.Namespace:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
+from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
 from heirloom.models.trained_checkpoints import load_config, load_model, put_on
 
@@ -36,7 +36,7 @@ def measure_rows(
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
     measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]
-    found = [row for _, batch in sorted(gather_object(measured)) for row in batch]
+    found = [tuple(row) for _, batch in sorted(gathered_rows(measured)) for row in batch]
     if not all(math.isfinite(nats) for nats, _ in found):
         raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
     return found

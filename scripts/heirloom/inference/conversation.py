@@ -2,7 +2,7 @@
 
 from transformers import TextStreamer
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import Prompt
 from heirloom.inference.prompts_file import prompt_text
@@ -17,7 +17,7 @@ class Shown(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.text += text
-        super().on_finalized_text(text, stream_end)
+        super().on_finalized_text(plain(text), stream_end)  # a model may write what acts on a terminal
 
 
 class Conversation:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
 from heirloom.config.sections.generation import GenerationSection
+from heirloom.distributed import gathered
 from heirloom.errors import HeirloomError
 from heirloom.inference.answers import Answerer
 from heirloom.inference.continuous_batching import continuous_answers
@@ -80,13 +80,13 @@ class Engine:
     def answers(self, done: set[str]) -> Iterator[Rows]:
         """Yield rows as they are finished, of all prompts but those whose keys are `done`. Every rank calls this."""
         if self.together:  # what the main rank has kept decides for all
-            (done,) = broadcast_object_list([done])
+            done = set(gathered(sorted(done))[0])
         pending = [batch for batch in self.batches if any(prompt.key not in done for prompt in batch)]
         if self.engine == "continuous":
             left = [prompt for batch in pending for prompt in batch]
             yield from ([row] for row in continuous_answers(self.answerer, left))
             return
-        steps = max(gather_object([len(pending)])) if self.answerer.synced_gpus else len(pending)
+        steps = max(gathered(len(pending))) if self.answerer.synced_gpus else len(pending)
         for step in range(steps):
             if step < len(pending):
                 yield self.answer(pending[step])

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -27,6 +28,7 @@ from pipeline.ledger import (
     write_entries,
     write_marker,
 )
+from pipeline.paths import DVC_LOCK
 
 FORCE = "HEIRLOOM_FORCE"
 """Environment variable of an execution that the user forces: no earlier result takes its place."""
@@ -109,6 +111,25 @@ def data_is_here(name: str, entry: Entry) -> bool:
         learn_products(entry)
         return True
     return False
+
+
+def pull(names: Sequence[str] = ()) -> None:
+    """Bring what is recorded of all stages, or of these, into the working tree. Executes nothing.
+
+    Raises HeirloomError for a stage that is none or that has no record, and when some data is nowhere to be had.
+    """
+    graph, entries = load_graph()[1], read_lock()
+    chosen = [graph.stage(name).name for name in names] or [name for name in graph.stages if name in entries]
+    if unknown := [name for name in chosen if name not in entries]:
+        raise HeirloomError(
+            f"{', '.join(unknown)}: {DVC_LOCK} records no execution: `git pull`, or `snakemake` makes it"
+        )
+    lost = [name for name in chosen if not data_is_here(name, entries[name])]
+    if lost:
+        raise HeirloomError(
+            f"{', '.join(lost)}: the data is not on the remote, or not as {DVC_LOCK} records it: "
+            "`dvc push` where it was made, or let `snakemake` make it again"
+        )
 
 
 def execute(name: str, force: bool) -> Entry:

@@ -11,6 +11,7 @@ from heirloom.errors import HeirloomError
 from heirloom.failures import causes, is_disk
 from heirloom.launcher.dvc_hashes import stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
+from pipeline.folder_objects import DamagedListError, bring_list, has_list
 from pipeline.ledger import Entry, Fingerprints
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,25 +34,31 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
         outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
         try:
             for out in outs:
-                if not out.changed_cache():
+                if is_cached(repo, out):
                     continue
                 if workspace_holds(out.def_path, out.hash_info.value):
                     out.add()
-                else:
+                elif not out.hash_info.isdir or bring_list(repo, out.hash_info.value):
                     for objects in (out.get_used_objs() or {}).values():
                         repo.cloud.pull(objects)
-            if any(out.changed_cache() for out in outs):
+            if not all(is_cached(repo, out) for out in outs):
                 return False
             for out in outs:
                 make_way(out.def_path, folder=out.hash_info.isdir)
                 out.checkout(force=True)
-        except (DvcException, ObjectFormatError, OSError) as error:
+        except (DvcException, ObjectFormatError, DamagedListError, OSError) as error:
             problem = f"{stage}: its recorded result could not be restored: {sentence(error)}"
             if any(is_disk(each) or getattr(each, "errno", None) in REFUSED for each in causes(error)):
                 raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
             print(problem, file=sys.stderr)
             return False
     return True
+
+
+def is_cached(repo, out) -> bool:
+    """Tell whether DVC's cache has all of a product; a folder's list is looked at before DVC follows it."""
+    whole = not out.hash_info.isdir or has_list(repo, out.hash_info.value)
+    return whole and not out.changed_cache()
 
 
 def make_way(path: str, folder: bool) -> None:

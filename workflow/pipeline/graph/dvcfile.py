@@ -34,11 +34,11 @@ _VERSION = 3
 
 def dvc_yaml(graph: Graph) -> str:
     """Return the text of dvc.yaml; each stage's block is remembered, as there may be thousands."""
-    known = recall(CACHE / "dvcyaml.pickle", _VERSION)
+    known = recall(CACHE / "dvcyaml.json", _VERSION)
     keys = {name: key_of(stage) for name, stage in sorted(graph.stages.items())}
     blocks = {key: known.get(key) or block_of(graph.stages[name]) for name, key in keys.items()}
     if blocks.keys() != known.keys():
-        remember(CACHE / "dvcyaml.pickle", _VERSION, blocks)
+        remember(CACHE / "dvcyaml.json", _VERSION, blocks)
     texts = {**{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
     return HEADER + "stages:\n" + "".join(texts[name] for name in sorted(texts))
 

@@ -1,9 +1,9 @@
 """DVC's cache: what it holds, and what of an entry's data is not where it should be."""
 
-import json
 from pathlib import Path
 
 from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import DamagedListError, object_path, read_list
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import Fingerprints
 from pipeline.paths import CACHE
@@ -35,7 +35,7 @@ class Listings:
     """What DVC's cache holds, with the listings of folders remembered."""
 
     def __init__(self) -> None:
-        self._file = CACHE / "listings.pickle"
+        self._file = CACHE / "listings.json"
         self._known = recall(self._file, _VERSION)
         self._size = len(self._known)
         self._cache = cache_folder() / "files" / "md5"
@@ -62,12 +62,7 @@ def cached(value: str, cache: Path, listings: dict[str, list[str]]) -> bool:
         return file.exists()
     if value not in listings:
         try:
-            listings[value] = [row["md5"] for row in json.loads(file.read_bytes())]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            listings[value] = list(read_list(value, cache).values())
+        except (OSError, DamagedListError):
             return False
     return file.exists() and all(object_path(child, cache).exists() for child in listings[value])
-
-
-def object_path(value: str, cache: Path) -> Path:
-    """Return where DVC 3 keeps an object in its cache."""
-    return cache / value[:2] / value[2:]

@@ -14,7 +14,7 @@ from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
 
 _VERSION = 1
-_FILE = CACHE / "fingerprints.pickle"
+_FILE = CACHE / "fingerprints.json"
 UNREADABLE = "unreadable"
 """Stands for the hash of what cannot be read: it is no hash, so it is equal to none that is recorded."""
 
@@ -23,7 +23,7 @@ class Fingerprints:
     """The remembered hashes of this working tree. Use as `with Fingerprints() as fingerprints:`."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[str, str]] = recall(_FILE, _VERSION)
+        self._known: dict[str, list[str]] = recall(_FILE, _VERSION)
         self._fresh: dict[str, str | None] = {}
         self._before = dict(self._known)
 
@@ -54,7 +54,7 @@ class Fingerprints:
                 return None
             known = self._known.get(path)
             if known is None or known[0] != signature:
-                known = self._known[path] = (signature, content_hash(path))
+                known = self._known[path] = [signature, content_hash(path)]
         except OSError:
             return UNREADABLE
         return known[1]
@@ -66,7 +66,7 @@ class Fingerprints:
         except OSError:
             return
         if signature is not None:
-            self._known[path] = (signature, value)
+            self._known[path] = [signature, value]
             self._fresh[path] = value
 
 

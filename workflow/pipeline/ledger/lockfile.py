@@ -41,7 +41,7 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
     except OSError as error:
         raise HeirloomError(f"{path} cannot be read ({error.strerror}): mend it, or `git checkout {path}`") from error
     blocks = split_blocks(text, path)
-    known = recall(CACHE / "lock.pickle", _VERSION)
+    known = recall(CACHE / "lock.json", _VERSION)
     hashes = {name: hashlib.md5(block.encode()).hexdigest() for name, block in blocks.items()}
     try:
         entries = {
@@ -54,7 +54,7 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
         if hashes[name] not in known and not is_entry(entry):
             raise DamagedLockError(f"{path}: {name} is not an entry as DVC writes them (cmd, deps, params, outs)")
     if set(known) != set(hashes.values()):
-        remember(CACHE / "lock.pickle", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
+        remember(CACHE / "lock.json", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
     return entries
 
 

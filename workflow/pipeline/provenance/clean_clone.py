@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.dvc_project import cache_folder
+from pipeline.dvc_project import cache_folder, dvc_repository, sentence
+from pipeline.folder_objects import bring_list
 from pipeline.git import git
 from pipeline.interpreter import interpreter_first_on_path
 from pipeline.ledger import bytes_hash
@@ -44,7 +45,8 @@ class CleanClone:
 
         here = Config(str(Path(".dvc").absolute())).read()
         with Config(str(self.folder / ".dvc")).edit("local") as settings:
-            settings["remote"] = {**here["remote"], LENDER: {"url": str(cache_folder().absolute())}}
+            remotes = {**here["remote"], LENDER: {"url": str(cache_folder().absolute())}}
+            settings["remote"] = {name: {**remote, "verify": True} for name, remote in remotes.items()}
             if "remote" in here["core"]:
                 settings["core"]["remote"] = here["core"]["remote"]
             settings["cache"] = {"type": "reflink,hardlink,copy"}  # of its own cache: large inputs are there once
@@ -70,11 +72,24 @@ class CleanClone:
     def fetch(self, artifacts: Mapping[str, str]) -> list[str]:
         """Bring artifacts (path → DVC hash in the clone's dvc.lock); return those that are nowhere to be had."""
         missing = list(artifacts)
-        for place in (["--remote", LENDER], []):  # without a name: the default remote
-            if missing:
-                self.dvc("pull", "--quiet", *place, *missing)
+        for place in (LENDER, None):  # without a name: the default remote
+            known = self._with_lists({path: artifacts[path] for path in missing}, place)
+            if known:
+                self.dvc("pull", "--quiet", *(["--remote", place] if place else []), *known)
                 missing = [path for path in missing if bytes_hash(str(self.folder / path)) != artifacts[path]]
         return missing
+
+    def _with_lists(self, artifacts: Mapping[str, str], remote: str | None) -> list[str]:
+        """Return the artifacts that `dvc pull` may fetch: it believes a folder's list, so the true one comes before."""
+        found = []
+        with dvc_repository(folder=self.folder) as repo:
+            for path, value in artifacts.items():
+                try:
+                    if not value.endswith(".dir") or bring_list(repo, value, remote):
+                        found.append(path)
+                except Exception as error:  # noqa: BLE001 - whatever a remote's client raises, another place may do
+                    print(f"{path}: {sentence(error)}", file=sys.stderr)
+        return found
 
     def copy_user_file(self, path: str) -> None:
         """Copy a file or folder of the user's that git does not have."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import read_list
 from pipeline.git import git
 from pipeline.graph import dvcfile, flags_of
 from pipeline.ledger import (
@@ -19,7 +20,6 @@ from pipeline.ledger import (
     committed_lock,
     content_hash,
     field_differences,
-    object_path,
     recorded_outs,
 )
 from pipeline.paths import RECORDS
@@ -157,10 +157,10 @@ def compared(out: dict, folder: Path) -> Product:
 
 def differing_files(recorded: str, folder: Path) -> list[str]:
     """Return a line for each file of a folder that is not as its recorded listing has it."""
-    listing = object_path(recorded, cache_folder() / "files/md5")
-    if not listing.exists():
-        return ["which of its files differ cannot be told: the recorded listing is not in the cache (dvc fetch)"]
-    then = {row["relpath"]: row["md5"] for row in json.loads(listing.read_bytes())}
+    try:
+        then = read_list(recorded, cache_folder() / "files/md5")
+    except FileNotFoundError:
+        return ["which of its files differ cannot be told: the recorded listing is not in the cache (make pull)"]
     now = {Path(name).as_posix(): content_hash(str(folder / name)) for name, _ in files_below(str(folder), str(folder))}
     words = {
         name: "differs" if name in then and name in now else "is new" for name in now if then.get(name) != now[name]

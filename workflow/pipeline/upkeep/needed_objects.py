@@ -5,7 +5,6 @@ and experiment, at HEAD even where it is detached, in every other work tree, and
 A list that may be incomplete is worse than none, so whatever cannot be read is an error.
 """
 
-import json
 import os
 import subprocess
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML, YAMLError
 
 from heirloom.errors import HeirloomError
-from pipeline.ledger import object_path
+from pipeline.folder_objects import DamagedListError, object_path, read_list
 
 NOT_LOOKED_INTO = {".git", ".dvc", ".heirloom", ".snakemake"}
 
@@ -86,11 +85,11 @@ class Needed:
         if not value.endswith(".dir") or not listing.exists():
             return set()
         try:
-            return {row["md5"] for row in json.loads(listing.read_bytes())}
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return set(read_list(value, self._cache).values())
+        except (OSError, DamagedListError):
             raise HeirloomError(
                 f"{listing} is damaged, so it is not known which objects it needs and nothing is deleted: delete this "
-                "one file, and `dvc fetch` gets it again"
+                "one file, and `make pull` gets it again"
             ) from None
 
 

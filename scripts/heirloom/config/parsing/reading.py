@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from heirloom.config.parsing.mistakes import ConfigErrors, Keys, Mistake, explain
@@ -62,6 +63,7 @@ def read_bytes(path: Path) -> bytes:
 def parse_yaml(text: str, path: Path | str) -> Any:
     """Return the value of YAML text; `path` is named in errors. Raises ConfigErrors."""
     try:
+        refuse_deep_nesting(text)
         if "&" in text and "*" in text:
             refuse_explosion(text, path)
         value = YAML(typ="safe").load(text) or {}
@@ -85,6 +87,20 @@ def depth(value: Any) -> int:
         level = [part for each in inner for part in (each.values() if isinstance(each, dict) else each)]
         found += 1
     return found
+
+
+def refuse_deep_nesting(text: str) -> None:
+    """Raise RecursionError for what is nested too deep: the parser, which is in C, would end the whole process.
+
+    What is nested by indentation alone cannot be so deep in a file of this size.
+    """
+    if max(text.count("[") + text.count("{"), text.count("- -"), text.count("? ?")) <= DEEPEST:
+        return
+    level = 0
+    for event in YAML(typ="safe").parse(text):
+        level += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if level > DEEPEST + 1:
+            raise RecursionError
 
 
 def refuse_explosion(text: str, path: Path | str) -> None:

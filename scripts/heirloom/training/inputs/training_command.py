@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from heirloom.artifacts import destination
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import parse_yaml, read_yaml, validated_section
 from heirloom.config.parsing.section import Section
@@ -112,9 +113,9 @@ def read_command(
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
         base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
         deepspeed=deepspeed,
-        output=script.output or Path("checkpoints") / f"{script.config.stem}.by-hand",
-        metrics=script.metrics,
-        loss=script.loss,
+        output=destination(script.output or Path("checkpoints") / f"{script.config.stem}.by-hand"),
+        metrics=script.metrics and destination(script.metrics),
+        loss=script.loss and destination(script.loss),
         training=section("training", TrainingSection, required=True),
         peft=section("peft", PeftSection) if "peft" in sections else None,
         quantization=section("quantization", QuantizationSection) if "quantization" in sections else None,

@@ -49,7 +49,7 @@ class PretokenizedDPOTrainer(WithoutModelCard, DPOTrainer):
         """
         folder = Path(dataset.cache_files[0]["filename"]).parent
         kept = {file.name for file in folder.glob("cache-*.arrow")}
-        everywhere = set.intersection(*gathered(kept))
+        everywhere = set.intersection(*map(set, gathered(sorted(kept))))
         if is_first_rank_of_host():
             for file in kept - everywhere:
                 (folder / file).unlink()
