@@ -73,7 +73,7 @@ METHODS = {
         *(0.693147, 0.643993),
     ),
     "dpo-precomputed": (
-        *("dpo_train.py", "preference", {"training": {"label_smoothing": 0.1, "precompute_ref_log_probs": True}}),
+        *("dpo_train.py", "preference", {"training": {"precompute_ref_log_probs": True}}),
         *(0.693147, 0.503604),
     ),
     "orpo": ("orpo_train.py", "preference", {}, 4.39251, 3.83528),

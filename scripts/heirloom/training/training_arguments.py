@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from transformers import TrainingArguments
 
-from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning
+from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning, zero_problem
 from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
@@ -64,6 +64,8 @@ def trainer_arguments(
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_hardware(given)
     check_offloading(command.deepspeed)
+    if command.deepspeed and (problem := zero_problem(given.get("optim"), command.deepspeed)):
+        raise HeirloomError(f"training.optim: {problem}")
     check_trackers(tracking)
     if warning := former_optimizer_warning(given.get("optim")):
         say(f"warning: training.optim: {warning}")

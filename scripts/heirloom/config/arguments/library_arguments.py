@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from heirloom.config.arguments.optimizers import former_optimizer_warning
 from heirloom.config.arguments.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
+from heirloom.config.arguments.schedules import schedule_problems
 from heirloom.config.parsing.mistakes import did_you_mean, explain
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "workflow" / "schemas"
@@ -42,6 +43,7 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
     if section == "training":
         yield from contradictions(arguments)
         yield from out_of_range(arguments)
+        yield from schedule_problems(arguments)
     try:
         arguments_model(library).model_validate(checked)
     except ValidationError as error:
@@ -65,6 +67,8 @@ RANGES = {
     "per_device_eval_batch_size": (1, None), "label_smoothing_factor": (0, 1), "beta": (0, None),
 }  # fmt: skip
 """Key of `training` → the least and the greatest value with a meaning; the libraries check none before they train."""
+ABOVE = ("num_train_epochs",)
+"""Keys whose least value has no meaning either: no epoch is no training."""
 
 
 def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -72,7 +76,9 @@ def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], s
     for key, (least, most) in RANGES.items():
         value = arguments.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if value < least:
+            if key in ABOVE and value <= least:
+                yield (key,), f"expected more than {least}, found {value}"
+            elif value < least:
                 yield (key,), f"expected at least {least}, found {value}"
             elif most is not None and value > most:
                 yield (key,), f"expected at most {most}, found {value}"

@@ -1,6 +1,27 @@
-"""Names of optimizers in earlier transformers versions, and what does the same now."""
+"""Names of optimizers in earlier transformers versions and what does the same now; optimizers that ZeRO changes."""
+
+import json
+from pathlib import Path
 
 FORMER_OPTIMIZERS = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
+
+OF_SHAPES = ("adafactor", "stable_adamw", "apollo", "galore", "lomo", "adalomo", "grokadamw")
+"""Beginnings of the names of optimizers whose step depends on the shape of a weight, or on which weights are one."""
+
+
+def zero_problem(optim: object, deepspeed: Path) -> str | None:
+    """Return why an optimizer would be another one under a DeepSpeed file; None when nothing is against it.
+
+    ZeRO-1, 2 and 3 hand flat pieces of all weights to the optimizer: Adafactor then factors nothing, and where the
+    pieces end depends on the number of ranks.
+    """
+    stage = json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    if not stage or not isinstance(optim, str) or not optim.startswith(OF_SHAPES):
+        return None
+    return (
+        f"{optim} looks at the shapes of weights, and ZeRO-{stage} hands it flat pieces of them, so it would be "
+        "another optimizer, which depends on the number of ranks; use an AdamW, deepspeed: zero0, or no deepspeed"
+    )
 
 
 def former_optimizer_warning(optim: object) -> str | None:

@@ -31,9 +31,9 @@ BY_DATASET = "the rows come tokenized and masked from the processed dataset"
 BY_DEEPSPEED = "name a file of config/deepspeed/ with `deepspeed:` at the top of the run"
 BY_GENERATION = "predict_with_generate goes by the run's section `generation:`"
 BY_MEASURING = (
-    "held-out rows are measured in the training's own precision: a model that is cast to be measured would be "
+    "held-out rows are measured in the training's own precision, because a model that is cast to be measured would be "
+    "saved rounded; delete it, or set bf16: true"
 )
-BY_MEASURING += "saved rounded; delete it, or set bf16: true"
 BY_LOG = "the stage writes its loss curve by step, and tracking has logging_steps and save_steps; delete it"
 AFTER_TRAINING = "the stages of generation and evaluation score the checkpoint; delete it"
 BY_TOKENIZER = "the model's tokenizer says it (config/models/); delete it"

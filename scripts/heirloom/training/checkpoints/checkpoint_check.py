@@ -20,7 +20,6 @@ from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, without_adapter
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
 from heirloom.models.weights import WEIGHTS
-from heirloom.training.callbacks.progress import say
 from heirloom.training.inputs.adapters import has_quantized_weights
 from heirloom.training.inputs.base_models import architecture
 from heirloom.training.inputs.training_command import TrainingCommand
@@ -161,6 +160,6 @@ def check_tokenizer(folder: Path, trainer: Trainer, expected: Probe) -> None:
 
 def note(sentence: str) -> None:
     """Say a sentence, and leave it for the execution's record where a launcher writes one."""
-    say(sentence)
+    print(sentence, flush=True)
     if folder := os.environ.get("HEIRLOOM_WORK_DIR"):
         (Path(folder) / NOTES).write_text(json.dumps([sentence]), encoding="utf-8")
