@@ -86,7 +86,7 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft)
+            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:

@@ -15,7 +15,7 @@ FUSED_OUTPUT = ("sft", "dpo")
 
 
 def training_problems(
-    trainer: TrainerSpec, training: TrainingSection, peft: PeftSection | None
+    trainer: TrainerSpec, training: TrainingSection, peft: PeftSection | None, deepspeed: str | None
 ) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, problem) for what does not fit the trainer, or has no effect with it."""
     others = training.passed_through
@@ -29,6 +29,14 @@ def training_problems(
         yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
     if trainer.name == "dpo":
         yield from dpo_problems(others, peft)
+    checkpointing = others.get("gradient_checkpointing_kwargs")
+    reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant") is True
+    if reentrant and peft is not None and deepspeed is None:
+        yield (
+            "training.gradient_checkpointing_kwargs",
+            "use_reentrant: true cannot be used with an adapter and without deepspeed, because weights would be marked "
+            "ready twice; delete it",
+        )
     if peft is not None and trainer.name in FUSED_OUTPUT and "lm_head" in (peft.target_names or []):
         yield (
             "peft.target_modules",

@@ -7,7 +7,8 @@ steps). Here one set holds for all trainers: 32-bit arithmetic, no gradient chec
 import importlib.util
 from typing import Any, TypeVar
 
-from transformers import TrainingArguments
+import torch
+from transformers import Trainer, TrainingArguments
 
 from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning, zero_problem
 from heirloom.config.sections.training import TrainingSection
@@ -74,10 +75,12 @@ def trainer_arguments(
         given["activation_checkpointing"] = given.pop("gradient_checkpointing")
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
     try:
-        return kind(**{**defaults, **given, **decided})
+        args = kind(**{**defaults, **given, **decided})
     except (TypeError, ValueError) as error:
         problem = str(error).removeprefix(f"{kind.__name__}.__init__() ")
         raise HeirloomError(f"training: {kind.__name__}: {problem}") from error
+    check_optimizer(args)
+    return args
 
 
 def accumulation_steps(section: TrainingSection, ranks: int) -> int:
@@ -94,10 +97,29 @@ def accumulation_steps(section: TrainingSection, ranks: int) -> int:
     return steps
 
 
+def check_optimizer(args: TrainingArguments) -> None:
+    """Raise HeirloomError for an optimizer whose package is missing, before model and data are loaded."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, torch.nn.Linear(1, 1))
+    except ImportError as error:
+        missing = str(error)
+    except ValueError as error:
+        missing = str(error)
+        if "install" not in missing and "failed to import" not in missing:
+            return  # of the model's layers, which are not known yet
+    except (AttributeError, NotImplementedError, TypeError):
+        return  # likewise
+    else:
+        return
+    raise HeirloomError(f"training.optim: {args.optim.value}: {' '.join(missing.split())}")
+
+
 def check_hardware(given: dict[str, Any]) -> None:
     """Raise HeirloomError for what needs hardware or a library that is not here."""
     if given.get("fp16") and on_cpu():
         raise HeirloomError("training.fp16 needs a GPU, and this machine has none: use bf16: true, or leave both out")
+    if given.get("activation_offloading") and on_cpu():
+        raise HeirloomError("training.activation_offloading needs a GPU, and this machine has none: delete it")
     if given.get("use_liger_kernel"):
         if on_cpu():
             raise HeirloomError("training.use_liger_kernel needs a GPU, and this machine has none: delete it")

@@ -58,7 +58,8 @@ def merged_model(trainer: Trainer, command: TrainingCommand, adapter: Path) -> P
     model = adapted.merge_and_unload()
     trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
     model.config.pad_token_id = trained.config.pad_token_id
-    model.generation_config = trained.generation_config
+    if hasattr(trained, "generation_config"):  # a masked language model has none
+        model.generation_config = trained.generation_config
     return model
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import AutoConfig, PreTrainedModel, Trainer
 
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
@@ -47,6 +47,7 @@ def save_checkpoint(
                 weights = None  # its own
             else:
                 model = plain_model(trainer)
+            keep_router_settings(model, command)
             save_model(model, weights, partial)
             save_tokenizer(trainer.processing_class, partial)
             del model
@@ -58,6 +59,16 @@ def save_checkpoint(
                 if file.is_file():
                     file.chmod(0o644)  # safetensors writes for its owner alone
     barrier()
+
+
+def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> None:
+    """Set what TRL's SFTTrainer has set for itself back to the base's: whether experts add their router's loss."""
+    trusted = {"local_files_only": True, "trust_remote_code": command.training.trust_remote_code}
+    base = AutoConfig.from_pretrained(command.base, **trusted).get_text_config()
+    config = model.config.get_text_config()
+    for key in ("output_router_logits", "router_aux_loss_coef"):
+        if hasattr(base, key):
+            setattr(config, key, getattr(base, key))
 
 
 def save_model(model: PreTrainedModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
