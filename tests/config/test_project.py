@@ -608,6 +608,15 @@ ONE_MISTAKE = {
         "config/runs/sft.yaml:2: peft.target_modules: lm_head cannot have an adapter with trainer: sft, whose "
         "log-probabilities are computed past it; delete it, or put lm_head into modules_to_save",
     ),
+    "checkpointing that data parallelism cannot follow": (
+        changed(
+            "config/runs/sft.yaml",
+            "learning_rate: 1e-4",
+            "gradient_checkpointing_kwargs: {use_reentrant: true}\n  gradient_checkpointing: true\npeft: {r: 4}",
+        ),
+        "config/runs/sft.yaml:6: training.gradient_checkpointing_kwargs: use_reentrant: true cannot be used with an adapter "
+        "and without deepspeed, because weights would be marked ready twice; delete it",
+    ),
     "weights rounded by measuring": (
         changed("config/runs/sft.yaml", "learning_rate: 1e-4", "bf16_full_eval: true"),
         "config/runs/sft.yaml:6: training.bf16_full_eval: is set by the workflow: held-out rows are measured in the "

@@ -11,6 +11,7 @@ from test_training_mistakes import command
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     Trainer,
     TrainingArguments,
@@ -30,33 +31,20 @@ SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "nu
 SIZES |= {"num_key_value_heads": 2, "vocab_size": 300, "tie_word_embeddings": True, "initializer_range": 0.1}
 
 
-def made(folder, workplace, model_type="llama", **keys):
+def made(folder, workplace, model_type="llama", auto=AutoModelForCausalLM, **keys):
     """Make a tiny base with tied embeddings and large weights, as create_model.py does; return its folder."""
     torch.manual_seed(0)
-    sizes = SIZES if model_type != "gpt2" else {"n_embd": 32, "n_layer": 1, "n_head": 2}
-    keys = {
-        "vocab_size": 300,
-        "tie_word_embeddings": True,
-        "initializer_range": 0.1,
-        "pad_token_id": 1,
-        **sizes,
-        **keys,
-    }
-    AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys)).save_pretrained(folder)
+    config = AutoConfig.for_model(model_type, **{"pad_token_id": 1, **SIZES, **keys})
+    auto.from_config(config).save_pretrained(folder)
     copy_tokenizer(workplace.folder / "tokenizer", folder)
     return folder
 
 
-def trained(workplace, tmp_path, base, *, adapter=None, steps=3, **arguments):
+def trained(workplace, tmp_path, base, *, auto=AutoModelForCausalLM, adapter=None, steps=3, keys=(), **arguments):
     """Train on text rows in this process and save; return (trained model, the checkpoint's folder)."""
-    model = AutoModelForCausalLM.from_pretrained(base)
-    fixed = {
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-    }
+    model = auto.from_pretrained(base)
+    fixed = {"use_cpu": True, "disable_tqdm": True, "report_to": "none"}
+    fixed |= dict.fromkeys(("save_strategy", "logging_strategy"), "no")
     fixed |= {"max_steps": steps, "learning_rate": 1e-2, "per_device_train_batch_size": 4}
     args = TrainingArguments(str(tmp_path / "work"), **fixed, **arguments)
     trainer = Trainer(
@@ -66,7 +54,7 @@ def trained(workplace, tmp_path, base, *, adapter=None, steps=3, **arguments):
         processing_class=AutoTokenizer.from_pretrained(workplace.folder / "tokenizer"),
     )
     trainer.train()
-    asked = dataclasses.replace(command(tmp_path), base=base)
+    asked = dataclasses.replace(command(tmp_path, **dict(keys)), base=base)
     save_checkpoint(trainer, asked, {}, [], "a card")
     return checkpoint_check.plain_model(trainer), asked.output
 
@@ -97,6 +85,17 @@ def test_an_adapter_of_one_of_two_tied_layers_unties_them(workplace, tmp_path, m
     assert json.loads((checkpoint / "config.json").read_text())["tie_word_embeddings"] is False
     before = logits(AutoModelForCausalLM.from_pretrained(base))
     assert (logits(model) - before).abs().max() > 0.01  # it learned something
+
+
+def test_an_adapter_of_a_masked_language_model_is_merged_too(workplace, tmp_path):
+    masked = {"auto": AutoModelForMaskedLM}
+    base = made(tmp_path / "base", workplace, "roberta", max_position_embeddings=66, **masked)
+    model, checkpoint = trained(
+        workplace, tmp_path, base, **masked, adapter={"target_modules": ["query"]}, keys={"collator": "mlm"}
+    )
+    written = AutoModelForMaskedLM.from_pretrained(checkpoint)
+    torch.testing.assert_close(logits(written), logits(model), atol=1e-4, rtol=0)
+    assert (logits(written) - logits(AutoModelForMaskedLM.from_pretrained(base))).abs().max() > 0.001
 
 
 def test_other_adapters_leave_them_tied(workplace, tmp_path):

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -17,21 +18,26 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_optimizer import _BITSANDBYTES_OPTIMIZERS
 from trl.trainer.utils import add_fused_lm_head
 
+import heirloom.rank
 from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.models.fresh_models import model_config
 from heirloom.training.batches import each_row_once
 from heirloom.training.batches.each_row_once import GroupedByLength
+from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.training_data import TrainingData, check_lengths, table_of_positions
 from heirloom.training.losses.fused_output import check_fused_output
+from heirloom.training.preparation import making_trainer
 from heirloom.training.training_arguments import trainer_arguments
 
 SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -42,20 +48,22 @@ BASES = {
     "dense-experts": ("mixtral", {**ROUTED, "output_router_logits": False}),
     "dropping": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2}),
     "sixteen": ("llama", {"dtype": "bfloat16"}),
+    "pegasus": ("pegasus", {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "auto": AutoModelForSeq2SeqLM}),
 }
 ONE_EPOCH = {"num_train_epochs": 1, "global_batch_size": 4, "per_device_train_batch_size": 2, "learning_rate": 3e-3}
 TWO_STEPS = {"max_steps": 2, "global_batch_size": 8, "per_device_train_batch_size": 2, "learning_rate": 3e-3}
 GROUPED = {**ONE_EPOCH, "train_sampling_strategy": "group_by_length"}
 # name: (script, dataset, base, deepspeed, training)
 TRAININGS = {
-    "five-chats": ("sft_train.py", "five-chat", "model", True, ONE_EPOCH),
-    "five-texts": ("train.py", "five-text", "model", False, ONE_EPOCH),
-    "dropping-rows": ("train.py", "five-text", "model", False, {**ONE_EPOCH, "dataloader_drop_last": True}),
-    "experts": ("train.py", "chat", "experts", True, TWO_STEPS),
-    "experts-by-trl": ("sft_train.py", "chat", "experts", True, TWO_STEPS),
-    "dense-experts": ("sft_train.py", "chat", "dense-experts", False, {**TWO_STEPS, "max_steps": 1}),
-    "sixteen": ("train.py", "chat", "sixteen", False, {**TWO_STEPS, "learning_rate": 1e-5, "bf16": True}),
-    "grouped": ("sft_train.py", "forty-chat", "dropping", False, GROUPED),
+    "five-chats": ("sft_train.py", "five-chat", "model", "zero2", ONE_EPOCH),
+    "five-texts": ("train.py", "five-text", "model", None, ONE_EPOCH),
+    "dropping-rows": ("train.py", "five-text", "model", None, {**ONE_EPOCH, "dataloader_drop_last": True}),
+    "experts": ("train.py", "chat", "experts", "zero2", TWO_STEPS),
+    "experts-by-trl": ("sft_train.py", "chat", "experts", "zero2", TWO_STEPS),
+    "dense-experts": ("sft_train.py", "chat", "dense-experts", None, {**TWO_STEPS, "max_steps": 1}),
+    "sixteen": ("train.py", "chat", "sixteen", None, {**TWO_STEPS, "learning_rate": 1e-5, "bf16": True}),
+    "refused": ("train.py", "chat", "pegasus", "zero3", TWO_STEPS),
+    "grouped": ("sft_train.py", "forty-chat", "dropping", None, GROUPED),
 }
 
 
@@ -80,14 +88,16 @@ def trained(workplace):
     again = job(workplace, "grouped", "again/grouped", tracking={"save_steps": 3})
     said = workplace.torchrun("many_trainings.py", [*jobs, {**again, "stop_at": 5}, again])
     assert said.count("resuming from checkpoint-3") == 1
+    (workplace.folder / "exact" / "said.txt").write_text(said)
     return workplace.folder / "exact"
 
 
 def job(workplace, name, place, **more):
-    script, dataset, base, deepspeed, training = TRAININGS[name]
-    arguments = workplace.training(script, place, dataset=dataset, base=base, training=training, **more)[1:]
+    script, dataset, base, zero, training = TRAININGS[name]
+    more |= {"dataset": dataset, "base": base, "training": training, "zero": zero or "zero2"}
+    arguments = workplace.training(script, place, **more)[1:]
     at = arguments.index("--deepspeed")
-    return {"arguments": arguments if deepspeed else arguments[:at] + arguments[at + 2 :]}
+    return {"arguments": arguments if zero else arguments[:at] + arguments[at + 2 :]}
 
 
 def losses(folder):
@@ -120,6 +130,12 @@ def test_what_trl_sets_for_experts_is_not_saved(trained):
     assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (False, 1.0)
 
 
+def test_a_model_that_zero3_cannot_load_is_told_to_take_another_stage(trained):
+    refused = [line for line in (trained / "said.txt").read_text().splitlines() if ": refused: pegasus: " in line]
+    assert len(refused) == 2  # ranks
+    assert "cannot be loaded for training under ZeRO-3 (if another stage loads it, use that): " in refused[0]
+
+
 def test_a_base_of_sixteen_bits_learns_at_usual_rates(trained, workplace):
     before = AutoModelForCausalLM.from_pretrained(workplace.folder / "sixteen", dtype=torch.float32).state_dict()
     after = AutoModelForCausalLM.from_pretrained(trained / "sixteen" / "checkpoint").state_dict()
@@ -150,6 +166,21 @@ def test_rows_grouped_by_length_come_once_an_epoch_whatever_a_rank_draws(monkeyp
     assert sorted(first) == list(range(41)) and first != list(range(41))
     assert first == order(2, 2, 0.0) == order(4, 1, 0.6)
     assert order(2, 2, 1.0) != first and order(2, 2, 1.0) == order(1, 4, 1.4)
+
+
+def test_an_adapter_that_peft_refuses_is_told_in_a_sentence():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 300, "state_size": 4}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **sizes))
+    with pytest.raises(HeirloomError, match=r"this run cannot be trained: .*out_proj"), making_trainer():
+        with_adapter(model, PeftSection(), TrainingArguments(use_cpu=True))
+
+
+@pytest.mark.parametrize("name", _BITSANDBYTES_OPTIMIZERS)
+def test_a_library_that_an_optimizer_needs_is_not_left_out(tmp_path, monkeypatch, name):
+    (tmp_path / "run.yaml").write_text(f"training: {{optim: {name.value}}}")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", "run.yaml"])
+    monkeypatch.chdir(tmp_path)
+    assert "bitsandbytes" not in heirloom.rank.unused()
 
 
 FUSED = {

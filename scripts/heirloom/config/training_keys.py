@@ -29,11 +29,13 @@ def training_problems(
         yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
     if trainer.name == "dpo":
         yield from dpo_problems(others, peft)
-    checkpointing = others.get("gradient_checkpointing_kwargs")
-    reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant") is True
-    if reentrant and peft is not None and deepspeed is None:
+    for key in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
+        given = others.get(key)
+        reentrant = isinstance(given, dict) and given.get("use_reentrant") is True
+        if not reentrant or peft is None or deepspeed is not None:
+            continue
         yield (
-            "training.gradient_checkpointing_kwargs",
+            f"training.{key}",
             "use_reentrant: true cannot be used with an adapter and without deepspeed, because weights would be marked "
             "ready twice; delete it",
         )

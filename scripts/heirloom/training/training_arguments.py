@@ -73,6 +73,8 @@ def trainer_arguments(
         given["optim"] = FORMER_OPTIMIZERS[given["optim"]]
     if "gradient_checkpointing" in given:  # the same setting's name before transformers 5
         given["activation_checkpointing"] = given.pop("gradient_checkpointing")
+    for key in {"adam_beta1", "adam_beta2"} & given.keys():
+        given[key] = float(given[key])  # torch wants both of one type, and 0 is a whole number in YAML
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
     try:
         args = kind(**{**defaults, **given, **decided})

@@ -1,7 +1,9 @@
 """Names of optimizers in earlier transformers versions and what does the same now; optimizers that ZeRO changes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 FORMER_OPTIMIZERS = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
 
@@ -29,3 +31,10 @@ def former_optimizer_warning(optim: object) -> str | None:
     if not isinstance(optim, str) or optim not in FORMER_OPTIMIZERS:
         return None
     return f"{optim} is the former name of {FORMER_OPTIMIZERS[optim]}, which is used; write that"
+
+
+def optimizer_problems(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield what is wrong with optim_args, which transformers would tell once model and data are loaded."""
+    given = arguments.get("optim_args")
+    if isinstance(given, str) and any(part.count("=") != 1 for part in given.split(",") if given):
+        yield ("optim_args",), "expected name=value, several with commas between; mend or delete it"

@@ -21,6 +21,7 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Schedule → its lr_scheduler_kwargs. The two that follow the held-out loss pass theirs on and are left out."""
+OF_HELD_OUT_LOSS = ("reduce_lr_on_plateau", "greedy")
 NEEDED = {
     "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
     "cosine_warmup_with_min_lr": ("min_lr", "min_lr_rate"),
@@ -31,8 +32,14 @@ NEEDED = {
 
 def schedule_problems(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield what is wrong with lr_scheduler_kwargs, which transformers would tell once model and data are loaded."""
-    schedule, given = arguments.get("lr_scheduler_type", "linear"), arguments.get("lr_scheduler_kwargs") or {}
-    if schedule not in SCHEDULES or not isinstance(given, dict):
+    schedule, given = arguments.get("lr_scheduler_type", "linear"), arguments.get("lr_scheduler_kwargs")
+    if isinstance(given, str):
+        yield ("lr_scheduler_kwargs",), "expected keys and values, found a text; write {key: value}"
+        return
+    if schedule in OF_HELD_OUT_LOSS and arguments.get("eval_strategy", "no") == "no":
+        yield ("lr_scheduler_type",), f"{schedule} follows the held-out loss; set eval_strategy: steps or epoch"
+    given = {} if given is None else given
+    if not isinstance(schedule, str) or schedule not in SCHEDULES or not isinstance(given, dict):
         return
     known = SCHEDULES[schedule]
     for key in given:
