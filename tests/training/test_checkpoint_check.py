@@ -34,7 +34,7 @@ SIZES |= {"num_key_value_heads": 2, "vocab_size": 300, "tie_word_embeddings": Tr
 def made(folder, workplace, model_type="llama", auto=AutoModelForCausalLM, **keys):
     """Make a tiny base with tied embeddings and large weights, as create_model.py does; return its folder."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(model_type, **{"pad_token_id": 1, **SIZES, **keys})
+    config = AutoConfig.for_model(model_type, **{"pad_token_id": 0, **SIZES, **keys})
     auto.from_config(config).save_pretrained(folder)
     copy_tokenizer(workplace.folder / "tokenizer", folder)
     return folder
