@@ -23,7 +23,7 @@ from heirloom.json_files import write_json
 from heirloom.models.fetching import MODEL_FILES, fetch
 from heirloom.models.fresh_models import initialise_model, model_config
 from heirloom.models.model_facts import FACTS
-from heirloom.models.tokenizer_files import copy_tokenizer, load_tokenizer
+from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.stage_arguments import stage_parser
 
@@ -47,6 +47,7 @@ def main() -> None:
             print(f"{args.output}: fetched {len(list(partial.iterdir()))} files")
         check_vocabulary(len(tokenizer), read_vocabulary_size(partial), args.tokenizer, args.output)
         copy_tokenizer(args.tokenizer, partial)
+        check_same_ids(tokenizer, args.tokenizer, partial)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -68,6 +68,7 @@ def main() -> int:
                 peers=peers,
             )
         facts.exit_code = outcome.exit_code
+        facts.notes = record.notes_in(folder.path)
         if outcome.exit_code:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
         else:

@@ -6,12 +6,14 @@ Needs the training environment: it imports the classes of the pinned versions.
 import dataclasses
 import enum
 import importlib
+import importlib.util
 import json
 import os
 import re
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from heirloom.config.trainers.table import TRAINERS
@@ -20,6 +22,8 @@ TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string", d
 # Keys whose choices stand in their help text only; TRL checks them when training starts, which is too late.
 CHOICES_IN_HELP = {"loss_type", "f_divergence_type"}
 DESCRIPTION_LENGTH = 240
+HEAD_DIM = 'getattr(config, "head_dim"'
+"""How models read the width of an attention head that is not hidden_size / heads."""
 
 
 def library_schemas() -> Iterator[tuple[str, str]]:
@@ -68,9 +72,18 @@ def model_configs(transformers: types.ModuleType) -> str:
         own = (field for field in dataclasses.fields(config) if field.name not in common)
         keys = {field.name: type_schema(field.type).get("type", []) for field in own}
         keys |= {name: [] for name in config.attribute_map if name not in keys}
+        if "head_dim" not in keys and HEAD_DIM in modeling_source(config):
+            keys["head_dim"] = "integer"  # read where it is set (Qwen3-30B-A3B's is 128), and no field of the class
         lines.append(f"  {json.dumps(model_type)}: {json.dumps(keys, sort_keys=True, separators=(',', ':'))}")
     models = ",\n".join(lines)
     return f'{{"title": "transformers {transformers.__version__}", "models": {{\n{models}\n}}}}\n'
+
+
+def modeling_source(config: type) -> str:
+    """Return the source of the module that makes models of a configuration class; empty where there is none."""
+    name = config.__module__.replace(".configuration_", ".modeling_")
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
 
 
 def rendered(title: str, properties: dict[str, dict[str, Any]]) -> str:

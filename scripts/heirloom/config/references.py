@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from heirloom.config.arguments.instance_types import ranks
-from heirloom.config.arguments.optimizers import former_optimizer_warning
+from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
 from heirloom.config.linked_files import deepspeed_problem, user_function_problem
@@ -332,6 +332,10 @@ class References:
         """Yield DeepSpeed files that are wrong and batches that the ranks cannot divide."""
         if run.deepspeed is not None and (problem := self.deepspeed_problem(run.deepspeed)):
             yield ("deepspeed",), problem
+        elif run.deepspeed is not None and run.training is not None:
+            file = self.root / "config" / "deepspeed" / f"{run.deepspeed}.json"
+            if problem := zero_problem(run.training.passed_through.get("optim"), file):
+                yield ("training", "optim"), problem
         if run.training is None or run.resources is None:
             return
         machines = run.resources.machines("training")

@@ -14,33 +14,10 @@ from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
-from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.errors import HeirloomError
+from heirloom.config.training_keys import training_problems
 
 TrainerName = Literal[tuple(TRAINERS)]
-
-
-def training_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[tuple[str, str]]:
-    """Yield (key, problem) for what does not fit the trainer, or has no effect with it."""
-    others = training.passed_through
-    try:
-        trainer.fitting_collator(training.collator)
-    except HeirloomError as error:
-        yield "collator", str(error).removeprefix("training.collator: ")
-    packing = others.get("packing") is True
-    if training.seq_length is not None and not (trainer.joins_rows or (trainer.packs_rows and packing)):
-        remedy = "add packing: true or delete it" if trainer.packs_rows else "delete it"
-        yield "seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
-    if "packing_strategy" in others and not packing:
-        yield "packing_strategy", "has no effect without packing: true; add that or delete it"
-    if trainer.takes_pairs and others.get("train_sampling_strategy") == "group_by_length":
-        yield "train_sampling_strategy", "cannot group pairs by length, which have two sequences; delete it"
-    if trainer.name == "dpo" and others.get("padding_free") is True:
-        yield (
-            "padding_free",
-            "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it",
-        )
 
 
 class Run(NamedFile):
@@ -109,8 +86,7 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            problems = training_problems(TRAINERS[self.trainer], self.training)
-            yield from ((f"training.{key}", problem) for key, problem in problems)
+            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:

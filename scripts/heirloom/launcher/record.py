@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from heirloom.launcher.processes import say
 from heirloom.launcher.ranks import Ranks
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
+NOTES = "notes.json"
+"""The file in a work folder in which a program leaves its notes, a list of sentences."""
 SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")
 
 
@@ -30,6 +32,8 @@ class Execution:
     exit_code: int | None = None
     outs: list[dict] | None = None
     """What dvc.lock will record of the products of a success: proof that this execution made them."""
+    notes: list[str] = field(default_factory=list)
+    """What the program had to say of this execution, such as a check that it left out."""
 
 
 def log_file(stage: str) -> Path:
@@ -61,6 +65,7 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "seconds": round(time.time() - started, 2),
             "exit_code": facts.exit_code,
             "outs": facts.outs,
+            "notes": facts.notes,
             "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
             "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **versions()},
@@ -70,6 +75,12 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             write(record, path)
         except OSError as error:  # a full disk, which has a better sentence to end with
             print(f"{path} cannot be written ({error.strerror})", file=sys.stderr, flush=True)
+
+
+def notes_in(work: Path) -> list[str]:
+    """Return the notes that a program has left in its work folder."""
+    file = work / NOTES
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 def write(record: dict[str, Any], path: Path) -> None:

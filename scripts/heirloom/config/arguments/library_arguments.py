@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from heirloom.config.arguments.optimizers import former_optimizer_warning
+from heirloom.config.arguments.optimizers import former_optimizer_warning, optimizer_problems
 from heirloom.config.arguments.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
+from heirloom.config.arguments.schedules import schedule_problems
 from heirloom.config.parsing.mistakes import did_you_mean, explain
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "workflow" / "schemas"
@@ -42,6 +43,8 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
     if section == "training":
         yield from contradictions(arguments)
         yield from out_of_range(arguments)
+        yield from schedule_problems(arguments)
+        yield from optimizer_problems(arguments)
     try:
         arguments_model(library).model_validate(checked)
     except ValidationError as error:
@@ -54,6 +57,9 @@ def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...],
         yield ("num_train_epochs",), "has no effect beside max_steps, which ends the training; delete one of them"
     if "eval_steps" in arguments and arguments.get("eval_strategy") != "steps":
         yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
+    losses, weights = arguments.get("loss_type", ["sigmoid"]), arguments.get("loss_weights")
+    if isinstance(weights, list) and isinstance(losses, list) and len(weights) != len(losses):
+        yield ("loss_weights",), f"needs as many numbers as loss_type has losses, {len(losses)}, found {len(weights)}"
     if arguments.get("bf16") is True and arguments.get("fp16") is True:
         yield ("fp16",), "cannot be true beside bf16; delete one of them"
 
@@ -65,6 +71,10 @@ RANGES = {
     "per_device_eval_batch_size": (1, None), "label_smoothing_factor": (0, 1), "beta": (0, None),
 }  # fmt: skip
 """Key of `training` → the least and the greatest value with a meaning; the libraries check none before they train."""
+ABOVE = ("num_train_epochs",)
+"""Keys whose least value has no meaning either: no epoch is no training."""
+BELOW = ("adam_beta1", "adam_beta2")
+"""Keys whose greatest value has none: a mean that takes up nothing, which torch refuses."""
 
 
 def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -72,8 +82,12 @@ def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], s
     for key, (least, most) in RANGES.items():
         value = arguments.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if value < least:
+            if key in ABOVE and value <= least:
+                yield (key,), f"expected more than {least}, found {value}"
+            elif value < least:
                 yield (key,), f"expected at least {least}, found {value}"
+            elif key in BELOW and value >= most:
+                yield (key,), f"expected less than {most}, found {value}"
             elif most is not None and value > most:
                 yield (key,), f"expected at most {most}, found {value}"
 

@@ -9,6 +9,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from heirloom.distributed import barrier, gathered, is_first_rank_of_host
 from heirloom.training.batches.document_isolation import DocumentsStayApart
+from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 
@@ -20,7 +21,9 @@ class WithoutModelCard:
         """Write nothing."""
 
 
-class PretokenizedSFTTrainer(WithoutModelCard, DocumentsStayApart, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer):
+class PretokenizedSFTTrainer(
+    WithoutModelCard, DocumentsStayApart, EachRowOnce, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer
+):
     """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs.
 
     Packed rows have `seq_lengths` too, and want `padding_free=True`. TRL then makes the collator itself, from the
@@ -32,7 +35,7 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 """SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
 
 
-class PretokenizedDPOTrainer(WithoutModelCard, DPOTrainer):
+class PretokenizedDPOTrainer(WithoutModelCard, EachRowOnce, DPOTrainer):
     """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
 
     TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
