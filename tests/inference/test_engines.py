@@ -307,4 +307,9 @@ def test_a_damaged_file_of_generations_is_told(tmp_path):
 
 def test_several_samples_are_told_apart(place):
     prompts = repeated(read_prompts(place.folder / "chats", 2), 2)
-    assert [prompt.key for prompt in prompts] == ["test.jsonl:1", "test.jsonl:1/1", "test.jsonl:2", "test.jsonl:2/1"]
+    assert [prompt.key for prompt in prompts] == [
+        ("test.jsonl:1", 0),
+        ("test.jsonl:1", 1),
+        ("test.jsonl:2", 0),
+        ("test.jsonl:2", 1),
+    ]

@@ -1,30 +1,36 @@
 """A conversation with a model, its answers shown as they come."""
 
+from collections.abc import Callable
+
 from transformers import TextStreamer
 
 from heirloom.errors import HeirloomError
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.prompts_file import prompt_text
+from heirloom.inference.prompts_file import prompt_ids, prompt_text
 
 
 class Shown(TextStreamer):
     """Prints an answer as it comes, and keeps it: an answer that is interrupted counts as far as it went."""
 
-    def __init__(self, tokenizer) -> None:
+    def __init__(self, tokenizer, visible: Callable[[str], str]) -> None:
+        """`visible` gives what is printed of a text."""
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.text = ""
+        self.visible, self.text = visible, ""
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.text += text
-        super().on_finalized_text(text, stream_end)
+        super().on_finalized_text(self.visible(text), stream_end)
 
 
 class Conversation:
     """What was said so far. A model without a chat template goes on with each text, and remembers nothing."""
 
-    def __init__(self, answerer: Answerer, system: str | None) -> None:
-        """Raises HeirloomError for a system message that no chat template can show the model."""
+    def __init__(self, answerer: Answerer, system: str | None, visible: Callable[[str], str] = str) -> None:
+        """`visible` gives what is printed of an answer's text.
+
+        Raises HeirloomError for a system message that no chat template can show the model."""
+        self.visible = visible
         # an answer ends where the model's positions do, however long it might be
         answerer.section = answerer.section.model_copy(update={"max_length": answerer.positions})
         self.answerer, self.tokenizer = answerer, answerer.tokenizer
@@ -45,7 +51,7 @@ class Conversation:
         """
         messages = [*self.messages, {"role": "user", "content": text}]
         prompt = self.prompt({"messages": messages} if self.remembers else {"prompt": text})
-        shown = Shown(self.tokenizer)
+        shown = Shown(self.tokenizer, self.visible)
         try:
             self.answerer.answer([prompt], streamer=shown)
         except KeyboardInterrupt:
@@ -58,7 +64,7 @@ class Conversation:
         text, problems = prompt_text(row, self.tokenizer)
         if problems:
             raise HeirloomError(problems[0])
-        ids = self.tokenizer(text, add_special_tokens=not self.remembers)["input_ids"]
+        ids = prompt_ids(text, self.tokenizer, special=not self.remembers)
         if self.answerer.section.longest_answer(len(ids)) < 1:
             raise HeirloomError(
                 f"the conversation has {len(ids)} tokens, and the model has {self.answerer.positions} positions: /new "

@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
+from heirloom.report.terminal_text import without_commands
 from pipeline.provenance.ancestry import Artifact
 from pipeline.provenance.trace import Trace
 
@@ -20,7 +22,9 @@ WEIGHTS = {
 
 def trace_tree(trace: Trace) -> Tree:
     """Return the tree of a trace."""
-    tree = Tree(f"[bold]{escape(trace.generations.path)}[/] line {trace.line}, row_id {escape(trace.row['row_id'])}")
+    tree = Tree(
+        f"[bold]{escape(trace.generations.path)}[/] line {trace.line}, row_id {escape(shown(trace.row['row_id']))}"
+    )
     add_values(tree.add("[bold]generated[/]"), {key: value for key, value in trace.row.items() if key != "row_id"})
     if trace.processed:
         where = "" if trace.processed.number is None else f", index {trace.processed.number}"
@@ -100,10 +104,10 @@ def add_values(branch: Tree, values: dict[str, Any]) -> None:
 
 def add_lines(branch: Tree, lines: list[str]) -> None:
     for line in lines:
-        branch.add(escape(line))
+        branch.add(Text(line))
 
 
 def shown(value: Any) -> str:
     """Return a value for the terminal, cut when it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = without_commands(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"

@@ -48,6 +48,9 @@ class GenerationSection(PassThroughSection):
     eos_tokens: str | None = Field(
         None, description="tokens that end an answer: ids or strings, comma-separated; absent: the model's own"
     )
+    skip_special_tokens: bool = Field(
+        True, description="leave special tokens out of the completions; false: keep those before the one that ends them"
+    )
     num_return_sequences: int = Field(1, ge=1, description="do_sample: answers to each prompt")
     do_sample: bool = Field(False, description="draw from the distribution; false: greedy")
     seed: int = Field(0, description="do_sample: seed of the draws; each prompt has its own stream")
