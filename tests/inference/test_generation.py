@@ -93,6 +93,68 @@ def test_a_sample_belongs_to_its_prompt_and_seed(place, sampled):
     assert sum(a != b for a, b in zip(other, expected, strict=True)) > PROMPTS // 2
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_length": 40},
+        {"no_repeat_ngram_size": 1},
+        {"encoder_repetition_penalty": 1.5},
+        {"encoder_no_repeat_ngram_size": 2},
+        {"repetition_penalty": 2},
+        {"min_length": 40, "no_repeat_ngram_size": 2, "do_sample": True},
+        {"min_length": 40, "no_repeat_ngram_size": 2, "num_beams": 2},
+    ],
+    ids=str,
+)
+def test_options_that_look_at_prompts_do_not_see_padding(place, options):
+    """Nor where the end token pads. Without sampling, plain `generate` gives the same of each prompt alone."""
+    found = []
+    for size in (1, PROMPTS):
+        section = GenerationSection.model_validate({"max_new_tokens": 16, "test_batch_size": size, **options})
+        answerer = load_answerer(place.folder / "model", section, PartialState(cpu=True))
+        answerer.pad_id = answerer.end_ids[0]
+        prompts = read_prompts(place.folder / "chats", None)
+        batches = into_batches(prompts, size)
+        rows = {row["row_id"]: row for batch in batches for row in answerer.answer(batch)}
+        found.append([(rows[prompt.row_id]["completion"], rows[prompt.row_id]["finish_reason"]) for prompt in prompts])
+    assert found[0] == found[1]
+    if "do_sample" not in options:
+        shortest = min(prompts, key=lambda prompt: len(prompt.ids))
+        as_floats = {key: float(value) if "penalty" in key else value for key, value in options.items()}
+        plain = answerer.model.generate(
+            torch.tensor([shortest.ids]), max_new_tokens=16, do_sample=False, pad_token_id=1, **as_floats
+        )[0, len(shortest.ids) :].tolist()
+        plain = plain[: plain.index(0)] if 0 in plain else plain
+        told = answerer.tokenizer.decode(plain, skip_special_tokens=True)
+        assert told == found[0][prompts.index(shortest)][0]
+
+
+def test_a_stop_string_on_the_last_token_is_a_stop(place):
+    rows = answers(place, {"max_new_tokens": 6})
+    row = next(row for row in rows if row["finish_reason"] == "length" and row["completion"][-1:].isascii())
+    stop = row["completion"][-1]
+    first = row["completion"].index(stop) == len(row["completion"]) - 1
+    (again,) = [
+        one for one in answers(place, {"max_new_tokens": 6, "stop_strings": [stop]}) if one["row_id"] == row["row_id"]
+    ]
+    assert again["finish_reason"] == "stop"
+    assert not first or again["completion"] == row["completion"]
+    (other,) = [
+        one for one in answers(place, {"max_new_tokens": 6, "stop_strings": ["@@"]}) if one["row_id"] == row["row_id"]
+    ]
+    assert other["finish_reason"] == "length"
+
+
+def test_special_tokens_are_kept_when_asked_for(place):
+    answerer = load_answerer(
+        place.folder / "model", GenerationSection(skip_special_tokens=False), PartialState(cpu=True)
+    )
+    prompt = read_prompts(place.folder / "chats", 1)[0]
+    assert answerer.row(prompt, [1, 30], True)["completion"].startswith("<|pad|>")
+    answerer.section = GenerationSection()
+    assert "<|pad|>" not in answerer.row(prompt, [1, 30], True)["completion"]
+
+
 def test_a_killed_job_goes_on_where_it_was(place):
     slow = SAMPLED | {"test_batch_size": 1, "max_new_tokens": 60}
     config = place.config("slow", generation=slow)

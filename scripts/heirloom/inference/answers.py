@@ -11,8 +11,8 @@ from transformers.generation.streamers import BaseStreamer
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
+from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.seeded_sampling import sampling_processors
 from heirloom.models.language_models import is_encoder_decoder
 from heirloom.models.padding import padded_batch
 
@@ -20,6 +20,11 @@ FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
 """What opens the answers of encoder-decoder models, as their checkpoints say."""
 
 
+OF_TOKENS = (
+    "bad_words_ids", "begin_suppress_tokens", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
+    "sequence_bias", "suppress_tokens",
+)  # fmt: skip
+"""Keys of GenerationConfig that name tokens by their ids."""
 POSITIONS = ("max_position_embeddings", "max_seq_len")
 """What configurations call the longest text; the second is MPT's."""
 
@@ -40,7 +45,8 @@ class Answerer:
         """`synced_gpus`: the weights are spread over the ranks (ZeRO-3), which generate in step with each other.
         `logprobs`: rows tell how likely the model finds each answer.
 
-        Raises HeirloomError for options that transformers refuses, or when no token ends an answer.
+        Raises HeirloomError for options that transformers refuses, for tokens that the model does not have, or when no
+        token ends an answer.
         """
         self.logprobs = logprobs
         self.model, self.tokenizer, self.section, self.device = model, tokenizer, section, device
@@ -48,6 +54,7 @@ class Answerer:
         self.encoder_decoder = is_encoder_decoder(model)
         self.end_ids = chosen_end_ids(section.eos_tokens, tokenizer) or end_ids(model, tokenizer)
         self.pad_id = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        check_token_ids(section, model.config.get_text_config().vocab_size)
         self.generation_config = self.make_generation_config()
 
     @property
@@ -102,10 +109,15 @@ class Answerer:
         `streamer` gets the tokens of a batch of one as they are drawn.
         """
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, self.padding_side)
-        processors = None
+        processors = prompt_processors(
+            self.section.prompt_arguments,
+            [torch.tensor([prompt.ids], device=self.device) for prompt in batch],
+            [0 if self.encoder_decoder else ids.shape[1] - len(prompt.ids) for prompt in batch],
+            self.end_ids,
+        )
         if self.section.do_sample:
             seeds = [f"{self.section.seed}/{prompt.row_id}/{prompt.sample}" for prompt in batch]
-            processors = sampling_processors(self.section.sampling_arguments, seeds)
+            processors += sampling_processors(self.section.sampling_arguments, seeds)
         with self.own_generation_config():
             output = self.model.generate(
                 max_new_tokens=max(self.longest_answer(prompt) for prompt in batch),
@@ -163,6 +175,25 @@ class Answerer:
             "prompt_tokens": len(prompt.ids),
             "completion_tokens": len(answer_ids),
         }
+
+
+def check_token_ids(section: GenerationSection, vocabulary: int) -> None:
+    """Raise HeirloomError when an option names a token id that the model does not have."""
+    for key, value in section.passed_through.items():
+        if key == "sequence_bias":
+            value = [pair[0] for pair in value or ()]
+        beyond = [token for token in flat(value) if token >= vocabulary] if key in OF_TOKENS else []
+        if beyond:
+            raise HeirloomError(
+                f"generation.{key}: there is no token {beyond[0]}: the model has {vocabulary} tokens, numbered from 0"
+            )
+
+
+def flat(value: Any) -> list[int]:
+    """Return the numbers in a number, a list of numbers, or a list of lists."""
+    if isinstance(value, list | tuple):
+        return [number for part in value for number in flat(part)]
+    return [] if value is None else [value]
 
 
 def chosen_end_ids(eos_tokens: str | None, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
