@@ -48,6 +48,7 @@ def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
         training=options.training,
         losses=options.losses,
         evaluation=options.evaluation,
+        harness=options.harness,
         generations=options.generations,
         data=tuple(options.data),
     )
@@ -83,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--losses", type=Path, help="the training step by step, CSV")
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
+    parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
     parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")
     parser.add_argument("--output", type=destination, help=f"HTML file to write; with --all {INDEX} unless given")

@@ -37,11 +37,11 @@ from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import NAMES, write_generations
-from heirloom.inference.generation_journal import Journal, job_description, key_of, work_folder
+from heirloom.inference.generation_journal import Journal, delete_work, job_description, key_of, work_folder
 from heirloom.inference.generation_progress import Progress
 from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
 from heirloom.inference.prompts_file import read_prompts_file
-from heirloom.models.trained_checkpoints import load_tokenizer
+from heirloom.models.trained_checkpoints import folders_of, load_tokenizer
 from heirloom.models.weights import weights_hash
 from heirloom.s3 import check_destination, upload_folder
 
@@ -76,7 +76,9 @@ def main() -> None:
     check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)
     check_vocabulary(prompts, answerer.model.config.get_text_config().vocab_size, options.checkpoint)
 
-    job = job_description(section.model_dump(), options.checkpoint, options.dataset or options.prompts)
+    job = job_description(
+        section.model_dump(), *folders_of(options.checkpoint), *filter(None, (options.dataset, options.prompts))
+    )
     engine = Engine(answerer, prompts, ranks)
     journal = Journal(work_folder(options.output), ranks.process_index, ranks.num_processes, job)
     progress = Progress(engine.total, len(journal.rows), engine.ranks_in_parallel, ranks.is_main_process)
@@ -99,6 +101,8 @@ def main() -> None:
         if upload_to:
             upload_folder(options.output, upload_to, NAMES[section.output_format])
             print(f"copied to {upload_to}", flush=True)
+    journal.close()
+    delete_work(work_folder(options.output))
 
 
 def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:

@@ -39,7 +39,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(trace.as_json(), indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
+        Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
     return 0
 
 

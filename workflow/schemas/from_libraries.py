@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.arguments.refused_arguments import refusal
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.trainers.table import TRAINERS
 
 TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object", type(None): "null"}
@@ -35,7 +37,9 @@ def library_schemas() -> Iterator[tuple[str, str]]:
         fields = dataclasses.fields(library_class(trainer.arguments_class))
         properties = {field.name: field_schema(field) for field in fields if field.init}
         yield f"training_arguments/{name}.json", rendered(versioned(trainer.arguments_class), properties)
-    properties = generation_properties(transformers.GenerationConfig)
+    from generation_ranges import ranged
+
+    properties = ranged(generation_properties(transformers.GenerationConfig), left_to_the_section)
     title = versioned("transformers.GenerationConfig")
     yield "training_arguments/generation_config.json", rendered(title, properties)
     yield "model_configs.json", model_configs(transformers)
@@ -169,6 +173,11 @@ def generation_properties(config_class: type) -> dict[str, dict[str, Any]]:
         for name, kind, text in entry.findall(config_class.__doc__)
         if name in known
     }
+
+
+def left_to_the_section(key: str) -> bool:
+    """Whether `generation:` refuses a key of GenerationConfig, or checks it itself."""
+    return refusal("generation", key) is not None or key in GenerationSection.model_fields
 
 
 def docstring_type(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.bootstrap import Statistic
+from heirloom.evaluation.intervals import Statistic
 from heirloom.evaluation.log_likelihood import Row, measure_rows
 from heirloom.evaluation.scores import Scores
 

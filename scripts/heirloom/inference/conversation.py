@@ -5,7 +5,7 @@ from transformers import TextStreamer
 from heirloom.errors import HeirloomError, plain
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.prompts_file import prompt_text
+from heirloom.inference.prompts_file import prompt_ids, prompt_text
 
 
 class Shown(TextStreamer):
@@ -58,7 +58,7 @@ class Conversation:
         text, problems = prompt_text(row, self.tokenizer)
         if problems:
             raise HeirloomError(problems[0])
-        ids = self.tokenizer(text, add_special_tokens=not self.remembers)["input_ids"]
+        ids = prompt_ids(text, self.tokenizer, special=not self.remembers)
         if self.answerer.section.longest_answer(len(ids)) < 1:
             raise HeirloomError(
                 f"the conversation has {len(ids)} tokens, and the model has {self.answerer.positions} positions: /new "

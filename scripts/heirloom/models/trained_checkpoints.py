@@ -49,6 +49,11 @@ def base_of(adapter: Path) -> Path:
     return Path(settings["base_model_name_or_path"])
 
 
+def folders_of(checkpoint: Path) -> list[Path]:
+    """Return the folders whose files decide what a checkpoint answers: its own, and the base of an adapter."""
+    return [checkpoint, base_of(checkpoint)] if (checkpoint / ADAPTER).is_file() else [checkpoint]
+
+
 def load_config(checkpoint: Path) -> PreTrainedConfig:
     """Return the configuration of a checkpoint's model. Raises HeirloomError as `check_checkpoint` does."""
     check_checkpoint(checkpoint)

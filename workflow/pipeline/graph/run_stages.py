@@ -164,6 +164,8 @@ def report_stages(run, project) -> Iterator[Stage]:
         inputs["losses"] = (f"metrics/loss/{run.name}.csv",)
     if run.evaluation is not None:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
+    if run.lm_eval is not None:
+        inputs["harness"] = (f"metrics/harness/{run.name}.json",)
     if run.generation is not None:
         inputs["generations"] = (f"generations/{run.name}",)
         if (answers := base_answers(run, project) or shared_prompts(run, project)) is not None:

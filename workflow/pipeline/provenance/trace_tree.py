@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
 from heirloom.errors import plain
@@ -21,7 +22,7 @@ WEIGHTS = {
 
 def trace_tree(trace: Trace) -> Tree:
     """Return the tree of a trace."""
-    tree = Tree(f"[bold]{safe(trace.generations.path)}[/] line {trace.line}, row_id {safe(trace.row['row_id'])}")
+    tree = Tree(f"[bold]{safe(trace.generations.path)}[/] line {trace.line}, row_id {safe(shown(trace.row['row_id']))}")
     add_values(tree.add("[bold]generated[/]"), {key: value for key, value in trace.row.items() if key != "row_id"})
     if trace.processed:
         where = "" if trace.processed.number is None else f", index {trace.processed.number}"
@@ -101,7 +102,7 @@ def add_values(branch: Tree, values: dict[str, Any]) -> None:
 
 def add_lines(branch: Tree, lines: list[str]) -> None:
     for line in lines:
-        branch.add(safe(line))
+        branch.add(Text(plain(line)))
 
 
 def safe(text: str) -> str:

@@ -6,11 +6,12 @@ generated from the pinned versions.
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from heirloom.config.arguments.optimizers import former_optimizer_warning, optimizer_problems
 from heirloom.config.arguments.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
@@ -40,6 +41,10 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
             yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
         elif former_optimizer_warning(value if key == "optim" else None) is None:
             checked[key] = value
+    if section == "generation":
+        infinite = [key for key, value in arguments.items() if isinstance(value, float) and not math.isfinite(value)]
+        yield from (((key,), f"expected a finite number, found {arguments[key]}") for key in infinite)
+        checked = {key: value for key, value in checked.items() if key not in infinite}
     if section == "training":
         yield from contradictions(arguments)
         yield from out_of_range(arguments)
@@ -113,6 +118,13 @@ def known_title(library: str) -> str:
     return argument_file(library)["title"]
 
 
+def as_the_library_wants(library: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with whole numbers as floats where the library has floats: some of it refuses `2` for `2.0`."""
+    kinds = {key: schema.get("type", []) for key, schema in argument_schemas(library).items()}
+    floats = {key for key, kind in kinds.items() if "number" in kind and "integer" not in kind}
+    return {key: float(value) if key in floats and type(value) is int else value for key, value in arguments.items()}
+
+
 @functools.cache
 def arguments_model(library: str) -> type[BaseModel]:
     """Return a pydantic model of a trainer's arguments, built from the generated schema."""
@@ -151,15 +163,25 @@ def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tup
         yield from explain(error, model, known)
 
 
+LIMITS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
+LENGTHS = {"array": {"minItems": "min_length", "maxItems": "max_length"}, "string": {"minLength": "min_length"}}
+"""JSON Schema's keywords, and what pydantic calls the same."""
+
+
 def annotation(schema: dict[str, Any]) -> Any:
-    """Return the Python type of a key's JSON Schema."""
+    """Return the Python type of a key's JSON Schema, with the limits of its numbers, lists and texts."""
     options: list[Any] = []
     kinds = schema.get("type", [])
     for kind in [kinds] if isinstance(kinds, str) else kinds:
+        words = LIMITS if kind in ("integer", "number") else LENGTHS.get(kind, {})
+        limits = {word: schema[keyword] for keyword, word in words.items() if keyword in schema}
+        option: Any = None
         if kind == "array":
-            options.append(list[annotation(schema["items"])] if "items" in schema else list)
+            option = list[annotation(schema["items"])] if "items" in schema else list
         elif not ("enum" in schema and kind == "string"):
-            options.append(TYPES[kind])
+            option = TYPES[kind]
+        if option is not None or kind == "null":
+            options.append(Annotated[option, Field(**limits)] if limits else option)
     if "enum" in schema:
         options.append(Literal[tuple(choice for choice in schema["enum"] if isinstance(choice, str))])
     return functools.reduce(lambda left, right: left | right, options[1:], options[0]) if options else Any

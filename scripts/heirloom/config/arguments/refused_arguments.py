@@ -167,7 +167,23 @@ RENAMED = {
     "label_pad_token_id": f"{BY_DATASET}; delete it",
 }
 
+ALONE = "it speeds up batches of one only, and needs a helper here; delete it"
 GENERATION = {
+    "is_assistant": ALONE,
+    "assistant_confidence_threshold": ALONE,
+    "assistant_early_exit": ALONE,
+    "assistant_ensemble_weight": ALONE,
+    "assistant_lookbehind": ALONE,
+    "target_lookbehind": ALONE,
+    "num_assistant_tokens": ALONE,
+    "num_assistant_tokens_schedule": ALONE,
+    "prompt_lookup_num_tokens": ALONE,
+    "max_matching_ngram_size": ALONE,
+    "speculation_type": ALONE,
+    "use_mtp": ALONE,
+    "token_healing": "it rewrites the end of prompts; delete it",
+    "compile_config": "answers are not compiled; delete it",
+    "cache_config": "quantized caches are not set up; delete it",
     "pad_token_id": BY_TOKENIZER,
     "bos_token_id": BY_TOKENIZER,
     "eos_token_id": "use eos_tokens",

@@ -46,7 +46,10 @@ class EvaluationSection(Section):
         None, description="preference: dataset whose test split holds the pairs; absent: the run's"
     )
     beta: float = Field(
-        0.1, gt=0, description="preference: what the difference of log-probabilities to the base is multiplied with"
+        0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="preference: what the difference of log-probabilities to the base is multiplied with",
     )
     base: bool = Field(False, description="score the base of the training as well, on the same prompts and rows")
     against: list[str] = Field([], description="runs that answer the same prompts, to count who wins")
