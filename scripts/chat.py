@@ -23,12 +23,15 @@ from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.inference.conversation import Conversation
 from heirloom.inference.engines import load_answerer
+from heirloom.models.remote_code import trust
+from heirloom.stage_arguments import add_attention, add_trust
 
 HELP = "Ctrl-C ends an answer, /new begins anew, /exit or Ctrl-D leaves."
 
 
 def main() -> None:
     options = parse_arguments()
+    trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
     answerer = load_answerer(options.checkpoint, how_to_answer(options), PartialState(cpu=on_cpu()))
     conversation = Conversation(answerer, options.system)
@@ -57,7 +60,10 @@ def how_to_answer(options: argparse.Namespace) -> GenerationSection:
     """Return the options as a run's section `generation:` would say them."""
     drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
     return GenerationSection(
-        max_new_tokens=options.max_new_tokens, test_batch_size=1, **(drawn if options.temperature > 0 else {})
+        max_new_tokens=options.max_new_tokens,
+        test_batch_size=1,
+        attn_implementation=options.attn_implementation,
+        **(drawn if options.temperature > 0 else {}),
     )
 
 
@@ -71,6 +77,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=0, help="0: always the likeliest token; above: drawn")
     parser.add_argument("--top_p", type=float, default=1, help="only the likeliest tokens that sum to this probability")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    add_trust(parser)
+    add_attention(parser)
     return parser.parse_args()
 
 

@@ -42,6 +42,7 @@ from heirloom.inference.generation_journal import Journal, job_description, key_
 from heirloom.inference.generation_progress import Progress
 from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
 from heirloom.inference.prompts_file import read_prompts_file
+from heirloom.models.remote_code import trust
 from heirloom.models.trained_checkpoints import load_tokenizer
 from heirloom.models.weights import weights_hash
 from heirloom.s3 import check_destination, upload_folder
@@ -59,12 +60,21 @@ class InferenceArguments:
     s3_upload_dir: str | None = field(
         default=None, metadata={"help": "s3://bucket/prefix to copy the generations to; absent: as `tracking:` says"}
     )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run code that came with the checkpoint; read it first"}
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "attention of the model; absent: as `generation:` says"}
+    )
     sections: str = field(default="generation", metadata={"help": "sections of the file that are read: generation"})
 
 
 def main() -> None:
     options = read_arguments()
+    trust(options.trust_remote_code)
     section = read_section(options.config, "generation", GenerationSection)
+    if options.attn_implementation:
+        section = section.model_copy(update={"attn_implementation": options.attn_implementation})
     prompts = prompts_of(options, section)
     upload_to = upload_destination(options)
     start_rank()

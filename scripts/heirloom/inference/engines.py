@@ -40,11 +40,12 @@ def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialSt
         raise HeirloomError(f"{checkpoint}: engine: continuous knows no encoder-decoder models: use accelerate")
     if section.engine == "deepspeed":
         check_tensor_parallel(config, section, ranks.num_processes)
-        model = split_over_ranks(load_model(checkpoint, section.default_dtype), section, ranks.num_processes)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
+        model = split_over_ranks(model, section, ranks.num_processes)
     elif in_step:
         model = load_partitioned(checkpoint, section)
     else:
-        model = load_model(checkpoint, section.default_dtype)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
     if not in_step:
         model = put_on(model, ranks.device)
     return Answerer(model, load_tokenizer(checkpoint), section, ranks.device, synced_gpus=in_step, logprobs=True)

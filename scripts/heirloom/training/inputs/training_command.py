@@ -91,6 +91,8 @@ def read_command(
         **{name: given.pop(name) for name in ScriptArguments.__dataclass_fields__ if name in given}
     )
     deepspeed = existing_deepspeed_file(given.pop("deepspeed", None) or from_name(run, "deepspeed"))
+    if run.get("trust_remote_code") is True:  # of the whole run: every stage that loads its model goes by it
+        given.setdefault("trust_remote_code", True)
     overridden(run, given)
     known = trainer.sections(predicts=(run.get("training") or {}).get("predict_with_generate") is True)
     generates = "generation" in known
