@@ -18,6 +18,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 import argparse
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +31,8 @@ from transformers import HfArgumentParser
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
-from heirloom.config.parsing.reading import read_section
+from heirloom.config.parsing.flags_by_hand import run_with_flags
+from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.distributed import is_main_rank, on_cpu, start_rank
@@ -70,13 +72,14 @@ class InferenceArguments:
 
 
 def main() -> None:
-    options = read_arguments()
+    options, flags = read_arguments()
     trust(options.trust_remote_code)
-    section = read_section(options.config, "generation", GenerationSection)
+    run = run_with_flags(options.config, flags, ("generation", "tracking")) if flags else read_yaml(options.config)
+    section = validated_section(run, options.config, "generation", GenerationSection)
     if options.attn_implementation:
         section = section.model_copy(update={"attn_implementation": options.attn_implementation})
     prompts = prompts_of(options, section)
-    upload_to = upload_destination(options)
+    upload_to = upload_destination(options, run)
     start_rank()
     # a rank that is done waits for the slowest; torchrun ends it when another one fails
     ranks = PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
@@ -124,11 +127,11 @@ def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[
     return repeated(prompts, section.num_return_sequences)
 
 
-def upload_destination(options: InferenceArguments) -> str | None:
+def upload_destination(options: InferenceArguments, run: Any) -> str | None:
     """Return where on S3 the generations go too; raise HeirloomError now if they could not be put there later."""
     url = options.s3_upload_dir
     if url is None:
-        folder = read_section(options.config, "tracking", TrackingSection, required=False).s3_upload_dir
+        folder = validated_section(run, options.config, "tracking", TrackingSection, required=False).s3_upload_dir
         url = folder and f"{folder.rstrip('/')}/{options.output.name}"
     if url:
         check_destination(url, belongs_to_generations)
@@ -146,15 +149,20 @@ def with_origin(row: dict[str, Any], origin: dict[str, str]) -> dict[str, Any]:
     return {**first, **{name: value for name, value in row.items() if name not in first}}
 
 
-def read_arguments() -> InferenceArguments:
+def read_arguments() -> tuple[InferenceArguments, list[str]]:
+    """Return the script's own arguments and the words that are left: by hand, flags for keys of `generation:`."""
     parser = HfArgumentParser(
         InferenceArguments,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    (options,) = parser.parse_args_into_dataclasses()
-    return options
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        keys = parser.add_argument_group("keys of `generation:`, as in the run's file; others go to GenerationConfig")
+        for key, about in GenerationSection.model_fields.items():
+            if key not in InferenceArguments.__dataclass_fields__:
+                keys.add_argument(f"--{key}", help=(about.description or "").replace("%", "%%"))
+    return parser.parse_args_into_dataclasses(return_remaining_strings=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from heirloom.config.arguments.attention import unknown_attention
+from heirloom.config.elsewhere import elsewhere
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.generation import GenerationSection
@@ -46,6 +47,8 @@ def training_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterat
 
 class Run(NamedFile):
     """A run: base → checkpoint (with `trainer`) → generations → evaluation."""
+
+    elsewhere = staticmethod(elsewhere)
 
     enabled: bool = Field(True, description="false: checked, but no part of the workflow")
     base: str = Field(description="model in config/models/, or another run: its checkpoint")
