@@ -26,7 +26,9 @@ from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.inference.conversation import Conversation
 from heirloom.inference.engines import load_answerer
+from heirloom.models.remote_code import trust
 from heirloom.report.terminal_text import forgive_characters
+from heirloom.stage_arguments import add_attention, add_trust
 
 HELP = "Ctrl-C ends an answer, /new begins anew, /exit or Ctrl-D leaves."
 
@@ -35,6 +37,7 @@ def main() -> None:
     options = parse_arguments()
     forgive_characters()
     sys.stdin.reconfigure(errors="surrogateescape")
+    trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
     answerer = load_answerer(options.checkpoint, how_to_answer(options), PartialState(cpu=on_cpu()))
     conversation = Conversation(answerer, options.system)
@@ -68,7 +71,7 @@ def asked() -> str | None:
 
 def how_to_answer(options: argparse.Namespace) -> GenerationSection:
     """Return the options as a run's section `generation:` would say them. Raises HeirloomError as its checks do."""
-    named = ("max_new_tokens", "temperature", "top_p", "top_k", "seed")
+    named = ("max_new_tokens", "temperature", "top_p", "top_k", "seed", "attn_implementation")
     given = {name: value for name in named if (value := getattr(options, name)) is not None}
     if given.get("temperature") == 0:
         del given["temperature"]
@@ -91,6 +94,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--top_p", type=float, help="draw from the likeliest tokens that sum to this probability")
     parser.add_argument("--top_k", type=int, help="draw from the k likeliest tokens; 0: from all; absent: 50")
     parser.add_argument("--seed", type=int, help="of the draws")
+    add_trust(parser)
+    add_attention(parser)
     return parser.parse_args()
 
 

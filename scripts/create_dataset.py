@@ -27,7 +27,8 @@ from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
-from heirloom.stage_arguments import stage_parser
+from heirloom.models.remote_code import trust
+from heirloom.stage_arguments import add_trust, stage_parser
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
         create_by_hand(sys.argv[1:])
         return
     args = parse_arguments()
+    trust(args.trust_remote_code)
     if args.sections == ["mixture"]:
         from heirloom.data.mixing import mix_datasets  # imports `datasets`, which takes a second
 
@@ -54,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--datasets", type=name_and_folder, nargs="+", default=[], help="of a mixture: name=folder …")
     parser.add_argument("--output", type=destination, required=True, help="folder to write")
     parser.add_argument("--statistics", type=destination, help="JSON file to write the statistics to")
+    add_trust(parser)
     args = parser.parse_args()
     if args.sections != ["mixture"] and not (args.raw and args.tokenizer):
         parser.error("give --raw and --tokenizer")

@@ -23,13 +23,15 @@ from heirloom.json_files import write_json
 from heirloom.models.fetching import MODEL_FILES, fetch
 from heirloom.models.fresh_models import initialise_model, model_config
 from heirloom.models.model_facts import FACTS
+from heirloom.models.remote_code import trust
 from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
-from heirloom.stage_arguments import stage_parser
+from heirloom.stage_arguments import add_trust, stage_parser
 
 
 def main() -> None:
     args = parse_arguments()
+    trust(args.trust_remote_code)
     heirloom.rank.imports_done()
     tokenizer = load_tokenizer(args.tokenizer)
 
@@ -54,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
     parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -19,9 +19,10 @@ import pydantic
 
 from heirloom.config.arguments.library_arguments import SCHEMAS, argument_problems, config_problems
 from heirloom.config.dataset import Dataset
+from heirloom.config.elsewhere import elsewhere
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, Mistake, is_secret
-from heirloom.config.parsing.named_file import NamedFile
+from heirloom.config.parsing.named_file import NamedFile, Problems
 from heirloom.config.parsing.reading import dotted, line_of, parse_yaml, read_bytes, read_text
 from heirloom.config.run import Run
 from heirloom.config.sections.generation import GenerationSection
@@ -118,6 +119,15 @@ def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]
     except ConfigErrors as error:
         lines = [[mistake.line, mistake.key, mistake.problem] for mistake in error.mistakes]
         return {"value": {}, "mistakes": lines}
+    problems = value_problems(model, value, path)
+    return {
+        "value": value,
+        "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
+    }
+
+
+def value_problems(model: type[NamedFile], value: Any, path: str) -> Problems:
+    """Return all that is wrong with the value of one file by itself: (nested keys, sentence)."""
     file, problems = model.check(value, path)
     problems += secret_problems(value)
     problems += number_problems(value)
@@ -126,10 +136,7 @@ def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]
     if isinstance(file, Model) and file.init is not None:
         found = config_problems(file.init.model_type, file.init.passed_through)
         problems += ((("init", *keys), problem) for keys, problem in found)
-    return {
-        "value": value,
-        "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
-    }
+    return problems
 
 
 def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -139,7 +146,7 @@ def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
         written = run.raw.get(name)
         if library is not None and isinstance(written, dict):
             arguments = {key: value for key, value in written.items() if key not in section.model_fields}
-            for keys, problem in argument_problems(name, library, arguments):
+            for keys, problem in argument_problems(name, library, arguments, elsewhere):
                 yield (name, *keys), problem
 
 

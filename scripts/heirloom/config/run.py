@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import unknown_attention
+from heirloom.config.elsewhere import elsewhere
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.generation import GenerationSection
@@ -23,8 +25,15 @@ TrainerName = Literal[tuple(TRAINERS)]
 class Run(NamedFile):
     """A run: base → checkpoint (with `trainer`) → generations → evaluation."""
 
+    elsewhere = staticmethod(elsewhere)
+
     enabled: bool = Field(True, description="false: checked, but no part of the workflow")
     base: str = Field(description="model in config/models/, or another run: its checkpoint")
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that came with the base from its repository, in every stage that loads it or what is "
+        "made of it: tokenizer, data, training, answers, scores; read that code first",
+    )
     dataset: str | None = Field(None, description="dataset in config/datasets/: trained and scored on")
     trainer: TrainerName | None = Field(
         None, description="how it is trained (docs/methods.md); absent: the base is scored as it is"
@@ -38,6 +47,11 @@ class Run(NamedFile):
     lm_eval: LmEvalSection | None = Field(None, description="scores by the lm-evaluation-harness; absent: none")
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
+
+    @property
+    def trusts_remote_code(self) -> bool:
+        """Whether the run says that code which came with its base may run."""
+        return self.trust_remote_code is True or (self.training is not None and self.training.trust_remote_code)
 
     @property
     def predicts_with_generate(self) -> bool:
@@ -86,11 +100,25 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
+            problems = training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
+            yield from ((f"training.{key}", problem) for key, problem in problems)
+        twice = self.training is not None and "trust_remote_code" in self.training.model_fields_set
+        if twice and self.given("trust_remote_code"):
+            yield "training.trust_remote_code", "says the same as trust_remote_code of the run; delete it here"
+        if not self.trusts_remote_code:  # such code may bring attention of its own
+            yield from self.attention_problems()
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:
             yield from self.evaluation_problems(self.evaluation)
+
+    def attention_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the sections that name attention which transformers does not have."""
+        for name in ("training", "generation", "evaluation", "lm_eval"):
+            section = getattr(self, name)
+            attention = section and section.attn_implementation
+            if attention and (problem := unknown_attention(attention)) is not None:
+                yield f"{name}.attn_implementation", problem
 
     def evaluation_problems(self, evaluation: EvaluationSection) -> Iterator[tuple[str, str]]:
         """Yield what the scores need and the run does not have."""

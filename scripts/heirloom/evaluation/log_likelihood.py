@@ -18,7 +18,7 @@ Row = tuple[list[int], list[int]]
 
 
 def measure_rows(
-    checkpoint: Path, rows: Sequence[Row], batch_size: int, ranks: PartialState
+    checkpoint: Path, rows: Sequence[Row], batch_size: int, ranks: PartialState, attention: str | None = None
 ) -> list[tuple[float, int]]:
     """Return for each row the negative log-likelihood (nats) of its tokens that count, and their number.
 
@@ -32,7 +32,7 @@ def measure_rows(
             f"{checkpoint}: perplexity and preference are of models that predict the next token, and this is a "
             f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
         )
-    model = put_on(load_model(checkpoint, "auto"), ranks.device)
+    model = put_on(load_model(checkpoint, "auto", attention), ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
     measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]

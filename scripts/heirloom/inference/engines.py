@@ -39,11 +39,12 @@ def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialSt
     in_step = section.engine == "deepspeed_zero"
     if section.engine == "deepspeed":
         check_tensor_parallel(config, section, ranks.num_processes)
-        model = split_over_ranks(load_model(checkpoint, section.default_dtype), section, ranks.num_processes)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
+        model = split_over_ranks(model, section, ranks.num_processes)
     elif in_step:
         model = load_partitioned(checkpoint, section)
     else:
-        model = load_model(checkpoint, section.default_dtype)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
     if section.engine == "continuous":
         check_continuous(model)
     if not in_step:

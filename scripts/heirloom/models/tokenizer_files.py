@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import loading, loading_from
 
 WHERE_FROM = ("name_or_path", "is_local", "local_files_only")
 """Notes that transformers keeps of how a tokenizer was loaded, and would save with it."""
@@ -19,12 +20,13 @@ SAMPLES = (
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Return the tokenizer in `folder`. Raises HeirloomError when there is none."""
+    """Return the tokenizer in `folder`. Raises HeirloomError when there is none, or one that needs code of its own."""
     if not (folder / "tokenizer_config.json").is_file():
         raise HeirloomError(
             f"{folder}: holds no tokenizer (no tokenizer_config.json): make it with create_tokenizer.py"
         )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with loading_from(folder):
+        return AutoTokenizer.from_pretrained(folder, **loading())
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArgum
 
 from heirloom.distributed import start_deepspeed, start_rank
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import trust
 from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData, check_lengths, load_training_data
@@ -22,6 +23,7 @@ def load_inputs(command: TrainingCommand) -> tuple[TrainingData, PreTrainedToken
     Raises HeirloomError when either does not fit.
     """
     start_rank()
+    trust(command.training.trust_remote_code)
     return load_training_data(command.dataset, command.trainer.row_kinds), load_tokenizer(command.base)
 
 

@@ -95,7 +95,7 @@ def build_graph(project) -> Graph:
         if not dataset.mixture:
             add(download_stages(dataset))
             add_model(dataset.tokenizer, weights=False)
-        add(process_stages(dataset))
+        add(process_stages(dataset, project))
 
     def add_model(name: str, weights: bool = True) -> None:
         model = project.models[name]
@@ -103,7 +103,7 @@ def build_graph(project) -> Graph:
             add(download_stages(project.datasets[model.tokenizer.train_on]))
         add(tokenizer_stages(model, project))
         if weights:
-            add(model_stages(model))
+            add(model_stages(model, project))
 
     def add_run(name: str) -> None:
         run = project.runs[name]

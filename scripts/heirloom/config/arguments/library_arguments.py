@@ -7,7 +7,7 @@ generated from the pinned versions.
 import functools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,11 +24,16 @@ MODEL_CONFIGS = SCHEMAS / "model_configs.json"
 TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any], "null": None}
 
 
-def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+def argument_problems(
+    section: str,
+    library: str,
+    arguments: dict[str, Any],
+    elsewhere: Callable[[str, str], str | None] = lambda section, key: None,
+) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield (nested keys, sentence) for each of `arguments` that the library's class cannot take.
 
     `section` is training or generation; `library` names a file of workflow/schemas/training_arguments/: a trainer,
-    or generation_config.
+    or generation_config. `elsewhere` says of an unknown key of a section where else it stands.
     """
     known = argument_schemas(library)
     checked = {}
@@ -38,7 +43,8 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
             yield (key,), reason
         elif key not in known:
             usable = [name for name in known if refusal(section, name) is None]
-            yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
+            remedy = elsewhere(section, key) or did_you_mean(key, usable)
+            yield (key,), f"{known_title(library)} has no such key; {remedy}"
         elif former_optimizer_warning(value if key == "optim" else None) is None:
             checked[key] = value
     if section == "generation":
@@ -58,7 +64,7 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
 
 def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield keys of `training` that cancel each other, or that have no effect beside the others."""
-    if "max_steps" in arguments and "num_train_epochs" in arguments:
+    if arguments.get("max_steps", NO_LIMIT) != NO_LIMIT and "num_train_epochs" in arguments:
         yield ("num_train_epochs",), "has no effect beside max_steps, which ends the training; delete one of them"
     if "eval_steps" in arguments and arguments.get("eval_strategy") != "steps":
         yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
@@ -69,6 +75,8 @@ def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...],
         yield ("fp16",), "cannot be true beside bf16; delete one of them"
 
 
+NO_LIMIT = -1
+"""max_steps: what transformers takes for none."""
 RANGES = {
     "learning_rate": (0, None), "weight_decay": (0, None), "max_grad_norm": (0, None), "adam_epsilon": (0, None),
     "adam_beta1": (0, 1), "adam_beta2": (0, 1), "num_train_epochs": (0, None), "max_steps": (1, None),
@@ -87,6 +95,8 @@ def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], s
     for key, (least, most) in RANGES.items():
         value = arguments.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if key == "max_steps" and value == NO_LIMIT:
+                continue
             if key in ABOVE and value <= least:
                 yield (key,), f"expected more than {least}, found {value}"
             elif value < least:

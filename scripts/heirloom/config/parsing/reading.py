@@ -61,12 +61,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_yaml(text: str, path: Path | str) -> Any:
-    """Return the value of YAML text; `path` is named in errors. Raises ConfigErrors."""
+    """Return the value of YAML text, of none an empty mapping; `path` is named in errors. Raises ConfigErrors."""
     try:
         refuse_deep_nesting(text)
         if "&" in text and "*" in text:
             refuse_explosion(text, path)
-        value = YAML(typ="safe").load(text) or {}
+        value = YAML(typ="safe").load(text)
+        value = {} if value is None else value
         if depth(value) > DEEPEST:
             raise RecursionError
         return value

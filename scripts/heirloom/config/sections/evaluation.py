@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import MEANING
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
 
@@ -34,6 +35,9 @@ class EvaluationSection(Section):
     )
     dataset: str | None = Field(None, description="dataset whose test split perplexity is for; absent: the run's")
     batch_size: int = Field(8, ge=1, description="sequences a rank and forward pass, for perplexity and preference")
+    attn_implementation: str | None = Field(
+        None, description=f"perplexity and preference: {MEANING}as the run was trained"
+    )
     answer_pattern: str | None = Field(
         None,
         description="exact_match: regular expression whose group 1 is the answer, in completion and reference; "

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import MEANING
 from heirloom.config.arguments.library_arguments import as_the_library_wants
 from heirloom.config.parsing.section import PassThroughSection
 
@@ -52,6 +53,7 @@ class GenerationSection(PassThroughSection):
     default_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="type in which the checkpoint is loaded; auto: as it was saved"
     )
+    attn_implementation: str | None = Field(None, description=f"{MEANING}as the run was trained")
     max_new_tokens: int = Field(64, ge=1, description="longest answer, tokens")
     max_length: int | None = Field(
         None, ge=2, description="longest prompt with its answer, tokens; with max_new_tokens the first that is reached"

@@ -15,7 +15,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.sections.training import TrainingSection
@@ -23,6 +22,7 @@ from heirloom.distributed import is_main_rank, on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
+from heirloom.models.remote_code import loading, loading_from, trust
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.training.inputs.training_command import TrainingCommand
 
@@ -66,14 +66,13 @@ def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     section, base = command.training, command.base
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
-    if not section.trust_remote_code:
-        check_no_code(base)
-    trusted = {"local_files_only": True, "trust_remote_code": section.trust_remote_code}
+    trust(section.trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(base, **trusted)
-        check_not_quantized(config, base)
-        kind = architecture(config, section, base)
-        return kind.from_pretrained(base, **{"dtype": section.default_dtype, **trusted, **chosen})
+        with loading_from(base):
+            config = AutoConfig.from_pretrained(base, **loading())
+            check_not_quantized(config, base)
+            kind = architecture(config, section, base)
+            return kind.from_pretrained(base, **{"dtype": section.default_dtype, **loading(), **chosen})
     except HeirloomError:
         raise
     except (ImportError, ValueError) as error:
@@ -121,18 +120,6 @@ def check_not_quantized(config: PreTrainedConfig, base: Path) -> None:
         raise HeirloomError(
             f"{base}: was saved quantized, and an adapter that is trained on it could not be merged: use the base in "
             "its own precision, with the section `quantization:`"
-        )
-
-
-def check_no_code(base: Path) -> None:
-    """Raise HeirloomError when the base can be loaded only by code that came with it."""
-    file = base / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
-        files = ", ".join(sorted(path.name for path in base.glob("*.py")))
-        raise HeirloomError(
-            f"{base}: brings code of its own ({files}), which is not run unless the run says so: read it, then set "
-            "training.trust_remote_code: true"
         )
 
 

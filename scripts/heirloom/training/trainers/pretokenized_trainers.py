@@ -21,8 +21,34 @@ class WithoutModelCard:
         """Write nothing."""
 
 
+class HeadUnderZero3:
+    """Mixin: DeepSpeed is told that the whole model uses the output layer's weights, which ZeRO-3 partitions.
+
+    TRL 1.16 multiplies with these weights itself and never calls the layer, so no hook brings them back before their
+    gradient is added: the first backward pass of a model with an output layer of its own failed (sizes 0 and H).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plugin = self.args.deepspeed_plugin
+        if plugin is None or plugin.zero_stage != 3:
+            return
+        import deepspeed
+
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        for weights in model.get_output_embeddings().parameters():
+            if hasattr(weights, "ds_id"):
+                deepspeed.zero.register_external_parameter(model, weights)
+
+
 class PretokenizedSFTTrainer(
-    WithoutModelCard, DocumentsStayApart, EachRowOnce, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer
+    HeadUnderZero3,
+    WithoutModelCard,
+    DocumentsStayApart,
+    EachRowOnce,
+    HeldOutBatches,
+    TokenWeightedEvaluation,
+    SFTTrainer,
 ):
     """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs.
 
@@ -35,7 +61,7 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 """SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
 
 
-class PretokenizedDPOTrainer(WithoutModelCard, EachRowOnce, DPOTrainer):
+class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, DPOTrainer):
     """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
 
     TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
