@@ -100,8 +100,7 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            problems = training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
-            yield from ((f"training.{key}", problem) for key, problem in problems)
+            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
         twice = self.training is not None and "trust_remote_code" in self.training.model_fields_set
         if twice and self.given("trust_remote_code"):
             yield "training.trust_remote_code", "says the same as trust_remote_code of the run; delete it here"
