@@ -58,3 +58,21 @@ def test_no_program_of_ours_unpickles() -> None:
                 named[str(file)] = words & {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
     assert len(named) > 100
     assert {file: words for file, words in named.items() if words} == {}
+
+
+def test_what_torch_compiles_is_kept_in_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heirloom.launcher import environment
+    from heirloom.launcher.ranks import Ranks
+    from heirloom.launcher.work import WorkFolder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    for kind in ("python", "torchrun"):
+        variables = environment.for_program(kind, Ranks(1, 2, "cpu"), WorkFolder(tmp_path / "work"), None, None)
+        assert Path(variables["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(tmp_path)
+
+
+def test_the_image_names_no_cache_that_all_users_of_a_machine_share() -> None:
+    """Apptainer shares the host's /tmp and /var/tmp with the image, and sets HOME to the user's own."""
+    text = (REPOSITORY / "docker/Dockerfile").read_text()
+    assert "CACHE" not in text.partition("ENV container=oci")[2].partition("WORKDIR")[0]
