@@ -7,7 +7,7 @@ from heirloom import code_closure
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
 
-_FILE = CACHE / "imports.pickle"
+_FILE = CACHE / "imports.json"
 
 
 class RememberedImports:
