@@ -30,7 +30,7 @@ TEXTS = {
     "too large": b"a: 1  # " + b"x" * 1_100_000 + b"\n",
 }
 VALUES = {
-    "NaN": float("nan"), "infinity": float("inf"), "minus infinity": float("-inf"), "below zero": -1,
+    "NaN": float("nan"), "infinity": float("inf"), "minus infinity": float("-inf"), "below zero": -2,
     "400 digits": 10**400, "a text": "much", "a list": [1], "a mapping": {"a": 1}, "nothing": None,
 }  # fmt: skip
 CONFIG = ("config/runs/sft.yaml", "config/datasets/chats.yaml", "config/models/tiny.yaml")

@@ -208,6 +208,17 @@ def test_entries_are_written_as_dvc_writes_them(tmp_path: Path, monkeypatch: pyt
         assert Path("dvc.lock").read_text() == dumps_yaml({"schema": "2.0", "stages": {"train-b": entry}}), length
 
 
+def test_a_name_that_yaml_would_break_is_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ruamel breaks a long line after a tab and loses the place: the name came back with a space in it."""
+    monkeypatch.chdir(tmp_path)
+    path = 'config/it\'s {a} #1 of "$(touch made)" ${HOME} {params.force} \\$x\t; touch made'
+    odd = copy.deepcopy(ENTRY) | {"deps": [{**ENTRY["deps"][0], "path": path}]}
+    write_entries({"train-a": odd, "train-b": ENTRY})
+    assert read_lock() == {"train-a": odd, "train-b": ENTRY}
+
+
 ODD_VALUES = """\
 odd: {text: 'yes', number: '1e5', none: null, list: [1, [2.0, 1.0e-05]], empty: {}, 'a: b': "# no"}
 words: "%s"

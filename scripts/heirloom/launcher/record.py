@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from heirloom.launcher.ranks import Ranks
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
 NOTES = "notes.json"
 """The file in a work folder in which a program leaves its notes, a list of sentences."""
-SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")
+SECRET_FLAG = re.compile(r"--(.*[-_])?(token|secrets?|passwords?|api[-_]?keys?)([-_].*)?", re.IGNORECASE)
 
 
 @dataclass
@@ -97,7 +98,7 @@ def without_secrets(arguments: tuple[str, ...]) -> list[str]:
     hide_next = False
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
-        secret = flag.startswith("--") and any(word in flag.lower() for word in SECRET_WORDS)
+        secret = SECRET_FLAG.fullmatch(flag) is not None
         if hide_next:
             shown.append("***")
         elif secret and equals:

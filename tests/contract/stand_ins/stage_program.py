@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 
 # OWN IMPORTS
 
-RESULTS = ("training", "losses", "evaluation", "base-generations")
+RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
 

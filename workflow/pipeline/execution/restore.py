@@ -42,6 +42,8 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
                     for objects in (out.get_used_objs() or {}).values():
                         repo.cloud.pull(objects)
             if not all(is_cached(repo, out) for out in outs):
+                lost = "neither DVC's cache here nor its remote has all of it"
+                print(f"{stage}: its recorded result could not be restored: {lost}", file=sys.stderr)
                 return False
             for out in outs:
                 make_way(out.def_path, folder=out.hash_info.isdir)

@@ -22,6 +22,8 @@ from pipeline.remembering import recall, remember
 
 HEAD = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
+UNBROKEN = 1 << 30
+"""Characters of a line that no line of ours has."""
 BLOCK = re.compile(r"^  (?P<name>[^\s#'\"].*?):\n(?P<body>(?:^(?:    .*|  - .*|)\n?)+)", re.MULTILINE)
 _VERSION = 1
 
@@ -113,9 +115,20 @@ def parse_block(block: str) -> dict[str, Entry]:
 
 
 def format_block(name: str, entry: Entry) -> str:
-    """Return the block that DVC itself would write for an entry."""
+    """Return the block that DVC itself would write for an entry, but for lines that it would break wrongly."""
+    text = formatted(name, entry)
+    if YAML(typ="safe").load(text) != {
+        name: entry
+    }:  # ruamel breaks a long line with a tab in it so that it reads otherwise
+        text = formatted(name, entry, width=UNBROKEN)
+    return text
+
+
+def formatted(name: str, entry: Entry, width: int | None = None) -> str:
+    """Return an entry as YAML, its long lines broken at `width`."""
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.width = width
     stream = io.StringIO()
     yaml.dump({"stages": {name: entry}}, stream)  # at its depth, which decides where long lines are broken
     return stream.getvalue().removeprefix("stages:\n")

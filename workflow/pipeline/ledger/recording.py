@@ -1,14 +1,15 @@
 """dvc.lock, written block by block by the DVC that runs in this process.
 
-DVC itself reads the whole file with its comments and writes it anew for each stage that it records: 0.13 s for every
-stage in it (benchmarks/recording_speed.py), at its length in the middle of a write when the process is killed. Only
-the block of the stage changes, so only that is formatted, and the file is replaced in one step.
+DVC itself reads the whole file with its comments and writes it anew, in place, for each stage that it records: more
+seconds with every stage in it, and half a file where the process is killed. Only the block of the stage changes, so
+only that is formatted, and the file is replaced in one step.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.ledger.lockfile import DamagedLockError, split_blocks, write_blocks
+from pipeline.ledger.lockfile import DamagedLockError, format_block, split_blocks, write_blocks
 from pipeline.paths import DVC_LOCK
 
 
@@ -20,7 +21,6 @@ def recording_by_blocks() -> Iterator[None]:
     """
     from dvc.dvcfile import Lockfile
     from dvc.stage.serialize import to_lockfile
-    from dvc.utils.serialize import dumps_yaml
 
     by_dvc = Lockfile.dump_stages
 
@@ -31,9 +31,8 @@ def recording_by_blocks() -> Iterator[None]:
         except (DamagedLockError, UnicodeDecodeError):
             return by_dvc(lockfile, stages, **options)
         for stage in stages:
-            # at its depth in the file, which decides where long lines are broken
-            text = dumps_yaml({"stages": to_lockfile(stage, **options)})
-            blocks[stage.name] = text.removeprefix("stages:\n")
+            entry = json.loads(json.dumps(to_lockfile(stage, **options)[stage.name]))  # plain dicts of plain values
+            blocks[stage.name] = format_block(stage.name, entry)
         write_blocks(blocks, DVC_LOCK)
         if DVC_LOCK.read_text(encoding="utf-8") != before:
             lockfile.repo.scm_context.track_file(lockfile.relpath)
