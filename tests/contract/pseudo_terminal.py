@@ -26,7 +26,7 @@ def in_terminal(
 
     Presses Ctrl-C once when `interrupt_when()` says so.
     """
-    sized = ("COLUMNS", "LINES")  # would count for more than the terminal, where the tests have them
+    sized = ("COLUMNS", "LINES")  # a worker of pytest-xdist has them, and they count for more than the terminal
     environment = {name: value for name, value in environment.items() if name not in sized}
     child, terminal = pty.fork()
     if child == 0:

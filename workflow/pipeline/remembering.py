@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 
+def stamp(info: os.stat_result) -> str:
+    """Return a short text that changes when a file is edited or replaced."""
+    return f"{info.st_size} {info.st_mtime_ns} {info.st_ino}"
+
+
 def recall(file: Path, version: Any) -> dict:
     """Return what `file` remembers, or an empty dict when it is missing, damaged or of another version."""
     try:

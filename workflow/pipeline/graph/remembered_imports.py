@@ -5,7 +5,7 @@ from pathlib import Path
 
 from heirloom import code_closure
 from pipeline.paths import CACHE
-from pipeline.remembering import recall, remember
+from pipeline.remembering import recall, remember, stamp
 
 _FILE = CACHE / "imports.pickle"
 
@@ -14,14 +14,14 @@ class RememberedImports:
     """Names by file, as long as the file keeps its size, time and inode."""
 
     def __init__(self) -> None:
-        self.version = [1, stamp(Path(code_closure.__file__))]  # what is found depends on who looks
+        self.version = [1, stamp(Path(code_closure.__file__).stat())]  # what is found depends on who looks
         self.known: dict[str, list] = recall(_FILE, self.version)
         self.changed = False
 
     def of(self, file: Path) -> tuple[str, ...]:
         """Return the dotted names that a source file imports."""
         found = self.known.get(str(file))
-        now = stamp(file)
+        now = stamp(file.stat())
         if found is None or found[0] != now:
             found = self.known[str(file)] = [now, list(code_closure.imported_names(file))]
             self.changed = True
@@ -34,18 +34,7 @@ class RememberedImports:
             self.changed = False
 
 
-def stamp(file: Path) -> str:
-    """Return a short text that changes when a file is edited or replaced. Raises OSError."""
-    info = file.stat()
-    return f"{info.st_size} {info.st_mtime_ns} {info.st_ino}"
-
-
 @functools.cache
 def remembered_imports() -> RememberedImports:
     """Return the names that this process shares."""
     return RememberedImports()
-
-
-def imported_names(file: Path) -> tuple[str, ...]:
-    """Return the dotted names that a source file imports, from memory where it has not changed."""
-    return remembered_imports().of(file)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
-from pipeline.graph.remembered_imports import imported_names
+from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
     "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "report",
@@ -60,7 +60,7 @@ class Stage:
 @functools.cache
 def code(script: str) -> tuple[str, ...]:
     """Return the script and the project modules that it imports, as paths relative to the project."""
-    return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script, imported_names))
+    return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script, remembered_imports().of))
 
 
 def user_code(name: str) -> list[str]:
@@ -69,7 +69,8 @@ def user_code(name: str) -> list[str]:
     if not function:
         return []
     files = list(module_files(module, (SCRIPTS, PROJECT)))
-    return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, imported_names)})
+    names_of = remembered_imports().of
+    return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, names_of)})
 
 
 def present(subject, *sections: str) -> list[str]:

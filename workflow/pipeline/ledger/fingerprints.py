@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from pipeline.paths import CACHE
-from pipeline.remembering import recall, remember
+from pipeline.remembering import recall, remember, stamp
 
 _VERSION = 1
 _FILE = CACHE / "fingerprints.pickle"
@@ -67,8 +67,8 @@ def stat_signature(path: str) -> str | None:
     except FileNotFoundError:
         return None
     if not os.path.isdir(path):
-        return f"{info.st_size} {info.st_mtime_ns} {info.st_ino}"
-    rows = sorted(f"{name} {info.st_size} {info.st_mtime_ns} {info.st_ino}" for name, info in files_below(path, path))
+        return stamp(info)
+    rows = sorted(f"{name} {stamp(info)}" for name, info in files_below(path, path))
     return hashlib.md5("\n".join(rows).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 import subprocess
+from collections import OrderedDict
 from pathlib import Path
 
 from ruamel.yaml import YAML, YAMLError
@@ -105,6 +106,7 @@ def format_block(name: str, entry: Entry) -> str:
     """Return the block that DVC itself would write for an entry."""
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.Representer.add_representer(OrderedDict, yaml.Representer.represent_dict)  # DVC makes such entries
     stream = io.StringIO()
     yaml.dump({"stages": {name: entry}}, stream)  # at its depth, which decides where long lines are broken
     return stream.getvalue().removeprefix("stages:\n")

@@ -8,7 +8,7 @@ only that is formatted, and the file is replaced in one step.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.ledger.lockfile import DamagedLockError, split_blocks, write_blocks
+from pipeline.ledger.lockfile import DamagedLockError, format_block, split_blocks, write_blocks
 from pipeline.paths import DVC_LOCK
 
 
@@ -20,22 +20,19 @@ def recording_by_blocks() -> Iterator[None]:
     """
     from dvc.dvcfile import Lockfile
     from dvc.stage.serialize import to_lockfile
-    from dvc.utils.serialize import dumps_yaml
 
     by_dvc = Lockfile.dump_stages
 
     def dump_stages(lockfile, stages, **options):
         try:
-            before = DVC_LOCK.read_text(encoding="utf-8") if DVC_LOCK.exists() else ""
-            blocks = split_blocks(before, DVC_LOCK)
+            text = DVC_LOCK.read_text(encoding="utf-8") if DVC_LOCK.exists() else ""
+            blocks = split_blocks(text, DVC_LOCK)
         except (DamagedLockError, UnicodeDecodeError):
             return by_dvc(lockfile, stages, **options)
-        for stage in stages:
-            # at its depth in the file, which decides where long lines are broken
-            text = dumps_yaml({"stages": to_lockfile(stage, **options)})
-            blocks[stage.name] = text.removeprefix("stages:\n")
-        write_blocks(blocks, DVC_LOCK)
-        if DVC_LOCK.read_text(encoding="utf-8") != before:
+        entries = {stage.name: to_lockfile(stage, **options)[stage.name] for stage in stages}
+        new = {name: format_block(name, entry) for name, entry in entries.items()}
+        if not new.items() <= blocks.items():
+            write_blocks(blocks | new, DVC_LOCK)
             lockfile.repo.scm_context.track_file(lockfile.relpath)
         return None
 
