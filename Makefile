@@ -4,11 +4,16 @@ VENV := .venv
 PLUGIN := workflow/plugins/snakemake-executor-plugin-sagemaker
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PATH := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
+# A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
+# dataset. It is not exported, because make would expand it for that.
+as_typed = '$(subst ','\'',$(value $(1)))'
+unexport RUN ROW
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml verify trace reproduce accept clean-cache lint lint-python lint-rules check-generated format schemas lock clone-settings doctor image-test
+.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,11 +50,15 @@ report: clone-settings  ## one page of all runs, from the results that are here:
 dvc.yaml: clone-settings  ## bring dvc.yaml in step with config/ (snakemake does it by itself)
 	@python workflow/pipeline write
 
+pull: clone-settings  ## bring recorded data from the DVC remote: make pull (all) or make pull STAGE=train-demo-sft
+	@python workflow/pipeline pull $(STAGE)
+
 verify:  ## hash every artifact and every cached object against dvc.lock
 	@python workflow/pipeline verify
 
 trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.jsonl:3 (row_id, or line from 1)
-	@python scripts/trace_generation.py generations/$(RUN) '$(ROW)'
+	$(if $(value RUN),,$(error name the run: make trace RUN=demo-sft ROW=1))
+	@python scripts/trace_generation.py generations/$(call as_typed,RUN) $(call as_typed,ROW)
 
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
 	@python scripts/reproduce.py $(COMMIT) $(STAGE)
@@ -57,8 +66,11 @@ reproduce:  ## make a stage again in a clean clone and compare: make reproduce S
 accept:  ## record a harmless code change without executing again: make accept STAGE=train-demo-sft
 	@python workflow/pipeline accept $(STAGE)
 
-clean-cache:  ## list what no entry of any branch needs in the cache, and delete it
-	@python workflow/pipeline clean
+clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
+	@python workflow/pipeline clean $(if $(CLONES),--clones $(CLONES))
+
+empty-trash:  ## delete for good what clean-cache has moved to the trash
+	@python workflow/pipeline empty-trash
 
 lint: lint-python lint-rules  ## the same checks that `make test` begins with
 	snakemake --lint
@@ -112,4 +124,4 @@ $(VENV)/development: envs/development.txt | $(VENV)/training
 # ---- this clone's own settings: git's merge driver, DVC's default remote (docs/storage.md) ----
 
 clone-settings: | $(VENV)/bin/python
-	@workflow/clone_settings.sh $(abspath $(VENV))/bin/python
+	@workflow/clone_settings.sh $(VENV)/bin/python

@@ -15,16 +15,16 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/../scripts"]
 
-from heirloom.errors import HeirloomError
+from pipeline.defects import one_sentence
 from pipeline.interpreter import interpreter_first_on_path
 from pipeline.session import open_session
 
 interpreter_first_on_path()
 try:
     SESSION = open_session(workflow, config)
-except HeirloomError as error:
+except Exception as error:
     sys.exit(
-        f"error: {error}"
+        f"error: {one_sentence(error)}"
     )  # a mistake of the user's: no trace, no line of this file
 
 artifact = SESSION.artifact
@@ -40,11 +40,11 @@ onstart:
 
 
 onsuccess:
-    SESSION.end()
+    SESSION.end(succeeded=True)
 
 
 onerror:
-    SESSION.end()
+    SESSION.end(succeeded=False)
 
 
 wildcard_constraints:

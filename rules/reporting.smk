@@ -1,6 +1,6 @@
 """Results of a run → one page.
 
-Needs   config/runs/{run}.yaml, metrics/{training,loss,evaluation}/{run}, metrics/data/{dataset}.json, generations/{run}
+Needs   config/runs/{run}.yaml, metrics/{training,loss,evaluation,harness}/{run}, metrics/data/{dataset}.json, generations/{run}
 Gives   reports/{run}.html
 """
 
@@ -11,13 +11,14 @@ rule report:
 
     python scripts/launch.py python scripts/create_report.py
         --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--evaluation …]
-        [--generations …] [--base-generations …] --output …
+        [--harness …] [--generations …] [--base-generations …] --output …
     """
     input:
         data=reads("report", "data"),
         training=reads("report", "training"),
         losses=reads("report", "losses"),
         evaluation=reads("report", "evaluation"),
+        harness=reads("report", "harness"),
         generations=reads("report", "generations"),
         base_generations=reads("report", "base_generations"),
     output:

@@ -12,23 +12,32 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 # isort: split
 import argparse
 import readline  # noqa: F401  input() then edits its line and remembers earlier ones
+import sys
 from pathlib import Path
 
 from accelerate import PartialState
+from pydantic import ValidationError
 from transformers.utils.logging import disable_progress_bar
 
 from heirloom import stage
+from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.inference.conversation import Conversation
 from heirloom.inference.engines import load_answerer
+from heirloom.models.remote_code import trust
+from heirloom.report.terminal_text import forgive_characters
+from heirloom.stage_arguments import add_attention, add_trust
 
 HELP = "Ctrl-C ends an answer, /new begins anew, /exit or Ctrl-D leaves."
 
 
 def main() -> None:
     options = parse_arguments()
+    forgive_characters()
+    sys.stdin.reconfigure(errors="surrogateescape")
+    trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
     answerer = load_answerer(options.checkpoint, how_to_answer(options), PartialState(cpu=on_cpu()))
     conversation = Conversation(answerer, options.system)
@@ -44,21 +53,34 @@ def main() -> None:
 
 
 def asked() -> str | None:
-    """Return what the user types; None at the end."""
-    try:
-        text = input("> ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return None
-    return None if text == "/exit" else text
+    """Return what the user types; None at the end. Ctrl-C, which may come just after an answer has ended, asks anew."""
+    while True:
+        try:
+            text = input("> ")
+            text.encode()
+        except KeyboardInterrupt:
+            print()
+        except EOFError:
+            print()
+            return None
+        except UnicodeEncodeError:
+            stage.tell("what was typed is no UTF-8 text: give it with that encoding")
+        else:
+            return None if text == "/exit" else text
 
 
 def how_to_answer(options: argparse.Namespace) -> GenerationSection:
-    """Return the options as a run's section `generation:` would say them."""
-    drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
-    return GenerationSection(
-        max_new_tokens=options.max_new_tokens, test_batch_size=1, **(drawn if options.temperature > 0 else {})
-    )
+    """Return the options as a run's section `generation:` would say them. Raises HeirloomError as its checks do."""
+    named = ("max_new_tokens", "temperature", "top_p", "top_k", "seed", "attn_implementation")
+    given = {name: value for name in named if (value := getattr(options, name)) is not None}
+    if given.get("temperature") == 0:
+        del given["temperature"]
+    sampled = {"do_sample": True} if "temperature" in given else {}
+    try:
+        return GenerationSection.model_validate({**given, **sampled, "test_batch_size": 1})
+    except ValidationError as error:
+        told = [f"--{keys[0]}: {problem}" for keys, problem in explain(error, GenerationSection, given)]
+        raise HeirloomError("; ".join(told).replace("do_sample: true", "--temperature")) from None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -68,9 +90,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="folder of a model with its tokenizer")
     parser.add_argument("--system", help="system message that every conversation begins with")
     parser.add_argument("--max_new_tokens", type=int, default=256, help="longest answer, tokens")
-    parser.add_argument("--temperature", type=float, default=0, help="0: always the likeliest token; above: drawn")
-    parser.add_argument("--top_p", type=float, default=1, help="only the likeliest tokens that sum to this probability")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--temperature", type=float, help="above 0: draw the tokens; absent: always the likeliest")
+    parser.add_argument("--top_p", type=float, help="draw from the likeliest tokens that sum to this probability")
+    parser.add_argument("--top_k", type=int, help="draw from the k likeliest tokens; 0: from all; absent: 50")
+    parser.add_argument("--seed", type=int, help="of the draws")
+    add_trust(parser)
+    add_attention(parser)
     return parser.parse_args()
 
 

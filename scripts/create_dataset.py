@@ -9,18 +9,26 @@ By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id …
 Out: train/ and perhaps test/ for `datasets.load_from_disk`, dataset.json, preview.html to look at, the statistics.
 """
 
+from heirloom.data.hidden_token import hide_token
+
+if __name__ == "__main__":
+    hide_token()  # before the imports below, which take seconds
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path
 
 from heirloom import stage
+from heirloom.artifacts import destination
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
-from heirloom.stage_arguments import stage_parser
+from heirloom.models.remote_code import trust
+from heirloom.stage_arguments import add_trust, stage_parser
 
 
 def main() -> None:
@@ -28,6 +36,7 @@ def main() -> None:
         create_by_hand(sys.argv[1:])
         return
     args = parse_arguments()
+    trust(args.trust_remote_code)
     if args.sections == ["mixture"]:
         from heirloom.data.mixing import mix_datasets  # imports `datasets`, which takes a second
 
@@ -45,8 +54,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--raw", type=Path, help="raw dataset: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer")
     parser.add_argument("--datasets", type=name_and_folder, nargs="+", default=[], help="of a mixture: name=folder …")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--statistics", type=Path, help="JSON file to write the statistics to")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    parser.add_argument("--statistics", type=destination, help="JSON file to write the statistics to")
+    add_trust(parser)
     args = parser.parse_args()
     if args.sections != ["mixture"] and not (args.raw and args.tokenizer):
         parser.error("give --raw and --tokenizer")

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.source import ModelSource
@@ -23,13 +23,15 @@ from heirloom.json_files import write_json
 from heirloom.models.fetching import MODEL_FILES, fetch
 from heirloom.models.fresh_models import initialise_model, model_config
 from heirloom.models.model_facts import FACTS
-from heirloom.models.tokenizer_files import copy_tokenizer, load_tokenizer
+from heirloom.models.remote_code import trust
+from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
-from heirloom.stage_arguments import stage_parser
+from heirloom.stage_arguments import add_trust, stage_parser
 
 
 def main() -> None:
     args = parse_arguments()
+    trust(args.trust_remote_code)
     heirloom.rank.imports_done()
     tokenizer = load_tokenizer(args.tokenizer)
 
@@ -47,12 +49,14 @@ def main() -> None:
             print(f"{args.output}: fetched {len(list(partial.iterdir()))} files")
         check_vocabulary(len(tokenizer), read_vocabulary_size(partial), args.tokenizer, args.output)
         copy_tokenizer(args.tokenizer, partial)
+        check_same_ids(tokenizer, args.tokenizer, partial)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import read_records
 from heirloom.report.page import render
@@ -48,6 +48,7 @@ def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
         training=options.training,
         losses=options.losses,
         evaluation=options.evaluation,
+        harness=options.harness,
         generations=options.generations,
         data=tuple(options.data),
     )
@@ -64,7 +65,7 @@ def content_of_all_runs(output: Path) -> dict[str, Any]:
     content = all_runs_content(configs, linked)
     if not content["runs"]:
         raise HeirloomError(
-            "no run of config/runs/ has results here yet: `snakemake` makes them, `dvc pull` fetches them"
+            "no run of config/runs/ has results here yet: `snakemake` makes them, `make pull` fetches them"
         )
     return content
 
@@ -83,9 +84,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--losses", type=Path, help="the training step by step, CSV")
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
+    parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
     parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")
-    parser.add_argument("--output", type=Path, help=f"HTML file to write; with --all {INDEX} unless given")
+    parser.add_argument("--output", type=destination, help=f"HTML file to write; with --all {INDEX} unless given")
     options = parser.parse_args()
     if options.all:
         if options.config or options.sections:

@@ -12,20 +12,22 @@ import tempfile
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.source import ModelSource
 from heirloom.config.sections.tokenizer import TokenizerSection
 from heirloom.data.raw.training_text import raw_texts
 from heirloom.models.fetching import TOKENIZER_FILES, fetch
+from heirloom.models.remote_code import trust
 from heirloom.models.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
 from heirloom.models.tokenizer_files import load_tokenizer, save_tokenizer
 from heirloom.models.tokenizer_training import train_bpe
-from heirloom.stage_arguments import stage_parser
+from heirloom.stage_arguments import add_trust, stage_parser
 
 
 def main() -> None:
     args = parse_arguments()
+    trust(args.trust_remote_code)
     section = read_section(args.config, "tokenizer", TokenizerSection, required="tokenizer" in args.sections)
 
     if section.train_on is not None:
@@ -44,7 +46,8 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="a file of config/models/")
     parser.add_argument("--raw", type=Path, help="raw dataset to train on, with `text` in each row")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -23,7 +23,8 @@ from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import copied_rows
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.preparation import arguments_and_model, load_inputs
+from heirloom.training.losses.fused_output import FusedOutput
+from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer
 
 
@@ -38,12 +39,14 @@ def main() -> None:
         reference = load_model(command)
 
     lifecycle = Lifecycle(command)
-    trainer = PretokenizedDPOTrainer(
-        **lifecycle.shared_arguments(model, args, data, tokenizer),
-        ref_model=reference,
-        data_collator=pair_collator(DataCollatorForPreference, command, tokenizer),
-        peft_config=lora_config(command.peft, model),
-    )
+    with making_trainer():
+        trainer = PretokenizedDPOTrainer(
+            **lifecycle.shared_arguments(model, args, data, tokenizer),
+            ref_model=reference,
+            data_collator=pair_collator(DataCollatorForPreference, command, tokenizer),
+            peft_config=lora_config(command.peft, model),
+        )
+    trainer.add_callback(FusedOutput())
     lifecycle.run(trainer)
 
 

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
@@ -27,13 +27,15 @@ from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import win_rate
 from heirloom.inference.generation_files import read_generations
-from heirloom.stage_arguments import stage_parser
+from heirloom.models.remote_code import trust
+from heirloom.stage_arguments import add_attention, add_trust, stage_parser
 
 
 def main() -> None:
     options = parse_arguments()
     section = read_section(options.config, "evaluation", EvaluationSection)
     check_inputs(section, options)
+    trust(options.trust_remote_code)
     run, base, against = Scores(), Scores(), {}
     if section.reads_generations and is_main_rank():
         rows = read_generations(options.generations)
@@ -60,13 +62,15 @@ def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, r
 
     start_rank()
     ranks = PartialState(cpu=on_cpu())
+    attention = options.attn_implementation or section.attn_implementation
+    how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
     if "perplexity" in section.metrics:
-        run.update(measure_perplexity(options.checkpoint, options.dataset, section.batch_size, ranks))
+        run.update(measure_perplexity(options.checkpoint, options.dataset, **how))
         if section.base:
-            base.update(measure_perplexity(options.base, options.dataset, section.batch_size, ranks))
+            base.update(measure_perplexity(options.base, options.dataset, **how))
     if "preference" in section.metrics:
         models = (options.checkpoint, options.base)
-        run.update(measure_preference(*models, options.preferences, section.beta, section.batch_size, ranks))
+        run.update(measure_preference(*models, options.preferences, section.beta, **how))
 
 
 def check_inputs(section: EvaluationSection, options: argparse.Namespace) -> None:
@@ -111,7 +115,9 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RUN=FOLDER",
         help="other runs' answers to the same prompts",
     )
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
+    add_trust(parser)
+    add_attention(parser)
     return parser.parse_args()
 
 

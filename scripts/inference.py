@@ -18,6 +18,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 import argparse
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,24 +26,25 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import HfArgumentParser
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
-from heirloom.config.parsing.reading import read_section
+from heirloom.artifacts import destination, new_artifact
+from heirloom.config.parsing.flags_by_hand import run_with_flags
+from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import is_main_rank, on_cpu, start_rank
+from heirloom.distributed import gathered_rows, is_main_rank, on_cpu, start_rank
 from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import NAMES, write_generations
-from heirloom.inference.generation_journal import Journal, job_description, key_of, work_folder
+from heirloom.inference.generation_journal import Journal, delete_work, job_description, key_of, work_folder
 from heirloom.inference.generation_progress import Progress
 from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
 from heirloom.inference.prompts_file import read_prompts_file
-from heirloom.models.trained_checkpoints import load_tokenizer
+from heirloom.models.remote_code import trust
+from heirloom.models.trained_checkpoints import folders_of, load_tokenizer
 from heirloom.models.weights import weights_hash
 from heirloom.s3 import check_destination, upload_folder
 
@@ -59,14 +61,25 @@ class InferenceArguments:
     s3_upload_dir: str | None = field(
         default=None, metadata={"help": "s3://bucket/prefix to copy the generations to; absent: as `tracking:` says"}
     )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run code that came with the checkpoint; read it first"}
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "attention of the model; absent: as `generation:` says"}
+    )
     sections: str = field(default="generation", metadata={"help": "sections of the file that are read: generation"})
 
 
 def main() -> None:
-    options = read_arguments()
-    section = read_section(options.config, "generation", GenerationSection)
+    options, flags = read_arguments()
+    trust(options.trust_remote_code)
+    run = run_with_flags(options.config, flags, ("generation", "tracking")) if flags else read_yaml(options.config)
+    section = validated_section(run, options.config, "generation", GenerationSection)
+    if options.attn_implementation:
+        section = section.model_copy(update={"attn_implementation": options.attn_implementation})
+    destination(options.output)
     prompts = prompts_of(options, section)
-    upload_to = upload_destination(options)
+    upload_to = upload_destination(options, run)
     start_rank()
     # a rank that is done waits for the slowest; torchrun ends it when another one fails
     ranks = PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
@@ -76,7 +89,9 @@ def main() -> None:
     check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)
     check_vocabulary(prompts, answerer.model.config.get_text_config().vocab_size, options.checkpoint)
 
-    job = job_description(section.model_dump(), options.checkpoint, options.dataset or options.prompts)
+    job = job_description(
+        section.model_dump(), *folders_of(options.checkpoint), *filter(None, (options.dataset, options.prompts))
+    )
     engine = Engine(answerer, prompts, ranks)
     journal = Journal(work_folder(options.output), ranks.process_index, ranks.num_processes, job)
     progress = Progress(engine.total, len(journal.rows), engine.ranks_in_parallel, ranks.is_main_process)
@@ -85,7 +100,7 @@ def main() -> None:
             journal.add(rows)
             progress.advance(len(rows), sum(row["completion_tokens"] for row in rows))
 
-    answers = {key_of(row): row for row in gather_object(list(journal.rows.values()))}
+    answers = {key_of(row): row for row in gathered_rows(list(journal.rows.values()))}
     if ranks.is_main_process:
         origin = {
             "dataset": (options.dataset or options.prompts).name,
@@ -97,8 +112,10 @@ def main() -> None:
             write_generations(rows, partial, section.output_format)
         print(f"{len(prompts)} answers in {options.output}/{NAMES[section.output_format]}", flush=True)
         if upload_to:
-            upload_folder(options.output, upload_to, NAMES[section.output_format], belongs_to_generations)
+            upload_folder(options.output, upload_to, NAMES[section.output_format])
             print(f"copied to {upload_to}", flush=True)
+    journal.close()
+    delete_work(work_folder(options.output))
 
 
 def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:
@@ -114,20 +131,15 @@ def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[
     return repeated(prompts, section.num_return_sequences)
 
 
-def upload_destination(options: InferenceArguments) -> str | None:
+def upload_destination(options: InferenceArguments, run: Any) -> str | None:
     """Return where on S3 the generations go too; raise HeirloomError now if they could not be put there later."""
     url = options.s3_upload_dir
     if url is None:
-        folder = read_section(options.config, "tracking", TrackingSection, required=False).s3_upload_dir
+        folder = validated_section(run, options.config, "tracking", TrackingSection, required=False).s3_upload_dir
         url = folder and f"{folder.rstrip('/')}/{options.output.name}"
     if url:
-        check_destination(url, belongs_to_generations)
+        check_destination(url)
     return url
-
-
-def belongs_to_generations(name: str) -> bool:
-    """Tell whether a folder of generations may hold a file of this name."""
-    return name in NAMES.values()
 
 
 def with_origin(row: dict[str, Any], origin: dict[str, str]) -> dict[str, Any]:
@@ -136,15 +148,20 @@ def with_origin(row: dict[str, Any], origin: dict[str, str]) -> dict[str, Any]:
     return {**first, **{name: value for name, value in row.items() if name not in first}}
 
 
-def read_arguments() -> InferenceArguments:
+def read_arguments() -> tuple[InferenceArguments, list[str]]:
+    """Return the script's own arguments and the words that are left: by hand, flags for keys of `generation:`."""
     parser = HfArgumentParser(
         InferenceArguments,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    (options,) = parser.parse_args_into_dataclasses()
-    return options
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        keys = parser.add_argument_group("keys of `generation:`, as in the run's file; others go to GenerationConfig")
+        for key, about in GenerationSection.model_fields.items():
+            if key not in InferenceArguments.__dataclass_fields__:
+                keys.add_argument(f"--{key}", help=(about.description or "").replace("%", "%%"))
+    return parser.parse_args_into_dataclasses(return_remaining_strings=True)
 
 
 if __name__ == "__main__":

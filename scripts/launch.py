@@ -2,7 +2,7 @@
 
     python scripts/launch.py python SCRIPT [ARGUMENTS]      one process
     python scripts/launch.py torchrun SCRIPT [ARGUMENTS]    one rank a GPU, or two CPU ranks with one thread each
-    python scripts/launch.py join STAGE                     this host's ranks of what another host launches
+    python scripts/launch.py join STAGE KIND SCRIPT …       this host's ranks of a stage that another host launches
 
 In a Slurm job of several nodes the ranks are spread over all of them (docs/slurm.md), in a SageMaker training job of
 several hosts too: there the first one launches, and the others join (docs/sagemaker.md).
@@ -20,7 +20,17 @@ Where a stage runs is no part of its identity: neither this file nor `heirloom.l
 
 import os
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
+os.environ.pop("PYTHONSAFEPATH", None)
+
+from heirloom.data.hidden_token import hide_token
+
+if __name__ == "__main__":
+    hide_token()  # before anything else is imported: it would stand in the reaper's command line to the end
+
+# isort: split
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, ledger, processes, record, work
@@ -58,11 +68,14 @@ def main() -> int:
                 peers=peers,
             )
         facts.exit_code = outcome.exit_code
+        facts.notes = record.notes_in(folder.path)
         if outcome.exit_code:
             print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
-        elif not work.is_kept():
-            folder.delete()
-    return outcome.exit_code
+        else:
+            facts.outs = ledger.made(stage)
+            if not work.is_kept():
+                folder.delete()
+    return outcome.exit_code or ledger.end(stage)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ import json
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import new_artifact
+from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
-from heirloom.stage_arguments import stage_parser
+from heirloom.models.remote_code import trust
+from heirloom.stage_arguments import add_attention, add_trust, stage_parser
 
 
 def main() -> None:
@@ -37,7 +38,9 @@ def main() -> None:
     from heirloom.models.trained_checkpoints import load_model, load_tokenizer, put_on
 
     start_rank()
-    model = put_on(load_model(options.checkpoint, "auto"), torch.device("cpu" if on_cpu() else "cuda"))
+    trust(options.trust_remote_code)
+    attention = options.attn_implementation or section.attn_implementation
+    model = put_on(load_model(options.checkpoint, "auto", attention), torch.device("cpu" if on_cpu() else "cuda"))
     tokenizer = load_tokenizer(options.checkpoint)
     results = simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=section.batch_size),
@@ -57,7 +60,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="run file with a section `lm_eval:`")
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
+    add_trust(parser)
+    add_attention(parser)
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ from heirloom.training.batches.preference_collators import OddsRatioCollator, pa
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.lifecycle import Lifecycle
-from heirloom.training.preparation import arguments_and_model, load_inputs
+from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 from heirloom.training.trainers.orpo import ORPOConfig, PretokenizedORPOTrainer
 
 
@@ -30,11 +30,12 @@ def main() -> None:
     args, model = arguments_and_model(ORPOConfig, command, data, **own)
 
     lifecycle = Lifecycle(command)
-    trainer = PretokenizedORPOTrainer(
-        **lifecycle.shared_arguments(model, args, data, tokenizer),
-        data_collator=pair_collator(OddsRatioCollator, command, tokenizer),
-        peft_config=lora_config(command.peft, model),
-    )
+    with making_trainer():
+        trainer = PretokenizedORPOTrainer(
+            **lifecycle.shared_arguments(model, args, data, tokenizer),
+            data_collator=pair_collator(OddsRatioCollator, command, tokenizer),
+            peft_config=lora_config(command.peft, model),
+        )
     lifecycle.run(trainer)
 
 

@@ -9,6 +9,7 @@ Exit status: 0 when all hashes agree, 1 when one does not or on an error.
 """
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -18,12 +19,15 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from heirloom.errors import HeirloomError
+from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import Reproduction, commit_of, reproduce, uncommitted_changes
 
 MOST_CHANGES = 5
 
 
 def main() -> int:
+    forgive_characters()
+    os.chdir(Path(__file__).resolve().parents[1])
     options = parse_arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the stage ends, and the clone is deleted
         signal.signal(number, lambda received, _: sys.exit(128 + received))

@@ -18,21 +18,25 @@ from heirloom import stage
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.training.batches.collator_choice import token_collator
+from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import check_rows
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.losses.generated_evaluation import GeneratedEvaluation, held_out_answers
 from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.router_loss import RouterLoss
 from heirloom.training.losses.token_mean_loss import loss_function
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
-from heirloom.training.preparation import arguments_and_model, load_inputs
+from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 
 BY_SECTION = dict.fromkeys(("generation_config", "generation_max_length", "generation_num_beams"))
 """Arguments that the run's section `generation` replaces."""
 
 
-class ExactSeq2SeqTrainer(GeneratedEvaluation, HeldOutBatches, TokenWeightedEvaluation, Seq2SeqTrainer):
+class ExactSeq2SeqTrainer(
+    EachRowOnce, RouterLoss, GeneratedEvaluation, HeldOutBatches, TokenWeightedEvaluation, Seq2SeqTrainer
+):
     """transformers' Seq2SeqTrainer with an exact held-out loss and answers to the prompts alone."""
 
 
@@ -40,16 +44,18 @@ def main() -> None:
     command = read_command(__doc__, SEQ2SEQ, Seq2SeqTrainingArguments, generation=GenerationSection)
     data, tokenizer = load_inputs(command)
     args, model = arguments_and_model(Seq2SeqTrainingArguments, command, data, **BY_SECTION)
-    model = with_adapter(model, command.peft, args)
+    with making_trainer():
+        model = with_adapter(model, command.peft, args)
     check_rows(data, model, command.base)
 
     lifecycle = Lifecycle(command)
-    trainer = ExactSeq2SeqTrainer(
-        **lifecycle.shared_arguments(model, args, data, tokenizer),
-        data_collator=token_collator(command, data, tokenizer, model, args),
-        compute_loss_func=loss_function(model, args),
-        compute_metrics=token_weighted_metrics,
-    )
+    with making_trainer():
+        trainer = ExactSeq2SeqTrainer(
+            **lifecycle.shared_arguments(model, args, data, tokenizer),
+            data_collator=token_collator(command, data, tokenizer, model, args),
+            compute_loss_func=loss_function(model, args),
+            compute_metrics=token_weighted_metrics,
+        )
     if command.generation:
         trainer.held_out_answers = held_out_answers(command.dataset, command.generation, model, tokenizer, args)
     lifecycle.run(trainer)

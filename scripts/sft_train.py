@@ -20,9 +20,10 @@ from heirloom.training.batches.packing import packed_data
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.lifecycle import Lifecycle
+from heirloom.training.losses.fused_output import FusedOutput
 from heirloom.training.losses.token_mean_loss import check_causal_loss
 from heirloom.training.losses.token_weighted_evaluation import token_weighted_metrics
-from heirloom.training.preparation import arguments_and_model, load_inputs
+from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 from heirloom.training.trainers.pretokenized_trainers import SKIP_PREPARATION, PretokenizedSFTTrainer
 
 
@@ -39,13 +40,15 @@ def main() -> None:
 
     collator = token_collator(command, data, tokenizer, model, args)
     lifecycle = Lifecycle(command)
-    trainer = PretokenizedSFTTrainer(
-        **lifecycle.shared_arguments(model, args, data, tokenizer),
-        data_collator=None if args.padding_free else collator,  # TRL's own knows how to make padding-free batches
-        peft_config=lora_config(command.peft, model),
-        compute_metrics=token_weighted_metrics,
-    )
+    with making_trainer():
+        trainer = PretokenizedSFTTrainer(
+            **lifecycle.shared_arguments(model, args, data, tokenizer),
+            data_collator=None if args.padding_free else collator,  # TRL's own knows how to make padding-free batches
+            peft_config=lora_config(command.peft, model),
+            compute_metrics=token_weighted_metrics,
+        )
     trainer.evaluation_collator = collator
+    trainer.add_callback(FusedOutput())
     lifecycle.run(trainer)
 
 

@@ -3,27 +3,35 @@
     python scripts/show_scores.py               # the runs that have been scored
     python scripts/show_scores.py demo-sft …    # these
 
-Reads metrics/training/RUN.json, metrics/evaluation/RUN.json and generations/RUN; writes nothing.
+Reads RUN.json of metrics/training/, metrics/evaluation/ and metrics/harness/, and generations/RUN; writes nothing.
 """
 
+import argparse
 import json
-import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from heirloom import stage
+from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.inference.generation_files import read_generations
+from heirloom.report.scores import flat_scores, is_finite, verdict
+from heirloom.report.terminal_text import forgive_characters
 
 METRICS = Path("metrics")
+WIDTH = 79
+STAGES = ("training", "evaluation", "harness")
+IN_THE_TABLE = ("perplexity", "nll_per_token", "exact_match", "answer_found", "patterns", "token_counts")
+"""Families of scores that have columns, or go without saying beside one."""
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
 NEXT = """\
 Where to look next
@@ -38,16 +46,24 @@ Where to look next
 
 
 def main() -> None:
+    forgive_characters()
     project = load_project(Path(), None)
-    names = [name for name in in_order(project) if sys.argv[1:] == [] or name in sys.argv[1:]]
+    wanted = parse_arguments().runs
+    for name in wanted:
+        if name not in project.runs:
+            raise HeirloomError(f"there is no run {name} in config/runs/; {did_you_mean(name, project.runs)}")
+    names = [name for name in in_order(project) if not wanted or name in wanted]
     scores = {name: read_scores(name) for name in names}
     scores = {name: found for name, found in scores.items() if found}
     if not scores:
-        raise HeirloomError("no run has been scored yet: `snakemake` trains and scores those of config/runs/")
-    console = Console(highlight=False, soft_wrap=True)
+        which = f"{', '.join(wanted)}: not scored" if wanted else "no run has been scored"
+        raise HeirloomError(f"{which} yet: `snakemake` trains and scores those of config/runs/")
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(score_table(project, scores), soft_wrap=False)
     if any("change" in found.get("evaluation", {}) for found in scores.values()):
         console.print(change_table(scores), soft_wrap=False)
+    for line in other_scores(scores):
+        console.print(line)
     for line in sample_answers(list(scores)):
         console.print(line)
     if set(scores) >= DEMO:
@@ -73,8 +89,8 @@ def in_order(project: Project) -> list[str]:
 
 
 def read_scores(run: str) -> dict[str, dict[str, Any]]:
-    """Return the run's metrics by the stage that wrote them: training, evaluation; those that there are."""
-    files = {stage: METRICS / stage / f"{run}.json" for stage in ("training", "evaluation")}
+    """Return the run's metrics by the stage that wrote them, STAGES; those that there are."""
+    files = {stage: METRICS / stage / f"{run}.json" for stage in STAGES}
     return {stage: json.loads(file.read_text()) for stage, file in files.items() if file.is_file()}
 
 
@@ -113,17 +129,34 @@ def change_table(scores: dict[str, dict[str, Any]]) -> Table:
     evaluations = {name: found["evaluation"] for name, found in scores.items() if "evaluation" in found}
     patterns = dict.fromkeys(name for found in evaluations.values() for name in found.get("patterns", {}))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("against its base, in points\n(95 % interval)", no_wrap=True)
+    table.add_column("change from base,\nin points (95 %)", no_wrap=True)
     for title in ("exact match", *patterns):
         table.add_column(f"\n{title}", justify="right", no_wrap=True)
     for name, found in evaluations.items():
         if "change" in found:
             keys = ("exact_match", *(f"patterns.{pattern}" for pattern in patterns))
-            table.add_row(name, *(points(found["change"].get(key)) for key in keys))
+            table.add_row(name, *(points(key, found["change"].get(key)) for key in keys))
     return table
 
 
-def sample_answers(runs: Sequence[str]) -> Iterator[str]:
+def other_scores(scores: dict[str, dict[str, Any]]) -> Iterator[Text]:
+    """Yield for each run that has some its scores without a column, those of the lm-evaluation-harness last."""
+    for name, found in scores.items():
+        values = {
+            score: value
+            for score, value in flat_scores(found.get("evaluation", {})).items()
+            if score.partition(".")[0] not in IN_THE_TABLE
+        }
+        values |= {f"lm_eval\u00a0{score}": value for score, value in flat_scores(found.get("harness", {})).items()}
+        if values:
+            told = ", ".join(
+                f"{score}\u00a0{format(value, '.3g') if is_finite(value) else value}" for score, value in values.items()
+            )
+            lines = textwrap.wrap(told, WIDTH, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
+            yield from (Text(line.replace("\u00a0", " ")) for line in lines)
+
+
+def sample_answers(runs: Sequence[str]) -> Iterator[Text]:
     """Yield a prompt to which the runs gave the most different answers, and what each of them said."""
     completions: dict[str, dict[str, str]] = {}
     for run in runs:
@@ -132,24 +165,35 @@ def sample_answers(runs: Sequence[str]) -> Iterator[str]:
             completions.setdefault(row["prompt"], {})[run] = row["completion"].strip()
     if completions:
         prompt, answers = max(completions.items(), key=lambda item: (len(set(item[1].values())), len(item[1])))
-        yield f"[dim]A held-out prompt and its answers:[/] {escape(prompt)}"
-        yield from (f"  {run:14} {escape(answer)}" for run, answer in answers.items())
+        yield Text.assemble(("A held-out prompt and its answers:", "dim"), f" {plain(prompt)}")
+        yield from (Text(f"  {run:14} {plain(answer)}") for run, answer in answers.items())
 
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def points(change: dict[str, float] | None) -> str:
-    """Return a change of a share in percentage points, with its interval."""
+def points(score: str, change: dict[str, float] | None) -> str:
+    """Return a change of a share in percentage points, with its interval and what that means."""
     if change is None:
         return "-"
+    if "low" not in change:
+        return f"{100 * change['difference']:+.0f}"
     difference, low, high = (f"{100 * change[part]:+.0f}" for part in ("difference", "low", "high"))
-    return f"{difference} ({low} to {high})"
+    means = verdict(score, change)
+    return f"{difference} ({low} to {high}){'' if means == 'within the noise' else f' {means}'}"
 
 
 def share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="runs to show; absent: all that have been scored")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

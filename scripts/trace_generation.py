@@ -11,6 +11,7 @@ without data that is elsewhere is named, with the command that brings it.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 from rich.console import Console
 
 from heirloom.errors import HeirloomError
+from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import trace_row, trace_tree
 
 UNWRAPPED = 10_000
@@ -26,6 +28,8 @@ UNWRAPPED = 10_000
 
 
 def main() -> int:
+    forgive_characters()
+    os.chdir(Path(__file__).resolve().parents[1])
     options = parse_arguments()
     try:
         trace = trace_row(options.generations, options.row, options.sample)
@@ -35,7 +39,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(trace.as_json(), indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
+        Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
     return 0
 
 

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainingArguments
 from heirloom import stage
 from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
 from heirloom.training.batches.collator_choice import token_collator
+from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
 from heirloom.training.batches.packing import joined_data
 from heirloom.training.inputs.adapters import with_adapter
@@ -25,12 +26,13 @@ from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import check_rows
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.losses.held_out_batches import HeldOutBatches
+from heirloom.training.losses.router_loss import RouterLoss
 from heirloom.training.losses.token_mean_loss import loss_function
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation, token_weighted_metrics
-from heirloom.training.preparation import arguments_and_model, load_inputs
+from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 
 
-class LanguageModelTrainer(HeldOutBatches, TokenWeightedEvaluation, Trainer):
+class LanguageModelTrainer(EachRowOnce, RouterLoss, HeldOutBatches, TokenWeightedEvaluation, Trainer):
     """transformers' Trainer with an exact held-out loss."""
 
 
@@ -38,18 +40,20 @@ def main() -> None:
     command = read_command(__doc__, LANGUAGE_MODELING, TrainingArguments)
     data, tokenizer = load_inputs(command)
     args, model = arguments_and_model(TrainingArguments, command, data)
-    model = with_adapter(model, command.peft, args)
+    with making_trainer():
+        model = with_adapter(model, command.peft, args)
     check_rows(data, model, command.base)
     if command.training.seq_length:
         data = joined_data(data, command.training.seq_length, args.output_dir)
 
     lifecycle = Lifecycle(command)
-    trainer = LanguageModelTrainer(
-        **lifecycle.shared_arguments(model, args, data, tokenizer),
-        data_collator=token_collator(command, data, tokenizer, model, args),
-        compute_loss_func=loss_function(model, args),
-        compute_metrics=token_weighted_metrics,
-    )
+    with making_trainer():
+        trainer = LanguageModelTrainer(
+            **lifecycle.shared_arguments(model, args, data, tokenizer),
+            data_collator=token_collator(command, data, tokenizer, model, args),
+            compute_loss_func=loss_function(model, args),
+            compute_metrics=token_weighted_metrics,
+        )
     trainer.evaluation_collator = token_collator(command, data, tokenizer, model, args)
     if isinstance(trainer.data_collator, MaskingCollator):
         trainer.add_callback(MasksOfEpoch(trainer.data_collator))

@@ -2,10 +2,11 @@
 
     torchrun --nproc-per-node 2 scripts/unified_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
 
-Everything but `trainer:` is as for the script of that trainer, which takes this process over; its `--help` lists
-the flags. The workflow names that script itself, so that an edit of one makes no run of the others stale.
+Everything but `trainer:` is as for the script of that trainer, which takes this process over; with --config, `--help`
+lists its flags. The workflow names that script itself, so that an edit of one makes no run of the others stale.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,10 +21,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def chosen_script(arguments: list[str]) -> str:
     """Return the script of the run's trainer. Raises HeirloomError when the file names none that there is."""
-    config = next((after for flag, after in zip(arguments, arguments[1:], strict=False) if flag == "--config"), None)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", nargs="?")
+    config = parser.parse_known_args(arguments)[0].config
     if config is None:
         raise HeirloomError("unified_train.py needs --config and a run's file, e.g. config/runs/demo-sft.yaml")
-    trainer = (read_yaml(config) or {}).get("trainer")
+    run = read_yaml(config)
+    trainer = run.get("trainer") if isinstance(run, dict) else None
     if trainer not in TRAINERS:
         found = f"{trainer} is no trainer; {did_you_mean(str(trainer), TRAINERS)}" if trainer else "is missing"
         raise HeirloomError(f"{config}: trainer: {found}; give one of {', '.join(TRAINERS)}")
@@ -31,6 +35,9 @@ def chosen_script(arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & {*sys.argv[1:]} and not any(word.startswith("--config") for word in sys.argv):
+        print(f"{__doc__}\nscripts: {', '.join(trainer.script for trainer in TRAINERS.values())}")
+        sys.exit(0)
     try:
         script = chosen_script(sys.argv[1:])
     except HeirloomError as error:

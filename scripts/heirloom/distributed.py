@@ -4,6 +4,7 @@ torchrun tells each rank by the environment (RANK, WORLD_SIZE, LOCAL_RANK); a sc
 """
 
 import gc
+import json
 import os
 import sys
 import traceback
@@ -20,6 +21,8 @@ import heirloom.rank
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 ALONE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # 0: any port that is free
 """What torchrun would tell a rank that has no others: DeepSpeed wants to be told."""
+LARGEST_GATHERED = 1 << 31
+"""Bytes that a rank may offer to the others."""
 
 
 def rank() -> int:
@@ -56,18 +59,43 @@ def barrier() -> None:
 
 
 def gathered(value: Any) -> list[Any]:
-    """Return the values that all ranks call this with, in the order of the ranks. Every rank calls it."""
+    """Return the values that all ranks call this with, in the order of the ranks. Every rank calls it.
+
+    `value` is what JSON holds, and comes back as such (a tuple as a list). torch's own collectives of objects carry
+    pickles: whoever got into the group of ranks would run code in all of them.
+    """
     if not torch.distributed.is_initialized():
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
+    data = json.dumps(value).encode()
+    device = torch.device("cpu") if on_cpu() else torch.device("cuda", torch.cuda.current_device())
+    sizes = all_gathered(torch.tensor([len(data)], dtype=torch.int64, device=device))
+    longest = int(max(sizes))
+    if longest > LARGEST_GATHERED or int(min(sizes)) < 1:
+        raise ValueError(f"a rank offers {longest:,} bytes to all others; at most {LARGEST_GATHERED:,} are taken")
+    padded = torch.zeros(longest, dtype=torch.uint8, device=device)
+    padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
+    rows = all_gathered(padded)
+    return [json.loads(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def all_gathered(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Return the tensors of all ranks, which have the same shape; on the CPU again."""
+    found = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(found, tensor)
+    return [each.cpu() for each in found]
+
+
+def gathered_rows(rows: list[Any]) -> list[Any]:
+    """Return the rows of all ranks in one list, those of the first rank first. As `gathered`."""
+    return [row for of_rank in gathered(rows) for row in of_rank]
 
 
 def start_rank() -> None:
     """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
     sys.excepthook = print_trace_at_once
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed|transformers")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # whatever a library asks for: no file of states runs code
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     if "RANK" not in os.environ:
         os.environ |= ALONE
     if on_cpu():
@@ -91,8 +119,18 @@ def start_deepspeed() -> None:
         with without_compiler():
             import deepspeed.runtime.zero.muon.original_muon
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    torch.serialization.add_safe_globals(plain_parts_of_states())
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     heirloom.rank.imports_done()
+
+
+def plain_parts_of_states() -> list[type]:
+    """Return DeepSpeed's classes in its checkpoints, beside tensors and plain values; none does anything when read."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
 
 
 @contextmanager

@@ -8,9 +8,21 @@ A script that ends with `stage.run(main)` prints such an error without a trace; 
 ours and keeps its trace.
 """
 
+import re
+
+_UNSHOWN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]")
+
+
+def plain(text: str) -> str:
+    """Return a text of anybody's for a terminal or a page: what acts there (escapes, turned writing) as its code."""
+    return _UNSHOWN.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
 
 class HeirloomError(ValueError):
     """A mistake that the user can mend; the message names the place and the remedy."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(plain(str(message)))
 
     exit_code = 1
     """What a script's process ends with."""

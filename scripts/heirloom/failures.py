@@ -36,6 +36,11 @@ def sentence_of(error: BaseException) -> str | None:
     for each in chain:
         if is_disk(each):
             return disk_full(each)
+    if any(type(each).__name__ == "UnpicklingError" and "Weights only load failed" in str(each) for each in chain):
+        return (
+            "a file of states holds more than numbers, which may be code, and was not loaded: nobody but your own "
+            "trainings should write to the folder of checkpoints; delete what is there and start again"
+        )
     for each in chain:
         if match := TIMEOUT_TEXTS.search(str(each)):
             return collective_timeout(f"rank {rank()}", match[1] or match[2])

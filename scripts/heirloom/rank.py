@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_"), "wandb": ()}
+OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_", "ademamix", "_bnb"), "wandb": ()}
 """Libraries that transformers, peft and TRL import when they are installed, needed or not (1.6 s of CPU), and words
 without which neither the command line nor the run's file can ask for one. The trackers allow wandb later."""
 

@@ -1,12 +1,16 @@
 """Bring files from S3 and to S3, with the credentials and the endpoint that boto finds in the environment."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from heirloom.artifacts import is_inside
 from heirloom.errors import HeirloomError
 
 SCHEME = "s3://"
+LISTING = ".heirloom-files"
+"""The object under a prefix that names what an upload of ours has left there, and nothing else does."""
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def s3_problems(url: str) -> Iterator[None]:
 def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> list[str]:
     """Download the objects under s3://bucket/prefix (or one object) whose relative name is `wanted`; return the names.
 
-    Raises HeirloomError when there is none.
+    Raises HeirloomError when there is none, or when one of these names leads out of `folder`.
     """
     import s3fs
 
@@ -40,6 +44,10 @@ def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> li
         for key in sorted(store.find(root)):
             name = key.rpartition("/")[2] if key == root else key.removeprefix(f"{root}/")
             if name and wanted(name):
+                if not is_inside(name):
+                    raise HeirloomError(
+                        f"s3: {url} holds {name!r}, which is no name of a file in a folder: rename it there"
+                    )
                 names[name] = key
         if not names:
             raise HeirloomError(f"s3: {url} holds no data file: check bucket and prefix")
@@ -50,42 +58,73 @@ def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> li
     return list(names)
 
 
-def check_destination(url: str, is_ours: Callable[[str], bool]) -> set[str]:
-    """Return the names under s3://bucket/prefix, which is empty or holds only what an earlier upload left.
+def check_destination(url: str) -> set[str]:
+    """Return the names under s3://bucket/prefix, which is empty or holds only what earlier uploads left.
 
-    `is_ours` tells of a relative name whether it may belong to such an upload. Raises HeirloomError for a prefix
-    with other people's objects, and when it cannot be listed.
+    What they left stands in their own list, LISTING, with the sizes. Raises HeirloomError for a prefix with anything
+    else, and when it cannot be read.
     """
+    return set(left_by_uploads(url))
+
+
+def left_by_uploads(url: str) -> dict[str, list[int]]:
+    """Return name → the sizes that it may have, of what is under a prefix. Raises as `check_destination` does."""
     import s3fs
 
     root = url.removeprefix(SCHEME).rstrip("/")
     with s3_problems(url):
-        store = s3fs.S3FileSystem()
+        store = s3fs.S3FileSystem(use_listings_cache=False)
         if not store.exists(root.partition("/")[0]):
             raise HeirloomError(f"s3: there is no bucket {root.partition('/')[0]}")
-        names = {key.removeprefix(f"{root}/") for key in store.find(root)}
-    others = sorted(name for name in names if not is_ours(name))
+        found = {key.removeprefix(f"{root}/"): info["size"] for key, info in store.find(root, detail=True).items()}
+        listed = read_listing(store.cat_file(f"{root}/{LISTING}")) if LISTING in found else {}
+    found.pop(LISTING, None)
+    others = sorted(name for name, size in found.items() if size not in listed.get(name, ()))
     if others:
-        raise HeirloomError(f"s3: {url} holds other objects ({others[0]}, …): choose an empty prefix")
-    return names
+        raise HeirloomError(
+            f"s3: {url} holds other objects ({others[0]}, …) than an upload of this program has left there: choose an "
+            "empty prefix, or empty it yourself"
+        )
+    return {name: listed[name] for name in found}
 
 
-def upload_folder(folder: Path, url: str, last: str, is_ours: Callable[[str], bool]) -> None:
+def read_listing(content: bytes) -> dict[str, list[int]]:
+    """Return what LISTING says; nothing when it is damaged."""
+    try:
+        listed = json.loads(content)
+        return {name: [int(size) for size in sizes] for name, sizes in listed.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def upload_folder(folder: Path, url: str, last: str) -> None:
     """Upload a folder's files to s3://bucket/prefix, the file named `last` after all others.
 
     A reader that waits for `last` never sees half an artifact, also while one replaces another. What an earlier
-    upload left under the prefix goes away. Raises HeirloomError as `check_destination` does.
+    upload left under the prefix goes away; LISTING names at every moment all that may be there, so that an upload that
+    was interrupted can be replaced too. Raises HeirloomError as `check_destination` does.
     """
     import s3fs
 
     root = url.removeprefix(SCHEME).rstrip("/")
-    earlier = check_destination(url, is_ours)
+    earlier = left_by_uploads(url)
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    names = sorted(sizes, key=lambda name: (name == last, name))
+    while_replacing = {name: {*earlier.get(name, ()), *([sizes[name]] if name in sizes else ())} for name in earlier}
     with s3_problems(url):
-        store = s3fs.S3FileSystem()
+        store = s3fs.S3FileSystem(use_listings_cache=False)
         if last in earlier:
             store.rm_file(f"{root}/{last}")
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        for name in earlier - {last} - set(names):
+        put_listing(store, root, {name: [size] for name, size in sizes.items()} | while_replacing)
+        for name in sorted(earlier.keys() - sizes.keys() - {last}):
             store.rm_file(f"{root}/{name}")
-        for name in sorted(names, key=lambda name: name == last):
+        for name in names[:-1]:
             store.put_file(str(folder / name), f"{root}/{name}")
+        put_listing(store, root, {name: [size] for name, size in sizes.items()})
+        store.put_file(str(folder / last), f"{root}/{last}")
+
+
+def put_listing(store, root: str, listed: Mapping[str, Iterable[int]]) -> None:
+    """Write LISTING: name → the sizes that it may have."""
+    content = json.dumps({name: sorted(sizes) for name, sizes in sorted(listed.items())}, indent=1)
+    store.pipe_file(f"{root}/{LISTING}", content.encode())

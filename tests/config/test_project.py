@@ -568,6 +568,87 @@ ONE_MISTAKE = {
         "config/datasets/more-chats.yaml:3: processing.processing_function: my_rows.py:2: is not valid Python: invalid "
         "syntax",
     ),
+    # keys of training that change what others promise, or nothing
+    "optimizer that ZeRO changes": (
+        changed("config/runs/pretrain.yaml", "learning_rate: 1e-3", "optim: adafactor"),
+        "config/runs/pretrain.yaml:7: training.optim: adafactor looks at the shapes of weights, and ZeRO-2 hands it flat "
+        "pieces of them, so it would be another optimizer, which depends on the number of ranks; use an AdamW, deepspeed: "
+        "zero0, or no deepspeed",
+    ),
+    "reference whose biases are trained": (
+        changed("config/runs/dpo.yaml", "base: sft\n", "base: sft\npeft: {bias: all}\n"),
+        "config/runs/dpo.yaml:2: peft.bias: all cannot be used with trainer: dpo, whose reference is the base with the "
+        "adapter switched off, because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
+    ),
+    "reference that follows the model": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmoid]\n  sync_ref_model: true"),
+        "config/runs/dpo.yaml:8: training.sync_ref_model: is not available: the reference that follows the model is in no "
+        "checkpoint, so a training that is resumed would go on with another one; delete it",
+    ),
+    "smoothing that a loss does not know": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmoid, ipo]\n  label_smoothing: 0.1"),
+        "config/runs/dpo.yaml:8: training.label_smoothing: has no effect with loss_type sigmoid, ipo, only with robust, "
+        "exo_pair, aot, aot_unpaired; choose one of these (robust is conservative DPO) or delete it",
+    ),
+    "smoothing of labels that are no labels": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmoid]\n  label_smoothing_factor: 0.5"),
+        "config/runs/dpo.yaml:8: training.label_smoothing_factor: has no effect with trainer: dpo; delete it",
+    ),
+    "loss without the smoothing that it needs": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[exo_pair]"),
+        "config/runs/dpo.yaml:4: training.label_smoothing: must be above 0 for loss_type exo_pair; its authors recommend "
+        "0.001",
+    ),
+    "key without the one that it belongs to": (
+        changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmoid]\n  discopop_tau: 0.1"),
+        "config/runs/dpo.yaml:8: training.discopop_tau: has no effect without loss_type: discopop; add that or delete it",
+    ),
+    "adapter of the output layer that TRL passes by": (
+        changed("config/runs/sft.yaml", "base: pretrain\n", "base: pretrain\npeft: {target_modules: [lm_head]}\n"),
+        "config/runs/sft.yaml:2: peft.target_modules: lm_head cannot have an adapter with trainer: sft, whose "
+        "log-probabilities are computed past it; delete it, or put lm_head into modules_to_save",
+    ),
+    "checkpointing that data parallelism cannot follow": (
+        changed(
+            "config/runs/sft.yaml",
+            "learning_rate: 1e-4",
+            "gradient_checkpointing_kwargs: {use_reentrant: true}\n  gradient_checkpointing: true\npeft: {r: 4}",
+        ),
+        "config/runs/sft.yaml:6: training.gradient_checkpointing_kwargs: use_reentrant: true cannot be used with an adapter "
+        "and without deepspeed, because weights would be marked ready twice; delete it",
+    ),
+    "weights rounded by measuring": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "bf16_full_eval: true"),
+        "config/runs/sft.yaml:6: training.bf16_full_eval: is set by the workflow: held-out rows are measured in the "
+        "training's own precision, because a model that is cast to be measured would be saved rounded; delete it, or set "
+        "bf16: true",
+    ),
+    "no epoch": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "num_train_epochs: 0"),
+        "config/runs/sft.yaml:6: training.num_train_epochs: expected more than 0, found 0",
+    ),
+    "no step": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "max_steps: 0"),
+        "config/runs/sft.yaml:6: training.max_steps: expected at least 1, found 0",
+    ),
+    "schedule without what it needs": (
+        changed("config/runs/sft.yaml", "learning_rate: 1e-4", "lr_scheduler_type: cosine_with_min_lr"),
+        "config/runs/sft.yaml:6: training.lr_scheduler_type: cosine_with_min_lr needs lr_scheduler_kwargs with min_lr or "
+        "min_lr_rate; add one",
+    ),
+    "misspelt key of a schedule": (
+        changed(
+            "config/runs/sft.yaml",
+            "learning_rate: 1e-4",
+            "lr_scheduler_type: polynomial\n  lr_scheduler_kwargs: {lr_ent: 0}",
+        ),
+        "config/runs/sft.yaml:7: training.lr_scheduler_kwargs.lr_ent: polynomial has no such key; did you mean lr_end?",
+    ),
+    "model type with a tokenizer of its own": (
+        changed("config/models/tiny.yaml", "llama", "qwen2"),
+        "config/models/tiny.yaml:2: init.model_type: has a tokenizer class of its own in transformers, which reads a "
+        "tokenizer that is trained here with other ids; use another type, such as qwen3 or llama",
+    ),
 }
 
 

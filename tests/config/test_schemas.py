@@ -120,5 +120,14 @@ def test_every_section_has_its_table_in_the_readme():
     readme = (ROOT / "config/README.md").read_text()
     tables = re.findall(r"<!-- keys: (\w+) -->", readme)
     sections = {key for model in KINDS.values() for key in model.model_fields}
-    plain = {"base", "dataset", "trainer", "deepspeed", "enabled"}
+    plain = {"base", "dataset", "trainer", "deepspeed", "enabled", "trust_remote_code"}
     assert set(tables) == (sections - plain) | {"run", "dataset", "model", "model_source"}
+
+
+def test_keys_of_machines_stand_once_in_the_readme():
+    """`resources:` has them for all stages; those of one stage are the same, and named, not repeated."""
+    readme = (ROOT / "config/README.md").read_text()
+    table = readme.partition("<!-- keys: resources -->")[2].partition("<!-- end of keys -->")[0]
+    for key in ResourcesSection.model_fields:
+        assert len(re.findall(rf"^\| `(?:\w+\.)?{key}` \|", table, re.MULTILINE)) == 1, key
+    assert table.count("the keys from `instance_type` to `runtime`") == 2

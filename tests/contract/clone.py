@@ -202,6 +202,15 @@ class Clone:
         assert old in text, f"{old} is not in {name}"
         (self.folder / name).write_text(text.replace(old, new))
 
+    def start_slow(self, stage: str, *command: str) -> subprocess.Popen:
+        """Start a command in which a stage waits half-way for `go_on`, and return once it does."""
+        process = self.start(*command, SLOW=stage)
+        self.wait_until_slow(process)
+        return process
+
+    def go_on(self) -> None:
+        Path(f"{self.trace}.go").touch()
+
     # ---- what a user sees ----
 
     def executed(self) -> list[str]:
@@ -236,15 +245,19 @@ class Clone:
 
     def kill_when_slow(self, process: subprocess.Popen) -> None:
         """Wait until the slow stage is half-way, then kill the process and all that it started, with SIGKILL."""
+        self.wait_until_slow(process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        wait_for(lambda: not processes_in(self.folder), seconds=30, every=0.1)  # what it started notices, and ends
+
+    def wait_until_slow(self, process: subprocess.Popen) -> None:
+        """Wait until the slow stage is half-way."""
         signal_file = Path(f"{self.trace}.slow")
         deadline = time.monotonic() + 120
         while not signal_file.exists():
             assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
         signal_file.unlink()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        wait_for(lambda: not processes_in(self.folder), seconds=30, every=0.1)  # what it started notices, and ends
 
 
 def planned(text: str) -> dict[str, str]:

@@ -45,6 +45,17 @@ def test_options_that_would_act_on_markers_are_refused_with_the_right_one(clone:
     assert "--config run: not a setting of this workflow, which knows runs, force, data, image" in done.stderr
 
 
+def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fresh: Clone) -> None:
+    for target in ("train-sft", "checkpoints/sft"):
+        done = fresh.snakemake("-n", target)
+        assert done.returncode != 0
+        assert f"{target} is no target: `snakemake --config runs=sft --until train` brings train-sft" in done.stderr
+    assert (
+        "there is nothing called chekpoints/sft; did you mean checkpoints/sft?"
+        in fresh.snakemake("-n", "chekpoints/sft").stderr
+    )
+
+
 def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:
     clone.edit("config/runs/sft.yaml", "base: pre", "base: tiny")
     before = clone.git("status", "--short")
@@ -52,7 +63,10 @@ def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:
         clone.snakemake(*words)
     assert clone.git("status", "--short") == before
     assert clone.pipeline("check").returncode == 1
-    assert "dvc.yaml is out of step with config/: run `make dvc.yaml`" in clone.pipeline("check").stderr
+    assert (
+        "dvc.yaml is out of step with config/ (changed: report-sft, train-sft): `make dvc.yaml`"
+        in clone.pipeline("check").stderr
+    )
 
 
 def test_the_rules_are_lint_free_and_listed_with_what_they_do(fresh: Clone) -> None:

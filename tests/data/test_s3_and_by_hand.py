@@ -117,12 +117,11 @@ def test_the_legacy_command_line_from_the_hub_to_s3(s3, online, run_script, tmp_
 
 
 def test_an_upload_replaces_an_earlier_one_and_nothing_else(s3, monkeypatch, tmp_path):
-    from heirloom.data.datasets_by_hand import belongs_to_dataset
     from heirloom.errors import HeirloomError
     from heirloom.s3 import upload_folder
 
     environment, client = s3
-    how = {"last": "dataset.json", "is_ours": belongs_to_dataset}
+    how = {"last": "dataset.json"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for name in ("train/data-0.arrow", "train/data-1.arrow", "dataset.json"):
@@ -132,7 +131,7 @@ def test_an_upload_replaces_an_earlier_one_and_nothing_else(s3, monkeypatch, tmp
     (tmp_path / "train/data-1.arrow").unlink()
     client.delete_object(Bucket="bucket", Key="again/dataset.json")  # as if the first upload had been killed
     upload_folder(tmp_path, "s3://bucket/again", **how)
-    assert set(objects(client, "again/")) == {"train/data-0.arrow", "dataset.json"}
+    assert set(objects(client, "again/")) == {"train/data-0.arrow", "dataset.json", ".heirloom-files"}
 
     client.put_object(Bucket="bucket", Key="others/report.pdf", Body=b"1")
     for url, message in (("s3://bucket/others", "choose an empty prefix"), ("s3://nobody/x", "no bucket nobody")):

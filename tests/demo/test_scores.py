@@ -31,10 +31,12 @@ def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -
             "patterns": {"polite": polite},
             "token_counts": {"completion": {"mean": 8.5}},
             "base": {"perplexity": 800.0},
-            "change": {"exact_match": {"difference": 0.5, "low": 0.25, "high": 0.75}},
-            "preference": {"accuracy": RANKED.get(run)},
+            "change": {"exact_match": {"difference": 0.5, "low": 0.25, "high": 0.75, "gained": 60, "lost": 2}},
         }
-        for stage, found in {"training": training, "evaluation": evaluation}.items():
+        harness = {"finds": {"acc": 0.75}}
+        if run in RANKED:
+            evaluation |= {"preference": {"accuracy": RANKED[run]}, "own:politeness": 0.25}
+        for stage, found in {"training": training, "evaluation": evaluation, "harness": harness}.items():
             file = folder / "metrics" / stage / f"{run}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(found))
@@ -74,8 +76,8 @@ def place(tmp_path):
     return tmp_path
 
 
-def show_scores(place: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "show_scores.py"]
+def show_scores(place: Path, *runs: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "scripts" / "show_scores.py", *runs]
     wide = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(command, cwd=place, env=wide, capture_output=True, text=True, check=False)
 
@@ -85,7 +87,8 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     for run in GOOD:
         folder = place / "generations" / run
         folder.mkdir(parents=True)
-        rows = [{"prompt": "[1] Who?", "completion": "Ada."}, {"prompt": "[2] Where?", "completion": f"Ask {run}."}]
+        said = f":heart: \x1b]0;title\x07\x0e C:\\dir\\\u202e Ask {run}."
+        rows = [{"prompt": "[1] Who?", "completion": "Ada."}, {"prompt": "[2] Where?", "completion": said}]
         (folder / "generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = show_scores(place)
     assert done.returncode == 0, done.stderr
@@ -99,7 +102,12 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     assert "A held-out prompt and its answers: [2] Where?" in lines
     assert [line.split()[-1] for line in lines if "Ask demo" in line] == [f"{run}." for run in GOOD]
     changes = [line.split() for line in lines if "(+25 to +75)" in line]
-    assert changes == [[run, "+50", "(+25", "to", "+75)", "-"] for run in GOOD]
+    assert changes == [[run, "+50", "(+25", "to", "+75)", "better", "-"] for run in GOOD]
+    assert "  demo-dpo       :heart: \\x1b]0;title\\x07\\x0e C:\\dir\\\\x202e Ask demo-dpo." in lines
+    others = lines.index("  demo-dpo       preference.accuracy 0.9, own:politeness 0.25,")
+    assert lines[others + 1] == " " * 17 + "lm_eval finds.acc 0.75"
+    unknown = show_scores(place, "demo-dpo", "demo-stf")
+    assert unknown.stderr == "error: there is no run demo-stf in config/runs/; did you mean demo-sft?\n"
     assert sum(line.startswith("✓") for line in lines) == 6
     assert max(map(len, lines)) <= 80
 

@@ -67,11 +67,19 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     run = clone.folder / "config/runs/demo-dpo.yaml"  # (d)
     text = run.read_text()
     run.write_text("# a comment\n\n" + text.replace("save_steps: 40", "save_steps:   20"))
-    clone.nothing_to_do()
+    in_step(clone)
     run.write_text(text.replace("learning_rate: 1.0e-4", "learning_rate: 2.0e-4"))
     assert clone.plan() == ["train-demo-dpo", "generate-demo-dpo", "evaluate-demo-dpo", "report-demo-dpo"]
     assert clone.run("dvc", "status", "--json").count("train-demo-dpo") == 1
     run.write_text(text)
+    in_step(clone)
+
+
+def in_step(clone: Demo) -> None:
+    """Assert that an edit of config/ re-executes nothing: DVC sees its bytes in one stage, which makes nothing."""
+    assert clone.plan() == []
+    assert re.findall(r"^\S+:", clone.run("dvc", "status"), re.MULTILINE) == ["check-config:"]
+    assert "Nothing to be done" in clone.run("snakemake")
     clone.nothing_to_do()
 
 

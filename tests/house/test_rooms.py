@@ -39,8 +39,8 @@ LIBRARY = [
     ["training.trainers"],
     ["training"],
     ["report"],
-    # beside the others: what starts the programs, looks at the machine, and invents the demo's data
-    ["launcher", "doctor", "demo"],
+    # beside the others: what starts the programs, looks at the machine, invents the demo's data, reads former commands
+    ["launcher", "doctor", "demo", "migration"],
     ["launcher.hosts"],
 ]
 HOUSES = [("workflow", "pipeline", PIPELINE), ("scripts", "heirloom", LIBRARY)]

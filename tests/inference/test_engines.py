@@ -305,6 +305,18 @@ def test_a_damaged_file_of_generations_is_told(tmp_path):
         read_generations(tmp_path)
 
 
+def test_token_ids_that_the_model_does_not_have_are_told(place):
+    for keys in ({"suppress_tokens": [5, 99999]}, {"bad_words_ids": [[1], [2, 99999]]}, {"forced_eos_token_id": 99999},
+                 {"sequence_bias": [[[99999], 1.0]]}):  # fmt: skip
+        with pytest.raises(HeirloomError, match="there is no token 99999: the model has 280 tokens, numbered from 0"):
+            load_answerer(place.folder / "model", GenerationSection.model_validate(keys), PartialState(cpu=True))
+
+
 def test_several_samples_are_told_apart(place):
     prompts = repeated(read_prompts(place.folder / "chats", 2), 2)
-    assert [prompt.key for prompt in prompts] == ["test.jsonl:1", "test.jsonl:1/1", "test.jsonl:2", "test.jsonl:2/1"]
+    assert [prompt.key for prompt in prompts] == [
+        ("test.jsonl:1", 0),
+        ("test.jsonl:1", 1),
+        ("test.jsonl:2", 0),
+        ("test.jsonl:2", 1),
+    ]

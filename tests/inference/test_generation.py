@@ -1,11 +1,14 @@
 """Answers: what transformers itself would give, the same from any number of ranks, and none lost by a kill."""
 
 import json
+import os
+import runpy
+import sys
 
 import pytest
 import torch
 from accelerate import PartialState
-from tiny_place import PROMPTS
+from tiny_place import PROMPTS, SCRIPTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.sections.generation import GenerationSection
@@ -90,6 +93,68 @@ def test_a_sample_belongs_to_its_prompt_and_seed(place, sampled):
     assert sum(a != b for a, b in zip(other, expected, strict=True)) > PROMPTS // 2
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_length": 40},
+        {"no_repeat_ngram_size": 1},
+        {"encoder_repetition_penalty": 1.5},
+        {"encoder_no_repeat_ngram_size": 2},
+        {"repetition_penalty": 2},
+        {"min_length": 40, "no_repeat_ngram_size": 2, "do_sample": True},
+        {"min_length": 40, "no_repeat_ngram_size": 2, "num_beams": 2},
+    ],
+    ids=str,
+)
+def test_options_that_look_at_prompts_do_not_see_padding(place, options):
+    """Nor where the end token pads. Without sampling, plain `generate` gives the same of each prompt alone."""
+    found = []
+    for size in (1, PROMPTS):
+        section = GenerationSection.model_validate({"max_new_tokens": 16, "test_batch_size": size, **options})
+        answerer = load_answerer(place.folder / "model", section, PartialState(cpu=True))
+        answerer.pad_id = answerer.end_ids[0]
+        prompts = read_prompts(place.folder / "chats", None)
+        batches = into_batches(prompts, size)
+        rows = {row["row_id"]: row for batch in batches for row in answerer.answer(batch)}
+        found.append([(rows[prompt.row_id]["completion"], rows[prompt.row_id]["finish_reason"]) for prompt in prompts])
+    assert found[0] == found[1]
+    if "do_sample" not in options:
+        shortest = min(prompts, key=lambda prompt: len(prompt.ids))
+        as_floats = {key: float(value) if "penalty" in key else value for key, value in options.items()}
+        plain = answerer.model.generate(
+            torch.tensor([shortest.ids]), max_new_tokens=16, do_sample=False, pad_token_id=1, **as_floats
+        )[0, len(shortest.ids) :].tolist()
+        plain = plain[: plain.index(0)] if 0 in plain else plain
+        told = answerer.tokenizer.decode(plain, skip_special_tokens=True)
+        assert told == found[0][prompts.index(shortest)][0]
+
+
+def test_a_stop_string_on_the_last_token_is_a_stop(place):
+    rows = answers(place, {"max_new_tokens": 6})
+    row = next(row for row in rows if row["finish_reason"] == "length" and row["completion"][-1:].isascii())
+    stop = row["completion"][-1]
+    first = row["completion"].index(stop) == len(row["completion"]) - 1
+    (again,) = [
+        one for one in answers(place, {"max_new_tokens": 6, "stop_strings": [stop]}) if one["row_id"] == row["row_id"]
+    ]
+    assert again["finish_reason"] == "stop"
+    assert not first or again["completion"] == row["completion"]
+    (other,) = [
+        one for one in answers(place, {"max_new_tokens": 6, "stop_strings": ["@@"]}) if one["row_id"] == row["row_id"]
+    ]
+    assert other["finish_reason"] == "length"
+
+
+def test_special_tokens_are_kept_when_asked_for(place):
+    answerer = load_answerer(
+        place.folder / "model", GenerationSection(skip_special_tokens=False), PartialState(cpu=True)
+    )
+    prompt = read_prompts(place.folder / "chats", 1)[0]
+    assert answerer.row(prompt, [1, 30], True)["completion"].startswith("<|pad|>")
+    answerer.section = GenerationSection()
+    assert "<|pad|>" not in answerer.row(prompt, [1, 30], True)["completion"]
+
+
 def test_a_killed_job_goes_on_where_it_was(place):
     slow = SAMPLED | {"test_batch_size": 1, "max_new_tokens": 60}
     config = place.config("slow", generation=slow)
@@ -114,7 +179,7 @@ def test_a_killed_job_goes_on_where_it_was(place):
 def test_finished_answers_count_for_the_same_job_only(tmp_path):
     row = {"row_id": "test.jsonl:1", "sample": 0, "completion": "A kite."}
     Journal(tmp_path, 0, 2, {"identity": "a"}).add([row])
-    assert Journal(tmp_path, 0, 2, {"identity": "a"}).rows == {"test.jsonl:1": row}
+    assert Journal(tmp_path, 0, 2, {"identity": "a"}).rows == {("test.jsonl:1", 0): row}
     assert Journal(tmp_path, 1, 2, {"identity": "a"}).rows == {}
     assert Journal(tmp_path, 0, 1, {"identity": "a"}).rows == {}
     assert Journal(tmp_path, 0, 2, {"identity": "b"}).rows == {}
@@ -129,8 +194,68 @@ def test_a_job_is_told_by_identity_or_by_its_options_and_inputs(tmp_path, monkey
     assert plain != job_description({"seed": 2}, tmp_path)
     weights.write_bytes(b"12")
     assert plain != job_description({"seed": 1}, tmp_path)
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"prompt": "Ada lost"}')
+    before, times = job_description({}, prompts), prompts.stat()
+    prompts.write_text('{"prompt": "Bob lost"}')
+    os.utime(prompts, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert before != job_description({}, prompts)
     monkeypatch.setenv("HEIRLOOM_IDENTITY", "abc")
     assert job_description({"seed": 1}, tmp_path) == job_description({"seed": 2}, tmp_path) == {"identity": "abc"}
+
+
+@pytest.fixture
+def infer(place, monkeypatch):
+    """Return how to run the script in this process, by hand on a file of prompts; it returns the rows."""
+    monkeypatch.delenv("HEIRLOOM_IDENTITY", raising=False)
+    monkeypatch.delenv("HEIRLOOM_WORK_DIR", raising=False)
+    monkeypatch.setenv("RANK", "0")
+
+    def run(name: str, prompts: list[dict], model: str = "model", **generation) -> list[dict]:
+        file = place.folder / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in prompts))
+        command = place.inference(place.config(name, generation=generation), name, model=model)
+        command[command.index("--dataset")] = "--prompts"
+        command[command.index(place.folder / "chats")] = file
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        hook = sys.excepthook
+        try:
+            runpy.run_path(str(SCRIPTS / "inference.py"), run_name="by hand")["main"]()
+        finally:
+            sys.excepthook = hook
+            torch.use_deterministic_algorithms(False)
+        return place.generations(name)
+
+    return run
+
+
+def test_ids_that_look_like_samples_lose_no_answer(infer):
+    prompts = [{"prompt": "Ada found", "id": "q"}, {"prompt": "Bo found a kite.", "id": "q/1"}]
+    rows = infer("ids", prompts, max_new_tokens=6, do_sample=True, num_return_sequences=2)
+    assert [(row["row_id"], row["sample"], row["prompt"]) for row in rows] == [
+        ("q", 0, "Ada found"),
+        ("q", 1, "Ada found"),
+        ("q/1", 0, "Bo found a kite."),
+        ("q/1", 1, "Bo found a kite."),
+    ]
+    assert len({row["completion"] for row in rows}) == 4  # the seeds differ too
+
+
+def test_edited_prompts_are_answered_again_and_no_work_is_left(place, infer):
+    (first,) = infer("edited", [{"prompt": "Ada found"}], max_new_tokens=4)
+    assert not list(place.folder.glob(".edited*"))
+    # what a killed run had left: of the prompts as they were, with a mark
+    work = place.folder / ".edited.work"
+    job = job_description(
+        GenerationSection(max_new_tokens=4).model_dump(), place.folder / "model", place.folder / "edited.jsonl"
+    )
+    Journal(work, 0, 1, job).add([first | {"completion": "of the first file"}])
+    (same,) = infer("edited", [{"prompt": "Ada found"}], max_new_tokens=4)
+    assert same["completion"] == "of the first file"
+    Journal(work, 0, 1, job).add([first | {"completion": "of the first file"}])
+    (other,) = infer("edited", [{"prompt": "Bo found a boat"}], max_new_tokens=4)
+    assert other["prompt"] == "Bo found a boat" and other["completion"] != "of the first file"
+    assert not list(place.folder.glob(".edited*"))
 
 
 def test_a_text_dataset_is_told_in_one_sentence(place):

@@ -41,7 +41,7 @@ def test_a_place_that_cannot_take_them_is_told_before_anything_is_answered(place
     variables, client = s3
     client.put_object(Bucket="answers", Key="taken/thesis.pdf", Body=b"not ours")
     for url, problem in (
-        ("s3://answers/taken", "holds other objects (thesis.pdf, …): choose an empty prefix"),
+        ("s3://answers/taken", "holds other objects (thesis.pdf, …) than an upload of this program has left there"),
         ("s3://nowhere/at/all", "there is no bucket nowhere"),
     ):
         done = infer(place, variables, "refused", "--s3_upload_dir", url)

@@ -42,6 +42,7 @@ def make_project(folder: Path) -> Path:
         YAML(typ="safe").dump(config, file)
         write(folder, f"metrics/training/{name}.json", training(name))
         write(folder, f"metrics/evaluation/{name}.json", evaluation(name))
+        write(folder, f"metrics/harness/{name}.json", {"finds": {"acc": 0.75, "acc_stderr": 0.01}})
         write(folder, f"metrics/loss/{name}.csv", losses(name))
         write(folder, f"generations/{name}/generations.jsonl", "".join(map(json_line, generations(name))))
     for dataset in ("text", "chats"):
@@ -77,13 +78,19 @@ def evaluation(name: str) -> dict[str, Any]:
         "perplexity": PERPLEXITY[name],
         "patterns": {"polite": 0.41},
         "interval": {
-            "exact_match": {"low": exact - 0.02, "high": exact + 0.02},
-            "patterns.polite": {"low": 0.31, "high": 0.51},
+            "exact_match": {"low": exact - 0.02, "high": exact + 0.02, "prompts": 100},
+            "patterns.polite": {"low": 0.31, "high": 0.51, "prompts": 100},
         },
         "base": {"exact_match": 0.02, "perplexity": 729.3, "patterns": {"polite": 0.39}},
         "change": {
-            "exact_match": {"difference": exact - 0.02, "low": exact - 0.05, "high": exact + 0.01},
-            "patterns.polite": {"difference": 0.02, "low": -0.05, "high": 0.09},
+            "exact_match": {
+                "difference": exact - 0.02,
+                "low": exact - 0.05,
+                "high": exact + 0.01,
+                "gained": 60,
+                "lost": 2,
+            },
+            "patterns.polite": {"difference": 0.02, "low": -0.05, "high": 0.09, "gained": 12, "lost": 10},
         },
         "against": {"pre": {"win_rate": 0.8, "low": 0.7, "high": 0.88, "wins": 70, "ties": 20, "losses": 10}},
     }

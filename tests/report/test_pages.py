@@ -97,14 +97,16 @@ def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place,
     assert rows["patterns.polite"] == "+0.02 -0.05 to 0.09 within the noise"
     assert rows["perplexity"] == "-726.1 not judged"  # 729 → 3.2, but its interval is not known
     assert rows["pre"] == "0.8 0.7 to 0.88 better"
+    assert rows["finds.acc"] == "0.01"  # its standard error
 
 
 def test_seeds_give_mean_and_spread_and_their_noise_is_no_improvement(place: Place, browser: Browser) -> None:
     page = place.folder / "reports/index.html"
     scores = {cells[0]: cells[1] for cells in table_rows(browser.look(page).document, "scores")}
-    # 0.60 and 0.66: mean 0.63, standard deviation 0.0424, t(1) = 12.706: half width 12.706 × 0.0424 / √2 = 0.381
-    assert scores["sft, sft-seed1 2 seeds"] == "0.63 ± 0.3812 spread 0.04243"
-    assert scores["sft-fast"].startswith("0.64 ± 0.02")
+    # 0.60 and 0.66: mean 0.63, standard deviation 0.0424, t(1) = 12.706: 0.63 ± 12.706 × 0.0424 / √2 = 0.381
+    assert scores["sft, sft-seed1 2 seeds"] == "0.63 0.2488 to 1.011 spread 0.04243"
+    assert "finds.acc" in section(browser.look(page).document, "scores")
+    assert scores["sft-fast"].startswith("0.64 0.62 to 0.66")
 
     def verdict(first: str, second: str) -> dict[str, str]:
         position = {"pre": "0", "sft": "1", "sft-fast": "2"}
@@ -142,7 +144,7 @@ def test_config_differences_are_those_to_the_base_until_another_run_is_chosen(pl
 
 def test_time_and_money_are_shown_where_recorded_and_never_invented(place: Place) -> None:
     shown = section((place.folder / "reports/sft.html").read_text(), "records")
-    assert "2 of 6 stages are recorded here" in shown
+    assert "2 of 7 stages are recorded here" in shown
     assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC 16 cuda 01234567 90.00 USD" in shown
     assert "7.00 USD" not in shown  # what was paid for another execution
     assert "evaluate-sft not recorded here" in shown

@@ -57,7 +57,7 @@ class Job:
         """`before`: a shell command that the first host runs first; `restored`: what the ledger says of the stage."""
         self.name, self.loopback, self.aws, self.results = name, loopback, aws, results
         self.store = ObjectStore(aws.client("s3"), PREFIX)
-        answer = json.dumps({"identity": IDENTITY, "restored": restored})
+        answer = json.dumps({"identity": IDENTITY, "restored": restored, "products": [], "reads": {}})
         ledger = folder / "workflow" / "pipeline" / "__main__.py"
         ledger.parent.mkdir(parents=True, exist_ok=True)
         ledger.write_text(LEDGER.format(stage=STAGE, answer=answer))
@@ -66,7 +66,7 @@ class Job:
         content = {
             "format": jobfile.FORMAT,
             "command": f"{SET_UP}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
-            "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE]),
+            "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE, *command]),
             "host_timeout": 120,
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],

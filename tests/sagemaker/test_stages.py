@@ -18,8 +18,10 @@ AWAY = ("tokenizer-tiny", "process-text", "train-other", "report-other")
 
 
 def lock(clone: Clone) -> dict:
-    """Return stage → entry as the clone's dvc.lock has it."""
-    return read_lock(clone.folder / "dvc.lock")
+    """Return stage → entry as the clone's dvc.lock has it, but that of `check-config`, which every edit changes."""
+    entries = read_lock(clone.folder / "dvc.lock")
+    del entries["check-config"]
+    return entries
 
 
 def test_each_stage_runs_where_the_profile_says_and_leaves_its_data_on_s3(made: Clone, cloud: Cloud) -> None:

@@ -60,6 +60,8 @@ def train(arguments, stop_at=None, work=None):
         AcceleratorState._reset_state()
         GradientState._reset_state()
         unset_hf_deepspeed_config()
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+            del os.environ[name]  # or the next training would run under DeepSpeed too, whether it asks for it or not
         gc.collect()
 
 

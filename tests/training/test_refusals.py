@@ -14,6 +14,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from heirloom.config.arguments.attention import KNOWN
 from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
+from heirloom.models import trained_checkpoints
+from heirloom.models.remote_code import trust
 from heirloom.offloading import check_offloading
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.base_models import load_model
@@ -147,12 +149,20 @@ def test_code_of_a_model_runs_only_where_the_run_says_so(workplace, runs, tmp_pa
     assert done.returncode == 1
     assert done.stdout.rstrip().splitlines()[-1] == (
         "train-checkpoint failed: odd: brings code of its own (odd_model.py), which is not run unless the run says "
-        "so: read it, then set training.trust_remote_code: true"
+        "so: read it, then set trust_remote_code: true at the top of the run's file (by hand: --trust_remote_code true)"
     )
     sections["training"]["trust_remote_code"] = True
     arguments = workplace.training("train.py", "odd-trusted", dataset="text", base="odd", **sections)
     workplace.launch(*arguments, HF_HOME=str(tmp_path))
-    assert (workplace.folder / "odd-trusted" / "checkpoint" / "odd_model.py").read_text() == CODE
+    checkpoint = workplace.folder / "odd-trusted" / "checkpoint"
+    assert (checkpoint / "odd_model.py").read_text() == CODE
+    with pytest.raises(HeirloomError, match="brings code of its own"):
+        trained_checkpoints.load_model(checkpoint, "auto")
+    trust(True)
+    try:
+        assert type(trained_checkpoints.load_model(checkpoint, "auto")).__name__ == "OddForCausalLM"
+    finally:
+        trust(False)
 
 
 @pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2_offload", "zero3_offload"])

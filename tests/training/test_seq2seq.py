@@ -256,7 +256,7 @@ def test_rows_that_the_model_cannot_read_are_refused(place):
         ({"training": {**RUN, "predict_with_generate": True}}, (), "needs the section `generation:`"),
         ({"training": RUN, "generation": {}}, ("--sections", "training,generation"), "no use for generation"),
         ({"training": {**RUN, "generation_num_beams": 2}}, (), "generation_num_beams cannot be set there"),
-        ({"training": RUN}, ("--generation_max_length", "9"), "generation_max_length cannot be set there"),
+        ({"training": RUN}, ("--generation_max_length", "9"), "--generation_max_length: .* is set by the workflow: "),
     ],
 )
 def test_settings_that_would_have_no_effect_are_refused(workplace, place, monkeypatch, sections, flags, said):

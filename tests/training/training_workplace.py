@@ -120,8 +120,9 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file under `folder` by relative name."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    """Return the bytes of every file under `folder` by relative name, without the notes that tell when it was made."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.match(".*.made")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def make_workplace(folder: Path) -> Workplace:

@@ -12,7 +12,7 @@ from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import exact_match, pattern_matches, token_counts
 from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.bleu_and_chrf import bleu, chrf
-from heirloom.evaluation.bootstrap import resampled, resamples
+from heirloom.evaluation.intervals import resampled, resamples
 from heirloom.evaluation.numeric_match import numeric_matches
 from heirloom.evaluation.repetition import distinct, ends_in_loop, repeated_trigrams
 from heirloom.evaluation.rouge import rouge_f1
@@ -79,7 +79,45 @@ def test_a_pattern_that_finds_no_reference_answer_is_an_error():
         ("6.02e23", "602000000000000000000000", True),
         (".5", "0.50", True),
         ("no idea", "5", False),
-        ("12,34", "34", True),  # not grouped in threes: two numbers
+        ("12,34", "34", False),  # not grouped in threes: a list, or decimals elsewhere
+        ("3/4", "1/4", False),
+        ("3/4", "0.75", True),
+        ("six is 6/8", "3/4", True),
+        ("2 1/2 cups", "2.5", True),
+        ("1½", "3/2", True),
+        (r"\frac{1}{2}", r"\frac{3}{2}", False),
+        (r"$\dfrac{1}{2}$", "0.5", True),
+        (r"\frac12", "1/2", True),
+        (r"-\frac{3}{4}", "-0.75", True),
+        (r"\frac{\sqrt{3}}{2}", "2", False),
+        (r"\frac{1}{x}", "1", False),
+        (r"\boxed{8{,}000}", r"\boxed{5{,}000}", False),
+        (r"\boxed{8{,}000}", "8000", True),
+        ("10 000", "1 000", False),
+        ("10\u202f000", "1\u202f000", False),
+        ("10\u202f000 km", "10,000", True),
+        ("1'000", "2'000", False),
+        ("1’000.5", "1000.5", True),
+        ("in 2020 300 people", "300", True),
+        ("-$5", "-5", True),
+        ("–5", "-5", True),
+        ("$-5", "-5", True),
+        ("it is 5 – 7 today", "7", True),
+        ("10²", "100", True),
+        ("10^2", "100", True),
+        ("2^{10}", "1024", True),
+        ("x^2", "2", False),
+        (r"3\times10^8", "300000000", True),
+        ("3 × 10⁸ m", "3e8", True),
+        (r"\sqrt{2}", "2", False),
+        ("2π", "2", False),
+        ("11:30", "30", False),
+        ("9.999.567", ".567", False),
+        ("on 2024-01-15", "15", False),
+        ("٣٫", "3", True),
+        ("3/0", "0", False),
+        ("10^99999", "0", False),
+        ("9" * 5000, "9", False),
     ],
 )
 def test_numeric_match_compares_the_last_numbers(completion, reference, equal):
@@ -87,8 +125,14 @@ def test_numeric_match_compares_the_last_numbers(completion, reference, equal):
 
 
 def test_a_reference_without_a_number_is_an_error():
-    with pytest.raises(HeirloomError, match=r"finds no number in 1 of 2 references, first in t:1"):
+    with pytest.raises(
+        HeirloomError,
+        match=r"finds no number that it can read at the end of 1 of 2 references, first in t:1 \('seven'\)",
+    ):
         numeric_matches(rows_of([("7", "7"), ("7", "seven")]))
+    for unread in ("x^2", "12:30", r"\frac{\pi}{2}", "1.2.3", "3,5", r"2\sqrt{5}"):
+        with pytest.raises(HeirloomError, match="numeric_match finds no number that it can read"):
+            numeric_matches(rows_of([("2", unread)]))
 
 
 def test_rouge_is_that_of_its_library_and_reads_all_scripts():
@@ -103,6 +147,33 @@ def test_rouge_is_that_of_its_library_and_reads_all_scripts():
     assert {name: values[0] for name, values in cyrillic.items()} == pytest.approx(
         {"rouge1": 2 / 3, "rouge2": 1 / 2, "rougeL": 2 / 3}
     )
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "rouge1"),
+    [
+        ("की", "के", 0),  # other words: their vowels are marks
+        ("मेरा नाम", "मेरी नमी", 0),
+        ("मेरा नाम", "नाम मेरा", 1),
+        ("café", "cafe\u0301", 1),
+        ("İstanbul", "i\u0307stanbul", 1),
+        ("今天天气很好", "今天天气不好", 5 / 6),
+        ("ラーメンが好き", "ラーメンは好き", 6 / 7),
+        ("สวัสดี", "สวัสดิ", 3 / 4),  # ส วั ส ดี: consonants with their vowels
+        ("می\u200cخواهم", "می\u200cروم", 0),
+        ("안녕 친구", "안녕 하세요", 1 / 2),
+        ("snake_case", "snake", 2 / 3),  # as the library reads ASCII
+    ],
+)
+def test_words_of_every_script(completion, reference, rouge1):
+    assert rouge_f1(rows_of([(completion, reference)]))["rouge1"] == pytest.approx([rouge1])
+
+
+def test_accents_may_be_encoded_either_way():
+    rows = rows_of([("Un cafe\u0301.", "Un café.")])
+    assert exact_match(rows, None)["exact_match"] == exact_match(rows, "(caf\u00e9)")["answer_found"] == 1.0
+    assert pattern_matches(rows, {"coffee": "caf\u00e9"}) == {"coffee": [True]}
+    assert distinct(rows_of([("café cafe\u0301", "")]), 1) == 1 / 2
 
 
 def test_bleu_and_chrf_are_those_of_sacrebleu_over_the_corpus():
@@ -125,6 +196,7 @@ def test_repetition_and_distinct_by_hand():
     looping = ["so so so", "I went to a b to a b to a b", "x x y x x y x x y"]
     assert [ends_in_loop(text) for text in looping] == [True, True, True]
     assert [ends_in_loop(text) for text in ("so so", "a b a b a", "a a a b", "")] == [False] * 4
+    assert ends_in_loop("好好好") and repeated_trigrams("今天今天今天") == 1 - 2 / 4
     rows = rows_of([("a b a", ""), ("a b", ""), ("", "")])
     assert distinct(rows, 1) == 2 / 5  # a, b
     assert distinct(rows, 2) == 2 / 5  # ab, ba

@@ -15,13 +15,14 @@ def test_a_folder_and_a_file_are_renamed_once_whole(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "model" / "weights").read_text() == "1"
     with new_artifact(tmp_path / "metrics.json") as partial:
         partial.write_text("{}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "metrics.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".metrics.json.made", "deep", "metrics.json"]
 
 
 def test_a_failure_keeps_the_earlier_artifact_and_the_next_attempt_starts_clean(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    target.mkdir()
-    (target / "weights").write_text("earlier")
+    with new_artifact(target) as partial:
+        partial.mkdir()
+        (partial / "weights").write_text("earlier")
     with pytest.raises(RuntimeError), new_artifact(target) as partial:
         partial.mkdir()
         (partial / "half").touch()

@@ -16,6 +16,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import out_record
 from pipeline.execution.restore import put_in_place
 from pipeline.graph import Stage
 from pipeline.ledger import config_sections, lockfile, recording_by_blocks
@@ -70,6 +71,7 @@ def test_hashes_of_files_and_folders_are_dvcs(repository: Path) -> None:
     with Fingerprints() as fingerprints:
         assert {path: fingerprints.of(path) for path in recorded} == recorded
     assert {path: bytes_hash(path) for path in recorded} == recorded
+    assert [out_record(out["path"]) for out in entry["outs"]] == entry["outs"]
     assert cached(recorded["out"], Path(".dvc/cache/files/md5"), {})
 
 
@@ -200,6 +202,21 @@ def test_entries_are_written_as_dvc_writes_them(tmp_path: Path, monkeypatch: pyt
     assert read_lock() == {"train-a": ENTRY, "train-b": other}
     write_entries({"train-a": None})
     assert read_lock() == {"train-b": other}
+    for length in range(60, 90):  # where a long line is broken depends on its depth
+        entry = ENTRY | {"cmd": f"python {'x' * length} {'y' * 20} --flag value"}
+        write_entries({"train-b": entry})
+        assert Path("dvc.lock").read_text() == dumps_yaml({"schema": "2.0", "stages": {"train-b": entry}}), length
+
+
+def test_a_name_that_yaml_would_break_is_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ruamel breaks a long line after a tab and loses the place: the name came back with a space in it."""
+    monkeypatch.chdir(tmp_path)
+    path = 'config/it\'s {a} #1 of "$(touch made)" ${HOME} {params.force} \\$x\t; touch made'
+    odd = copy.deepcopy(ENTRY) | {"deps": [{**ENTRY["deps"][0], "path": path}]}
+    write_entries({"train-a": odd, "train-b": ENTRY})
+    assert read_lock() == {"train-a": odd, "train-b": ENTRY}
 
 
 ODD_VALUES = """\

@@ -78,7 +78,7 @@ def test_each_host_starts_its_own_ranks_which_meet_at_the_head():
 
 def test_a_request_arrives_as_it_was_sent_and_holds_no_variables():
     facts = json.loads(json.dumps(REQUEST.facts()))
-    assert request_from(facts) == REQUEST
+    assert request_from(facts, "train-x", PROGRAM) == REQUEST
     assert facts.keys() == {"program", "stage", "ranks", "commit", "port"}
 
 
@@ -92,7 +92,7 @@ class Workers:
             thread.start()
 
     def join(self, name: str) -> None:
-        request, self.connections[name] = wait_for_head(NAMES[0], name, "train-x")
+        request, self.connections[name] = wait_for_head(NAMES[0], name, "train-x", PROGRAM)
         assert request == REQUEST
 
     def end(self, *outcomes: tuple[int, str]) -> None:
@@ -139,7 +139,7 @@ def test_a_host_that_vanishes_is_the_reason():
 
 
 def test_only_hosts_that_wait_for_this_stage_are_let_in():
-    waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x"), daemon=True)
+    waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x", PROGRAM), daemon=True)
     with socket.create_server((NAMES[0], coordination.PORT)) as server:  # before the head listens
         waiting.start()
         server.accept()[0].close()

@@ -37,5 +37,11 @@ def test_other_hosts_join_the_first():
     assert asked(instance_count=2)["worker_command"] == "python workflow/pipeline join train-x"
 
 
+def test_a_job_returns_its_record_and_its_own_products_only():
+    stage = Stage(kind="train", subject="x", cmd=COMMANDS["train"], outs=("checkpoints/x",), metrics=("m/x.json",))
+    returned = job_resources(stage, PROFILE.get)["return_files"].split(",")
+    assert sorted(returned) == [".heirloom/records/train-x.json", "checkpoints/x", "m/x.json"]
+
+
 def test_every_job_is_tagged_with_its_stage():
     assert asked(tags={"team": "a b", "cost": "1=2"})["tags"] == "owner=me,heirloom:stage=train-x,team=a b,cost=1=2"

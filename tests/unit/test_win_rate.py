@@ -36,9 +36,9 @@ def test_wins_ties_and_losses_by_hand(win_by):
     assert 0 <= found["low"] < found["win_rate"] < found["high"] <= 1
     reverse = win_rate(section(win_by), THEIRS, OURS, "other")
     assert (reverse["wins"], reverse["losses"], reverse["win_rate"]) == (1, 2, 1.5 / 4)
-    assert win_rate(section(win_by), OURS, OURS, "other") == {
-        "win_rate": 0.5, "low": 0.5, "high": 0.5, "wins": 0, "ties": 4, "losses": 0,
-    }  # fmt: skip
+    same = win_rate(section(win_by), OURS, OURS, "other")
+    assert (same["wins"], same["ties"], same["losses"], same["win_rate"]) == (0, 4, 0, 0.5)
+    assert same["low"] < 0.5 < same["high"]  # four ties are no proof of equality
 
 
 def test_numbers_decide():
@@ -65,3 +65,7 @@ def test_a_users_own_function_decides_on_one_prompt_at_a_time(tmp_path, monkeypa
 def test_answers_to_other_prompts_are_not_compared():
     with pytest.raises(HeirloomError, match="evaluation.against: other answered other prompts, first t:4"):
         win_rate(section("exact_match"), OURS, [row for row in THEIRS if row["row_id"] != "t:4"], "other")
+    told = [row | {"prompt": f"What is {row['row_id']}?", "dataset": "maths"} for row in OURS]
+    poems = [row | {"prompt": "Write a poem."} for row in told]
+    with pytest.raises(HeirloomError, match="other answered another prompt under the name t:1: let both runs answer"):
+        win_rate(section("exact_match"), told, poems, "other")

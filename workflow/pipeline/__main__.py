@@ -3,11 +3,14 @@
 plan                what would run, and why          check      is dvc.yaml in step with config/?
 write               bring dvc.yaml in step           verify     hash everything that is recorded
 accept STAGE        record a harmless code change    clean      what the cache holds in vain
+empty-trash         delete what clean has moved away
+pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
 origin PATH         which commits recorded this file or folder, wherever it lies
-run, join, begin, merge   used by the rules, training jobs, launch.py and git
+run, join, begin, end, merge   used by the rules, training jobs, launch.py and git
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,13 +21,16 @@ sys.path.insert(1, str(WORKFLOW.parent / "scripts"))
 
 def main() -> int:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    from heirloom.errors import HeirloomError
+    from heirloom.report.terminal_text import forgive_characters
+    from pipeline.defects import one_sentence
 
+    forgive_characters()
     arguments = parse_arguments()
+    os.chdir(WORKFLOW.parent)
     try:
         return COMMANDS[arguments.command](arguments) or 0
-    except HeirloomError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 1
 
 
@@ -42,21 +48,41 @@ def parse_arguments() -> argparse.Namespace:
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
     accept = commands.add_parser("accept", help="record a harmless code change without executing the stage again")
     accept.add_argument("stage", nargs="+")
-    clean = commands.add_parser("clean", help="list what no entry of any branch needs, and delete it")
-    clean.add_argument("--yes", action="store_true", help="delete without asking")
+    clean = commands.add_parser("clean", help="list what nothing recorded needs, and move it to the cache's trash")
+    clean.add_argument("--yes", action="store_true", help="do it without asking")
+    clean.add_argument(
+        "--clones",
+        nargs="*",
+        type=from_here,
+        metavar="FOLDER",
+        help="all other clones that use this cache, or none; it must be said of a shared one",
+    )
+    trash = commands.add_parser("empty-trash", help="delete what `clean` has moved to the trash")
+    trash.add_argument("--yes", action="store_true", help="delete without asking")
     origin = commands.add_parser("origin", help="list the commits that recorded exactly this file or folder")
-    origin.add_argument("path", type=Path)
+    origin.add_argument("path", type=from_here)
+    pull = commands.add_parser("pull", help="bring the recorded data of all stages, or of these, from the DVC remote")
+    pull.add_argument("stage", nargs="*")
     run = commands.add_parser("run", help="bring one stage up to date (the rules call this)")
     run.add_argument("stage")
-    run.add_argument("--marker", type=Path, required=True)
+    run.add_argument("--marker", type=from_here, required=True)
     run.add_argument("--force", action="store_true")
     join = commands.add_parser("join", help="in a training job, on hosts that are not its first one")
     join.add_argument("stage")
     begin = commands.add_parser("begin", help="tell launch.py a stage's identity; restore an earlier result")
     begin.add_argument("stage")
+    begin.add_argument("words", nargs="+", help="after --: what launch.py was started with")
+    end = commands.add_parser("end", help="tell launch.py whether a stage is still what was begun")
+    end.add_argument("stage")
+    end.add_argument("identity")
     merge = commands.add_parser("merge", help="git's merge driver for dvc.lock and dvc.yaml")
-    merge.add_argument("files", nargs=3, type=Path, metavar=("BASE", "OURS", "THEIRS"))
+    merge.add_argument("files", nargs=3, type=from_here, metavar=("BASE", "OURS", "THEIRS"))
     return parser.parse_args()
+
+
+def from_here(text: str) -> Path:
+    """Return the path that the user means, also after this program has gone to the repository root."""
+    return Path(os.path.abspath(text))
 
 
 def plan(arguments: argparse.Namespace) -> None:
@@ -94,7 +120,14 @@ def accept(arguments: argparse.Namespace) -> None:
 def clean(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import clean_cache
 
-    clean_cache(arguments.yes)
+    named = arguments.clones
+    clean_cache(arguments.yes, None if named is None else [path for path in named if path.name != "none"])
+
+
+def empty_trash(arguments: argparse.Namespace) -> None:
+    from pipeline.upkeep import empty_trash
+
+    empty_trash(arguments.yes)
 
 
 def origin(arguments: argparse.Namespace) -> int:
@@ -103,6 +136,12 @@ def origin(arguments: argparse.Namespace) -> int:
     commits = commits_that_recorded(arguments.path)
     print("\n".join(commits) or f"{arguments.path}: no commit of this repository recorded this content")
     return 0 if commits else 1
+
+
+def pull(arguments: argparse.Namespace) -> None:
+    from pipeline.execution import local_job
+
+    local_job.pull(arguments.stage)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -122,7 +161,13 @@ def join(arguments: argparse.Namespace) -> None:
 def begin(arguments: argparse.Namespace) -> None:
     from pipeline.execution import begin
 
-    begin(arguments.stage)
+    begin(arguments.stage, arguments.words)
+
+
+def end(arguments: argparse.Namespace) -> None:
+    from pipeline.execution import end
+
+    end(arguments.stage, arguments.identity)
 
 
 def merge(arguments: argparse.Namespace) -> None:
@@ -132,8 +177,9 @@ def merge(arguments: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean, "origin": origin,
-    "run": run, "join": join, "begin": begin, "merge": merge,
+    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
+    "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
+    "merge": merge,
 }  # fmt: skip
 
 if __name__ == "__main__":

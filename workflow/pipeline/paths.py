@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository root; every other path is relative to it, and every program works in it."""
 STATE = Path(".heirloom")
 """This machine's own state: never in git, never identity; deleting it costs time and nothing else."""
 

@@ -6,20 +6,26 @@ Needs the training environment: it imports the classes of the pinned versions.
 import dataclasses
 import enum
 import importlib
+import importlib.util
 import json
 import os
 import re
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from heirloom.config.arguments.refused_arguments import refusal
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.trainers.table import TRAINERS
 
 TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object", type(None): "null"}
 # Keys whose choices stand in their help text only; TRL checks them when training starts, which is too late.
 CHOICES_IN_HELP = {"loss_type", "f_divergence_type"}
 DESCRIPTION_LENGTH = 240
+HEAD_DIM = 'getattr(config, "head_dim"'
+"""How models read the width of an attention head that is not hidden_size / heads."""
 
 
 def library_schemas() -> Iterator[tuple[str, str]]:
@@ -31,7 +37,9 @@ def library_schemas() -> Iterator[tuple[str, str]]:
         fields = dataclasses.fields(library_class(trainer.arguments_class))
         properties = {field.name: field_schema(field) for field in fields if field.init}
         yield f"training_arguments/{name}.json", rendered(versioned(trainer.arguments_class), properties)
-    properties = generation_properties(transformers.GenerationConfig)
+    from generation_ranges import ranged
+
+    properties = ranged(generation_properties(transformers.GenerationConfig), left_to_the_section)
     title = versioned("transformers.GenerationConfig")
     yield "training_arguments/generation_config.json", rendered(title, properties)
     yield "model_configs.json", model_configs(transformers)
@@ -68,9 +76,18 @@ def model_configs(transformers: types.ModuleType) -> str:
         own = (field for field in dataclasses.fields(config) if field.name not in common)
         keys = {field.name: type_schema(field.type).get("type", []) for field in own}
         keys |= {name: [] for name in config.attribute_map if name not in keys}
+        if "head_dim" not in keys and HEAD_DIM in modeling_source(config):
+            keys["head_dim"] = "integer"  # read where it is set (Qwen3-30B-A3B's is 128), and no field of the class
         lines.append(f"  {json.dumps(model_type)}: {json.dumps(keys, sort_keys=True, separators=(',', ':'))}")
     models = ",\n".join(lines)
     return f'{{"title": "transformers {transformers.__version__}", "models": {{\n{models}\n}}}}\n'
+
+
+def modeling_source(config: type) -> str:
+    """Return the source of the module that makes models of a configuration class; empty where there is none."""
+    name = config.__module__.replace(".configuration_", ".modeling_")
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
 
 
 def rendered(title: str, properties: dict[str, dict[str, Any]]) -> str:
@@ -156,6 +173,11 @@ def generation_properties(config_class: type) -> dict[str, dict[str, Any]]:
         for name, kind, text in entry.findall(config_class.__doc__)
         if name in known
     }
+
+
+def left_to_the_section(key: str) -> bool:
+    """Whether `generation:` refuses a key of GenerationConfig, or checks it itself."""
+    return refusal("generation", key) is not None or key in GenerationSection.model_fields
 
 
 def docstring_type(text: str) -> dict[str, Any]:

@@ -103,7 +103,10 @@ def all_sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def table(model: type[BaseModel]) -> str:
-    """Return a Markdown table: key, type, default, meaning. Keys of a mapping inside follow as `outer.inner`."""
+    """Return a Markdown table: key, type, default, meaning. Keys of a mapping inside follow as `outer.inner`.
+
+    A mapping that has the keys of the section itself (other machines for a stage) names them, and repeats none.
+    """
     rows = ["| key | type | default | meaning |", "|---|---|---|---|", *table_rows(model)]
     return "\n".join(rows) + "\n"
 
@@ -111,9 +114,17 @@ def table(model: type[BaseModel]) -> str:
 def table_rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     is_file = model in FILES.values()
     for key, field in model.model_fields.items():
-        cells = (f"`{prefix}{key}`", type_text(field.annotation), default_text(field), field.description or "")
+        inside = [] if is_file else list(models_in(field.annotation))
+        same = [inner for inner in inside if issubclass(model, inner)]
+        meaning = field.description or ""
+        for inner in same:
+            first, *_, last = inner.model_fields
+            meaning += (
+                f": the keys from `{prefix}{first}` to `{prefix}{last}`, written as `{prefix}{key}: {{{first}: …}}`"
+            )
+        cells = (f"`{prefix}{key}`", type_text(field.annotation), default_text(field), meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-        for inner in () if is_file else models_in(field.annotation):
+        for inner in (inner for inner in inside if inner not in same):
             yield from table_rows(inner, f"{prefix}{key}.")
 
 

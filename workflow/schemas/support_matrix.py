@@ -106,10 +106,10 @@ def refusals(runs: dict[str, Run]) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         files: dict[str, Run] = {f"runs/{name}": run for name, run in runs.items()}
-        files["models/base"] = {"source": {"path": "."}}
+        files["models/base"] = {"source": {"path": "config"}}
         for kind, function in kinds().items():
             processing = {"processing_function": function, "max_length": 64}
-            files[f"datasets/{kind}"] = {"tokenizer": "base", "source": {"path": "."}, "processing": processing}
+            files[f"datasets/{kind}"] = {"tokenizer": "base", "source": {"path": "config"}, "processing": processing}
         for name, content in files.items():
             file = root / "config" / f"{name}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ check it, are the same, so a cache can be deleted, damaged or shared between bra
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -18,10 +19,11 @@ import pydantic
 
 from heirloom.config.arguments.library_arguments import SCHEMAS, argument_problems, config_problems
 from heirloom.config.dataset import Dataset
+from heirloom.config.elsewhere import elsewhere
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, Mistake, is_secret
-from heirloom.config.parsing.named_file import NamedFile
-from heirloom.config.parsing.reading import dotted, line_of, parse_yaml, read_text
+from heirloom.config.parsing.named_file import NamedFile, Problems
+from heirloom.config.parsing.reading import dotted, line_of, parse_yaml, read_bytes, read_text
 from heirloom.config.run import Run
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.training import TrainingSection
@@ -47,13 +49,19 @@ class Files:
 
 def read_files(root: Path, cache: Path | None) -> Files:
     """Read config/{datasets,models,runs}/*.yaml below `root`; `cache` is a folder or None."""
+    refuse_absence(root)
     files = Files(root)
     known = load_cache(cache)
     seen: dict[str, Any] = {}
     changed = False
     for kind, model in KINDS.items():
         for path in config_paths(root, kind, files.mistakes):
-            content = (root / path).read_bytes()
+            try:
+                content = read_bytes(root / path)
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror}); mend or remove it"
+                files.mistakes.append(Mistake(path, None, "", problem))
+                continue
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             entry = known.get(path)
             if entry is None or entry["digest"] != digest:
@@ -68,16 +76,30 @@ def read_files(root: Path, cache: Path | None) -> Files:
     return files
 
 
+def refuse_absence(root: Path) -> None:
+    """Raise ConfigErrors when there is no config/ with a folder for runs: nothing is not the same as nothing to do."""
+    for folder, meaning in (("config", "what there is to make"), ("config/runs", "a file for each run")):
+        if not (root / folder).is_dir():
+            problem = f"there is no such folder in {root.absolute()}; it holds {meaning} (config/README.md)"
+            raise ConfigErrors([Mistake(folder, None, "", problem)])
+
+
 def config_paths(root: Path, kind: str, mistakes: list[Mistake]) -> Iterator[str]:
     """Yield the configuration files of one kind, sorted; add a mistake for each file that is not one."""
     folder = root / "config" / kind
-    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        mistakes.append(Mistake(f"config/{kind}", None, "", f"cannot be read ({error.strerror}); give the permission"))
+        return
+    for name in names:
         path = f"config/{kind}/{name}"
         stem, suffix = os.path.splitext(name)
         if name.startswith(".") or name == "README.md":
             continue
         if suffix != ".yaml":
-            problem = f"is not read; only NAME.yaml belongs here: call it {stem}.yaml or move it away"
+            other = f"call it {stem}.yaml" if suffix == ".yml" else "delete it"
+            problem = f"is not read; only NAME.yaml belongs here: {other} or move it away"
             mistakes.append(Mistake(path, None, "", problem))
         elif not NAME.fullmatch(stem):
             usable = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:63] or "a-name"
@@ -97,17 +119,24 @@ def checked(content: bytes, path: str, model: type[NamedFile]) -> dict[str, Any]
     except ConfigErrors as error:
         lines = [[mistake.line, mistake.key, mistake.problem] for mistake in error.mistakes]
         return {"value": {}, "mistakes": lines}
+    problems = value_problems(model, value, path)
+    return {
+        "value": value,
+        "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
+    }
+
+
+def value_problems(model: type[NamedFile], value: Any, path: str) -> Problems:
+    """Return all that is wrong with the value of one file by itself: (nested keys, sentence)."""
     file, problems = model.check(value, path)
     problems += secret_problems(value)
+    problems += number_problems(value)
     if isinstance(file, Run):
         problems += training_problems(file)
     if isinstance(file, Model) and file.init is not None:
         found = config_problems(file.init.model_type, file.init.passed_through)
         problems += ((("init", *keys), problem) for keys, problem in found)
-    return {
-        "value": value,
-        "mistakes": [[line_of(text, keys), dotted(keys), problem] for keys, problem in problems],
-    }
+    return problems
 
 
 def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -117,7 +146,7 @@ def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
         written = run.raw.get(name)
         if library is not None and isinstance(written, dict):
             arguments = {key: value for key, value in written.items() if key not in section.model_fields}
-            for keys, problem in argument_problems(name, library, arguments):
+            for keys, problem in argument_problems(name, library, arguments, elsewhere):
                 yield (name, *keys), problem
 
 
@@ -130,6 +159,17 @@ def secret_problems(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tu
         yield keys, "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
 
 
+def number_problems(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the places that hold no number that could be compared or counted with: NaN is not even equal to itself."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from number_problems(inner, (*keys, key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield keys, f"{value} is no number that a stage could be made with; write a finite one or delete the key"
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        yield keys, "a whole number of more than 63 bits; write a smaller one"
+
+
 # ---- the cache ----
 
 
@@ -138,7 +178,7 @@ def load_cache(folder: Path | None) -> dict[str, Any]:
     try:
         seal, _, payload = (folder / "config.json").read_bytes().partition(b"\n") if folder else (b"", b"", b"")
         return json.loads(payload) if seal.decode() == sealed(payload) else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

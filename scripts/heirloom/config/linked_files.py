@@ -3,8 +3,10 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.parsing.reading import read_bytes
 
 BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
 
@@ -14,18 +16,34 @@ def deepspeed_problem(root: Path, name: str) -> str | None:
     folder = root / "config" / "deepspeed"
     file = f"config/deepspeed/{name}.json"
     try:
-        settings = json.loads((folder / f"{name}.json").read_text())
+        settings = json.loads(read_bytes(folder / f"{name}.json").decode())
     except FileNotFoundError:
         known = [path.stem for path in folder.glob("*.json")]
         return f"there is no {file}; {did_you_mean(name, known)}"
-    except ValueError as error:
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror}); mend or remove it"
+    except (ValueError, RecursionError) as error:
         return f"{file} is not valid JSON: {error}"
     if not isinstance(settings, dict):
         return f"{file} must hold an object, {{…}}"
+    for section in ("bf16", "fp16", "zero_optimization", "optimizer", "scheduler"):
+        if not isinstance(settings.get(section, {}), dict):
+            return f"{file}: {section} must be an object, {{…}}, found {json.dumps(settings[section])[:40]}"
     fixed = [key for key in BATCH_KEYS if settings.get(key, "auto") != "auto"]
     fixed += [f"{key}.enabled" for key in ("bf16", "fp16") if settings.get(key, {}).get("enabled", "auto") != "auto"]
     if fixed:
         return f'{file} fixes {" and ".join(fixed)}, set by `training:`; write "auto" there'
+    problem = stage_problem(settings)
+    return f"{file}: {problem}" if problem else None
+
+
+def stage_problem(settings: dict[str, Any]) -> str | None:
+    """Return what is wrong with the stage of ZeRO, which DeepSpeed would only tell once the ranks run."""
+    if "zero_optimization" not in settings:
+        return "has no zero_optimization; say which stage of ZeRO, 0 to 3"
+    stage = settings["zero_optimization"].get("stage", 0)
+    if stage not in (0, 1, 2, 3) or isinstance(stage, bool):
+        return f"zero_optimization.stage is {json.dumps(stage)}; ZeRO has stages 0 to 3"
     return None
 
 

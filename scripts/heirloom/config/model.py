@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from heirloom.config.parsing.named_file import NamedFile
-from heirloom.config.sections.init import InitSection
+from heirloom.config.sections.init import WITH_TOKENIZER_OF_THEIR_OWN, InitSection
 from heirloom.config.sections.source import ModelSource
 from heirloom.config.sections.tokenizer import TokenizerSection
 
@@ -21,6 +21,9 @@ class Model(NamedFile):
 
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
+        if self.init is not None and self.init.model_type in WITH_TOKENIZER_OF_THEIR_OWN:
+            problem = "has a tokenizer class of its own in transformers, which reads a tokenizer that is trained here"
+            yield "init.model_type", f"{problem} with other ids; use another type, such as qwen3 or llama"
         if self.given("source") == self.given("init"):
             found = "both are there" if self.given("init") else "neither is there"
             yield "source", f"give exactly one of source and init; {found}"

@@ -1,10 +1,11 @@
 """Check what the files of config/ say about each other and about other files."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from heirloom.config.arguments.instance_types import ranks
-from heirloom.config.arguments.optimizers import former_optimizer_warning
+from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
 from heirloom.config.linked_files import deepspeed_problem, user_function_problem
@@ -189,12 +190,20 @@ class References:
 
     def missing_file(self, file: Any, keys: tuple[str, ...], path: str | None) -> Iterator[Problem]:
         """Yield a path that does not exist."""
-        if path is not None and not (self.root / path).exists():
-            yield (
-                file.path,
-                keys,
-                f"there is no {path} (paths are relative to the repository's root); put it there or mend it",
-            )
+        if path is None:
+            return
+        place = self.root / path
+        if not place.exists():
+            tracked = [top for top in (place, *place.parents) if (top.parent / f"{top.name}.dvc").is_file()]
+            remedy = "put it there or mend it"
+            if tracked:
+                remedy = f"`dvc pull {tracked[0].relative_to(self.root)}.dvc` brings it"
+            problem = f"there is no {path} (paths are relative to the repository's root); {remedy}"
+            yield file.path, keys, problem
+        elif not (place.is_file() or place.is_dir()):
+            yield file.path, keys, f"{path} is neither a file nor a folder; name the data itself"
+        elif self.root.resolve().is_relative_to(place.resolve()):
+            yield file.path, keys, f"{path} holds the repository itself; name the data alone"
 
     # ---- runs ----
 
@@ -323,6 +332,10 @@ class References:
         """Yield DeepSpeed files that are wrong and batches that the ranks cannot divide."""
         if run.deepspeed is not None and (problem := self.deepspeed_problem(run.deepspeed)):
             yield ("deepspeed",), problem
+        elif run.deepspeed is not None and run.training is not None:
+            file = self.root / "config" / "deepspeed" / f"{run.deepspeed}.json"
+            if problem := zero_problem(run.training.passed_through.get("optim"), file):
+                yield ("training", "optim"), problem
         if run.training is None or run.resources is None:
             return
         machines = run.resources.machines("training")
@@ -366,9 +379,10 @@ def places(machines: Machines) -> dict[str, int | None]:
 
 def batch_advice(total: int, each: int, count: int) -> str:
     """Return which numbers near the given ones divide."""
-    multiple = max(round(total / (each * count)), 1) * each * count
+    step = each * count
+    multiple = max(round(Fraction(total, step)), 1) * step
     advice = f"set global_batch_size to {multiple}"
     if total % count == 0:
-        fitting = max(size for size in range(1, each + 1) if (total // count) % size == 0)
+        fitting = max(size for size in range(1, min(each, 10_000) + 1) if (total // count) % size == 0)
         advice += f" or per_device_train_batch_size to {fitting}"
     return advice

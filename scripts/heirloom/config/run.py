@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import unknown_attention
+from heirloom.config.elsewhere import elsewhere
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.generation import GenerationSection
@@ -14,40 +16,24 @@ from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
-from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.errors import HeirloomError
+from heirloom.config.training_keys import training_problems
 
 TrainerName = Literal[tuple(TRAINERS)]
-
-
-def training_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[tuple[str, str]]:
-    """Yield (key, problem) for what does not fit the trainer, or has no effect with it."""
-    others = training.passed_through
-    try:
-        trainer.fitting_collator(training.collator)
-    except HeirloomError as error:
-        yield "collator", str(error).removeprefix("training.collator: ")
-    packing = others.get("packing") is True
-    if training.seq_length is not None and not (trainer.joins_rows or (trainer.packs_rows and packing)):
-        remedy = "add packing: true or delete it" if trainer.packs_rows else "delete it"
-        yield "seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
-    if "packing_strategy" in others and not packing:
-        yield "packing_strategy", "has no effect without packing: true; add that or delete it"
-    if trainer.takes_pairs and others.get("train_sampling_strategy") == "group_by_length":
-        yield "train_sampling_strategy", "cannot group pairs by length, which have two sequences; delete it"
-    if trainer.name == "dpo" and others.get("padding_free") is True:
-        yield (
-            "padding_free",
-            "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it",
-        )
 
 
 class Run(NamedFile):
     """A run: base → checkpoint (with `trainer`) → generations → evaluation."""
 
+    elsewhere = staticmethod(elsewhere)
+
     enabled: bool = Field(True, description="false: checked, but no part of the workflow")
     base: str = Field(description="model in config/models/, or another run: its checkpoint")
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that came with the base from its repository, in every stage that loads it or what is "
+        "made of it: tokenizer, data, training, answers, scores; read that code first",
+    )
     dataset: str | None = Field(None, description="dataset in config/datasets/: trained and scored on")
     trainer: TrainerName | None = Field(
         None, description="how it is trained (docs/methods.md); absent: the base is scored as it is"
@@ -61,6 +47,11 @@ class Run(NamedFile):
     lm_eval: LmEvalSection | None = Field(None, description="scores by the lm-evaluation-harness; absent: none")
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
+
+    @property
+    def trusts_remote_code(self) -> bool:
+        """Whether the run says that code which came with its base may run."""
+        return self.trust_remote_code is True or (self.training is not None and self.training.trust_remote_code)
 
     @property
     def predicts_with_generate(self) -> bool:
@@ -109,12 +100,24 @@ class Run(NamedFile):
             if self.given("quantization") and not self.given("peft"):
                 yield "quantization", "quantized weights cannot be trained; add `peft:` or delete it"
         if self.trainer is not None and self.training is not None:
-            problems = training_problems(TRAINERS[self.trainer], self.training)
-            yield from ((f"training.{key}", problem) for key, problem in problems)
+            yield from training_problems(TRAINERS[self.trainer], self.training, self.peft, self.deepspeed)
+        twice = self.training is not None and "trust_remote_code" in self.training.model_fields_set
+        if twice and self.given("trust_remote_code"):
+            yield "training.trust_remote_code", "says the same as trust_remote_code of the run; delete it here"
+        if not self.trusts_remote_code:  # such code may bring attention of its own
+            yield from self.attention_problems()
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:
             yield from self.evaluation_problems(self.evaluation)
+
+    def attention_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the sections that name attention which transformers does not have."""
+        for name in ("training", "generation", "evaluation", "lm_eval"):
+            section = getattr(self, name)
+            attention = section and section.attn_implementation
+            if attention and (problem := unknown_attention(attention)) is not None:
+                yield f"{name}.attn_implementation", problem
 
     def evaluation_problems(self, evaluation: EvaluationSection) -> Iterator[tuple[str, str]]:
         """Yield what the scores need and the run does not have."""

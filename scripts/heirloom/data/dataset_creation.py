@@ -41,7 +41,7 @@ from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.rows.truncation import Dropped
 from heirloom.data.seen_prompts import PromptKeys, seen_rows, tell_seen
 from heirloom.data.test_splits import TestSplit
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.json_files import write_json
 
 BATCH_ROWS = 1000
@@ -158,7 +158,7 @@ class Creation:
         self.check_not_empty()
         self.compare_prompts()
         for warning in self.maker.warnings() if isinstance(self.maker, ChatRows) else []:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {plain(warning)}", file=sys.stderr)
         hashes = {split: writer.sha256 for split, writer in writers.items()}
         left_over = {split: self.tokens_left_over(split) for split in self.splits}
         metrics = {split: self.statistics[split].as_metrics(left_over[split]) for split in self.splits}
@@ -331,7 +331,7 @@ class Creation:
         report = "\n".join([f"{bad} of {rows} raw rows cannot be used:", *lines, *more])
         if bad > self.section.bad_rows * rows:
             raise HeirloomError(f"{report}\nmend the rows, or allow a share of them with processing.bad_rows")
-        print(f"warning: {report}", file=sys.stderr)
+        print(f"warning: {plain(report)}", file=sys.stderr)
 
     def check_not_empty(self) -> None:
         """Raise HeirloomError when a split has no row or nothing to train on."""

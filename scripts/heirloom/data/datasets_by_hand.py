@@ -6,7 +6,6 @@ for what is on the hub or on S3, then the one implementation of the processing. 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,17 +14,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from heirloom.artifacts import destination
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
+from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import trust
 from heirloom.s3 import SCHEME, check_destination, upload_folder
+from heirloom.stage_arguments import add_trust
 
 DEBUG_ROWS = 100
 COMPLETE = "dataset.json"  # uploaded last: where it stands, a dataset is whole
-TOKEN_FLAG, TOKEN_VARIABLE = "--hf-token", "HF_TOKEN"
 
 
 def is_by_hand(arguments: list[str]) -> bool:
@@ -37,8 +39,8 @@ def is_by_hand(arguments: list[str]) -> bool:
 
 def create_by_hand(arguments: list[str]) -> None:
     """Process a dataset as the command line says and put it at a local path or on S3. Raises HeirloomError."""
-    hide_token(arguments)
     args = parse_by_hand(arguments)
+    trust(args.trust_remote_code)
     section = section_of(args)
     model = place_of("--model-id", args.model_id, args.model_revision)
     dataset = place_of("--dataset-name", args.dataset_name, args.dataset_revision)
@@ -46,45 +48,20 @@ def create_by_hand(arguments: list[str]) -> None:
         dataset["config"] = args.dataset_config
     on_s3 = args.destination.startswith(SCHEME)
     if on_s3:
-        check_destination(args.destination, belongs_to_dataset)
+        check_destination(args.destination)
+    else:
+        destination(args.destination)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer")
+        trusted = ["--trust_remote_code", "true"] if args.trust_remote_code else []
+        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer", *trusted)
         raw = fetched("download_dataset.py", dataset, work / "raw")
         output = work / "processed" if on_s3 else Path(args.destination)
         metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)
         if on_s3:
-            upload_folder(output, args.destination, last=COMPLETE, is_ours=belongs_to_dataset)
+            upload_folder(output, args.destination, last=COMPLETE)
     for line in summary(metrics):
         print(f"{args.destination.rstrip('/')}/{line}")
-
-
-def belongs_to_dataset(name: str) -> bool:
-    """Tell whether a processed dataset may hold a file of this name."""
-    own = (COMPLETE, "preview.html", "train-prompts.npy", "test-prompts.npy")
-    return name in own or name.partition("/")[0] in ("train", "test")
-
-
-def hide_token(arguments: list[str]) -> None:
-    """Start this program again without a token that stands in its command line, which every user can read.
-
-    The token goes on in the environment, which only this user's processes can read.
-    """
-    kept, token, at = [], None, 0
-    while at < len(arguments):
-        flag, equals, value = arguments[at].partition("=")
-        if flag == TOKEN_FLAG:
-            at += not equals
-            token = value if equals else arguments[at] if at < len(arguments) else ""
-        else:
-            kept.append(arguments[at])
-        at += 1
-    if token is None:
-        return
-    if token.strip():
-        os.environ[TOKEN_VARIABLE] = token.strip()
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, sys.argv[0], *kept])
 
 
 def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
@@ -96,6 +73,7 @@ def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("destination", help="local folder, or s3://bucket/prefix")
     parser.add_argument("--model-id", required=True, help="model whose tokenizer is used: hub id, s3://…, or folder")
     parser.add_argument("--model-revision", help="commit of the hub model")
+    add_trust(parser)
     parser.add_argument("--dataset-name", required=True, help="hub id, s3://…, or a local file or folder")
     parser.add_argument("--dataset-config", help="configuration of the hub dataset")
     parser.add_argument("--dataset-revision", help="commit of the hub dataset")
@@ -163,7 +141,7 @@ def place_of(flag: str, place: str, revision: str | None) -> dict[str, str]:
     return {"hub": place, **({"revision": revision} if revision else {})}
 
 
-def fetched(script: str, source: dict[str, str], output: Path) -> Path:
+def fetched(script: str, source: dict[str, str], output: Path, *flags: str) -> Path:
     """Return a local path as it is; run a script of the workflow on any other `source` section and return `output`.
 
     The script's messages appear as they come. Raises HeirloomError when it fails.
@@ -173,6 +151,6 @@ def fetched(script: str, source: dict[str, str], output: Path) -> Path:
     config = output.with_name(f"{output.name}.yaml")
     config.write_text(json.dumps({"source": source}), encoding="utf-8")  # JSON is YAML
     command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", "source"]
-    if subprocess.run([*command, "--output", str(output)], check=False).returncode:
+    if subprocess.run([*command, "--output", str(output), *flags], check=False).returncode:
         raise HeirloomError(f"{script} could not fetch {' '.join(source.values())}; its message stands above")
     return output

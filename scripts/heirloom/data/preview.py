@@ -4,18 +4,17 @@ One HTML file without scripts or outside resources; readable in light and dark, 
 """
 
 import html
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.token_texts import TokenTexts
+from heirloom.errors import plain
 
 ROWS_A_SPLIT = 5
 TOKENS_A_TEXT = 1200  # of a longer one the beginning is shown
 DROPPED_ROWS = 20
-UNSHOWN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
 
 STYLE = """
 :root { color-scheme: light dark; --trained: #b7e4c0; --chosen: #b7e4c0; --rejected: #f6c6c0; --quiet: #666; }
@@ -130,4 +129,4 @@ def written(part: bytes) -> str:
 
 def escaped(text: str) -> str:
     """Return text as HTML, as it is written in any script; control characters are shown by their code."""
-    return html.escape(UNSHOWN.sub(lambda found: f"\\x{ord(found[0]):02x}", text))
+    return html.escape(plain(text))

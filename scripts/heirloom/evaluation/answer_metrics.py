@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from heirloom.errors import HeirloomError
+from heirloom.evaluation.words import normalised
 
 
 def exact_match(rows: Sequence[dict[str, Any]], answer_pattern: str | None) -> dict[str, float]:
@@ -21,10 +22,11 @@ def exact_matches(rows: Sequence[dict[str, Any]], answer_pattern: str | None) ->
     """Return for each row whether its answer equals the reference's, and whether an answer was found.
 
     The answer is group 1 of the first place that `answer_pattern` matches; without a pattern, the whole text. A
-    completion without an answer is wrong. White space around an answer does not count.
+    completion without an answer is wrong. White space around an answer does not count, nor
+    how its accents are encoded (NFC).
     Raises HeirloomError when a row has no reference, or the pattern finds no answer in one.
     """
-    pattern = re.compile(answer_pattern) if answer_pattern is not None else None
+    pattern = re.compile(normalised(answer_pattern)) if answer_pattern is not None else None
     expected = [answer_in(reference, pattern) for reference in references(rows, "exact_match")]
     without = [row["row_id"] for row, answer in zip(rows, expected, strict=True) if answer is None]
     if without:
@@ -50,6 +52,7 @@ def references(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
 
 def answer_in(text: str, pattern: re.Pattern | None) -> str | None:
     """Return the answer that `text` gives, None when the pattern finds none."""
+    text = normalised(text)
     if pattern is None:
         return text.strip()
     found = pattern.search(text)
@@ -58,8 +61,9 @@ def answer_in(text: str, pattern: re.Pattern | None) -> str | None:
 
 def pattern_matches(rows: Sequence[dict[str, Any]], patterns: dict[str, str]) -> dict[str, list[bool]]:
     """Return for each named pattern whether it is found in each row's completion."""
+    texts = [normalised(row["completion"]) for row in rows]
     return {
-        name: [re.search(pattern, row["completion"]) is not None for row in rows] for name, pattern in patterns.items()
+        name: [re.search(normalised(pattern), text) is not None for text in texts] for name, pattern in patterns.items()
     }
 
 

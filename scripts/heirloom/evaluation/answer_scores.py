@@ -5,7 +5,7 @@ from typing import Any
 
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.evaluation.answer_metrics import exact_matches, pattern_matches, token_counts
-from heirloom.evaluation.bootstrap import Statistic
+from heirloom.evaluation.intervals import Statistic
 from heirloom.evaluation.numeric_match import numeric_matches
 from heirloom.evaluation.repetition import distinct, ends_in_loop, repeated_trigrams
 from heirloom.evaluation.scores import Keys, Scores

@@ -7,7 +7,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from heirloom.evaluation.answer_metrics import references
-from heirloom.evaluation.bootstrap import Statistic
+from heirloom.evaluation.intervals import Statistic
 
 
 def bleu(rows: Sequence[dict[str, Any]]) -> Statistic:

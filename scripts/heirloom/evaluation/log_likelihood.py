@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
+from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
 from heirloom.models.trained_checkpoints import load_config, load_model, put_on
 
@@ -18,7 +18,7 @@ Row = tuple[list[int], list[int]]
 
 
 def measure_rows(
-    checkpoint: Path, rows: Sequence[Row], batch_size: int, ranks: PartialState
+    checkpoint: Path, rows: Sequence[Row], batch_size: int, ranks: PartialState, attention: str | None = None
 ) -> list[tuple[float, int]]:
     """Return for each row the negative log-likelihood (nats) of its tokens that count, and their number.
 
@@ -32,11 +32,11 @@ def measure_rows(
             f"{checkpoint}: perplexity and preference are of models that predict the next token, and this is a "
             f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
         )
-    model = put_on(load_model(checkpoint, "auto"), ranks.device)
+    model = put_on(load_model(checkpoint, "auto", attention), ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
     measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]
-    found = [row for _, batch in sorted(gather_object(measured)) for row in batch]
+    found = [tuple(row) for _, batch in sorted(gathered_rows(measured)) for row in batch]
     if not all(math.isfinite(nats) for nats, _ in found):
         raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
     return found

@@ -12,18 +12,20 @@ from accelerate import PartialState
 
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.bootstrap import Statistic
+from heirloom.evaluation.intervals import Statistic
 from heirloom.evaluation.log_likelihood import Row, measure_rows
 from heirloom.evaluation.scores import Scores
 
 
-def measure_perplexity(checkpoint: Path, dataset: Path, batch_size: int, ranks: PartialState) -> Scores:
+def measure_perplexity(
+    checkpoint: Path, dataset: Path, batch_size: int, ranks: PartialState, attention: str | None = None
+) -> Scores:
     """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows.
 
     For chats only the tokens that are trained on count. Every rank calls this and gets the same result.
     Raises HeirloomError when there is no model, or nothing held out to measure on.
     """
-    rows = measure_rows(checkpoint, read_rows(dataset), batch_size, ranks)
+    rows = measure_rows(checkpoint, read_rows(dataset), batch_size, ranks, attention)
     counted = {str(index): (nats, tokens) for index, (nats, tokens) in enumerate(rows) if tokens}
     if not counted:
         raise HeirloomError(f"{dataset}: no token of its test split counts: look at its preview.html and train_on")

@@ -10,13 +10,19 @@ from accelerate import PartialState
 
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.bootstrap import Statistic
+from heirloom.evaluation.intervals import Statistic
 from heirloom.evaluation.log_likelihood import IGNORED, Row, measure_rows
 from heirloom.evaluation.scores import Scores
 
 
 def measure_preference(
-    checkpoint: Path, base: Path | None, dataset: Path, beta: float, batch_size: int, ranks: PartialState
+    checkpoint: Path,
+    base: Path | None,
+    dataset: Path,
+    beta: float,
+    batch_size: int,
+    ranks: PartialState,
+    attention: str | None = None,
 ) -> Scores:
     """Return `accuracy`, the share of pairs whose chosen answer has the higher reward, and `margin`, the mean of
     chosen minus rejected reward, both under `preference`; intervals are over pairs.
@@ -30,7 +36,7 @@ def measure_preference(
     rows = [pairs[index // 2][1 + index % 2] for index in order]
 
     def log_probabilities(model: Path) -> list[float]:
-        measured = dict(zip(order, measure_rows(model, rows, batch_size, ranks), strict=True))
+        measured = dict(zip(order, measure_rows(model, rows, batch_size, ranks, attention), strict=True))
         return [-measured[index][0] for index in range(2 * len(pairs))]  # chosen and rejected in turn
 
     rewards = log_probabilities(checkpoint)

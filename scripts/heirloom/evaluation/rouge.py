@@ -1,6 +1,5 @@
 """ROUGE-1, ROUGE-2 and ROUGE-L of answers (Lin, ROUGE, 2004), by the library rouge-score."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,19 +7,16 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
 
 from heirloom.evaluation.answer_metrics import references
+from heirloom.evaluation.words import letter_words
 
 TYPES = ("rouge1", "rouge2", "rougeL")
-WORD = re.compile(r"[^\W_]+")
 
 
 class Words(Tokenizer):
-    """Letters and digits of any script, in lower case.
-
-    On ASCII text these are the library's own words; but its own reader takes all other letters for gaps.
-    """
+    """Letters and digits of any script; the library's own reader takes all but ASCII for gaps."""
 
     def tokenize(self, text: str) -> list[str]:
-        return WORD.findall(text.lower())
+        return letter_words(text)
 
 
 def rouge_f1(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:

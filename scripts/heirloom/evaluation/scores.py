@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from heirloom.evaluation.bootstrap import Statistic, interval, resampled
+from heirloom.evaluation.intervals import Statistic, change_interval, resampled, score_interval
 
 Keys = tuple[str, ...]
 """The nested keys of a score in the metrics file."""
@@ -41,16 +41,19 @@ def score_report(run: Scores, base: Scores | None) -> dict[str, Any]:
     """
     draws = resampled(run.statistics)
     report = run.nested()
-    if draws:
-        report["interval"] = {".".join(keys): interval(values) for keys, values in draws.items()}
+    intervals = {".".join(keys): score_interval(run.statistics[keys], values) for keys, values in draws.items()}
+    if any(intervals.values()):
+        report["interval"] = {name: found for name, found in intervals.items() if found}
     if base is not None:
         report["base"] = base.nested()
+        others = in_the_same_order(base, run)
         report["change"] = {
-            ".".join(keys): {
-                "difference": run.statistics[keys].value - base.statistics[keys].value,
-                **interval([own - other for own, other in zip(draws[keys], values, strict=True)]),
-            }
-            for keys, values in resampled(in_the_same_order(base, run)).items()
+            ".".join(keys): change_interval(
+                run.statistics[keys],
+                others[keys],
+                [own - other for own, other in zip(draws[keys], values, strict=True)],
+            )
+            for keys, values in resampled(others).items()
         }
     return report
 

@@ -5,19 +5,28 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, StopStringCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
+from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.seeded_sampling import sampling_processors
 from heirloom.models.language_models import is_encoder_decoder
 from heirloom.models.padding import padded_batch
 
 FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
 """What opens the answers of encoder-decoder models, as their checkpoints say."""
+
+
+OF_TOKENS = (
+    "bad_words_ids", "begin_suppress_tokens", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
+    "sequence_bias", "suppress_tokens",
+)  # fmt: skip
+"""Keys of GenerationConfig that name tokens by their ids."""
+POSITIONS = ("max_position_embeddings", "max_seq_len")
+"""What configurations call the longest text; the second is MPT's."""
 
 
 class Answerer:
@@ -36,7 +45,8 @@ class Answerer:
         """`synced_gpus`: the weights are spread over the ranks (ZeRO-3), which generate in step with each other.
         `logprobs`: rows tell how likely the model finds each answer.
 
-        Raises HeirloomError for options that transformers refuses, or when no token ends an answer.
+        Raises HeirloomError for options that transformers refuses, for tokens that the model does not have, or when no
+        token ends an answer.
         """
         self.logprobs = logprobs
         self.model, self.tokenizer, self.section, self.device = model, tokenizer, section, device
@@ -44,26 +54,24 @@ class Answerer:
         self.encoder_decoder = is_encoder_decoder(model)
         self.end_ids = chosen_end_ids(section.eos_tokens, tokenizer) or end_ids(model, tokenizer)
         self.pad_id = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        check_token_ids(section, model.config.get_text_config().vocab_size)
         self.generation_config = self.make_generation_config()
 
     @property
     def positions(self) -> int | None:
         """The longest text that the model was made for, tokens; None when it does not say."""
         config = self.model.config if self.encoder_decoder else self.model.config.get_text_config()
-        return getattr(config, "max_position_embeddings", None)
+        given = [getattr(config, name, None) for name in POSITIONS]
+        return next((number for number in given if number is not None and number > 0), None)  # XLNet's is -1: no limit
 
     def make_generation_config(self) -> GenerationConfig:
         """Return what `generate` goes by: the run's options and the checkpoint's special tokens, nothing else.
 
         Sampling is done by `sampling_processors`, so for `generate` the search is always greedy (or by beams).
         """
-        first = {}
-        if self.encoder_decoder:
-            own = self.model.generation_config
-            first = {name: getattr(own, name) for name in FIRST_TOKENS if getattr(own, name) is not None}
         try:
             config = GenerationConfig(
-                **{**first, **self.section.search_arguments},
+                **{**self.first_tokens(), **self.section.search_arguments},
                 do_sample=False,
                 eos_token_id=list(self.end_ids),
                 pad_token_id=self.pad_id,
@@ -73,11 +81,22 @@ class Answerer:
             raise HeirloomError(f"generation: transformers refuses these options: {error}") from error
         return config
 
+    def first_tokens(self) -> dict[str, int]:
+        """Return what opens an answer of an encoder-decoder model, under the names of GenerationConfig."""
+        own = self.model.generation_config
+        names = FIRST_TOKENS if self.encoder_decoder else ()
+        return {name: getattr(own, name) for name in names if getattr(own, name) is not None}
+
+    @property
+    def padding_side(self) -> Literal["left", "right"]:
+        """Where prompts are padded: a decoder goes on where its prompt ends, an encoder counts from the first place."""
+        return "right" if self.encoder_decoder else "left"
+
     @contextmanager
-    def own_generation_config(self) -> Iterator[None]:
-        """Take the model's generation defaults from it: `generate` would fill up the run's options with them."""
+    def own_generation_config(self, config: GenerationConfig | None = None) -> Iterator[None]:
+        """Let `generate` go by `config` (absent: the run's) and not fill it up with the model's generation defaults."""
         defaults = self.model.generation_config
-        self.model.generation_config = self.generation_config
+        self.model.generation_config = self.generation_config if config is None else config
         try:
             yield
         finally:
@@ -89,11 +108,16 @@ class Answerer:
 
         `streamer` gets the tokens of a batch of one as they are drawn.
         """
-        ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, "right" if self.encoder_decoder else "left")
-        processors = None
+        ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, self.padding_side)
+        processors = prompt_processors(
+            self.section.prompt_arguments,
+            [torch.tensor([prompt.ids], device=self.device) for prompt in batch],
+            [0 if self.encoder_decoder else ids.shape[1] - len(prompt.ids) for prompt in batch],
+            self.end_ids,
+        )
         if self.section.do_sample:
-            seeds = [f"{self.section.seed}/{prompt.key}" for prompt in batch]
-            processors = sampling_processors(self.section.sampling_arguments, seeds)
+            seeds = [f"{self.section.seed}/{prompt.row_id}/{prompt.sample}" for prompt in batch]
+            processors += sampling_processors(self.section.sampling_arguments, seeds)
         with self.own_generation_config():
             output = self.model.generate(
                 max_new_tokens=max(self.longest_answer(prompt) for prompt in batch),
@@ -130,8 +154,14 @@ class Answerer:
         if not finished and "stop_strings" in self.section.search_arguments:  # rows that stopped first are padded
             while answer_ids and answer_ids[-1] == self.pad_id:
                 answer_ids = answer_ids[:-1]
-            finished = len(answer_ids) < self.longest_answer(prompt)
+            finished = len(answer_ids) < self.longest_answer(prompt) or self.ends_in_stop_string(prompt, answer_ids)
         return answer_ids, finished
+
+    def ends_in_stop_string(self, prompt: Prompt, answer_ids: list[int]) -> bool:
+        """Say whether the last token that an answer may have completes a stop string, as `generate` judges it."""
+        before = [] if self.encoder_decoder else list(prompt.ids)
+        criterion = StopStringCriteria(self.tokenizer, self.section.search_arguments["stop_strings"])
+        return bool(criterion(torch.tensor([[*before, *answer_ids]]), None)[0])
 
     def row(self, prompt: Prompt, answer_ids: list[int], finished: bool) -> dict[str, Any]:
         """Describe one answer."""
@@ -139,12 +169,31 @@ class Answerer:
             "row_id": prompt.row_id,
             "sample": prompt.sample,
             "prompt": prompt.text,
-            "completion": self.tokenizer.decode(answer_ids, skip_special_tokens=True),
+            "completion": self.tokenizer.decode(answer_ids, skip_special_tokens=self.section.skip_special_tokens),
             "reference": prompt.reference,
             "finish_reason": "stop" if finished else "length",
             "prompt_tokens": len(prompt.ids),
             "completion_tokens": len(answer_ids),
         }
+
+
+def check_token_ids(section: GenerationSection, vocabulary: int) -> None:
+    """Raise HeirloomError when an option names a token id that the model does not have."""
+    for key, value in section.passed_through.items():
+        if key == "sequence_bias":
+            value = [pair[0] for pair in value or ()]
+        beyond = [token for token in flat(value) if token >= vocabulary] if key in OF_TOKENS else []
+        if beyond:
+            raise HeirloomError(
+                f"generation.{key}: there is no token {beyond[0]}: the model has {vocabulary} tokens, numbered from 0"
+            )
+
+
+def flat(value: Any) -> list[int]:
+    """Return the numbers in a number, a list of numbers, or a list of lists."""
+    if isinstance(value, list | tuple):
+        return [number for part in value for number in flat(part)]
+    return [] if value is None else [value]
 
 
 def chosen_end_ids(eos_tokens: str | None, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
@@ -180,9 +229,5 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> tuple
 def padded(
     rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids (B, T) and mask (B, T), 1 where tokens are; padding stands on the `side` left or right.
-
-    An answer goes on where its prompt ends, so a decoder's prompts are padded on the left. An encoder's positions count
-    from the first place, so its sources are padded on the right.
-    """
+    """Return token ids (B, T) and mask (B, T), 1 where tokens are; padding stands on the `side` left or right."""
     return padded_batch(rows, pad_id, side=side), padded_batch([[1] * len(row) for row in rows], 0, side=side)

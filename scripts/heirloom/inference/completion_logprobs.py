@@ -34,6 +34,17 @@ def completion_logprobs(
     return found
 
 
+def plain_logprobs(model: PreTrainedModel, prompt: Sequence[int], completion: Sequence[int]) -> torch.Tensor:
+    """Return the log-probability (N,) of each token of an answer, nats: one text, no padding, no mask, no cache."""
+    targets = torch.tensor([list(completion)], device=model.device)  # (1, N)
+    if is_encoder_decoder(model):
+        logits = decoder_logits(model, [prompt], [completion], 0)[0][None, :-1]
+    else:
+        ids = torch.tensor([[*prompt, *completion]], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1]  # (1, N, V)
+    return logits.float().log_softmax(-1).gather(-1, targets[:, :, None])[0, :, 0]
+
+
 def causal_logits(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], pad_id: int
 ) -> list[torch.Tensor]:

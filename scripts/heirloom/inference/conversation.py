@@ -2,10 +2,10 @@
 
 from transformers import TextStreamer
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.prompts_file import prompt_text
+from heirloom.inference.prompts_file import prompt_ids, prompt_text
 
 
 class Shown(TextStreamer):
@@ -17,7 +17,7 @@ class Shown(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.text += text
-        super().on_finalized_text(text, stream_end)
+        super().on_finalized_text(plain(text), stream_end)  # a model may write what acts on a terminal
 
 
 class Conversation:
@@ -58,7 +58,7 @@ class Conversation:
         text, problems = prompt_text(row, self.tokenizer)
         if problems:
             raise HeirloomError(problems[0])
-        ids = self.tokenizer(text, add_special_tokens=not self.remembers)["input_ids"]
+        ids = prompt_ids(text, self.tokenizer, special=not self.remembers)
         if self.answerer.section.longest_answer(len(ids)) < 1:
             raise HeirloomError(
                 f"the conversation has {len(ids)} tokens, and the model has {self.answerer.positions} positions: /new "

@@ -8,20 +8,21 @@
 Whatever the engine, the ranks and the batches: the same prompt gets the same answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
 from heirloom.config.sections.generation import GenerationSection
-from heirloom.errors import HeirloomError
+from heirloom.distributed import gathered
 from heirloom.inference.answers import Answerer
-from heirloom.inference.continuous_batching import continuous_answers
-from heirloom.inference.prompts import Prompt, into_batches
+from heirloom.inference.continuous_batching import check_continuous, continuous_answers, first_tokens
+from heirloom.inference.engine_check import Answers, check_engine
+from heirloom.inference.prompts import AnswerKey, Prompt, into_batches
 from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
 from heirloom.inference.zero_inference import load_partitioned
 from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
@@ -36,15 +37,16 @@ def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialSt
     """
     config = load_config(checkpoint)
     in_step = section.engine == "deepspeed_zero"
-    if section.engine == "continuous" and config.is_encoder_decoder:
-        raise HeirloomError(f"{checkpoint}: engine: continuous knows no encoder-decoder models: use accelerate")
     if section.engine == "deepspeed":
         check_tensor_parallel(config, section, ranks.num_processes)
-        model = split_over_ranks(load_model(checkpoint, section.default_dtype), section, ranks.num_processes)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
+        model = split_over_ranks(model, section, ranks.num_processes)
     elif in_step:
         model = load_partitioned(checkpoint, section)
     else:
-        model = load_model(checkpoint, section.default_dtype)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
+    if section.engine == "continuous":
+        check_continuous(model)
     if not in_step:
         model = put_on(model, ranks.device)
     return Answerer(model, load_tokenizer(checkpoint), section, ranks.device, synced_gpus=in_step, logprobs=True)
@@ -54,13 +56,22 @@ class Engine:
     """Answers the prompts that are this rank's to answer."""
 
     def __init__(self, answerer: Answerer, prompts: Sequence[Prompt], ranks: PartialState) -> None:
-        """`prompts` are those of all ranks."""
+        """`prompts` are those of all ranks; every rank calls this.
+
+        Raises HeirloomError when the engine does not serve the model (heirloom/inference/engine_check.py).
+        """
         self.answerer, self.ranks, self.engine = answerer, ranks, answerer.section.engine
+        takes_batches = check_engine(answerer, prompts, self.own_answers)
         # continuous batching fills its batches itself
-        size = 1 if self.engine == "continuous" else answerer.section.test_batch_size
-        batches = into_batches(prompts, size)
+        alone = self.engine == "continuous" or not takes_batches
+        batches = into_batches(prompts, 1 if alone else answerer.section.test_batch_size)
         self.together = self.engine == "deepspeed"
         self.batches = batches if self.together else batches[ranks.process_index :: ranks.num_processes]
+
+    @property
+    def own_answers(self) -> Callable[[Sequence[Prompt]], Answers] | None:
+        """How the engine answers a few prompts for the check; None for those that answer by `generate`."""
+        return partial(first_tokens, self.answerer) if self.engine == "continuous" else None
 
     @property
     def total(self) -> int:
@@ -77,16 +88,16 @@ class Engine:
         """Whether this rank's answers count; those that all ranks make together count once."""
         return not self.together or self.ranks.is_main_process
 
-    def answers(self, done: set[str]) -> Iterator[Rows]:
+    def answers(self, done: set[AnswerKey]) -> Iterator[Rows]:
         """Yield rows as they are finished, of all prompts but those whose keys are `done`. Every rank calls this."""
         if self.together:  # what the main rank has kept decides for all
-            (done,) = broadcast_object_list([done])
+            done = set(map(tuple, gathered(sorted(done))[0]))
         pending = [batch for batch in self.batches if any(prompt.key not in done for prompt in batch)]
         if self.engine == "continuous":
             left = [prompt for batch in pending for prompt in batch]
             yield from ([row] for row in continuous_answers(self.answerer, left))
             return
-        steps = max(gather_object([len(pending)])) if self.answerer.synced_gpus else len(pending)
+        steps = max(gathered(len(pending))) if self.answerer.synced_gpus else len(pending)
         for step in range(steps):
             if step < len(pending):
                 yield self.answer(pending[step])

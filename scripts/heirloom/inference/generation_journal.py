@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-from heirloom.inference.prompts import answer_key
+from heirloom.content_hashes import file_hash
+from heirloom.distributed import barrier, is_first_rank_of_host
+from heirloom.inference.prompts import AnswerKey
 
 
 class Journal:
@@ -22,8 +25,12 @@ class Journal:
         fresh = file.with_suffix(".new")
         fresh.write_text("".join(f"{line}\n" for line in (header, *rows)), encoding="utf-8")
         fresh.replace(file)
-        self.rows: dict[str, dict[str, Any]] = {key_of(row): row for row in map(json.loads, rows)}
+        self.rows: dict[AnswerKey, dict[str, Any]] = {key_of(row): row for row in map(json.loads, rows)}
         self.file = file.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Write no more; what was added stays on disk."""
+        self.file.close()
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Keep answers, on disk before this returns."""
@@ -33,8 +40,8 @@ class Journal:
         self.rows |= {key_of(row): row for row in rows}
 
 
-def key_of(row: dict[str, Any]) -> str:
-    return answer_key(row["row_id"], row["sample"])
+def key_of(row: dict[str, Any]) -> AnswerKey:
+    return row["row_id"], row["sample"]
 
 
 def whole_lines(file: Path) -> list[str]:
@@ -57,11 +64,25 @@ def work_folder(output: Path) -> Path:
     return Path(given) if given else output.with_name(f".{output.name}.work")
 
 
+def delete_work(folder: Path) -> None:
+    """Delete the work of a job that has ended, unless the launcher does that. Every rank calls this at the end."""
+    barrier()  # the result is whole, and nobody writes here any more
+    if "HEIRLOOM_WORK_DIR" not in os.environ and is_first_rank_of_host():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def job_description(section: dict[str, Any], *inputs: Path) -> dict[str, Any]:
-    """Say whose answers these are: the stage's identity where the launcher knows it, else options and input files."""
+    """Say whose answers these are: the stage's identity where the launcher knows it, else options and input files.
+
+    Files of folders count by size and time, a file that is an input itself, such as one of prompts, by its content.
+    """
     identity = os.environ.get("HEIRLOOM_IDENTITY")
     if identity:
         return {"identity": identity}
-    files = sorted(file for folder in inputs for file in folder.rglob("*") if file.is_file())
-    stats = [(str(file), file.stat()) for file in files]
-    return {"section": section, "inputs": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
+    described = []
+    for path in inputs:
+        if path.is_file():
+            described.append([str(path), file_hash(path)])
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            described.append([str(file), file.stat().st_size, file.stat().st_mtime_ns])
+    return {"section": section, "inputs": described}

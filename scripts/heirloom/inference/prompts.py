@@ -8,6 +8,8 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
 
+AnswerKey = tuple[str, int]
+"""The row and the number of the sample: apart, since the ids of a file of prompts may look like anything."""
 COLUMNS = ("row_id", "prompt", "prompt_ids", "reference")
 
 
@@ -24,14 +26,9 @@ class Prompt:
     """Counts the answers to the same prompt."""
 
     @property
-    def key(self) -> str:
+    def key(self) -> AnswerKey:
         """What tells this answer from all others of the job."""
-        return answer_key(self.row_id, self.sample)
-
-
-def answer_key(row_id: str, sample: int) -> str:
-    """Return a name for one answer of several; the first has the row's own."""
-    return row_id if sample == 0 else f"{row_id}/{sample}"
+        return self.row_id, self.sample
 
 
 def repeated(prompts: Sequence[Prompt], samples: int) -> list[Prompt]:

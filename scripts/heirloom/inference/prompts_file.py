@@ -6,6 +6,7 @@
 `id` (else the file's name and the line) names the row; `reference` is the answer to compare with.
 """
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def read_prompts_file(file: Path, tokenizer: PreTrainedTokenizerFast, limit: int
     prompts: list[Prompt] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
+    for number, line in enumerate(file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if not line.strip():
             continue
         row, found = read_row(line)
@@ -46,7 +47,7 @@ def read_prompts_file(file: Path, tokenizer: PreTrainedTokenizerFast, limit: int
             problems += [f"line {number}: {problem}" for problem in found]
         else:
             # a chat template writes the special tokens itself
-            ids = tokenizer(text, add_special_tokens="messages" not in row)["input_ids"]
+            ids = prompt_ids(text, tokenizer, special="messages" not in row)
             prompts.append(Prompt(len(prompts), row_id, text, tuple(ids), row.get("reference")))
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -56,14 +57,31 @@ def read_prompts_file(file: Path, tokenizer: PreTrainedTokenizerFast, limit: int
     return prompts[:limit]
 
 
-def read_row(line: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the object on a line, and what is wrong with it."""
+def prompt_ids(text: str, tokenizer: PreTrainedTokenizerFast, *, special: bool) -> list[int]:
+    """Return the tokens of a prompt; `special`: with those that the tokenizer puts around a text.
+
+    A text that begins with the token that begins texts, as one from a chat template does, gets no second one.
+    """
+    ids = tokenizer(text, add_special_tokens=special)["input_ids"]
+    first = tokenizer.bos_token_id
+    return ids[1:] if first is not None and ids[:2] == [first, first] else ids
+
+
+def read_row(line: bytes) -> tuple[dict[str, Any], list[str]]:
+    """Return the object on a line, without keys that are null, and what is wrong with it."""
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return {}, [
+            f"is no UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); save the file with that encoding"
+        ]
+    except (json.JSONDecodeError, RecursionError) as error:
         return {}, [f"is no JSON ({error})"]
     if not isinstance(row, dict):
         return {}, ['is no object; write {"prompt": "…"}']
+    row = {key: value for key, value in row.items() if value is not None}
+    if half := half_characters(row):
+        return {}, [f"{half} holds half a character (a lone surrogate such as \\ud83d); write the text whole"]
     problems = [f"has an unknown key {key}; known are {', '.join(KEYS)}" for key in row if key not in KEYS]
     problems += [
         f"{key} is no {'list of messages' if kind is list else 'text'}"
@@ -73,6 +91,16 @@ def read_row(line: str) -> tuple[dict[str, Any], list[str]]:
     if ("prompt" in row) == ("messages" in row):
         problems.append("needs `prompt` or `messages`, one of the two")
     return row, problems
+
+
+def half_characters(row: dict[str, Any]) -> str | None:
+    """Return the key whose text holds a lone surrogate, which no UTF-8 and no tokenizer has; None when none does."""
+    for key, value in row.items():
+        try:
+            json.dumps([key, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return key.encode(errors="replace").decode()
+    return None
 
 
 def prompt_text(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> tuple[str, list[str]]:

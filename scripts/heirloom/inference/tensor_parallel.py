@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu, start_deepspeed
 from heirloom.errors import HeirloomError
+from heirloom.failures import is_disk, is_memory
 from heirloom.models.trained_checkpoints import was_saved_quantized
 
 
@@ -30,16 +31,27 @@ def check_tensor_parallel(config: PreTrainedConfig, section: GenerationSection, 
 
 
 def split_over_ranks(model: PreTrainedModel, section: GenerationSection, ranks: int) -> PreTrainedModel:
-    """Return the model with its layers split; all ranks call this, after torch.distributed has started."""
+    """Return the model with its layers split; all ranks call this, after torch.distributed has started.
+
+    Raises HeirloomError when DeepSpeed cannot split a model of this kind.
+    """
     # csrc/cpu/comm reads it where torchrun is not the `deepspeed` launcher, which would have set it
     os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     start_deepspeed()
     import deepspeed
 
-    engine = deepspeed.init_inference(
-        model,
-        tensor_parallel={"tp_size": ranks},
-        dtype=model.dtype,
-        replace_with_kernel_inject=section.replace_with_kernel_inject,
-    )
+    try:
+        engine = deepspeed.init_inference(
+            model,
+            tensor_parallel={"tp_size": ranks},
+            dtype=model.dtype,
+            replace_with_kernel_inject=section.replace_with_kernel_inject,
+        )
+    except Exception as error:
+        if is_memory(error) or is_disk(error):
+            raise
+        raise HeirloomError(
+            f"generation.engine: deepspeed cannot split a {model.config.model_type} model over the ranks ({error}): "
+            "use engine: deepspeed_zero"
+        ) from error
     return engine.module

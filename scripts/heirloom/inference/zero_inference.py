@@ -32,7 +32,7 @@ def load_partitioned(checkpoint: Path, section: GenerationSection) -> PreTrained
     adapter = (checkpoint / ADAPTER).is_file()
     # while an HfDeepSpeedConfig exists, transformers shards what it loads; an adapter is merged while its base is whole
     alive = None if adapter else HfDeepSpeedConfig(settings)
-    model = load_model(checkpoint, section.default_dtype)
+    model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
     model.zero_inference = alive or HfDeepSpeedConfig(settings)
     # a layer's weights come and go together: hooks around each of its parts cost more than they save (benchmarks)
     deepspeed.utils.set_z3_leaf_modules(model, sorted(model._no_split_modules or []))

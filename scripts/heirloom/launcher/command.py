@@ -27,6 +27,11 @@ class Program:
 
 def parse_command(arguments: list[str]) -> Program:
     """Return the program that `launch.py KIND SCRIPT ...` asks for; exit with status 2 and the usage otherwise."""
+    if arguments and arguments[0].startswith("--") and arguments[0] != "--help":
+        sys.exit(
+            f"launch.py: {arguments[0].partition('=')[0]} is a flag of the tool before this one, whose runs are files "
+            "now: `python scripts/import_command.py SCRIPT.sh` makes them of its commands (docs/migrating.md)"
+        )
     if len(arguments) < 2 or arguments[0] not in KINDS:
         sys.exit(f"usage: launch.py {{{','.join(KINDS)}}} SCRIPT [ARGUMENTS]")
     script = Path(arguments[1])

@@ -5,7 +5,7 @@ import subprocess
 
 VARIABLE = "HEIRLOOM_COMMIT"
 """Set by a launcher for its program; a machine without git's folder gets it from whoever sent the code there."""
-LEDGER = (":(top,exclude)dvc.lock", ":(top,exclude).dvc/history.jsonl")
+LEDGER = (":(exclude)dvc.lock", ":(exclude).dvc/history.jsonl")
 """Written while stages run, so a change there says nothing about the code or the configuration."""
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
 from heirloom.launcher.grace import grace_seconds
@@ -31,6 +32,8 @@ CPU_RANKS = {
 ONE_MACHINE = {
     "GLOO_SOCKET_IFNAME": "lo",  # no need of a network, nor of a host name that resolves
 }
+COMPILED = Path(".heirloom/cache/inductor")
+"""What torch compiles, and loads again. Its own choice is a folder in /tmp that whoever comes first can make."""
 FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """These decide the bytes of a result, so the user's environment does not override them; all others it does."""
 
@@ -46,6 +49,7 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
             variables |= CPU_RANKS
         if ranks.device == "cpu" and ranks.nodes == 1:
             variables |= ONE_MACHINE
+    variables["TORCHINDUCTOR_CACHE_DIR"] = str(COMPILED.absolute())
     kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if work.scratch:

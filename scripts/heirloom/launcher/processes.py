@@ -19,6 +19,8 @@ from heirloom.launcher.failure import own_sentence, reason_of_failure
 from heirloom.launcher.grace import grace_seconds
 
 REMEMBERED_LINES = 2000
+LONGEST_LINE = 1 << 16
+"""Bytes of a line that are remembered, its last ones."""
 REPEATED_SECONDS = 2.0
 """After so long the same signal counts as a second wish; sooner it is the same one, sent to many processes."""
 
@@ -184,7 +186,7 @@ def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None
 
     Ends with the program: a process that it left behind and that holds the pipe open does not delay us.
     """
-    remainder = b""
+    last = LastLines(lines)
     with log.open("ab", buffering=0) as file, selectors.DefaultSelector() as selector:
         copies = {str(log): file.fileno(), "the terminal": sys.stdout.fileno()}
         selector.register(program.stdout, selectors.EVENT_READ)
@@ -195,12 +197,37 @@ def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None
                 break
             if chunk:
                 write_to_each(copies, chunk)
-                *complete, remainder = (remainder + chunk).split(b"\n")
-                lines.extend(line.decode("utf-8", "replace") for line in complete)
+                last.add(chunk)
             elif ended_at is None and program.poll() is not None:
                 ended_at = time.monotonic()
-    if remainder:
-        lines.append(remainder.decode("utf-8", "replace"))
+    last.end()
+
+
+class LastLines:
+    """Takes a program's output as it comes and remembers its lines, of a long one the end.
+
+    A line is not complete for hours where a program draws its progress over itself (`\\r`), so the time for a piece
+    must not grow with what has come before.
+    """
+
+    def __init__(self, lines: deque[str]) -> None:
+        self._lines, self._open = lines, b""
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece of the output."""
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            self._lines.append(self._ended_by(piece).decode("utf-8", "replace"))
+            self._open = b""
+        self._open = self._ended_by(rest)
+
+    def _ended_by(self, piece: bytes) -> bytes:
+        return (self._open + piece)[-LONGEST_LINE:]
+
+    def end(self) -> None:
+        """Hear that nothing more comes: a line that did not end is one too."""
+        if self._open:
+            self._lines.append(self._open.decode("utf-8", "replace"))
 
 
 def write_to_each(copies: dict[str, int], data: bytes) -> None:

@@ -7,11 +7,12 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,18 @@ from heirloom.launcher.processes import say
 from heirloom.launcher.ranks import Ranks
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
-SECRET_WORDS = ("token", "secret", "password", "api-key", "api_key")
+NOTES = "notes.json"
+"""The file in a work folder in which a program leaves its notes, a list of sentences."""
+SECRET_FLAG = re.compile(r"--(.*[-_])?(token|secrets?|passwords?|api[-_]?keys?)([-_].*)?", re.IGNORECASE)
 
 
 @dataclass
 class Execution:
     exit_code: int | None = None
+    outs: list[dict] | None = None
+    """What dvc.lock will record of the products of a success: proof that this execution made them."""
+    notes: list[str] = field(default_factory=list)
+    """What the program had to say of this execution, such as a check that it left out."""
 
 
 def log_file(stage: str) -> Path:
@@ -58,6 +65,8 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 2),
             "exit_code": facts.exit_code,
+            "outs": facts.outs,
+            "notes": facts.notes,
             "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
             "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **versions()},
@@ -67,6 +76,12 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             write(record, path)
         except OSError as error:  # a full disk, which has a better sentence to end with
             print(f"{path} cannot be written ({error.strerror})", file=sys.stderr, flush=True)
+
+
+def notes_in(work: Path) -> list[str]:
+    """Return the notes that a program has left in its work folder."""
+    file = work / NOTES
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 def write(record: dict[str, Any], path: Path) -> None:
@@ -83,7 +98,7 @@ def without_secrets(arguments: tuple[str, ...]) -> list[str]:
     hide_next = False
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
-        secret = flag.startswith("--") and any(word in flag.lower() for word in SECRET_WORDS)
+        secret = SECRET_FLAG.fullmatch(flag) is not None
         if hide_next:
             shown.append("***")
         elif secret and equals:

@@ -13,9 +13,11 @@ TOKENIZER_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "additional_chat_templates/*"),
     *("vocab.*", "merges.txt", "spiece.model", "sentencepiece*.model"),
     "config.json",  # names the model type, from which transformers chooses the class of an old tokenizer
+    "*.py",  # code of tokenizers that transformers does not have
 )
 MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "*.py")
-"""`*.py`: code of models that transformers does not have; run only where a run says `trust_remote_code: true`."""
+"""`*.py`: code of models that transformers does not have; in the top folder; run only for a run that says
+`trust_remote_code: true`."""
 
 
 def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> None:
@@ -25,6 +27,8 @@ def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> 
     """
 
     def wanted(name: str) -> bool:
+        if name.endswith(".py") and "/" in name:
+            return False
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
     destination.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Models with fresh weights."""
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -12,6 +13,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from heirloom.config.arguments.library_arguments import model_configs
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.init import InitSection
 from heirloom.errors import HeirloomError
@@ -32,8 +34,13 @@ def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> Pr
             f"init.model_type: transformers knows no {section.model_type}; "
             f"{did_you_mean(section.model_type, CONFIG_MAPPING_NAMES)}"
         )
-    defaults = AutoConfig.for_model(section.model_type)
-    known = {*defaults.to_dict(), *defaults.attribute_map}
+    try:
+        defaults = AutoConfig.for_model(section.model_type)
+    except (StrictDataclassError, ValueError) as error:
+        raise HeirloomError(
+            f"init.model_type: {section.model_type} cannot be made from keys alone: {' '.join(str(error).split())}"
+        ) from error
+    known = {*defaults.to_dict(), *defaults.attribute_map, *model_configs()["models"].get(section.model_type, ())}
     unknown = sorted(set(section.passed_through) - known)
     if unknown:
         raise HeirloomError(
@@ -57,7 +64,32 @@ def model_config(section: InitSection, tokenizer: PreTrainedTokenizerFast) -> Pr
         facts["decoder_start_token_id"] = tokenizer.pad_token_id  # as in T5, whose configuration has no such default
         if "forced_eos_token_id" in known:
             facts["forced_eos_token_id"] = tokenizer.eos_token_id
-    return AutoConfig.for_model(section.model_type, **{**facts, **section.passed_through})
+    try:
+        config = AutoConfig.for_model(section.model_type, **{**facts, **section.passed_through})
+    except (StrictDataclassError, ValueError) as error:
+        raise HeirloomError(
+            f"init: {section.model_type} cannot be made with these keys and this tokenizer: "
+            f"{' '.join(str(error).split())}; give the tokenizer the token that is missing, or the key a value"
+        ) from error
+    check_nested_vocabulary(config, len(tokenizer))
+    return config
+
+
+def check_nested_vocabulary(config: PreTrainedConfig, tokens: int) -> None:
+    """Raise HeirloomError when a part of a model has a vocabulary of its own, which is not the tokenizer's.
+
+    Models of text and images, and encoder-decoders made of two models, keep it and the special tokens' ids in a
+    configuration within theirs, which nothing fills from the tokenizer.
+    """
+    for name, part in vars(config).items():
+        size = getattr(part, "vocab_size", None) if isinstance(part, PreTrainedConfig) else None
+        if size is not None and size != tokens:
+            text = f"{config.model_type}_text"
+            other = f"use model_type {text}, which is its text model" if text in CONFIG_MAPPING_NAMES else "use another"
+            raise HeirloomError(
+                f"init.model_type: {config.model_type} keeps a vocabulary of {size:,} in {name}, which is not filled "
+                f"from the tokenizer's {tokens:,}: {other}"
+            )
 
 
 def initialise_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:

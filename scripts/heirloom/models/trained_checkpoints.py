@@ -16,6 +16,7 @@ from transformers import (
 
 import heirloom.rank
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import loading, loading_from
 from heirloom.models.weights import WEIGHTS
 
 ADAPTER = "adapter_config.json"
@@ -49,11 +50,17 @@ def base_of(adapter: Path) -> Path:
     return Path(settings["base_model_name_or_path"])
 
 
+def folders_of(checkpoint: Path) -> list[Path]:
+    """Return the folders whose files decide what a checkpoint answers: its own, and the base of an adapter."""
+    return [checkpoint, base_of(checkpoint)] if (checkpoint / ADAPTER).is_file() else [checkpoint]
+
+
 def load_config(checkpoint: Path) -> PreTrainedConfig:
     """Return the configuration of a checkpoint's model. Raises HeirloomError as `check_checkpoint` does."""
     check_checkpoint(checkpoint)
     model = base_of(checkpoint) if (checkpoint / ADAPTER).is_file() else checkpoint
-    return AutoConfig.from_pretrained(model, local_files_only=True)
+    with loading_from(model):
+        return AutoConfig.from_pretrained(model, **loading())
 
 
 def was_saved_quantized(config: PreTrainedConfig) -> bool:
@@ -69,11 +76,15 @@ def put_on(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
     """Return a checkpoint's tokenizer; an adapter without one has its base's."""
     own = (checkpoint / "tokenizer_config.json").is_file()
-    return AutoTokenizer.from_pretrained(checkpoint if own else base_of(checkpoint), local_files_only=True)
+    place = checkpoint if own else base_of(checkpoint)
+    with loading_from(place):
+        return AutoTokenizer.from_pretrained(place, **loading())
 
 
-def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
+def load_model(checkpoint: Path, dtype: str, attention: str | None = None) -> PreTrainedModel:
     """Return a checkpoint's model on the CPU, an adapter merged into its base; `dtype` auto: as it was saved.
+
+    `attention` is an `attn_implementation` of transformers, None its own choice.
 
     Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. Raises HeirloomError for a folder without
     a model, and for a quantized one that cannot run here.
@@ -86,8 +97,12 @@ def load_model(checkpoint: Path, dtype: str) -> PreTrainedModel:
         heirloom.rank.allow("bitsandbytes")
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint
+    chosen = {"attn_implementation": attention} if attention else {}
     try:
-        model = architecture.from_pretrained(place, local_files_only=True, dtype=dtype)
+        with loading_from(place):
+            model = architecture.from_pretrained(place, dtype=dtype, **loading(), **chosen)
+    except HeirloomError:
+        raise
     except (ImportError, ValueError) as error:
         raise HeirloomError(f"{place}: cannot be loaded: {str(error).splitlines()[0]}") from error
     if adapter:

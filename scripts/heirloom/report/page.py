@@ -49,21 +49,22 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return digits(value) if isinstance(value, float) else str(value)
+
+
+def digits(value: float, sign: str = "") -> str:
+    """Return four digits of a number, all of those before the point where a reader can take them in."""
+    return f"{value:{sign},.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:{sign}.4g}"
 
 
 def signed(value: Any) -> str:
     """Return a difference with its sign."""
-    return number(value) if value is None or isinstance(value, str) else f"{value:+.4g}"
+    return number(value) if value is None or isinstance(value, str) else digits(value, "+")
 
 
 def duration(seconds: float) -> str:
     """Return seconds as hours, minutes and seconds, as far as they matter."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return (
-        f"{round(seconds // 60)} min {seconds % 60:.0f} s"
-        if seconds < 600
-        else f"{minutes // 60} h {minutes % 60:02} min"
-    )
+    whole, minutes = round(seconds), round(seconds / 60)
+    return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -50,7 +50,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     runs = {name: run_results(name, found) for name, found in files.items() if found}
     generations = {name: read_generations(files[name].generations) for name in runs if files[name].generations}
     groups = [
-        {"runs": names, "scores": group_scores([runs[name]["evaluation"] for name in names])}
+        {"runs": names, "scores": group_scores([with_harness(runs[name]) for name in names])}
         for names in seed_groups({name: ordered[name] for name in runs})
     ]
     comparisons = [
@@ -68,6 +68,11 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
         "comparisons": comparisons,
         **shared_content({name: ordered[name] for name in with_bases(runs, ordered)}, data, generations, linked),
     }
+
+
+def with_harness(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's evaluation, with the scores of the lm-evaluation-harness under the names of their tasks."""
+    return run["evaluation"] | {row["name"]: row["value"] for row in run["harness"]}
 
 
 def shared_content(
@@ -112,4 +117,6 @@ def stages_behind(content: dict[str, Any]) -> list[str]:
             stages.append(f"generate-{name}")
         if name in results and results[name]["evaluation"]:
             stages.append(f"evaluate-{name}")
+        if name in results and results[name]["harness"]:
+            stages.append(f"harness-{name}")
     return stages

@@ -9,7 +9,7 @@ from typing import Any
 from heirloom.errors import HeirloomError
 from heirloom.report.loss_curves import read_curves
 from heirloom.report.run_config import Config, datasets_in
-from heirloom.report.scores import score_rows, win_rows
+from heirloom.report.scores import harness_rows, score_rows, win_rows
 
 METRICS = Path("metrics")
 
@@ -21,6 +21,7 @@ class RunFiles:
     training: Path | None = None
     losses: Path | None = None
     evaluation: Path | None = None
+    harness: Path | None = None
     generations: Path | None = None
     data: tuple[Path, ...] = ()
 
@@ -36,17 +37,19 @@ class RunFiles:
             training=existing(METRICS / "training" / f"{name}.json"),
             losses=existing(METRICS / "loss" / f"{name}.csv"),
             evaluation=existing(METRICS / "evaluation" / f"{name}.json"),
+            harness=existing(METRICS / "harness" / f"{name}.json"),
             generations=existing(Path("generations") / name),
             data=tuple(path for path in statistics if path.exists()),
         )
 
     def __bool__(self) -> bool:
         """Whether the run has results; statistics of its data are none of its own."""
-        return any((self.training, self.losses, self.evaluation, self.generations))
+        return any((self.training, self.losses, self.evaluation, self.harness, self.generations))
 
 
 def run_results(name: str, files: RunFiles) -> dict[str, Any]:
-    """Return {"name", "training", "curves", "scores", "wins", "evaluation"}, each empty where the run has no such file.
+    """Return {"name", "training", "held_out", "curves", "evaluation", "scores", "wins", "harness"}, each empty
+    where the run has no such file.
 
     Raises HeirloomError when a file is missing or damaged.
     """
@@ -60,6 +63,7 @@ def run_results(name: str, files: RunFiles) -> dict[str, Any]:
         "evaluation": evaluation,
         "scores": score_rows(evaluation),
         "wins": win_rows(evaluation),
+        "harness": harness_rows(read_json(files.harness)) if files.harness else [],
     }
 
 

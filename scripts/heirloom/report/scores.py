@@ -1,19 +1,26 @@
 """Scores with their 95 % intervals, and the one rule by which a report calls a difference an improvement.
 
-A difference is called better or worse only when its whole interval lies on one side of zero. Without an interval it is
-not judged at all.
+A difference is called better or worse only when its whole interval lies on one side of zero. Where it is known how many
+prompts gained and how many lost, the exact sign test must say so too; otherwise there must be FEWEST prompts. Without
+an interval, or with one of no width, it is not judged at all.
 """
 
 import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from heirloom.evaluation.intervals import sign_test
+
 NOT_SCORES = ("answers", "tokens", "interval", "base", "change", "against")
 """Parts of metrics/evaluation/RUN.json that are counts, or that say something about its scores."""
 HIGHER_IS_BETTER = ("exact_match", "answer_found", "numeric_match", "rouge", "bleu", "chrf", "preference")
 LOWER_IS_BETTER = ("perplexity", "nll_per_token")
 
-Verdict = Literal["better", "worse", "higher", "lower", "within the noise", "not judged"]
+FEWEST = 10
+"""Prompts below which percentiles of the bootstrap mean little (and no sign test of five can reach 5 %)."""
+SURE = 0.05
+
+Verdict = Literal["better", "worse", "higher", "lower", "within the noise", "too few prompts", "not judged"]
 
 
 def flat_scores(evaluation: dict[str, Any]) -> dict[str, float | str]:
@@ -55,10 +62,29 @@ def score_rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
                 "base": base.get(name),
                 "difference": difference,
                 "difference_interval": interval_of(change),
-                "verdict": None if difference is None else verdict(name, interval_of(change)),
+                "verdict": None if difference is None else verdict(name, change),
             }
         )
     return rows
+
+
+def harness_rows(tasks: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """Return a row a score of the lm-evaluation-harness: "name" (task and score), "value", "error" (None if unknown).
+
+    The harness gives standard errors, no intervals, and no base, so nothing of it is judged.
+    """
+    return [
+        {"name": f"{task}.{name}", "value": value, "error": found.get(stderr_of(name))}
+        for task, found in tasks.items()
+        for name, value in found.items()
+        if "_stderr" not in name
+    ]
+
+
+def stderr_of(name: str) -> str:
+    """Return where the harness has the standard error of a score: acc → acc_stderr; acc,filter → acc_stderr,filter."""
+    score, comma, chosen = name.partition(",")
+    return f"{score}_stderr{comma}{chosen}"
 
 
 def win_rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,17 +92,32 @@ def win_rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for other, found in evaluation.get("against", {}).items():
         interval = interval_of(found)
-        from_even = [bound - 0.5 for bound in interval] if interval else None
-        rows.append({"other": other, **found, "interval": interval, "verdict": verdict("preference", from_even)})
+        change = {"gained": found.get("wins"), "lost": found.get("losses")}
+        if interval is not None:
+            change |= {"low": interval[0] - 0.5, "high": interval[1] - 0.5}
+        rows.append({"other": other, **found, "interval": interval, "verdict": verdict("preference", change)})
     return rows
 
 
-def verdict(score: str, interval: list[float] | None) -> Verdict:
-    """Say what a difference of a score means, of which `interval` is the 95 % interval [low, high], if known."""
-    if interval is None:
+def verdict(score: str, change: dict[str, Any]) -> Verdict:
+    """Say what a change of a score means: on pages and in terminals alike, nothing else decides.
+
+    `change` has "low" and "high" of its 95 % interval, if known, with "prompts", or "gained" and "lost" (numbers of
+    prompts whose share grew and fell).
+    """
+    interval = interval_of(change)
+    if interval is None or interval[0] == interval[1]:
         return "not judged"
     low, high = interval
-    if low <= 0 <= high:
+    if is_finite(change.get("gained")) and is_finite(change.get("lost")):
+        noise = sign_test(change["gained"], change["lost"]) >= SURE
+    elif not is_finite(change.get("prompts")):
+        return "not judged"
+    elif change["prompts"] < FEWEST:
+        return "too few prompts"
+    else:
+        noise = False
+    if noise or low <= 0 <= high:
         return "within the noise"
     direction = direction_of(score)
     if direction == 0:

@@ -27,35 +27,38 @@ def seed_groups(configs: dict[str, Config]) -> list[list[str]]:
 
 
 def group_scores(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return score → {"mean", "spread", "half_width", "seeds"} over the evaluations of one group.
+    """Return score → {"mean", "spread", "interval", "seeds", "prompts"} over the evaluations of one group.
 
-    `spread` is the standard deviation between seeds (None with one seed). `half_width` is that of a 95 % interval of
-    the mean: Student's t over the seeds, or the bootstrap over the prompts, whichever is wider; None where neither is
-    known. A score that some of the runs lack is left to those that have it.
+    `spread` is the standard deviation between seeds (None with one seed). `interval` is the 95 % interval of the mean:
+    Student's t over the seeds, or the mean of those over the prompts, whichever is wider; None where neither is known.
+    A score that some of the runs lack is left to those that have it.
     """
-    found: dict[str, list[tuple[float, float | None]]] = {}
+    found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
     for evaluation in evaluations:
         for name, value in flat_scores(evaluation).items():
             if is_finite(value):
-                interval = interval_of(evaluation.get("interval", {}).get(name))
-                half = None if interval is None else max(interval[1] - value, value - interval[0])
-                found.setdefault(name, []).append((value, half))
+                found.setdefault(name, []).append((value, evaluation.get("interval", {}).get(name) or {}))
     return {name: summary(measured) for name, measured in found.items()}
 
 
-def summary(measured: list[tuple[float, float | None]]) -> dict[str, Any]:
-    """Return the mean of (value, half width over prompts or None) with what is known of its noise."""
+def summary(measured: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    """Return the mean of (value, interval over prompts as the metrics file has it) with what is known of its noise."""
     values = [value for value, _ in measured]
-    halves = [half for _, half in measured if half is not None]
+    mean = statistics.fmean(values)
+    prompts = [found["prompts"] for _, found in measured if "prompts" in found]
+    limits = [interval for _, found in measured if (interval := interval_of(found)) is not None]
     spread = statistics.stdev(values) if len(values) > 1 else None
-    widths = [statistics.fmean(halves)] if halves else []
+    intervals = [[statistics.fmean(ends) for ends in zip(*limits, strict=True)]] if limits else []
     if spread is not None:
-        widths.append(t_quantile(len(values) - 1) * spread / math.sqrt(len(values)))
+        half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
+        intervals.append([mean - half, mean + half])
+    interval = max(intervals, key=lambda one: one[1] - one[0], default=None)
     return {
-        "mean": statistics.fmean(values),
+        "mean": mean,
         "spread": spread,
-        "half_width": max(widths, default=None),
+        "interval": interval,
         "seeds": len(values),
+        "prompts": min(prompts, default=None),
     }
 
 
@@ -67,26 +70,28 @@ def t_quantile(degrees: int) -> float:
 def compare(first: dict[str, dict[str, Any]], second: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each score that both groups have: second minus first, its 95 % interval, the verdict.
 
-    The half widths are added in squares, as those of independent means; at least as wide as the interval of Cochran
-    and Cox (Experimental Designs, 1957) for means with unequal variances. Answers to the same prompts are not paired
-    here, which makes it wider still.
+    The distances to the ends of both intervals are added in squares, as those of independent means (Newcombe,
+    Statistics in Medicine 17, 1998, method 10); at least as wide as the interval of Cochran and Cox (Experimental
+    Designs, 1957) for means with unequal variances. Answers to the same prompts are not paired here, which makes it
+    wider still.
     """
     rows = []
     for name in (name for name in first if name in second):
         one, two = first[name], second[name]
         difference = two["mean"] - one["mean"]
-        interval = None
-        if one["half_width"] is not None and two["half_width"] is not None:
-            half = math.hypot(one["half_width"], two["half_width"])
-            interval = [difference - half, difference + half]
+        change = {"prompts": min(filter(None, (one["prompts"], two["prompts"])), default=None)}
+        if one["interval"] is not None and two["interval"] is not None:
+            (low, high), (lower, higher) = one["interval"], two["interval"]
+            change["low"] = difference - math.hypot(two["mean"] - lower, high - one["mean"])
+            change["high"] = difference + math.hypot(higher - two["mean"], one["mean"] - low)
         rows.append(
             {
                 "name": name,
                 "first": one["mean"],
                 "second": two["mean"],
                 "difference": difference,
-                "interval": interval,
-                "verdict": verdict(name, interval),
+                "interval": interval_of(change),
+                "verdict": verdict(name, change),
                 "one_seed": min(one["seeds"], two["seeds"]) == 1,
             }
         )

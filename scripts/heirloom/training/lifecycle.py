@@ -19,6 +19,7 @@ from transformers import (
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.section import Section
 from heirloom.distributed import is_main_rank
+from heirloom.training.batches.each_row_once import check_steps
 from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
 from heirloom.training.callbacks.finite_loss import FiniteLoss
 from heirloom.training.callbacks.interruption import Interruption
@@ -87,8 +88,10 @@ class Lifecycle:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
         The held-out rows are measured before the first step and after the last.
-        Raises InterruptionError when a signal stops it: a checkpoint of its step is kept and nothing else is written.
+        Raises HeirloomError when the rows make no step, and InterruptionError when a signal stops it: a checkpoint of
+        its step is kept and nothing else is written.
         """
+        check_steps(trainer)
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
         claim_work_folder(work, self.facts_by_hand())

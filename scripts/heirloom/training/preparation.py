@@ -1,13 +1,17 @@
 """What every training script does before it makes its trainer: inputs, then arguments and model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
 
 from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import trust
 from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import TrainingCommand
-from heirloom.training.inputs.training_data import TrainingData, load_training_data
+from heirloom.training.inputs.training_data import TrainingData, check_lengths, load_training_data
 from heirloom.training.training_arguments import trainer_arguments
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -19,6 +23,7 @@ def load_inputs(command: TrainingCommand) -> tuple[TrainingData, PreTrainedToken
     Raises HeirloomError when either does not fit.
     """
     start_rank()
+    trust(command.training.trust_remote_code)
     return load_training_data(command.dataset, command.trainer.row_kinds), load_tokenizer(command.base)
 
 
@@ -28,8 +33,25 @@ def arguments_and_model(
     """Return the trainer's arguments, `own` being those that the script itself decides, and then the base model.
 
     The order matters: DeepSpeed starts on the ranks that the arguments have started, and ZeRO-3 shards a model while it
-    loads. Raises HeirloomError, see `trainer_arguments` and `load_model`.
+    loads. Raises HeirloomError, see `trainer_arguments`, `load_model` and `check_lengths`.
     """
     args = trainer_arguments(kind, command, data, **own)
     start_deepspeed()
-    return args, load_model(command)
+    model = load_model(command)
+    joined = command.training.seq_length if command.trainer.joins_rows else None
+    check_lengths(data, model, command.base, joined)
+    return args, model
+
+
+@contextmanager
+def making_trainer() -> Iterator[None]:
+    """Make a trainer inside: what its library has against the run is a sentence, no traceback.
+
+    Raises HeirloomError in place of ValueError, TypeError, ImportError and NotImplementedError.
+    """
+    try:
+        yield
+    except HeirloomError:
+        raise
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        raise HeirloomError(f"this run cannot be trained: {' '.join(str(error).split())}") from error

@@ -7,9 +7,10 @@ steps). Here one set holds for all trainers: 32-bit arithmetic, no gradient chec
 import importlib.util
 from typing import Any, TypeVar
 
-from transformers import TrainingArguments
+import torch
+from transformers import Trainer, TrainingArguments
 
-from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning
+from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning, zero_problem
 from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu, world_size
 from heirloom.errors import HeirloomError
@@ -64,18 +65,24 @@ def trainer_arguments(
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
     check_hardware(given)
     check_offloading(command.deepspeed)
+    if command.deepspeed and (problem := zero_problem(given.get("optim"), command.deepspeed)):
+        raise HeirloomError(f"training.optim: {problem}")
     check_trackers(tracking)
     if warning := former_optimizer_warning(given.get("optim")):
         say(f"warning: training.optim: {warning}")
         given["optim"] = FORMER_OPTIMIZERS[given["optim"]]
     if "gradient_checkpointing" in given:  # the same setting's name before transformers 5
         given["activation_checkpointing"] = given.pop("gradient_checkpointing")
+    for key in {"adam_beta1", "adam_beta2"} & given.keys():
+        given[key] = float(given[key])  # torch wants both of one type, and 0 is a whole number in YAML
     defaults = {**DEFAULTS, "per_device_eval_batch_size": section.per_device_train_batch_size}
     try:
-        return kind(**{**defaults, **given, **decided})
+        args = kind(**{**defaults, **given, **decided})
     except (TypeError, ValueError) as error:
         problem = str(error).removeprefix(f"{kind.__name__}.__init__() ")
         raise HeirloomError(f"training: {kind.__name__}: {problem}") from error
+    check_optimizer(args)
+    return args
 
 
 def accumulation_steps(section: TrainingSection, ranks: int) -> int:
@@ -92,10 +99,29 @@ def accumulation_steps(section: TrainingSection, ranks: int) -> int:
     return steps
 
 
+def check_optimizer(args: TrainingArguments) -> None:
+    """Raise HeirloomError for an optimizer whose package is missing, before model and data are loaded."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, torch.nn.Linear(1, 1))
+    except ImportError as error:
+        missing = str(error)
+    except ValueError as error:
+        missing = str(error)
+        if "install" not in missing and "failed to import" not in missing:
+            return  # of the model's layers, which are not known yet
+    except (AttributeError, NotImplementedError, TypeError):
+        return  # likewise
+    else:
+        return
+    raise HeirloomError(f"training.optim: {args.optim.value}: {' '.join(missing.split())}")
+
+
 def check_hardware(given: dict[str, Any]) -> None:
     """Raise HeirloomError for what needs hardware or a library that is not here."""
     if given.get("fp16") and on_cpu():
         raise HeirloomError("training.fp16 needs a GPU, and this machine has none: use bf16: true, or leave both out")
+    if given.get("activation_offloading") and on_cpu():
+        raise HeirloomError("training.activation_offloading needs a GPU, and this machine has none: delete it")
     if given.get("use_liger_kernel"):
         if on_cpu():
             raise HeirloomError("training.use_liger_kernel needs a GPU, and this machine has none: delete it")

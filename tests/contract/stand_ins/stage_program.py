@@ -1,7 +1,7 @@
 """A stage's program that costs nothing: what it makes is a hash of what it is given.
 
-Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way; a training
-prints $STEPS lines of progress.
+Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way until there is
+a file $TRACE.go; a training prints $STEPS lines of progress. $SALT makes each result another one, as on a GPU.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 
 # OWN IMPORTS
 
-RESULTS = ("training", "losses", "evaluation", "base-generations")
+RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
 
@@ -35,7 +35,7 @@ def main() -> None:
                 tell_steps(int(os.environ.get("STEPS", "0")))
             if os.environ.get("SLOW") == name:
                 Path(os.environ["TRACE"] + ".slow").touch()
-                time.sleep(60)
+                wait_for(Path(os.environ["TRACE"] + ".go"))
             if os.environ.get("FAIL") == name:
                 raise HeirloomError("this stage was told to fail")
             (partial / "more.txt").write_text(digest[::-1] + "\n")
@@ -52,6 +52,12 @@ def tell_steps(steps: int) -> None:
     for step in range(1, steps + 1):
         print(f"step {step}/{steps}  loss 1.0000  0:00:{steps - step:02} left", flush=True)
         time.sleep(0.8)
+
+
+def wait_for(file: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,7 +83,11 @@ def what_counts(arguments: argparse.Namespace) -> dict:
     files = sorted(
         file for path in inputs for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()
     )
-    return {"sections": sections, "files": {str(file): file.read_text() for file in files}}
+    return {
+        "salt": os.environ.get("SALT"),
+        "sections": sections,
+        "files": {str(file): file.read_text() for file in files},
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import configparser
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 VARIABLE = "HEIRLOOM_REMOTE"
 """Environment variable of a session whose data belongs on the remote, and of its jobs: the remote's settings, JSON."""
@@ -37,6 +38,12 @@ def remote_for_jobs() -> tuple[dict[str, str], list[str]]:
     ]
     if not remote["url"].startswith("s3://"):
         wrong.append(f"the DVC remote {name} is {remote['url']}, which jobs on SageMaker cannot reach: {REMEDY}")
+    wrong += [
+        f"the DVC remote {name} has a user or a password in its {key}, and jobs' descriptions show that: give the "
+        "credentials by the environment or ~/.aws, and take them out of the URL"
+        for key in ("url", "endpointurl")
+        if "@" in urlsplit(remote.get(key, "")).netloc
+    ]
     return {key: str(remote[key]) for key in SENT if key in remote}, wrong
 
 

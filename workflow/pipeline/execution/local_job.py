@@ -1,14 +1,15 @@
 """One Snakemake job: bring one stage up to date, by the cheapest means."""
 
-import json
 import os
 import select
 import signal
-import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from heirloom.failures import causes, sentence_of
+from pipeline.dvc_project import dvc_repository, sentence, set_aside_damaged_lock
 from pipeline.execution.restore import put_in_place
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import (
@@ -19,14 +20,18 @@ from pipeline.ledger import (
     absent_data,
     config_sections,
     differences,
+    dvc_lock,
     expected_entry,
-    identity_of,
     read_lock,
     recorded_outs,
     recording_by_blocks,
+    write_entries,
     write_marker,
 )
+from pipeline.paths import DVC_LOCK
 
+FORCE = "HEIRLOOM_FORCE"
+"""Environment variable of an execution that the user forces: no earlier result takes its place."""
 CONTROLLER = "HEIRLOOM_CONTROLLER"
 """Environment variable with the process id of the Snakemake process that a local job belongs to."""
 
@@ -38,7 +43,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     """
     end_with_controller()
     graph = load_graph()[1]
-    stage = graph.stages[name]
+    stage = graph.stage(name)
     entry = None if force else holding_entry(stage, graph)
     if entry is None or not data_is_here(name, entry):
         entry = execute(name, force)
@@ -80,7 +85,7 @@ def known_result(stage: Stage, graph: Graph) -> Entry | None:
     with Fingerprints() as fingerprints:
         hash_of = current_hash(graph, entries, fingerprints)
         expected = expected_entry(stage, hash_of, config_sections(), recorded_outs(entries))
-        found = History().find(expected) if expected else ()
+        found = History().find(stage.name, expected) if expected else ()
         return next((entry for entry in found if not differences(stage, entry, hash_of, config_sections())), None)
 
 
@@ -108,23 +113,67 @@ def data_is_here(name: str, entry: Entry) -> bool:
     return False
 
 
+def pull(names: Sequence[str] = ()) -> None:
+    """Bring what is recorded of all stages, or of these, into the working tree. Executes nothing.
+
+    Raises HeirloomError for a stage that is none or that has no record, and when some data is nowhere to be had.
+    """
+    graph, entries = load_graph()[1], read_lock()
+    chosen = [graph.stage(name).name for name in names] or [name for name in graph.stages if name in entries]
+    if unknown := [name for name in chosen if name not in entries]:
+        raise HeirloomError(
+            f"{', '.join(unknown)}: {DVC_LOCK} records no execution: `git pull`, or `snakemake` makes it"
+        )
+    lost = [name for name in chosen if not data_is_here(name, entries[name])]
+    if lost:
+        raise HeirloomError(
+            f"{', '.join(lost)}: the data is not on the remote, or not as {DVC_LOCK} records it: "
+            "`dvc push` where it was made, or let `snakemake` make it again"
+        )
+
+
 def execute(name: str, force: bool) -> Entry:
     """Let DVC execute and record one stage; return its new entry. Raises HeirloomError when it fails."""
-    from dvc.cli import main as dvc
+    from dvc.exceptions import DvcException
+    from dvc.stage.exceptions import StageCmdFailedError
 
     print(f"{name}: started, log in logs/{name}.log", flush=True)
-    flags = ["--force"] if force else []
     os.environ["DVC_NO_ANALYTICS"] = "1"
-    with recording_by_blocks():
-        failed = dvc(["--wait-for-lock", "repro", "--quiet", "--single-item", *flags, name]) != 0
-    if failed:
+    os.environ.pop(FORCE, None)
+    if force:
+        os.environ[FORCE] = "1"
+    before = read_lock().get(name)
+    set_aside_damaged_lock()
+    try:
+        with dvc_repository() as repo, recording_by_blocks():
+            repo.reproduce(name, single_item=True, force=force)
+    except (DvcException, OSError) as error:
+        if any(isinstance(each, StageCmdFailedError) for each in causes(error)):
+            raise HeirloomError(
+                f"{name} failed; what it said is above and in logs/{name}.log; its earlier result, if any, is kept"
+            ) from error
         raise HeirloomError(
-            f"{name} failed; what it said is above and in logs/{name}.log; its earlier result, if any, is kept"
-        )
+            f"{name}: DVC failed beside the stage's program: {sentence_of(error) or sentence(error)}; a result that "
+            "was made is kept and taken up by the next run"
+        ) from error
     entry = read_lock()[name]
+    history = History()
+    if not history.executed(name, entry):
+        withdraw(name, before)
     learn_products(entry)
-    History().add({name: entry})
+    history.add({name: entry})
     return entry
+
+
+def withdraw(name: str, before: Entry | None) -> None:
+    """Take back an entry for what was not executed: something changed after the program had ended. Raises always."""
+    with dvc_lock():
+        write_entries({name: before})
+    History().add_executed_here(name)
+    raise HeirloomError(
+        f"{name}: its config, code, inputs or result were changed while DVC saved it, so nothing is recorded: "
+        "type `snakemake` again"
+    )
 
 
 def learn_products(entry: Entry) -> None:
@@ -132,29 +181,3 @@ def learn_products(entry: Entry) -> None:
     with Fingerprints() as fingerprints:
         for out in entry["outs"]:
             fingerprints.learn(out["path"], out["md5"])
-
-
-def begin(name: str) -> None:
-    """Answer launch.py, which DVC has just started for a stage: its identity, and whether an earlier result is back.
-
-    Prints one JSON line. An earlier result counts only when the stage returns to it; when dvc.lock already holds
-    it, the user forced the execution.
-    """
-    graph = load_graph()[1]
-    stage = graph.stages[name]
-    entries = read_lock()
-    with Fingerprints() as fingerprints:
-        hash_of = current_hash(graph, entries, fingerprints)
-        expected = expected_entry(stage, hash_of, config_sections(), recorded_outs(entries))
-    if expected is None:
-        missing = [path for path in stage.deps if not Path(path).exists()]
-        raise HeirloomError(
-            f"{name}: missing input {', '.join(missing)}: run `snakemake` or `dvc repro`, which make it"
-        )
-    identity = identity_of(expected)
-    recorded = entries.get(name)
-    restored = False
-    if recorded is None or identity_of(recorded) != identity:
-        earlier = History().find(expected)
-        restored = any(put_in_place(name, entry) for entry in earlier)
-    sys.stdout.write(json.dumps({"identity": identity, "restored": restored}) + "\n")

@@ -21,7 +21,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     if away:
         training_job.set_up_host()
     graph = load_graph()[1]
-    stage = graph.stages[name]
+    stage = graph.stage(name)
     learn_inputs(stage, graph)
     entry = None if force else holding_entry(stage, graph) or known_result(stage, graph)
     if entry is not None:

@@ -1,43 +1,76 @@
 """Bringing a recorded result back: from the working tree, DVC's cache or its remote; nothing is executed."""
 
+import errno
+import os
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
+from heirloom.artifacts import remove
+from heirloom.errors import HeirloomError
+from heirloom.failures import causes, is_disk
+from heirloom.launcher.dvc_hashes import stat_signature
+from pipeline.dvc_project import dvc_repository, sentence
+from pipeline.folder_objects import DamagedListError, bring_list, has_list
 from pipeline.ledger import Entry, Fingerprints
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None) -> bool:
     """Put the data of an entry into the working tree; False when some of it is nowhere to be had.
 
     `paths`: only these of its products. Works at the level of DVC's objects, so that it may also run inside a stage
-    that DVC is executing.
+    that DVC is executing. Raises HeirloomError when the data may be there and only room or permission is missing: to
+    make it anew would not help.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.stage.loader import StageLoader
     from dvc_objects.errors import ObjectFormatError
 
-    with Repo(_wait_for_lock=True) as repo:
+    with dvc_repository() as repo:
         loaded = repo.stage.load_one(name=stage)
         StageLoader.fill_from_lock(loaded, entry)
         outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
         try:
             for out in outs:
-                if not out.changed_cache():
+                if is_cached(repo, out):
                     continue
                 if workspace_holds(out.def_path, out.hash_info.value):
                     out.add()
-                else:
+                elif not out.hash_info.isdir or bring_list(repo, out.hash_info.value):
                     for objects in (out.get_used_objs() or {}).values():
                         repo.cloud.pull(objects)
-            if any(out.changed_cache() for out in outs):
+            if not all(is_cached(repo, out) for out in outs):
+                lost = "neither DVC's cache here nor its remote has all of it"
+                print(f"{stage}: its recorded result could not be restored: {lost}", file=sys.stderr)
                 return False
             for out in outs:
+                make_way(out.def_path, folder=out.hash_info.isdir)
                 out.checkout(force=True)
-        except (DvcException, ObjectFormatError, OSError) as error:
-            print(f"{stage}: its recorded result could not be restored: {error}", file=sys.stderr)
+        except (DvcException, ObjectFormatError, DamagedListError, OSError) as error:
+            problem = f"{stage}: its recorded result could not be restored: {sentence(error)}"
+            if any(is_disk(each) or getattr(each, "errno", None) in REFUSED for each in causes(error)):
+                raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
+            print(problem, file=sys.stderr)
             return False
     return True
+
+
+def is_cached(repo, out) -> bool:
+    """Tell whether DVC's cache has all of a product; a folder's list is looked at before DVC follows it."""
+    whole = not out.hash_info.isdir or has_list(repo, out.hash_info.value)
+    return whole and not out.changed_cache()
+
+
+def make_way(path: str, folder: bool) -> None:
+    """Remove what DVC would not replace: a file where a folder belongs, a link that leads nowhere."""
+    try:
+        wrong = os.path.lexists(path) and (stat_signature(path) is None or os.path.isdir(path) != folder)
+    except OSError:
+        wrong = True
+    if wrong:
+        remove(Path(path))
 
 
 def workspace_holds(path: str, value: str) -> bool:

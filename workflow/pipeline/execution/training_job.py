@@ -6,6 +6,7 @@ gets the marker, the log, the record and small results.
 """
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -37,8 +38,8 @@ def prepare(name: str) -> None:
     """
     graph = load_graph()[1]
     set_up_host()
-    learn_inputs(graph.stages[name], graph)
-    bring_inputs(graph.stages[name], graph)
+    learn_inputs(graph.stage(name), graph)
+    bring_inputs(graph.stage(name), graph)
 
 
 def set_up_host() -> None:
@@ -69,7 +70,8 @@ def forget_work(name: str) -> None:
 def join(name: str) -> None:
     """On a host that is not the first: run the ranks that the first one's launcher starts here. Does not return."""
     prepare(name)
-    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name])
+    words = shlex.split(load_graph()[1].stage(name).cmd)[2:]  # without `python scripts/launch.py`
+    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name, *words])
 
 
 def explain(name: str, error: Exception) -> None:

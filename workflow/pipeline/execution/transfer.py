@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 
 from heirloom.errors import HeirloomError
+from pipeline.dvc_project import dvc_repository
 from pipeline.execution.job_remote import remote_url
 from pipeline.execution.restore import put_in_place
 from pipeline.graph import Graph, Stage
@@ -31,9 +32,7 @@ def learn_inputs(stage: Stage, graph: Graph) -> None:
 
 def absent(entries: Iterable[Entry]) -> list[str]:
     """Return the products of these entries that are not on the remote. Raises HeirloomError when it does not answer."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with dvc_repository(wait=False) as repo:
         try:
             objects = repo.cloud.get_remote_odb(command="status")
             outs = [out for entry in entries for out in entry["outs"]]
@@ -59,9 +58,7 @@ def bring_inputs(stage: Stage, graph: Graph) -> None:
 
 def refuse_read_only_remote() -> None:
     """Write a small object to the remote and raise HeirloomError where that is refused, before hours of work."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with dvc_repository(wait=False) as repo:
         remote = repo.cloud.get_remote(command="push")
         try:
             remote.fs.pipe_file(remote.fs.join(remote.path, "write-check"), b"jobs can write here\n")
@@ -91,11 +88,10 @@ def push(name: str, entry: Entry) -> None:
 
 def push_once(name: str, entry: Entry) -> str | None:
     """Try once to push; return what went wrong, None when everything is on the remote."""
-    from dvc.repo import Repo
     from dvc.stage.loader import StageLoader
 
     try:
-        with Repo() as repo:
+        with dvc_repository(wait=False) as repo:
             stage = repo.stage.load_one(name=name)
             StageLoader.fill_from_lock(stage, entry)
             failed = {item for out in stage.outs for item in failures(repo.cloud, (out.get_used_objs() or {}).values())}

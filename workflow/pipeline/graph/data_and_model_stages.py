@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.graph.commands import command
+from pipeline.graph.model_loading import trust_of_model
 from pipeline.graph.stages import Stage, code, present, user_code
 
 
@@ -35,8 +36,14 @@ def tokenizer_stages(model, project) -> Iterator[Stage]:
         kind="tokenizer",
         subject=model.name,
         cmd=command(
-            "python", "scripts/create_tokenizer.py", model, sections, **flags, output=f"tokenizers/{model.name}"
-        ),
+            "python",
+            "scripts/create_tokenizer.py",
+            model,
+            sections,
+            **flags,
+            trust_remote_code=trust_of_model(model.name, project),
+            output=f"tokenizers/{model.name}",
+        ),  # fmt: skip
         inputs=inputs,
         files=(*code("scripts/create_tokenizer.py"), *files),
         params={str(model.path): tuple(sections)},
@@ -44,7 +51,7 @@ def tokenizer_stages(model, project) -> Iterator[Stage]:
     )
 
 
-def model_stages(model) -> Iterator[Stage]:
+def model_stages(model, project) -> Iterator[Stage]:
     """The base model: initialised from the config, or fetched."""
     section = "source" if model.init is None else "init"
     tokenizer = f"tokenizers/{model.name}"
@@ -52,8 +59,14 @@ def model_stages(model) -> Iterator[Stage]:
         kind="model",
         subject=model.name,
         cmd=command(
-            "python", "scripts/create_model.py", model, [section], tokenizer=tokenizer, output=f"models/{model.name}"
-        ),
+            "python",
+            "scripts/create_model.py",
+            model,
+            [section],
+            tokenizer=tokenizer,
+            trust_remote_code=trust_of_model(model.name, project),
+            output=f"models/{model.name}",
+        ),  # fmt: skip
         inputs={"tokenizer": (tokenizer,)},
         files=code("scripts/create_model.py"),
         params={str(model.path): (section,)},
@@ -61,7 +74,7 @@ def model_stages(model) -> Iterator[Stage]:
     )
 
 
-def process_stages(dataset) -> Iterator[Stage]:
+def process_stages(dataset, project) -> Iterator[Stage]:
     """The processed dataset: rows tokenized, masked, split; or several processed datasets mixed."""
     output = f"data/processed/{dataset.name}"
     statistics = f"metrics/data/{dataset.name}.json"
@@ -76,7 +89,8 @@ def process_stages(dataset) -> Iterator[Stage]:
         inputs, files, raw = raw_input(dataset)
         tokenizer = f"tokenizers/{dataset.tokenizer}"
         inputs["tokenizer"] = (tokenizer,)
-        flags = {"raw": raw, "tokenizer": tokenizer}
+        trusted = trust_of_model(dataset.tokenizer, project)
+        flags = {"raw": raw, "tokenizer": tokenizer, "trust_remote_code": trusted}
         if dataset.processing.chat_template:
             files.append(str(dataset.processing.chat_template))
         files += user_code(dataset.processing.processing_function)

@@ -1,6 +1,18 @@
-"""dvc.yaml, written from the graph."""
+"""dvc.yaml, written from the graph.
+
+DVC reads dvc.yaml before anything of ours runs, so an edit of config/ that only dvc.yaml would show is nothing to it.
+One stage more, `check-config`, has the folders of config/ as its inputs: it is stale after every edit there, and fails
+while dvc.yaml is out of step. The stages that read no artifact have its output as an input, so it comes before all.
+
+Every product is one that DVC leaves in place when it starts a stage (`persist`). So DVC removes nothing that the
+ledger then refuses to make, a finished result that could not be saved is taken up, and DVC's run cache, which
+`dvc commit` writes too, is not used: what is believed is what launch.py recorded.
+"""
 
 import hashlib
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +20,44 @@ import yaml
 
 from heirloom.errors import HeirloomError
 from pipeline.graph.graph import Graph
-from pipeline.graph.stages import Stage
+from pipeline.graph.stages import CHECKED, Stage
 from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
 
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
-_VERSION = 2
+CHECK = "check-config"
+"""The stage that knows whether dvc.yaml is in step."""
+CONFIG_FOLDERS = ("config/datasets", "config/models", "config/runs")
+REMEDY = "`make dvc.yaml` brings it in step, and `snakemake` does by itself"
+_VERSION = 3
 
 
 def dvc_yaml(graph: Graph) -> str:
     """Return the text of dvc.yaml; each stage's block is remembered, as there may be thousands."""
-    known = recall(CACHE / "dvcyaml.pickle", _VERSION)
+    known = recall(CACHE / "dvcyaml.json", _VERSION)
     keys = {name: key_of(stage) for name, stage in sorted(graph.stages.items())}
     blocks = {key: known.get(key) or block_of(graph.stages[name]) for name, key in keys.items()}
     if blocks.keys() != known.keys():
-        remember(CACHE / "dvcyaml.pickle", _VERSION, blocks)
-    return HEADER + ("stages:\n" + "".join(blocks.values()) if blocks else "stages: {}\n")
+        remember(CACHE / "dvcyaml.json", _VERSION, blocks)
+    texts = {**{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
+    return HEADER + "stages:\n" + "".join(texts[name] for name in sorted(texts))
+
+
+def check_entry() -> dict:
+    """Return the entry of `check-config`, without hashes."""
+    return {
+        "cmd": "python workflow/pipeline check",
+        "deps": [{"path": folder} for folder in CONFIG_FOLDERS],
+        "outs": [{"path": CHECKED}],
+    }
+
+
+def check_block() -> str:
+    """Return the lines of `check-config`; its output never changes, and git tracks it."""
+    entry = check_entry()
+    deps, outs = ([item["path"] for item in entry[key]] for key in ("deps", "outs"))
+    content = {"cmd": entry["cmd"], "deps": deps, "outs": [{path: {"cache": False, "persist": True}} for path in outs]}
+    return lines_of(CHECK, content)
 
 
 def key_of(stage: Stage) -> str:
@@ -38,14 +72,17 @@ def block_of(stage: Stage) -> str:
     if stage.params:
         content["params"] = [{file: sorted(sections)} for file, sections in sorted(stage.params.items())]
     if stage.outs:
-        content["outs"] = sorted(stage.outs)
+        content["outs"] = [{path: {"persist": True}} for path in sorted(stage.outs)]
     if stage.metrics:
-        content["metrics"] = sorted(stage.metrics)
+        content["metrics"] = [{path: {"persist": True}} for path in sorted(stage.metrics)]
     if stage.plots:
-        content["plots"] = [{path: options} for path, options in sorted(stage.plots.items())]
-    text = yaml.dump(
-        {stage.name: literal(content)}, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True
-    )
+        content["plots"] = [{path: {**options, "persist": True}} for path, options in sorted(stage.plots.items())]
+    return lines_of(stage.name, literal(content))
+
+
+def lines_of(name: str, content: dict) -> str:
+    """Return one stage's block of text."""
+    text = yaml.dump({name: content}, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True)
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
@@ -70,6 +107,43 @@ def write(graph: Graph, path: Path = DVC_YAML) -> bool:
 
 
 def check(graph: Graph, path: Path = DVC_YAML) -> None:
-    """Raise HeirloomError when dvc.yaml is not what the config says."""
-    if not path.exists() or path.read_text() != dvc_yaml(graph):
-        raise HeirloomError(f"{path} is out of step with config/: run `make dvc.yaml` and commit it with your change")
+    """Raise HeirloomError, naming the stages, when dvc.yaml is not what the config says."""
+    wanted = dvc_yaml(graph)
+    found = path.read_text(errors="replace") if path.is_file() else ""
+    if found != wanted:
+        then, now = blocks_of(found), blocks_of(wanted)
+        parts = {
+            "new": [name for name in now if name not in then],
+            "changed": [name for name in now if name in then and now[name] != then[name]],
+            "gone": [name for name in then if name not in now],
+        }
+        told = "; ".join(f"{word}: {some(names)}" for word, names in parts.items() if names)
+        raise HeirloomError(
+            f"{path} is out of step with config/{f' ({told})' if told else ''}: {REMEDY}; commit it with your change"
+        )
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def blocks_of(text: str) -> dict[str, str]:
+    """Return stage → its lines, of a text in the form that is written here."""
+    return {match[1]: match[0] for match in re.finditer(r"^  (\S+):\n(?:    .*\n)*", text, re.MULTILINE)}
+
+
+def check_stage(stage: Stage, words: Sequence[str], path: Path = DVC_YAML) -> None:
+    """Raise HeirloomError unless dvc.yaml describes a stage as the graph does, and `words` are what it starts.
+
+    `words` follow `python scripts/launch.py`. DVC records what dvc.yaml says, the identity is of what the graph says:
+    a result may only go from one to the other while they are the same.
+    """
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if f"\n{block_of(stage)}" not in text:
+        raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
+    if list(words) != shlex.split(stage.cmd)[2:]:
+        raise HeirloomError(
+            f"{stage.name} was started as `{shlex.join(words)}`, which is not the command that {path} has for it: type "
+            "`dvc repro` or `snakemake`; to try a script by hand, unset DVC_STAGE"
+        )

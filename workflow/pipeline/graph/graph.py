@@ -11,14 +11,16 @@ Tracking and resources are not part of it.
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import load_project
+from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.remembered_imports import remembered_imports
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
-from pipeline.graph.stages import Stage
+from pipeline.graph.stages import CHECKED, Stage
 from pipeline.paths import CACHE
 
 
@@ -32,6 +34,12 @@ class Graph:
     def makers(self) -> dict[str, str]:
         """Path of an artifact → name of the stage that makes it."""
         return {path: name for name, stage in self.stages.items() for path in stage.products}
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by its name. Raises HeirloomError when there is none."""
+        if name not in self.stages:
+            raise HeirloomError(f"no stage is called {name}; {did_you_mean(name, self.stages, 'there are')}")
+        return self.stages[name]
 
     @functools.cached_property
     def upstream(self) -> dict[str, tuple[str, ...]]:
@@ -87,7 +95,7 @@ def build_graph(project) -> Graph:
         if not dataset.mixture:
             add(download_stages(dataset))
             add_model(dataset.tokenizer, weights=False)
-        add(process_stages(dataset))
+        add(process_stages(dataset, project))
 
     def add_model(name: str, weights: bool = True) -> None:
         model = project.models[name]
@@ -95,7 +103,7 @@ def build_graph(project) -> Graph:
             add(download_stages(project.datasets[model.tokenizer.train_on]))
         add(tokenizer_stages(model, project))
         if weights:
-            add(model_stages(model))
+            add(model_stages(model, project))
 
     def add_run(name: str) -> None:
         run = project.runs[name]
@@ -119,13 +127,33 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
     makers = {path: name for name, stage in stages.items() for path in stage.products}
     ordered: dict[str, Stage] = {}
 
-    def place(name: str) -> None:
+    tops = {path.split("/")[0] for path in makers}
+
+    def place(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            around = " → ".join([*above[above.index(name) :], name])
+            raise HeirloomError(f"{around}: what a stage makes is its own input: look at `base:` and `source.path:`")
         if name not in ordered:
             for path in stages[name].deps:
-                if path in makers:
-                    place(makers[path])
+                if maker := maker_of(path):
+                    place(maker, (*above, name))
             ordered[name] = stages[name]
 
+    @functools.cache
+    def maker_of(path: str) -> str | None:
+        """Return the stage that makes a path, or the folder that it lies in."""
+        if path in makers or path.split("/")[0] not in tops:
+            return makers.get(path)
+        return next((makers[str(top)] for top in Path(path).parents if str(top) in makers), None)
+
     for name in sorted(stages):
-        place(name)
-    return ordered
+        place(name, ())
+    return {
+        name: stage if any(path in makers for path in stage.deps) else after_check(stage)
+        for name, stage in ordered.items()
+    }
+
+
+def after_check(stage: Stage) -> Stage:
+    """Return a stage that reads no artifact with what `check-config` gives as an input (see dvcfile)."""
+    return replace(stage, files=(*stage.files, CHECKED))

@@ -4,10 +4,11 @@ import functools
 from pathlib import Path
 
 from heirloom import code_closure
+from heirloom.launcher.dvc_hashes import stamp
 from pipeline.paths import CACHE
-from pipeline.remembering import recall, remember, stamp
+from pipeline.remembering import recall, remember
 
-_FILE = CACHE / "imports.pickle"
+_FILE = CACHE / "imports.json"
 
 
 class RememberedImports:

@@ -8,6 +8,7 @@ from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.commands import command
+from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, trust_of
 from pipeline.graph.stages import Stage, code, present, user_code
 
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
@@ -43,6 +44,7 @@ def run_stages(run, project) -> Iterator[Stage]:
                 dataset=dataset,
                 base=base,
                 deepspeed=deepspeed,
+                trust_remote_code=trust_of(run, project),
                 output=checkpoint,
                 metrics=metrics,
                 loss=loss,
@@ -56,17 +58,19 @@ def run_stages(run, project) -> Iterator[Stage]:
             resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
-        yield answering_stage("generate", run, checkpoint, f"generations/{run.name}")
+        yield answering_stage("generate", run, project, checkpoint, f"generations/{run.name}")
         if base_answers(run, project) == f"baselines/{run.name}":
-            yield answering_stage("baseline", run, checkpoint_of(run.base, project), f"baselines/{run.name}")
+            base = checkpoint_of(run.base, project)
+            yield answering_stage("baseline", run, project, base, f"baselines/{run.name}")
     if run.evaluation is not None:
         inputs, flags = evaluation_inputs(run, project)
         own = [file for _, name in run.evaluation.user_functions for file in user_code(name)]
         metrics = f"metrics/evaluation/{run.name}.json"
+        how = loading_flags("evaluation", run, project) if run.evaluation.reads_checkpoint else {}
         yield Stage(
             kind="evaluate",
             subject=run.name,
-            cmd=command("torchrun", "scripts/evaluate_model.py", run, ["evaluation"], **flags, metrics=metrics),
+            cmd=command("torchrun", "scripts/evaluate_model.py", run, ["evaluation"], **flags, **how, metrics=metrics),
             inputs=inputs,
             files=tuple(dict.fromkeys((*code("scripts/evaluate_model.py"), *own))),
             params={path: ("evaluation",)},
@@ -76,10 +80,11 @@ def run_stages(run, project) -> Iterator[Stage]:
     if run.lm_eval is not None:
         metrics = f"metrics/harness/{run.name}.json"
         script = "scripts/lm_eval_harness.py"
+        how = loading_flags("lm_eval", run, project)
         yield Stage(
             kind="harness",
             subject=run.name,
-            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, metrics=metrics),
+            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
             inputs={"checkpoint": (checkpoint,)},
             files=(*code(script), run.lm_eval.include_path.rstrip("/")),
             params={path: ("lm_eval",)},
@@ -88,14 +93,15 @@ def run_stages(run, project) -> Iterator[Stage]:
         )
 
 
-def answering_stage(kind: str, run, checkpoint: str, output: str) -> Stage:
+def answering_stage(kind: str, run, project, checkpoint: str, output: str) -> Stage:
     """Let a checkpoint answer the run's prompts: the run's own (generate), or its base's (baseline)."""
     script, file = "scripts/inference.py", run.generation.prompts_file
     prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.prompts_dataset}"}
+    how = loading_flags("generation", run, project)
     return Stage(
         kind=kind,
         subject=run.name,
-        cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, output=output),
+        cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, **how, output=output),
         inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
         files=(*code(script), *([file] if file else [])),
         params={str(run.path): ("generation",)},
@@ -137,14 +143,15 @@ def base_answers(run, project) -> str | None:
     if section is None or not section.base or run.generation is None or not section.scores_answers:
         return None
     base = project.runs.get(run.base)
-    if base is not None and base.generation is not None and how_answered(base) == how_answered(run):
+    if base is not None and base.generation is not None and how_answered(base, project) == how_answered(run, project):
         return f"generations/{base.name}"
     return f"baselines/{run.name}"
 
 
-def how_answered(run) -> dict[str, Any]:
+def how_answered(run, project) -> dict[str, Any]:
     """Return all that decides the answers of a given checkpoint."""
-    return run.generation.model_dump() | {"dataset": run.prompts_dataset}
+    attention = attention_of("generation", run, project)
+    return run.generation.model_dump() | {"dataset": run.prompts_dataset, "attn_implementation": attention}
 
 
 def report_stages(run, project) -> Iterator[Stage]:
@@ -164,6 +171,8 @@ def report_stages(run, project) -> Iterator[Stage]:
         inputs["losses"] = (f"metrics/loss/{run.name}.csv",)
     if run.evaluation is not None:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
+    if run.lm_eval is not None:
+        inputs["harness"] = (f"metrics/harness/{run.name}.json",)
     if run.generation is not None:
         inputs["generations"] = (f"generations/{run.name}",)
         if (answers := base_answers(run, project) or shared_prompts(run, project)) is not None:
@@ -204,10 +213,8 @@ def checkpoint_of(name: str, project) -> str:
 
 
 def bases_of(run, project) -> Iterator[str]:
-    """Yield the runs that a run stands on, the nearest first."""
-    while run.base in project.runs:
-        run = project.runs[run.base]
-        yield run.name
+    """Yield the names of the runs that a run stands on, the nearest first."""
+    yield from (each.name for each in chain_of(run, project) if each is not run)
 
 
 def datasets_of(run) -> list[str]:

@@ -11,6 +11,8 @@ KINDS = (
     "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "report",
 )  # fmt: skip
 """Each is a rule of the same name."""
+CHECKED = "workflow/checked.txt"
+"""What `check-config` of dvc.yaml stands for, and what every stage that reads no artifact waits for."""
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,15 @@
-"""DVC's cache: where it is, what it holds, and what of an entry's data is not where it should be."""
+"""DVC's cache: what it holds, and what of an entry's data is not where it should be."""
 
-import configparser
-import functools
-import json
 from pathlib import Path
 
+from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import DamagedListError, object_path, read_list
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import Fingerprints
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
 
 _VERSION = 1
-
-
-@functools.cache
-def cache_folder() -> Path:
-    """Return DVC's cache folder as `.dvc/config` and `.dvc/config.local` set it."""
-    folder = Path(".dvc/cache")
-    for file in (Path(".dvc/config"), Path(".dvc/config.local")):
-        settings = configparser.ConfigParser()
-        settings.read(file)
-        if settings.has_option("cache", "dir"):
-            folder = Path(".dvc") / settings.get("cache", "dir")
-    return folder
-
-
-def run_cache_folder() -> Path:
-    """Return where DVC keeps its run cache."""
-    return cache_folder() / "runs"
 
 
 def absent_data(entry: Entry, fingerprints: Fingerprints, listings: "Listings") -> list[str]:
@@ -44,11 +26,16 @@ def absent_data(entry: Entry, fingerprints: Fingerprints, listings: "Listings") 
     return found
 
 
+def is_near(entry: Entry, fingerprints: Fingerprints, listings: "Listings") -> bool:
+    """Tell whether each product of an entry is in the working tree or in the cache, so that no remote is needed."""
+    return all(fingerprints.of(out["path"]) == out["md5"] or listings.cached(out["md5"]) for out in entry["outs"])
+
+
 class Listings:
     """What DVC's cache holds, with the listings of folders remembered."""
 
     def __init__(self) -> None:
-        self._file = CACHE / "listings.pickle"
+        self._file = CACHE / "listings.json"
         self._known = recall(self._file, _VERSION)
         self._size = len(self._known)
         self._cache = cache_folder() / "files" / "md5"
@@ -75,12 +62,7 @@ def cached(value: str, cache: Path, listings: dict[str, list[str]]) -> bool:
         return file.exists()
     if value not in listings:
         try:
-            listings[value] = [row["md5"] for row in json.loads(file.read_bytes())]
-        except (OSError, ValueError, KeyError):
+            listings[value] = list(read_list(value, cache).values())
+        except (OSError, DamagedListError):
             return False
     return file.exists() and all(object_path(child, cache).exists() for child in listings[value])
-
-
-def object_path(value: str, cache: Path) -> Path:
-    """Return where DVC 3 keeps an object in its cache."""
-    return cache / value[:2] / value[2:]

@@ -13,7 +13,7 @@ _VERSION = 1
 
 def config_sections():
     """Return a function: config file → its parsed content, remembered by the hash of the file."""
-    file = CACHE / "sections.pickle"
+    file = CACHE / "sections.json"
     known = recall(file, _VERSION)
 
     @functools.cache

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.graph import Stage
-from pipeline.ledger.fingerprints import files_below
+from heirloom.launcher.dvc_hashes import files_below
+from pipeline.graph import Stage, dvcfile
+from pipeline.ledger.fingerprints import Fingerprints
 
 Entry = dict
 """What DVC records of one execution: cmd, deps, params and outs, with hashes."""
@@ -16,7 +17,8 @@ HashOf = Callable[[str], str | None]
 
 def recorded_outs(entries: dict[str, Entry]) -> dict[str, dict]:
     """Return path → what an entry records of it, for all products of all entries."""
-    return {out["path"]: out for entry in entries.values() for out in entry.get("outs", [])}
+    outs = (out for name, entry in entries.items() if name != dvcfile.CHECK for out in entry.get("outs", []))
+    return {out["path"]: out for out in outs}
 
 
 def expected_entry(
@@ -55,3 +57,12 @@ def dependency_record(path: str, value: str | None, out: dict | None) -> dict:
         executable = {"isexec": True} if info.st_mode & 0o111 else {}
         return record | {"size": info.st_size} | executable
     return record
+
+
+def check_entry() -> Entry:
+    """Return the entry of dvc.yaml's `check-config`, which holds while config/ is as dvc.yaml was written from it."""
+    entry = dvcfile.check_entry()
+    with Fingerprints() as fingerprints:
+        deps = [dependency_record(dep["path"], fingerprints.of(dep["path"]), None) for dep in entry["deps"]]
+        outs = [dependency_record(out["path"], fingerprints.of(out["path"]), None) for out in entry["outs"]]
+    return entry | {"deps": deps, "outs": outs}

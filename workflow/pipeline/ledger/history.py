@@ -2,16 +2,18 @@
 
 `.dvc/history.jsonl` is in git, one line an execution, and travels with it; lines of two branches are united by
 git's own `union` merge. A line has the hashes of the products, and how they were made: times, machine, versions. The
-data itself is in DVC's cache and remote. DVC's run cache on this machine is a second source: executions that
-`dvc repro` made since the last Snakemake run.
+data itself is in DVC's cache and remote. What launch.py recorded on this machine is a second source: executions that
+`dvc repro` made since the last Snakemake run. Only executions count. DVC's run cache is not asked: `dvc commit` writes
+there too, for whatever lies in the working tree.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from ruamel.yaml import YAML, YAMLError
-
+from heirloom.errors import HeirloomError
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.identity import identity_of
 from pipeline.paths import HISTORY, RECORDS
@@ -20,9 +22,8 @@ from pipeline.paths import HISTORY, RECORDS
 class History:
     """The executions that are known; of several with one identity the last counts."""
 
-    def __init__(self, path: Path = HISTORY, run_cache: Path | None = None) -> None:
+    def __init__(self, path: Path = HISTORY) -> None:
         self._path = path
-        self._run_cache = run_cache
         self._rows: dict[str, dict] | None = None
 
     @property
@@ -30,32 +31,44 @@ class History:
         """Identity → {stage, outs, record}; read when first asked for. A line cut short by a crash is passed over."""
         if self._rows is None:
             self._rows = {}
-            lines = self._path.read_text().splitlines() if self._path.exists() else []
+            try:
+                lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+            except OSError as error:
+                raise HeirloomError(f"{self._path} cannot be read ({error.strerror}): mend or remove it") from error
             for line in lines:
-                try:
-                    row = json.loads(line)
+                if (row := row_of(line)) is not None:
                     self._rows[row["identity"]] = row
-                except (ValueError, KeyError):
-                    continue
         return self._rows
 
-    def find(self, expected: Entry) -> Iterator[Entry]:
-        """Yield the known results of executing `expected`, the likeliest first."""
+    def find(self, stage: str, expected: Entry) -> Iterator[Entry]:
+        """Yield the known results of executing a stage as `expected`, the likeliest first."""
         identity = identity_of(expected)
-        if identity in self.rows:
+        here = executed_here(stage)
+        if here is not None and here["identity"] == identity:
+            yield expected | {"outs": here["outs"]}
+        if identity in self.rows and (here is None or self.rows[identity]["outs"] != here["outs"]):
             yield expected | {"outs": self.rows[identity]["outs"]}
-        if self._run_cache is not None:
-            yield from self._in_run_cache(identity)
 
-    def _in_run_cache(self, identity: str) -> Iterator[Entry]:
-        folder = self._run_cache / identity[:2] / identity
-        if not folder.is_dir():
-            return
-        for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
-            try:
-                yield YAML(typ="safe").load(file)
-            except (OSError, YAMLError):
-                continue
+    def executed(self, stage: str, entry: Entry) -> bool:
+        """Tell whether an execution of what an entry describes is known, so that it is more than `dvc commit` says."""
+        identity = identity_of(entry)
+        here = executed_here(stage)
+        return identity in self.rows or (here is not None and here["identity"] == identity)
+
+    def add_if_executed(self, entries: dict[str, Entry]) -> None:
+        """Append those of the recorded results that were executed here and are not known yet."""
+        for stage, entry in entries.items():
+            row = self.rows.get(identity_of(entry))
+            if row is None or row["outs"] != entry["outs"]:
+                here = executed_here(stage)
+                if here is not None and here["outs"] == entry["outs"]:
+                    self.add_executed_here(stage)
+
+    def add_executed_here(self, stage: str) -> None:
+        """Append the last execution of a stage on this machine, if nobody has yet."""
+        here = executed_here(stage)
+        if here is not None and self.rows.get(here["identity"], {}).get("outs") != here["outs"]:
+            self._append([{"stage": stage, **here, "record": execution_record(stage, here["identity"])}])
 
     def made_with(self, stage: str, entry: Entry) -> dict:
         """Return what is recorded of the execution that made this very result: commit, time, ranks, machine, versions.
@@ -68,33 +81,73 @@ class History:
             return execution_record(stage, identity)
         return row["record"] if row["outs"] == entry["outs"] else {}
 
-    def add(self, executions: dict[str, Entry]) -> None:
-        """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made."""
-        lines = []
+    def add(self, executions: dict[str, Entry], records: dict[str, dict] | None = None) -> None:
+        """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made.
+
+        `records` says it of some stages in place of launch.py.
+        """
+        new = []
         for stage, entry in executions.items():
             identity = identity_of(entry)
             if self.rows.get(identity, {}).get("outs") == entry["outs"]:
                 continue
-            row = {
-                "stage": stage,
-                "identity": identity,
-                "outs": entry["outs"],
-                "record": execution_record(stage, identity),
-            }
-            self.rows[identity] = row
-            lines.append(json.dumps(row) + "\n")
-        if lines:
-            self._path.parent.mkdir(exist_ok=True)
-            with self._path.open("a") as file:
-                file.write("".join(lines))
+            record = records[stage] if records and stage in records else execution_record(stage, identity)
+            new.append({"stage": stage, "identity": identity, "outs": entry["outs"], "record": record})
+        self._append(new)
+
+    def _append(self, new: list[dict]) -> None:
+        if new:
+            self.rows.update((row["identity"], row) for row in new)
+            try:
+                with self._path.open("ab+") as file:
+                    whole = file.seek(0, os.SEEK_END) == 0 or ends_with_newline(file)
+                    lines = "".join(json.dumps(row) + "\n" for row in new)
+                    file.write((lines if whole else f"\n{lines}").encode())
+            except OSError as error:
+                raise HeirloomError(
+                    f"{self._path} cannot be written ({error.strerror}): give the permission or the space; results "
+                    "that it misses are noted by the next `snakemake`"
+                ) from error
+
+
+def ends_with_newline(file: BinaryIO) -> bool:
+    """Tell whether the last line is whole: a process may have been killed while it wrote."""
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def row_of(line: bytes) -> dict | None:
+    """Return what a line of the history says; None for one that is cut short, or that nobody of us wrote."""
+    try:
+        row = json.loads(line)
+        right = all(isinstance(row[key], kind) for key, kind in (("identity", str), ("stage", str), ("outs", list)))
+        right &= all(isinstance(out["path"], str) and isinstance(out["md5"], str) for out in row["outs"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return {"record": {}, **row} if right and isinstance(row.get("record", {}), dict) else None
+
+
+def executed_here(stage: str) -> dict | None:
+    """Return {identity, outs} of the last execution of a stage that launch.py saw to its end here; None without one."""
+    record = read_record(stage)
+    if record.get("exit_code") != 0 or not record.get("identity") or not record.get("outs"):
+        return None
+    return {"identity": record["identity"], "outs": record["outs"]}
+
+
+def read_record(stage: str) -> dict:
+    """Return launch.py's record of the last execution of a stage; empty without one that can be read."""
+    try:
+        record = json.loads((RECORDS / f"{stage}.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def execution_record(stage: str, identity: str) -> dict:
     """Return what launch.py recorded about this very execution: times, machine, versions; empty when it did not."""
-    try:
-        record = json.loads((RECORDS / f"{stage}.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    record = read_record(stage)
     if record.get("identity") != identity:
         return {}
-    return {key: value for key, value in record.items() if key not in ("stage", "identity", "command", "exit_code")}
+    hidden = ("stage", "identity", "command", "exit_code", "outs")
+    return {key: value for key, value in record.items() if key not in hidden}

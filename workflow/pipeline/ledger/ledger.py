@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from heirloom.errors import HeirloomError
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import markers
-from pipeline.ledger.cache import Listings, absent_data, run_cache_folder
+from pipeline.ledger.cache import Listings, absent_data, is_near
 from pipeline.ledger.config_sections import config_sections
 from pipeline.ledger.entries import Entry
-from pipeline.ledger.fingerprints import Fingerprints
+from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints
 from pipeline.ledger.history import History
 from pipeline.ledger.lockfile import DamagedLockError, read_lock
 from pipeline.ledger.staleness import Action, Verdict, judge
@@ -29,6 +29,8 @@ class Ledger:
     adopted: dict[str, Entry]
     """Entries that hold for the config as it is now and are not in dvc.lock yet."""
     verdicts: dict[str, Verdict]
+    near: set[str]
+    """The stages to restore whose data is on this machine: of the others a restore may turn out impossible."""
     history: History
     warnings: list[str]
     damaged: str | None
@@ -38,12 +40,19 @@ class Ledger:
         """Return the stages that are not current, in run order."""
         return [name for name in self.names if self.verdicts[name].action is not Action.CURRENT]
 
+    def to_do_or_to_follow(self) -> list[str]:
+        """Return these stages, and all that stand on one whose restore may turn out impossible, in run order."""
+        to_do = self.to_do()
+        far = [name for name in to_do if self.verdicts[name].action is Action.RESTORE and name not in self.near]
+        wanted = {*to_do, *self.graph.descendants(far)}
+        return [name for name in self.names if name in wanted]
+
     def current(self) -> dict[str, Entry]:
         """Return the selected stages whose entry holds and whose data is where it should be."""
         return {name: self.entries[name] for name in self.names if self.verdicts[name].action is Action.CURRENT}
 
 
-def open_ledger(local_data: bool = True, runs: str | None = None, force: Iterable[str] = ()) -> Ledger:
+def open_ledger(local_data: bool = True, runs: str | None = None, force: str | None = None) -> Ledger:
     """Read config, code, dvc.lock and (with `local_data`) the data's stats; give every stage its verdict.
 
     `runs` selects runs by name or pattern (comma-separated) with all that they stand on; None selects every stage.
@@ -51,28 +60,39 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: Iterabl
     """
     project, graph = load_graph()
     names = selected(graph, project, runs)
-    force = checked_stage_names(graph, force)
+    force = checked_stage_names(graph, listed("force", force) or ())
     entries, damaged = recorded_entries(graph)
-    history = History(run_cache=run_cache_folder())
+    history = History()
     with Fingerprints() as fingerprints, Listings() as listings:
 
         def missing_data(name: str, entry: Entry) -> list[str]:
             return absent_data(entry, fingerprints, listings) if local_data else []
 
-        def candidates(stage: Stage, expected: Entry) -> Iterator[Entry]:
-            returned = markers.read_marker(MARKERS, stage.artifact)
-            yield from [returned] if returned else []
-            yield from history.find(expected)
+        def file_hash(path: str) -> str | None:
+            value = fingerprints.of(path)
+            if value == UNREADABLE:
+                raise HeirloomError(
+                    f"{path} cannot be read: a link that leads nowhere or in a circle, or no permission; a stage reads "
+                    "it, so mend it or remove it from the config"
+                )
+            return value
 
-        verdicts, adopted = judge(
-            graph, names, entries, fingerprints.of, config_sections(), missing_data, candidates, force
-        )
+        def candidates(stage: Stage, expected: Entry) -> Iterator[Entry]:
+            if (returned := markers.returned_marker(MARKERS, stage.artifact)) is not None:
+                yield returned
+            yield from history.find(stage.name, expected)
+
+        verdicts, adopted = judge(graph, names, entries, file_hash, config_sections(), missing_data, candidates, force)
+        found = entries | adopted
+        restored = [name for name, verdict in verdicts.items() if verdict.action is Action.RESTORE]
+        near = {name for name in restored if is_near(found[name], fingerprints, listings)}
     return Ledger(
         graph=graph,
         names=names,
         entries=entries | adopted,
         adopted=adopted,
         verdicts=verdicts,
+        near=near,
         history=history,
         warnings=list(project.warnings),
         damaged=damaged,
@@ -84,7 +104,7 @@ def selected(graph: Graph, project, runs: str | None) -> list[str]:
     if runs is None:
         return list(graph.stages)
     chosen: set[str] = set()
-    for pattern in str(runs).split(","):
+    for pattern in listed("runs", runs):
         matching = [run for run in project.runs if fnmatchcase(run, pattern)]
         stages = [name for run in matching for name in graph.stages if graph.stages[name].subject == run]
         if not matching:
@@ -98,12 +118,26 @@ def selected(graph: Graph, project, runs: str | None) -> list[str]:
     return [name for name in graph.stages if name in chosen]
 
 
+def listed(setting: str, text: str | None) -> list[str] | None:
+    """Return the names of a comma-separated setting, None for one that is not given.
+
+    Raises HeirloomError for a name that is missing, as where a shell's variable was empty: that is not "all".
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in str(text).split(",")]
+    if not all(names):
+        raise HeirloomError(
+            f"{setting}={text}: a name is missing; give one or several, {setting}=NAME,NAME, or leave it out"
+        )
+    return names
+
+
 def checked_stage_names(graph: Graph, names: Iterable[str]) -> list[str]:
     """Return the names. Raises HeirloomError for one that is not a stage."""
     names = list(names)
-    unknown = [name for name in names if name not in graph.stages]
-    if unknown:
-        raise HeirloomError(f"force: no stage is called {', '.join(unknown)}; `make plan` lists all stages")
+    for name in names:
+        graph.stage(name)
     return names
 
 

@@ -6,6 +6,7 @@ lock again after one stage has run parses one block, not thousands; writing an e
 
 import hashlib
 import io
+import os
 import re
 import subprocess
 from collections import OrderedDict
@@ -15,12 +16,15 @@ from ruamel.yaml import YAML, YAMLError
 
 from heirloom.errors import HeirloomError
 from pipeline.ledger.entries import Entry
+from pipeline.ledger.entry_form import is_entry
 from pipeline.ledger.locking import text_between_writes
 from pipeline.paths import CACHE, DVC_LOCK
 from pipeline.remembering import recall, remember
 
 HEAD = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
+UNBROKEN = 1 << 30
+"""Characters of a line that no line of ours has."""
 BLOCK = re.compile(r"^  (?P<name>[^\s#'\"].*?):\n(?P<body>(?:^(?:    .*|  - .*|)\n?)+)", re.MULTILINE)
 _VERSION = 1
 
@@ -31,26 +35,35 @@ class DamagedLockError(HeirloomError):
 
 def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
     """Return stage → entry; empty when there is no lock yet. Raises DamagedLockError."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
-    blocks = split_blocks(text_between_writes(path), path)
-    known = recall(CACHE / "lock.pickle", _VERSION)
+    try:
+        text = text_between_writes(path)
+    except UnicodeDecodeError as error:
+        raise DamagedLockError(f"{path} is not text: byte {error.start + 1} is not UTF-8") from error
+    except OSError as error:
+        raise HeirloomError(f"{path} cannot be read ({error.strerror}): mend it, or `git checkout {path}`") from error
+    blocks = split_blocks(text, path)
+    known = recall(CACHE / "lock.json", _VERSION)
     hashes = {name: hashlib.md5(block.encode()).hexdigest() for name, block in blocks.items()}
     try:
         entries = {
             name: known[hashes[name]] if hashes[name] in known else parse_block(block)[name]
             for name, block in blocks.items()
         }
-    except (YAMLError, KeyError, TypeError) as error:
-        raise DamagedLockError(f"{path} is damaged: {error}") from error
+    except (YAMLError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedLockError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    for name, entry in entries.items():
+        if hashes[name] not in known and not is_entry(entry):
+            raise DamagedLockError(f"{path}: {name} is not an entry as DVC writes them (cmd, deps, params, outs)")
     if set(known) != set(hashes.values()):
-        remember(CACHE / "lock.pickle", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
+        remember(CACHE / "lock.json", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
     return entries
 
 
 def committed_lock(commit: str) -> dict[str, Entry]:
     """Return stage → entry as dvc.lock of a commit records it; empty when the commit has none. Writes nothing."""
-    words = ["git", "show", f"{commit}:{DVC_LOCK}"]
+    words = ["git", "show", f"{commit}:./{DVC_LOCK}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     return (YAML(typ="safe").load(done.stdout) or {}).get("stages") or {} if done.returncode == 0 else {}
 
@@ -103,9 +116,20 @@ def parse_block(block: str) -> dict[str, Entry]:
 
 
 def format_block(name: str, entry: Entry) -> str:
-    """Return the block that DVC itself would write for an entry."""
+    """Return the block that DVC itself would write for an entry, but for lines that it would break wrongly."""
+    text = formatted(name, entry)
+    if YAML(typ="safe").load(text) != {
+        name: entry
+    }:  # ruamel breaks a long line with a tab in it so that it reads otherwise
+        text = formatted(name, entry, width=UNBROKEN)
+    return text
+
+
+def formatted(name: str, entry: Entry, width: int | None = None) -> str:
+    """Return an entry as YAML, its long lines broken at `width`."""
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.width = width
     yaml.Representer.add_representer(OrderedDict, yaml.Representer.represent_dict)  # DVC makes such entries
     stream = io.StringIO()
     yaml.dump({"stages": {name: entry}}, stream)  # at its depth, which decides where long lines are broken

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline.dvc_project import dvc_repository
 from pipeline.paths import DVC_LOCK_FILE, LOCK_FILE
 
 LOCK_TIMEOUT = 3.0
@@ -23,14 +24,19 @@ class WorkflowLock:
     """Held by the main Snakemake process for life; who does not hold it changes nothing."""
 
     def __init__(self) -> None:
-        LOCK_FILE.parent.mkdir(exist_ok=True)
         self._lock = FileLock(LOCK_FILE)
+        self.problem: str | None = None
+        """Why the lock cannot be had though nobody holds it: a folder that may not be written."""
 
     def take(self) -> bool:
         """Try to become the one that works here; False when another process is."""
         try:
+            LOCK_FILE.parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
+            return False
+        except OSError as error:
+            self.problem = error.strerror or str(error)
             return False
         return True
 
@@ -38,9 +44,7 @@ class WorkflowLock:
 @contextmanager
 def dvc_lock() -> Iterator[None]:
     """Hold DVC's repository lock, as every DVC command does while it reads or writes dvc.lock; waits for it."""
-    from dvc.repo import Repo
-
-    with Repo(_wait_for_lock=True) as repo, repo.lock:
+    with dvc_repository() as repo, repo.lock:
         yield
 
 

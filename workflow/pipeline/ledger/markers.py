@@ -8,10 +8,12 @@ from another machine is enough to update dvc.lock.
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from pipeline.graph import Graph
 from pipeline.ledger.entries import Entry
+from pipeline.ledger.entry_form import is_entry
 
 LONG_AGO = 1_000_000_000
 """Modification time of every marker, in seconds since 1970: no marker is ever newer than another."""
@@ -30,14 +32,29 @@ def read_marker(folder: Path, artifact: str) -> Entry | None:
     """Return the entry that a marker holds; None when there is none or it was cut short."""
     try:
         entry = json.loads(marker_path(folder, artifact).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and "cmd" in entry else None
+    return entry if is_entry(entry) else None
+
+
+def returned_marker(folder: Path, artifact: str) -> Entry | None:
+    """Return the entry of a marker that a job wrote since the last `synchronise`, which proves an execution.
+
+    One that `synchronise` wrote says no more than dvc.lock said then.
+    """
+    try:
+        if marker_path(folder, artifact).stat().st_mtime == LONG_AGO:
+            return None
+    except OSError:
+        return None
+    return read_marker(folder, artifact)
 
 
 def write_marker(path: Path, entry: Entry) -> None:
     """Write a marker in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)  # nobody of us makes a folder there
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(entry) + "\n")
     os.utime(partial, (LONG_AGO, LONG_AGO))

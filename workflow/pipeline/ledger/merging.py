@@ -7,6 +7,7 @@ where one of the branches made it.
 
 from pathlib import Path
 
+from heirloom.errors import HeirloomError
 from pipeline.graph import dvcfile
 from pipeline.ledger.lockfile import BLOCK, HEAD
 
@@ -28,7 +29,10 @@ def merge_files(base: Path, ours: Path, theirs: Path) -> None:
 
 def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
     """Return what stands before the stages, and stage → its block of text."""
-    text = file.read_text()
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeirloomError(f"{file} cannot be merged: {error}") from error
     head, found, body = text.partition("stages:\n")
     if not found:
         return (dvcfile.HEADER + "stages:\n" if text.startswith("#") else HEAD), {}

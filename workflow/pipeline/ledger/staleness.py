@@ -4,7 +4,7 @@ A stage is current when its entry in dvc.lock records the command, the code, the
 that it has now. What DVC compares is compared here, in the same way, without importing DVC.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,6 +45,24 @@ def differences(stage: Stage, entry: Entry | None, hash_of: HashOf, sections: Ca
         *dependency_differences(stage, {dep["path"]: dep for dep in entry.get("deps", [])}, hash_of),
         *product_differences(stage, entry),
     ]
+
+
+def code_differences(
+    stage: Stage, entry: Entry, hash_of: HashOf, sections: Callable[[str], dict]
+) -> tuple[list[str], list[str]]:
+    """Return the same ways in two lists: changes of code, which may be harmless, and all others."""
+    everything = differences(stage, entry, hash_of, sections)
+    code = [
+        reason
+        for path, reason in dependency_changes(stage, {dep["path"]: dep for dep in entry.get("deps", [])}, hash_of)
+        if is_code(path)
+    ]
+    return code, [reason for reason in everything if reason not in code]
+
+
+def is_code(path: str) -> bool:
+    """Tell whether a file that a stage reads is a program's: of the project, or of the user's own functions."""
+    return path.endswith(".py") and not path.startswith(("data/", "config/"))
 
 
 def command_differences(now: str, then: str) -> list[str]:
@@ -91,16 +109,20 @@ ABSENT = _Absent()
 
 def dependency_differences(stage: Stage, recorded: dict[str, dict], hash_of: HashOf) -> list[str]:
     """Compare the content of everything a stage reads with what its entry records."""
-    found = []
+    return [reason for _, reason in dependency_changes(stage, recorded, hash_of)]
+
+
+def dependency_changes(stage: Stage, recorded: dict[str, dict], hash_of: HashOf) -> Iterator[tuple[str, str]]:
+    """Yield (path, reason) for everything a stage reads that is not what its entry records."""
     for path in stage.deps:
         now = hash_of(path)
         if path not in recorded:
-            found.append(f"{path} is a new input")
+            yield path, f"{path} is a new input"
         elif now is None:
-            found.append(f"{path} is missing")
+            yield path, f"{path} is missing"
         elif now != recorded[path].get("md5"):
-            found.append(f"{path} changed")
-    return found + [f"{path} is no longer an input" for path in recorded if path not in stage.deps]
+            yield path, f"{path} changed"
+    yield from ((path, f"{path} is no longer an input") for path in recorded if path not in stage.deps)
 
 
 def product_differences(stage: Stage, entry: Entry) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.graph import CHECKED
 from pipeline.ledger import Entry, History, committed_lock, read_lock, recorded_outs
 from pipeline.provenance.contents import Contents
 from pipeline.provenance.origin import commits_with_hash
@@ -112,7 +113,7 @@ class Ancestry:
         for dep in entry.get("deps", []):
             if dep["path"].endswith(".py"):
                 code[dep["path"]] = dep["md5"]
-            else:
+            elif dep["path"] != CHECKED:  # it says that config/ was checked, and nothing is made from it
                 found = self.artifact(dep["path"], dep["md5"])
                 inputs.setdefault(flags.get(dep["path"], "file"), []).append(found)
         return {

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pipeline.dvc_project import cache_folder, dvc_repository, sentence
+from pipeline.folder_objects import bring_list
 from pipeline.git import git
 from pipeline.interpreter import interpreter_first_on_path
-from pipeline.ledger import bytes_hash, cache_folder
+from pipeline.ledger import bytes_hash
 from pipeline.paths import HISTORY
 
 LENDER = "heirloom-lender"
@@ -29,11 +31,12 @@ class CleanClone:
     """The clone, in `folder`, which is made."""
 
     def __init__(self, commit: str, folder: Path) -> None:
-        self.folder = folder
+        top, below = git("rev-parse", "--show-toplevel").strip(), git("rev-parse", "--show-prefix").strip()
+        self.folder = folder / below  # this project may be a folder of a larger repository
         self._words = [sys.executable, "-m", "dvc"]
-        git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder))
         git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
-        (folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
+        (self.folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
         self._borrow_remotes()
 
     def _borrow_remotes(self) -> None:
@@ -42,7 +45,8 @@ class CleanClone:
 
         here = Config(str(Path(".dvc").absolute())).read()
         with Config(str(self.folder / ".dvc")).edit("local") as settings:
-            settings["remote"] = {**here["remote"], LENDER: {"url": str(cache_folder().absolute())}}
+            remotes = {**here["remote"], LENDER: {"url": str(cache_folder().absolute())}}
+            settings["remote"] = {name: {**remote, "verify": True} for name, remote in remotes.items()}
             if "remote" in here["core"]:
                 settings["core"]["remote"] = here["core"]["remote"]
             settings["cache"] = {"type": "reflink,hardlink,copy"}  # of its own cache: large inputs are there once
@@ -51,7 +55,7 @@ class CleanClone:
         """Return the environment of commands in the clone."""
         interpreter_first_on_path()
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
-        own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1"}
+        own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1", "HEIRLOOM_FORCE": "1"}
         return kept | own | {"PYTHONDONTWRITEBYTECODE": "1"}
 
     def dvc(self, *words: str) -> subprocess.CompletedProcess:
@@ -68,11 +72,24 @@ class CleanClone:
     def fetch(self, artifacts: Mapping[str, str]) -> list[str]:
         """Bring artifacts (path → DVC hash in the clone's dvc.lock); return those that are nowhere to be had."""
         missing = list(artifacts)
-        for place in (["--remote", LENDER], []):  # without a name: the default remote
-            if missing:
-                self.dvc("pull", "--quiet", *place, *missing)
+        for place in (LENDER, None):  # without a name: the default remote
+            known = self._with_lists({path: artifacts[path] for path in missing}, place)
+            if known:
+                self.dvc("pull", "--quiet", *(["--remote", place] if place else []), *known)
                 missing = [path for path in missing if bytes_hash(str(self.folder / path)) != artifacts[path]]
         return missing
+
+    def _with_lists(self, artifacts: Mapping[str, str], remote: str | None) -> list[str]:
+        """Return the artifacts that `dvc pull` may fetch: it believes a folder's list, so the true one comes before."""
+        found = []
+        with dvc_repository(folder=self.folder) as repo:
+            for path, value in artifacts.items():
+                try:
+                    if not value.endswith(".dir") or bring_list(repo, value, remote):
+                        found.append(path)
+                except Exception as error:  # noqa: BLE001 - whatever a remote's client raises, another place may do
+                    print(f"{path}: {sentence(error)}", file=sys.stderr)
+        return found
 
     def copy_user_file(self, path: str) -> None:
         """Copy a file or folder of the user's that git does not have."""

@@ -1,12 +1,13 @@
 """Recorded content, wherever it lies on this machine: the working tree, DVC's cache, git. Nothing is fetched."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.ledger import Fingerprints, cache_folder, cached, object_path
+from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import object_path, read_list
+from pipeline.ledger import Fingerprints, cached
 from pipeline.provenance.origin import committed_file
 
 
@@ -40,7 +41,7 @@ class Contents:
         """Return the files of a recorded folder, as relative name → MD5 where known; none when nothing tells them."""
         listing = object_path(md5, self._cache)
         if listing.exists():
-            return {row["relpath"]: row["md5"] for row in json.loads(listing.read_bytes())}
+            return read_list(md5, self._cache)
         found = [file for file in Path(path).rglob("*") if file.is_file()] if self.here(path, md5) else []
         return {file.relative_to(path).as_posix(): None for file in found}
 

@@ -49,7 +49,7 @@ class CommittedFile(NamedTuple):
 def committed_file(path: str, md5: str) -> CommittedFile | None:
     """Return the first commit that brought this content to `path`; None when git never had it."""
     for commit in git("log", "--all", "--reverse", "--diff-filter=AM", "--format=%H", "--", path).splitlines():
-        done = subprocess.run(["git", "show", f"{commit}:{path}"], capture_output=True, check=False)
+        done = subprocess.run(["git", "show", f"{commit}:./{path}"], capture_output=True, check=False)
         if done.returncode == 0 and hashlib.md5(done.stdout).hexdigest() == md5:
             return CommittedFile(commit, done.stdout)
     return None

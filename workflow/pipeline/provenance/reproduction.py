@@ -8,18 +8,18 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import files_below
+from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import read_list
 from pipeline.git import git
-from pipeline.graph import flags_of
+from pipeline.graph import dvcfile, flags_of
 from pipeline.ledger import (
     Entry,
     History,
     bytes_hash,
-    cache_folder,
     committed_lock,
     content_hash,
     field_differences,
-    files_below,
-    object_path,
     recorded_outs,
 )
 from pipeline.paths import RECORDS
@@ -75,12 +75,12 @@ def commit_of(revision: str) -> str:
 
 def uncommitted_changes() -> list[str]:
     """Return the files that differ from the commit that is checked out, or that git does not know."""
-    return [line[3:] for line in git("status", "--porcelain").splitlines()]
+    return [line[3:] for line in git("status", "--porcelain", "--", ".").splitlines()]
 
 
 def recorded_entry(commit: str, stage: str) -> Entry:
     """Return what dvc.lock of a commit records of a stage. Raises HeirloomError when it records nothing."""
-    entries = committed_lock(commit)
+    entries = {name: entry for name, entry in committed_lock(commit).items() if name != dvcfile.CHECK}
     if stage in entries:
         return entries[stage]
     if not entries:
@@ -157,10 +157,10 @@ def compared(out: dict, folder: Path) -> Product:
 
 def differing_files(recorded: str, folder: Path) -> list[str]:
     """Return a line for each file of a folder that is not as its recorded listing has it."""
-    listing = object_path(recorded, cache_folder() / "files/md5")
-    if not listing.exists():
-        return ["which of its files differ cannot be told: the recorded listing is not in the cache (dvc fetch)"]
-    then = {row["relpath"]: row["md5"] for row in json.loads(listing.read_bytes())}
+    try:
+        then = read_list(recorded, cache_folder() / "files/md5")
+    except FileNotFoundError:
+        return ["which of its files differ cannot be told: the recorded listing is not in the cache (make pull)"]
     now = {Path(name).as_posix(): content_hash(str(folder / name)) for name, _ in files_below(str(folder), str(folder))}
     words = {
         name: "differs" if name in then and name in now else "is new" for name in now if then.get(name) != now[name]

@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
+from heirloom.errors import plain
 from pipeline.provenance.ancestry import Artifact
 from pipeline.provenance.trace import Trace
 
@@ -20,19 +22,19 @@ WEIGHTS = {
 
 def trace_tree(trace: Trace) -> Tree:
     """Return the tree of a trace."""
-    tree = Tree(f"[bold]{escape(trace.generations.path)}[/] line {trace.line}, row_id {escape(trace.row['row_id'])}")
+    tree = Tree(f"[bold]{safe(trace.generations.path)}[/] line {trace.line}, row_id {safe(shown(trace.row['row_id']))}")
     add_values(tree.add("[bold]generated[/]"), {key: value for key, value in trace.row.items() if key != "row_id"})
     if trace.processed:
         where = "" if trace.processed.number is None else f", index {trace.processed.number}"
-        branch = tree.add(f"[bold]processed row[/] {escape(trace.processed.file)}{where}")
+        branch = tree.add(f"[bold]processed row[/] {safe(trace.processed.file)}{where}")
         add_values(branch, trace.processed.content or {})
     if trace.raw:
         raw = trace.raw
         where = "" if raw.number is None else f", row {raw.number}"
-        branch = tree.add(f"[bold]raw row[/] {escape(raw.file)}{where}")
+        branch = tree.add(f"[bold]raw row[/] {safe(raw.file)}{where}")
         facts = {"content": raw.content, "sha256": raw.sha256, "source": raw.source, "revision": raw.revision}
         add_values(branch, {name: value for name, value in facts.items() if value is not None})
-    tree.add("[bold]lineage[/] " + escape(" ← ".join(artifact.path for artifact in trace.lineage)))
+    tree.add("[bold]lineage[/] " + safe(" ← ".join(artifact.path for artifact in trace.lineage)))
     ArtifactTree(trace).add(tree, "made by", trace.generations)
     if trace.missing:
         add_lines(tree.add("[bold yellow]to know[/]"), trace.missing)
@@ -50,8 +52,8 @@ class ArtifactTree:
 
     def add(self, tree: Tree, role: str, artifact: Artifact) -> None:
         """Add an artifact in its role, how it was made, and its inputs."""
-        stage = f"{escape(artifact.stage)} → " if artifact.stage else ""
-        title = f"[bold]{role}[/] {stage}[cyan]{escape(artifact.path)}[/] md5 {artifact.md5} ({artifact.place})"
+        stage = f"{safe(artifact.stage)} → " if artifact.stage else ""
+        title = f"[bold]{role}[/] {stage}[cyan]{safe(artifact.path)}[/] md5 {artifact.md5} ({artifact.place})"
         branch = tree.add(title)
         if (artifact.path, artifact.md5) in self._artifacts:
             branch.add("see above")
@@ -62,12 +64,12 @@ class ArtifactTree:
         if artifact.lost:
             branch.add("[yellow]its entry in dvc.lock was replaced before a commit had it: its making is not known[/]")
         elif artifact.place == "not here":
-            branch.add(f"[yellow]{escape(artifact.remedy)}[/]")
+            branch.add(f"[yellow]{safe(artifact.remedy)}[/]")
         for file, sections in artifact.config.items():
-            add_values(branch.add(f"config {escape(file)}, as recorded"), sections)
+            add_values(branch.add(f"config {safe(file)}, as recorded"), sections)
         if artifact.commits:
             later = f" (and {len(artifact.commits) - 1} later)" if len(artifact.commits) > 1 else ""
-            branch.add(f"recorded by commit {escape(artifact.commits[0])}{later}")
+            branch.add(f"recorded by commit {safe(artifact.commits[0])}{later}")
         if artifact.stage:
             branch.add(f"code: {artifact.command.split()[3]} and {len(artifact.code) - 1} modules")
             self._add_execution(branch, artifact.stage, artifact.made_with)
@@ -89,7 +91,7 @@ class ArtifactTree:
         if first != stage:
             execution.add(f"machine and versions as for {first}")
             return
-        execution.add(escape(f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"))
+        execution.add(safe(f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"))
         execution.add(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
@@ -100,7 +102,12 @@ def add_values(branch: Tree, values: dict[str, Any]) -> None:
 
 def add_lines(branch: Tree, lines: list[str]) -> None:
     for line in lines:
-        branch.add(escape(line))
+        branch.add(Text(plain(line)))
+
+
+def safe(text: str) -> str:
+    """Return a text of anybody's as one that is shown as it is, and does nothing to the terminal."""
+    return escape(plain(text))
 
 
 def shown(value: Any) -> str:

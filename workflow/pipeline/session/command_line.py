@@ -5,9 +5,11 @@ import io
 import sys
 from pathlib import Path
 
+from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
-from pipeline.graph import KINDS
+from pipeline.graph import KINDS, Graph
+from pipeline.paths import STATE
 
 SETTINGS = ("runs", "force", "data", "image", "here")
 """Settings of this workflow, for `--config`."""
@@ -31,7 +33,7 @@ def workflow_settings(config: dict, options) -> dict:
     Snakemake itself forgets a profile's `config:` as soon as the command line has one. Raises HeirloomError for a
     setting that nothing reads.
     """
-    settings = profile_config(options) | config
+    settings = profile_config(options) | config | as_typed(options)
     unknown = [key for key in settings if key not in SETTINGS]
     if unknown:
         raise HeirloomError(
@@ -40,11 +42,20 @@ def workflow_settings(config: dict, options) -> dict:
     return settings
 
 
+def as_typed(options) -> dict[str, str]:
+    """Return `--config` as text: Snakemake reads `runs=1e3` as a number, and `runs=` as nothing."""
+    given = [item.partition("=") for item in (getattr(options, "config", None) or []) if isinstance(item, str)]
+    return {key: value for key, equals, value in given if equals and key in SETTINGS}
+
+
 def profile_config(options) -> dict:
     """Return the `config:` of the profiles on the command line, the last one first in rank."""
     found: dict = {}
     for file in profile_files(options):
-        given = (read_yaml(file) or {}).get("config") or {}
+        content = read_yaml(file)
+        given = content.get("config") or {} if isinstance(content, dict) else {}
+        if not isinstance(given, dict | list):
+            raise HeirloomError(f"{file}: config: expected a mapping of settings, found {given!r}")
         found |= given if isinstance(given, dict) else dict(str(item).partition("=")[::2] for item in given)
     return found
 
@@ -109,6 +120,38 @@ def container_image(workflow, settings: dict, options) -> str | None:
     if image and "apptainer" not in methods:
         raise HeirloomError(f"--config image={image}: stages run in an image only with --sdm apptainer; add it")
     return image
+
+
+def reject_unknown_targets(options, graph: Graph) -> None:
+    """Refuse targets that Snakemake does not know, with the command for what is meant. Raises HeirloomError."""
+    if options is None:
+        return
+    for name in [*(options.until or []), *(options.omit_from or [])]:
+        if name not in (*KINDS, "all"):
+            raise HeirloomError(f"no rule is called {name}; {did_you_mean(name, KINDS, 'there are')}")
+    for target in map(str, options.targets or []):
+        stage = graph.stages.get(target) or graph.stages.get(graph.makers.get(target.rstrip("/"), ""))
+        if stage is not None:
+            users = runs_with(stage.name, graph)
+            raise HeirloomError(
+                f"{target} is no target: `snakemake --config runs={','.join(users)} --until {stage.kind}` brings "
+                f"{stage.name} up to date with all that it stands on; `--config force={stage.name}` executes it again"
+            )
+        if target in KINDS:
+            raise HeirloomError(
+                f"{target} is a rule for many stages: `snakemake --until {target}` brings them up to date"
+            )
+        if target != "all" and not target.startswith(str(STATE)):
+            known = [*graph.stages, *graph.makers]
+            raise HeirloomError(f"there is nothing called {target}; {did_you_mean(target, known, 'there are')}")
+
+
+def runs_with(name: str, graph: Graph) -> list[str]:
+    """Return the fewest runs that a stage belongs to or stands below: its own, else the first that needs it."""
+    reports = [stage for stage in graph.stages.values() if stage.kind in ("train", "report")]
+    own = [stage.subject for stage in reports if stage.subject == graph.stages[name].subject]
+    below = [stage.subject for stage in reports if name in graph.ancestors([stage.name])]
+    return (own or below)[:1]
 
 
 def reject_unsupported(options) -> None:

@@ -26,14 +26,14 @@ from pipeline.ledger import (
     markers,
     recorded_outs,
 )
-from pipeline.paths import COSTS
+from pipeline.paths import COSTS, RECORDS
 from pipeline.session.command_line import profile_files
 
 ASKED = (
     "instance_type", "instance_count", "volume_size", "image", "max_runtime", "spot", "max_wait", "keep_alive", "efa",
 )  # fmt: skip
 """Resources that a run's own section may name; the plugin's names."""
-RESOURCES = (*ASKED, "tags", "checkpoints", "job_key", "record", "worker_command")
+RESOURCES = (*ASKED, "tags", "checkpoints", "job_key", "record", "return_files", "worker_command")
 
 NEW_FILES = ("--others", "--exclude-standard")
 LARGEST_NEW = 10_000_000
@@ -184,6 +184,7 @@ def job_resources(stage: Stage, default: Callable[[str], Any]) -> dict[str, Any]
     found["tags"] = ",".join([*filter(None, [default("tags")]), *(f"{key}={value}" for key, value in tags.items())])
     found["checkpoints"] = int(stage.has_ranks)  # work in progress survives a lost host, a stopped job, a new one
     found["record"] = str(COSTS / f"{stage.name}.json")
+    found["return_files"] = ",".join([str(RECORDS / f"{stage.name}.json"), *stage.products])
     if (found["instance_count"] or 1) > 1:
         found["worker_command"] = f"python workflow/pipeline join {stage.name}"
     return {name: int(value) if isinstance(value, bool) else value for name, value in found.items()}

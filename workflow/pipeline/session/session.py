@@ -1,6 +1,9 @@
 """What the Snakefile asks for: the graph, the markers, and what is to be done."""
 
+import atexit
 import os
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -10,10 +13,22 @@ from pathlib import Path
 from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
+from pipeline.dvc_project import set_aside_damaged_lock
 from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote
 from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph, shown
-from pipeline.ledger import NOTHING, Action, Ledger, WorkflowLock, dvc_lock, lockfile, markers, open_ledger
-from pipeline.paths import DVC_LOCK, JOBS_AWAY, MARKERS
+from pipeline.ledger import (
+    NOTHING,
+    Action,
+    Ledger,
+    WorkflowLock,
+    check_entry,
+    dvc_lock,
+    listed,
+    lockfile,
+    markers,
+    open_ledger,
+)
+from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
 from pipeline.plan import print_plan
 from pipeline.session import sagemaker_submission as submitting
 from pipeline.session.command_line import (
@@ -23,6 +38,7 @@ from pipeline.session.command_line import (
     data_is_local,
     executor,
     kinds_here,
+    reject_unknown_targets,
     reject_unsupported,
     will_execute,
     workflow_settings,
@@ -30,6 +46,8 @@ from pipeline.session.command_line import (
 from pipeline.session.sagemaker_submission import Submission, setting_problems
 from pipeline.session.terminal import open_terminal
 
+AGAIN = "HEIRLOOM_AGAIN"
+"""Environment variable of a session that an earlier one became."""
 _lock = WorkflowLock()
 """Held until the process ends."""
 
@@ -74,10 +92,13 @@ class Session:
         return paths
 
     def link(self, path: str):
-        """Return the marker of an input; one that is only restored does not make its readers run."""
-        marker = self.artifact(self.graph.stages[self.graph.makers[path]].artifact)
-        verdict = self.ledger and self.ledger.verdicts.get(self.graph.makers[path])
-        if verdict and verdict.action is Action.RESTORE:
+        """Return the marker of an input; one that is only restored does not make its readers run.
+
+        Unless its data is not on this machine: it may have to be made anew, and its readers look once it is there.
+        """
+        maker = self.graph.makers[path]
+        marker = self.artifact(self.graph.stages[maker].artifact)
+        if self.ledger and maker in self.ledger.near:
             from snakemake.io import ancient
 
             return ancient(marker)
@@ -131,17 +152,35 @@ class Session:
         if self.away:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    def end(self) -> None:
+    def end(self, succeeded: bool) -> None:
         """Take what jobs on other machines have returned into dvc.lock, whether the workflow has succeeded or not."""
+        if succeeded:
+            self.go_on()
         if self.submission:
             try:
                 update_ledger_files(open_ledger(local_data=False))
             except HeirloomError as error:  # the config was edited meanwhile
                 print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
 
+    def go_on(self) -> None:
+        """Let `snakemake` start over when a stage that was only to be restored had to be made anew, otherwise.
+
+        Its data was damaged: what reads it was not scheduled, and would stay as it is.
+        """
+        for name in self.ledger.near if self.ledger and self.at_home else ():
+            entry = markers.read_marker(self.folder, self.graph.stages[name].artifact)
+            if entry and entry["outs"] != self.ledger.entries[name]["outs"] and AGAIN not in os.environ:
+                print(f"{name} could not be restored and was made anew: its readers follow", file=sys.stderr)
+                os.environ[AGAIN] = "1"
+                atexit.register(os.execv, sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
+                return
+
     def targets(self) -> list[str]:
-        """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing."""
-        names = self.ledger.to_do() if self.ledger else []
+        """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing.
+
+        What stands on data that may have to be made anew, because it is not on this machine, may follow.
+        """
+        names = self.ledger.to_do_or_to_follow() if self.ledger else []
         return [self.artifact(self.graph.stages[name].artifact) for name in names] or [self.artifact(NOTHING)]
 
 
@@ -152,16 +191,20 @@ def open_session(workflow, config: dict) -> Session:
     dvc.yaml and dvc.lock in step. `-n`, `--lint`, `--dag` and the like write nothing that git tracks.
     Raises HeirloomError, with every mistake at once.
     """
-    force = tuple(name for name in str(config.get("force", "")).split(",") if name)
+    refuse_other_folder()
     if not workflow.is_main_process:
+        force = tuple(str(config.get("force") or "").split(","))
         return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
     settings = workflow_settings(config, options)
+    force = tuple(listed("force", settings.get("force")) or ())
     image = container_image(workflow, settings, options)
     here = kinds_here(settings)
     real = will_execute(options)
     alone = _lock.take()
+    if real and _lock.problem:
+        raise HeirloomError(f"{LOCK_FILE} cannot be written ({_lock.problem}): `snakemake -n` works without")
     if real and not alone:
         raise HeirloomError(
             "another `snakemake` is working in this folder: wait for it, or stop it; `snakemake -n` works meanwhile"
@@ -170,10 +213,11 @@ def open_session(workflow, config: dict) -> Session:
     to_sagemaker = executor(options) == SAGEMAKER
     wrong = setting_problems(options) if to_sagemaker else []
     try:
-        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), force)
+        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), settings.get("force"))
     except HeirloomError as error:
         raise HeirloomError("\n".join([*wrong, str(error)])) from error
-    folder = MARKERS if alone else Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent))
+    reject_unknown_targets(options, ledger.graph)
+    folder = MARKERS if alone else private_folder()
     submission = None
     if to_sagemaker:
         submission = Submission(ledger, folder, here)
@@ -184,6 +228,7 @@ def open_session(workflow, config: dict) -> Session:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
     if real:
+        set_aside_damaged_lock()
         update_ledger_files(ledger)
         if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
             os.environ[CONTROLLER] = str(os.getpid())
@@ -197,6 +242,22 @@ def open_session(workflow, config: dict) -> Session:
         # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
         open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
     return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
+
+
+def private_folder() -> Path:
+    """Return a folder for the markers of a process that changes nothing; it is deleted when the process ends."""
+    usable = MARKERS.parent.is_dir() and os.access(MARKERS.parent, os.W_OK)  # not in a read-only clone
+    folder = Path(tempfile.mkdtemp(prefix="markers-", dir=MARKERS.parent if usable else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def refuse_other_folder() -> None:
+    """Raise HeirloomError where `snakemake` works in another folder than this one."""
+    if Path.cwd() != ROOT:
+        raise HeirloomError(
+            f"this workflow works in {ROOT}, and here is {Path.cwd()}: `cd {shlex.quote(str(ROOT))}` first"
+        )
 
 
 def forget_other_sessions() -> None:
@@ -229,14 +290,17 @@ def update_ledger_files(ledger: Ledger) -> None:
     no result.
     """
     dvcfile.write(ledger.graph)
-    if ledger.adopted or ledger.damaged:
+    checked = check_entry()
+    in_step = {} if ledger.entries.get(dvcfile.CHECK) == checked else {dvcfile.CHECK: checked}
+    if ledger.adopted or ledger.damaged or in_step:
         with dvc_lock():
             if ledger.damaged:
                 DVC_LOCK.rename(DVC_LOCK.with_suffix(".lock.damaged"))
-                lockfile.write_entries(dict(ledger.entries))
+                lockfile.write_entries(ledger.entries | in_step)
             else:
-                lockfile.write_entries(dict(ledger.adopted))
+                lockfile.write_entries(ledger.adopted | in_step)
     if JOBS_AWAY.exists():
         ledger.history.add(markers.returned(MARKERS, ledger.graph))
         JOBS_AWAY.unlink()
-    ledger.history.add(ledger.current())
+    ledger.history.add(ledger.adopted)
+    ledger.history.add_if_executed(ledger.current())

@@ -1,7 +1,7 @@
 """What people ask for by `make`, beside running stages."""
 
 from pipeline.upkeep.accept import accept
-from pipeline.upkeep.clean_cache import clean_cache
+from pipeline.upkeep.clean_cache import clean_cache, empty_trash
 from pipeline.upkeep.verify import verify
 
-__all__ = ["accept", "clean_cache", "verify"]
+__all__ = ["accept", "clean_cache", "empty_trash", "verify"]

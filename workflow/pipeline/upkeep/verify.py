@@ -1,10 +1,11 @@
 """`make verify`: hash everything that dvc.lock records, without any memory of earlier hashes."""
 
-import json
 from collections.abc import Iterator
 
+from pipeline.dvc_project import cache_folder
+from pipeline.folder_objects import DamagedListError, object_path, read_list
 from pipeline.graph import load_graph
-from pipeline.ledger import Entry, bytes_hash, cache_folder, content_hash, object_path, read_lock
+from pipeline.ledger import Entry, bytes_hash, content_hash, read_lock
 
 
 def verify() -> int:
@@ -16,7 +17,7 @@ def verify() -> int:
     products = sum(len(entry.get("outs", [])) for entry in entries.values())
     print(f"{products} artifacts of {len(entries)} stages hashed: {len(found)} wrong")
     if found:
-        print("`snakemake` restores what was edited or lost; delete a damaged object and `dvc fetch` gets it again")
+        print("`snakemake` restores what was edited or lost; delete a damaged object and `make pull` gets it again")
     return 1 if found else 0
 
 
@@ -41,7 +42,13 @@ def wrong_in_cache(path: str, value: str) -> Iterator[str]:
         yield f"{path} is not in the cache"
         return
     if value.endswith(".dir"):
-        values += [row["md5"] for row in json.loads(listing.read_bytes())]
+        try:
+            values += read_list(value, cache).values()
+        except OSError:
+            pass  # the list itself is told of below
+        except DamagedListError as error:
+            yield f"{path}: {error}"
+            return
     for number, child in enumerate(values):
         file = listing if number == 0 else object_path(child, cache)
         if not file.exists():

@@ -1,9 +1,12 @@
-"""Which implementations of attention there are (`training.attn_implementation`); known without torch."""
+"""Which implementations of attention there are (`attn_implementation`); known without torch."""
 
 from heirloom.config.parsing.mistakes import did_you_mean
 
 KNOWN = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 """Those of the pinned transformers that can train."""
+MEANING = (
+    "attention: eager, sdpa, flex_attention, flash_attention_2, 3 or 4, or a kernel of a hub as owner/name; absent: "
+)
 NEEDS_GPU = ("flash_attention", "flex_attention")
 """Attention whose backward pass torch and its extensions have for GPUs only; how such names begin."""
 

@@ -6,14 +6,16 @@ generated from the pinned versions.
 
 import functools
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from heirloom.config.arguments.optimizers import former_optimizer_warning
+from heirloom.config.arguments.optimizers import former_optimizer_warning, optimizer_problems
 from heirloom.config.arguments.refused_arguments import RENAMED, RENAMED_IN_CONFIGURATIONS, refusal
+from heirloom.config.arguments.schedules import schedule_problems
 from heirloom.config.parsing.mistakes import did_you_mean, explain
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "workflow" / "schemas"
@@ -22,11 +24,16 @@ MODEL_CONFIGS = SCHEMAS / "model_configs.json"
 TYPES = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any], "null": None}
 
 
-def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+def argument_problems(
+    section: str,
+    library: str,
+    arguments: dict[str, Any],
+    elsewhere: Callable[[str, str], str | None] = lambda section, key: None,
+) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield (nested keys, sentence) for each of `arguments` that the library's class cannot take.
 
     `section` is training or generation; `library` names a file of workflow/schemas/training_arguments/: a trainer,
-    or generation_config.
+    or generation_config. `elsewhere` says of an unknown key of a section where else it stands.
     """
     known = argument_schemas(library)
     checked = {}
@@ -36,11 +43,19 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
             yield (key,), reason
         elif key not in known:
             usable = [name for name in known if refusal(section, name) is None]
-            yield (key,), f"{known_title(library)} has no such key; {did_you_mean(key, usable)}"
+            remedy = elsewhere(section, key) or did_you_mean(key, usable)
+            yield (key,), f"{known_title(library)} has no such key; {remedy}"
         elif former_optimizer_warning(value if key == "optim" else None) is None:
             checked[key] = value
+    if section == "generation":
+        infinite = [key for key, value in arguments.items() if isinstance(value, float) and not math.isfinite(value)]
+        yield from (((key,), f"expected a finite number, found {arguments[key]}") for key in infinite)
+        checked = {key: value for key, value in checked.items() if key not in infinite}
     if section == "training":
         yield from contradictions(arguments)
+        yield from out_of_range(arguments)
+        yield from schedule_problems(arguments)
+        yield from optimizer_problems(arguments)
     try:
         arguments_model(library).model_validate(checked)
     except ValidationError as error:
@@ -49,12 +64,47 @@ def argument_problems(section: str, library: str, arguments: dict[str, Any]) -> 
 
 def contradictions(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield keys of `training` that cancel each other, or that have no effect beside the others."""
-    if "max_steps" in arguments and "num_train_epochs" in arguments:
+    if arguments.get("max_steps", NO_LIMIT) != NO_LIMIT and "num_train_epochs" in arguments:
         yield ("num_train_epochs",), "has no effect beside max_steps, which ends the training; delete one of them"
     if "eval_steps" in arguments and arguments.get("eval_strategy") != "steps":
         yield ("eval_steps",), "has no effect without eval_strategy: steps; add that or delete it"
+    losses, weights = arguments.get("loss_type", ["sigmoid"]), arguments.get("loss_weights")
+    if isinstance(weights, list) and isinstance(losses, list) and len(weights) != len(losses):
+        yield ("loss_weights",), f"needs as many numbers as loss_type has losses, {len(losses)}, found {len(weights)}"
     if arguments.get("bf16") is True and arguments.get("fp16") is True:
         yield ("fp16",), "cannot be true beside bf16; delete one of them"
+
+
+NO_LIMIT = -1
+"""max_steps: what transformers takes for none."""
+RANGES = {
+    "learning_rate": (0, None), "weight_decay": (0, None), "max_grad_norm": (0, None), "adam_epsilon": (0, None),
+    "adam_beta1": (0, 1), "adam_beta2": (0, 1), "num_train_epochs": (0, None), "max_steps": (1, None),
+    "warmup_steps": (0, None), "warmup_ratio": (0, 1), "seed": (0, 2**32 - 1), "data_seed": (0, 2**32 - 1),
+    "per_device_eval_batch_size": (1, None), "label_smoothing_factor": (0, 1), "beta": (0, None),
+}  # fmt: skip
+"""Key of `training` → the least and the greatest value with a meaning; the libraries check none before they train."""
+ABOVE = ("num_train_epochs",)
+"""Keys whose least value has no meaning either: no epoch is no training."""
+BELOW = ("adam_beta1", "adam_beta2")
+"""Keys whose greatest value has none: a mean that takes up nothing, which torch refuses."""
+
+
+def out_of_range(arguments: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yield keys of `training` whose numbers no training can work with."""
+    for key, (least, most) in RANGES.items():
+        value = arguments.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if key == "max_steps" and value == NO_LIMIT:
+                continue
+            if key in ABOVE and value <= least:
+                yield (key,), f"expected more than {least}, found {value}"
+            elif value < least:
+                yield (key,), f"expected at least {least}, found {value}"
+            elif key in BELOW and value >= most:
+                yield (key,), f"expected less than {most}, found {value}"
+            elif most is not None and value > most:
+                yield (key,), f"expected at most {most}, found {value}"
 
 
 def known_elsewhere(key: str) -> bool:
@@ -76,6 +126,13 @@ def argument_schemas(library: str) -> dict[str, dict[str, Any]]:
 def known_title(library: str) -> str:
     """Return the class and its version: `trl.SFTConfig 1.16.0`."""
     return argument_file(library)["title"]
+
+
+def as_the_library_wants(library: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with whole numbers as floats where the library has floats: some of it refuses `2` for `2.0`."""
+    kinds = {key: schema.get("type", []) for key, schema in argument_schemas(library).items()}
+    floats = {key for key, kind in kinds.items() if "number" in kind and "integer" not in kind}
+    return {key: float(value) if key in floats and type(value) is int else value for key, value in arguments.items()}
 
 
 @functools.cache
@@ -116,15 +173,25 @@ def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tup
         yield from explain(error, model, known)
 
 
+LIMITS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
+LENGTHS = {"array": {"minItems": "min_length", "maxItems": "max_length"}, "string": {"minLength": "min_length"}}
+"""JSON Schema's keywords, and what pydantic calls the same."""
+
+
 def annotation(schema: dict[str, Any]) -> Any:
-    """Return the Python type of a key's JSON Schema."""
+    """Return the Python type of a key's JSON Schema, with the limits of its numbers, lists and texts."""
     options: list[Any] = []
     kinds = schema.get("type", [])
     for kind in [kinds] if isinstance(kinds, str) else kinds:
+        words = LIMITS if kind in ("integer", "number") else LENGTHS.get(kind, {})
+        limits = {word: schema[keyword] for keyword, word in words.items() if keyword in schema}
+        option: Any = None
         if kind == "array":
-            options.append(list[annotation(schema["items"])] if "items" in schema else list)
+            option = list[annotation(schema["items"])] if "items" in schema else list
         elif not ("enum" in schema and kind == "string"):
-            options.append(TYPES[kind])
+            option = TYPES[kind]
+        if option is not None or kind == "null":
+            options.append(Annotated[option, Field(**limits)] if limits else option)
     if "enum" in schema:
         options.append(Literal[tuple(choice for choice in schema["enum"] if isinstance(choice, str))])
     return functools.reduce(lambda left, right: left | right, options[1:], options[0]) if options else Any

@@ -30,6 +30,10 @@ BY_LOADER = "the workflow loads the model from its artifact; use training.defaul
 BY_DATASET = "the rows come tokenized and masked from the processed dataset"
 BY_DEEPSPEED = "name a file of config/deepspeed/ with `deepspeed:` at the top of the run"
 BY_GENERATION = "predict_with_generate goes by the run's section `generation:`"
+BY_MEASURING = (
+    "held-out rows are measured in the training's own precision, because a model that is cast to be measured would be "
+    "saved rounded; delete it, or set bf16: true"
+)
 BY_LOG = "the stage writes its loss curve by step, and tracking has logging_steps and save_steps; delete it"
 AFTER_TRAINING = "the stages of generation and evaluation score the checkpoint; delete it"
 BY_TOKENIZER = "the model's tokenizer says it (config/models/); delete it"
@@ -58,6 +62,8 @@ SET_BY_THE_WORKFLOW = {
     "eval_on_start": "the held-out loss is always measured before and after training; delete it",
     "prediction_loss_only": AFTER_TRAINING,
     "batch_eval_metrics": AFTER_TRAINING,
+    "bf16_full_eval": BY_MEASURING,
+    "fp16_full_eval": BY_MEASURING,
     "eval_do_concat_batches": AFTER_TRAINING,
     "eval_use_gather_object": AFTER_TRAINING,
     "include_for_metrics": AFTER_TRAINING,
@@ -161,7 +167,23 @@ RENAMED = {
     "label_pad_token_id": f"{BY_DATASET}; delete it",
 }
 
+ALONE = "it speeds up batches of one only, and needs a helper here; delete it"
 GENERATION = {
+    "is_assistant": ALONE,
+    "assistant_confidence_threshold": ALONE,
+    "assistant_early_exit": ALONE,
+    "assistant_ensemble_weight": ALONE,
+    "assistant_lookbehind": ALONE,
+    "target_lookbehind": ALONE,
+    "num_assistant_tokens": ALONE,
+    "num_assistant_tokens_schedule": ALONE,
+    "prompt_lookup_num_tokens": ALONE,
+    "max_matching_ngram_size": ALONE,
+    "speculation_type": ALONE,
+    "use_mtp": ALONE,
+    "token_healing": "it rewrites the end of prompts; delete it",
+    "compile_config": "answers are not compiled; delete it",
+    "cache_config": "quantized caches are not set up; delete it",
     "pad_token_id": BY_TOKENIZER,
     "bos_token_id": BY_TOKENIZER,
     "eos_token_id": "use eos_tokens",

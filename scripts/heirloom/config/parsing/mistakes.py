@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,24 @@ def shown(value: Any, key: str | int = "") -> str:
     return "a list" if isinstance(value, list) else repr(value)[:60]
 
 
-def explain(error: ValidationError, model: type[BaseModel], value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield (nested keys, sentence) for each mistake that pydantic found in `value`."""
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    value: Any,
+    elsewhere: Callable[[str, str], str | None] = lambda section, key: None,
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield (nested keys, sentence) for each mistake that pydantic found in `value`.
+
+    `elsewhere` says of an unknown key of a section ("" is the top) where else it stands.
+    """
     unions: dict[tuple[str | int, ...], list[tuple[tuple[str | int, ...], dict[str, Any]]]] = {}
     for detail in error.errors(include_url=False):
         keys, branch_at = real_keys(value, detail)
+        if detail["type"] == "extra_forbidden" and len(keys) < 3:
+            remedy = elsewhere(str(keys[0]) if len(keys) > 1 else "", str(keys[-1]))
+            if remedy is not None:
+                yield keys, f"there is no such key; {remedy}"
+                continue
         if branch_at is None:
             broken = getattr(detail.get("ctx", {}).get("error"), "problems", None)
             if broken is None:

@@ -1,7 +1,7 @@
 """A whole file of config/datasets, config/models or config/runs: NAME.yaml."""
 
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr, TypeAdapter, ValidationError
 
@@ -13,6 +13,9 @@ Problems = list[tuple[tuple[str | int, ...], str]]
 
 class NamedFile(Section):
     """What datasets, models and runs have in common: a name, a path, and the value as it was written."""
+
+    elsewhere: ClassVar[Callable[[str, str], str | None]] = staticmethod(lambda section, key: None)
+    """Says of an unknown key of a section where else it stands."""
 
     _name: str = PrivateAttr("")
     _path: str = PrivateAttr("")
@@ -53,7 +56,7 @@ class NamedFile(Section):
         try:
             file = cls.model_validate(value)
         except ValidationError as error:
-            problems = list(explain(error, cls, value))
+            problems = list(explain(error, cls, value, cls.elsewhere))
             wrong = {keys[0] for keys, _ in problems if keys}
             file = cls._without(value if isinstance(value, dict) else {}, wrong)
             broken = (((*key.split("."),), problem) for key, problem in file.rules() if isinstance(value, dict))

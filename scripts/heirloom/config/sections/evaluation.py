@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import MEANING
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
 
@@ -34,6 +35,9 @@ class EvaluationSection(Section):
     )
     dataset: str | None = Field(None, description="dataset whose test split perplexity is for; absent: the run's")
     batch_size: int = Field(8, ge=1, description="sequences a rank and forward pass, for perplexity and preference")
+    attn_implementation: str | None = Field(
+        None, description=f"perplexity and preference: {MEANING}as the run was trained"
+    )
     answer_pattern: str | None = Field(
         None,
         description="exact_match: regular expression whose group 1 is the answer, in completion and reference; "
@@ -46,7 +50,10 @@ class EvaluationSection(Section):
         None, description="preference: dataset whose test split holds the pairs; absent: the run's"
     )
     beta: float = Field(
-        0.1, gt=0, description="preference: what the difference of log-probabilities to the base is multiplied with"
+        0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="preference: what the difference of log-probabilities to the base is multiplied with",
     )
     base: bool = Field(False, description="score the base of the training as well, on the same prompts and rows")
     against: list[str] = Field([], description="runs that answer the same prompts, to count who wins")

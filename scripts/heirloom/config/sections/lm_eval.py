@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from heirloom.config.arguments.attention import MEANING
 from heirloom.config.parsing.section import Section
 
 
@@ -13,4 +14,5 @@ class LmEvalSection(Section):
     num_fewshot: int | None = Field(None, ge=0, description="examples before each question; absent: as the task says")
     limit: int | None = Field(None, ge=1, description="only the first so many rows of each task; absent: all")
     batch_size: int = Field(8, ge=1, description="sequences a forward pass")
+    attn_implementation: str | None = Field(None, description=f"{MEANING}as the run was trained")
     apply_chat_template: bool = Field(False, description="put each question into the tokenizer's chat template")

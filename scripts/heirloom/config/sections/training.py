@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from heirloom.config.arguments.attention import unknown_attention
+from heirloom.config.arguments.attention import MEANING
 from heirloom.config.arguments.collator_names import CollatorName
 from heirloom.config.parsing.section import PassThroughSection
 
@@ -23,11 +23,9 @@ class TrainingSection(PassThroughSection):
         "auto", description="type in which the base is loaded; auto: as it was saved"
     )
     attn_implementation: str | None = Field(
-        None,
-        description="attention: eager, sdpa, flex_attention, flash_attention_2, 3 or 4, or a kernel of a hub as "
-        "owner/name; absent: transformers' choice",
+        None, description=f"{MEANING}transformers' choice; answers and scores use it too"
     )
-    trust_remote_code: bool = Field(False, description="run model code that came with the base from its repository")
+    trust_remote_code: bool = Field(False, description="the same as `trust_remote_code` of the run, where it belongs")
     ignore_bias_buffers: bool = Field(
         False, description="keep boolean buffers (attention masks of old models) out of data-parallel synchronisation"
     )
@@ -62,6 +60,3 @@ class TrainingSection(PassThroughSection):
     def rules(self) -> Iterator[tuple[str, str]]:
         if "mlm_probability" in self.model_fields_set and self.collator != "mlm":
             yield "mlm_probability", "has no effect without collator: mlm; add that or delete it"
-        known_only = self.attn_implementation and not self.trust_remote_code  # code of a base may bring its own
-        if known_only and (problem := unknown_attention(self.attn_implementation)) is not None:
-            yield "attn_implementation", problem

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.data.raw.raw_files import READERS, RawFile, reader_of, suffix_of
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 
 SOURCE_FILE = "source.json"  # what download_dataset.py notes about where the files came from
 STATE_FILE = "state.json"  # what `datasets` notes about a split that it saved
@@ -95,7 +95,7 @@ def tell_skipped(raw: Path, names: list[str]) -> None:
     if names:
         more = f" and {len(names) - NAMED_FILES} more" if len(names) > NAMED_FILES else ""
         print(
-            f"warning: {raw}: not read, since no known data file: {', '.join(names[:NAMED_FILES])}{more}; "
+            f"warning: {raw}: not read, since no known data file: {plain(', '.join(names[:NAMED_FILES]))}{more}; "
             f"known are {', '.join(READERS)}, the text formats also with .gz",
             file=sys.stderr,
         )

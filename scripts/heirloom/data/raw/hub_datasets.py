@@ -1,20 +1,25 @@
 """Which files of a hub dataset hold which split of which configuration."""
 
-import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from fsspec.utils import glob_translate
-
 from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.data_folders import is_data, split_named_by
+from heirloom.data.raw.raw_dataset import check_names
 from heirloom.data.raw.raw_files import READERS, suffix_of
 from heirloom.errors import HeirloomError
 from heirloom.hub import HubFile, download, list_files, resolve_commit
 
 CARD = "README.md"
+LARGEST_CARD = 10_000_000
+"""Bytes."""
+BROKEN = (HeirloomError, TypeError, AttributeError, KeyError)
+"""What a header in an unexpected form raises."""
+REMEDY = "tell its author, or download the files yourself and name them by source.path"
 
 
 def download_hub_dataset(source: DatasetSource, folder: Path) -> tuple[str, dict[str, str]]:
@@ -26,24 +31,41 @@ def download_hub_dataset(source: DatasetSource, folder: Path) -> tuple[str, dict
     files = {file.path: file for file in list_files(source.hub, "dataset", commit)}
     configurations: dict[str, Any] = {}
     if CARD in files:
+        if files[CARD].size > LARGEST_CARD:
+            raise HeirloomError(f"hub: the dataset card of {source.hub} has {files[CARD].size:,} bytes: {REMEDY}")
         download(source.hub, "dataset", commit, [files[CARD]], folder)
-        configurations = declared_configurations((folder / CARD).read_text(encoding="utf-8"), source.hub)
+        card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+        configurations = declared_configurations(card, source.hub)
         (folder / CARD).unlink()
     splits = choose_splits(choose_files(source, files, configurations), source)
+    check_names(splits, source.hub)
     download(source.hub, "dataset", commit, [files[path] for path in splits], folder)
     return commit, splits
 
 
 def declared_configurations(card: str, repository: str) -> dict[str, dict[str, Any]]:
     """Return {name: declaration} of the `configs:` in the header of a dataset card; empty without one."""
-    from ruamel.yaml import YAML, YAMLError
-
-    header = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card, re.DOTALL)
     try:
-        declared = (YAML(typ="safe").load(header[1]) or {}).get("configs") if header else None
-    except YAMLError as error:
-        raise HeirloomError(f"hub: the dataset card of {repository} has a broken header: {error}") from None
-    return {entry.get("config_name", "default"): entry for entry in declared or []}
+        declared = parse_yaml(header_of(card), CARD).get("configs") or []
+        found = {str(entry.get("config_name", "default")): entry for entry in declared}
+    except BROKEN as error:
+        raise broken_card(repository, error) from None
+    return found
+
+
+def broken_card(repository: str, error: Exception) -> HeirloomError:
+    """Return the error for a dataset card whose header is not what cards say."""
+    said = " ".join(str(error).split()) if isinstance(error, HeirloomError) else f"{type(error).__name__}: {error}"
+    return HeirloomError(f"hub: the dataset card of {repository} has a broken header ({said}): {REMEDY}")
+
+
+def header_of(card: str) -> str:
+    """Return what stands between the first two lines of `---`, of a card that begins with one; else nothing."""
+    lines = card.splitlines()
+    if not lines or lines[0].rstrip() != "---":
+        return ""
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 1)
+    return "\n".join(lines[1:end])
 
 
 def choose_files(
@@ -59,7 +81,10 @@ def choose_files(
             raise HeirloomError(
                 f"source.config: {source.hub} has no configuration {name}; {did_you_mean(name, configurations)}"
             )
-        declared = dict(declared_files(configurations[name], list(files)))
+        try:
+            declared = {path: str(split) for path, split in declared_files(configurations[name], list(files))}
+        except BROKEN as error:
+            raise broken_card(source.hub, error) from None
         return {path: split for path, split in declared.items() if matches(path, source.files)}
     data = [path for path in files if is_data(path) and not any(part.startswith(".") for part in Path(path).parts)]
     data = [path for path in data if matches(path, source.files)]
@@ -120,4 +145,16 @@ def choose_splits(files: dict[str, str], source: DatasetSource) -> dict[str, str
 
 def matches(path: str, patterns: Sequence[str] | None) -> bool:
     """Tell whether a path matches one of the patterns (`*` within a folder, `**` across folders); none means all."""
-    return patterns is None or any(re.match(glob_translate(pattern), path) for pattern in patterns)
+    return patterns is None or any(matches_pattern(path.split("/"), pattern.split("/")) for pattern in patterns)
+
+
+def matches_pattern(parts: list[str], pattern: list[str]) -> bool:
+    """Tell whether the parts of a path match those of a pattern, in time that grows with their product only."""
+    reached = {0}  # so many parts are used up by the pattern until here
+    for number, wanted in enumerate(pattern):
+        if wanted == "**":
+            least = min(reached, default=len(parts) + 1) + (number + 1 == len(pattern))  # at its end at least a file
+            reached = set(range(least, len(parts) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], wanted)}
+    return len(parts) in reached

@@ -2,19 +2,24 @@
 
 import argparse
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from heirloom.artifacts import destination
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.data_folders import SOURCE_FILE, is_data, split_named_by
+from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
 from heirloom.stage_arguments import stage_parser
+
+ACTING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff'\"`$\\\\]")
 
 
 def raw_dataset_arguments(description: str) -> argparse.Namespace:
     """Read the command line: --config, --sections and --output."""
     parser = stage_parser(description, config="a file of config/datasets/")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=destination, required=True, help="folder to write")
     return parser.parse_args()
 
 
@@ -34,6 +39,16 @@ def describe_file(folder: Path, name: str, split: str | None) -> dict:
     with (folder / name).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": name, "split": split, "bytes": (folder / name).stat().st_size, "sha256": sha256}
+
+
+def check_names(names: Iterable[str], place: str) -> None:
+    """Raise HeirloomError for a foreign file whose name would act where it is shown or typed: rows are cited by it."""
+    for name in names:
+        if ACTING.search(name):
+            raise HeirloomError(
+                f"source: {place} holds {ascii(name)}, whose name has characters that act in a shell or a terminal: "
+                "rename it there, or choose other files with source.files"
+            )
 
 
 def splits_by_name(names: Iterable[str]) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.data_folders import check_formats, is_data
 from heirloom.data.raw.hub_datasets import download_hub_dataset, matches
-from heirloom.data.raw.raw_dataset import splits_by_name
+from heirloom.data.raw.raw_dataset import check_names, splits_by_name
 from heirloom.data.raw.raw_files import suffix_of
 from heirloom.errors import HeirloomError
 from heirloom.s3 import download_prefix
@@ -29,7 +29,14 @@ def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None
                 shutil.move(downloads / name, folder / name)
         return splits, commit
     if source.s3 is not None:
-        names = download_prefix(source.s3, folder, lambda name: is_data(name) and matches(name, source.files))
+
+        def wanted(name: str) -> bool:
+            if not (is_data(name) and matches(name, source.files)):
+                return False
+            check_names([name], source.s3)
+            return True
+
+        names = download_prefix(source.s3, folder, wanted)
         if not source.files:
             check_formats(source.s3, names, f"choose with source.files, for instance ['*{suffix_of(Path(names[0]))}']")
         return splits_by_name(names), None

@@ -12,6 +12,7 @@ from tokenizers import Encoding
 from heirloom.data.rows.long_texts import LongEncoding, encode_long
 from heirloom.data.rows.token_positions import TokenPositions
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import loading, loading_from
 
 # Classes of tokenizer_config.json that mean: everything is in tokenizer.json.
 GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend", None}
@@ -125,7 +126,10 @@ def load_transformers_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        with loading_from(folder):
+            return AutoTokenizer.from_pretrained(str(folder), **loading())
+    except HeirloomError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         if not (folder / "tokenizer.json").is_file():
             raise HeirloomError(

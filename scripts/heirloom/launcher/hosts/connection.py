@@ -3,12 +3,14 @@
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 KEEPALIVE_TIMEOUT = 20.0
 """Seconds after which a host counts as lost whose kernel does not answer: one that was cut off says no farewell."""
 MAX_MESSAGE_BYTES = 1 << 20
+CHUNK = 1 << 16
 
 
 class Connection:
@@ -16,7 +18,7 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._file = connected.makefile("rb")
+        self._unread = bytearray()
         connected.settimeout(None)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
@@ -30,14 +32,28 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.sendall(json.dumps({"event": event, **facts}).encode() + b"\n")
 
-    def receive(self, seconds: float | None = None) -> dict[str, Any] | None:
-        """Return the next event; None when the other end is gone, sends no JSON, or nothing for so many `seconds`."""
-        self._socket.settimeout(seconds)
+    def receive(self, seconds: float | None = None, most: int = MAX_MESSAGE_BYTES) -> dict[str, Any] | None:
+        """Return the next event; None when there is none within so many `seconds`, however its bytes trickle in.
+
+        None too when the other end is gone, or sends what is no event or has more than `most` bytes.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
         try:
-            line = self._file.readline(MAX_MESSAGE_BYTES)
-            return json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError):
+            while b"\n" not in self._unread:
+                if len(self._unread) > most:
+                    return None
+                self._socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.001))
+                piece = self._socket.recv(CHUNK)
+                if not piece:
+                    return None
+                self._unread += piece
+            end = self._unread.index(b"\n")
+            line = bytes(self._unread[:end])
+            del self._unread[: end + 1]
+            event = json.loads(line) if end <= most else None
+        except (OSError, ValueError, RecursionError):
             return None
+        return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield what the other end sends until it is gone."""
@@ -47,5 +63,4 @@ class Connection:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._file.close()
         self._socket.close()

@@ -6,11 +6,15 @@ minutes leaves nobody in a rendezvous, and when it has nothing to execute the wo
     worker → head   join: host, stage      exited: exit_code, error
     head → worker   start: LaunchRequest   signal: number   finished: success   released
 
-What the worker runs comes from the head that it connects to by name; it makes the command and the variables itself,
-of the script and its arguments, so no secret is sent. The first real error of any host is the error of the stage.
+A worker runs its stage's own program, which it knows; the head that it connects to by name says when, and on how many
+ranks. It makes the command and the variables itself, so no secret is sent. Neither end believes more of the other than
+that: whatever comes is looked at, within limits of size and time. The first real error of any host is that of the
+stage.
 """
 
+import contextlib
 import queue
+import re
 import socket
 import threading
 import time
@@ -18,12 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import plain
 from heirloom.launcher.command import Program
 from heirloom.launcher.failure import is_consequence
 from heirloom.launcher.hosts.connection import Connection
 from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import Outcome, RunningProgram, say
 from heirloom.launcher.ranks import Ranks
+from heirloom.launcher.reaper import FORWARDED
 
 PORT = 7712
 EXIT_TIMEOUT = 10.0
@@ -35,6 +41,12 @@ STRAGGLER_TIMEOUT = 60.0
 RELEASE_TIMEOUT = 15.0
 """Seconds that the head waits for the others at the end, to release them."""
 RETRY_INTERVAL = 0.5
+ACCEPT_INTERVAL = 0.05
+MAX_HELLO_BYTES = 4096
+MOST_UNKNOWN = 64
+"""Connections that are heard at once before they have said who they are."""
+LONGEST_ERROR = 2000
+"""Characters of another host's error that are told."""
 CONNECT_TIMEOUT = 5.0
 
 
@@ -56,16 +68,32 @@ class LaunchRequest:
         return {"program": program, "stage": asdict(self.stage), "ranks": asdict(self.ranks), **own}
 
 
-def request_from(facts: dict[str, Any]) -> LaunchRequest:
-    """Return the request that the head has sent."""
-    program = facts["program"]
-    return LaunchRequest(
-        Program(program["kind"], Path(program["script"]), tuple(program["arguments"])),
-        Stage(**facts["stage"]),
-        Ranks(**facts["ranks"]),
-        facts["commit"],
-        facts["port"],
-    )
+def request_from(facts: dict[str, Any], stage: str, program: Program) -> LaunchRequest | None:
+    """Return what the head asks of a host that waits for `stage`, which runs `program`; None when it asks otherwise.
+
+    Whoever answers in the head's place gets nothing run but the stage's own program, which this host knows itself.
+    """
+    try:
+        asked = facts["program"]
+        request = LaunchRequest(
+            Program(asked["kind"], Path(asked["script"]), tuple(asked["arguments"])),
+            Stage(**{**facts["stage"], "products": tuple(facts["stage"]["products"])}),
+            Ranks(**facts["ranks"]),
+            facts["commit"],
+            facts["port"],
+        )
+        numbers = (request.ranks.nodes, request.ranks.per_node, request.port)
+        right = (
+            request.program == program
+            and request.stage.name == stage
+            and re.fullmatch("[0-9a-f]{64}", request.stage.identity or "0" * 64)
+            and isinstance(request.commit, str | None)
+            and request.ranks.device in ("cpu", "gpu")
+            and all(type(number) is int and 0 <= number < 1 << 16 for number in numbers)
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return request if right else None
 
 
 def accept_workers(
@@ -73,28 +101,61 @@ def accept_workers(
 ) -> dict[str, Connection]:
     """Return a connection to each worker by name, once all have joined or so many seconds are over.
 
-    Only hosts of this job that wait for this stage are let in.
+    Only hosts of this job that wait for this stage are let in. Who says nothing, or something else, keeps nobody
+    waiting: each connection is heard in a thread of its own, for CONNECT_TIMEOUT.
     """
-    joined: dict[str, Connection] = {}
+    reception = Reception(workers, stage)
     deadline = None if seconds is None else time.monotonic() + seconds
     # hosts that are numbers of the loopback are alone on this machine; others are reached by name
     address = head if head.startswith("127.") else ""
-    with socket.create_server((address, PORT), backlog=len(workers)) as server:
-        while len(joined) < len(workers):
-            if deadline is not None:
-                server.settimeout(max(deadline - time.monotonic(), 0.01))
-            try:
-                connection = Connection(server.accept()[0])
-            except TimeoutError:
-                break
-            hello = connection.receive(CONNECT_TIMEOUT) or {}
-            if hello.get("host") not in workers or hello.get("stage") != stage:
-                connection.close()
-                continue
-            if hello["host"] in joined:  # it was started anew
-                joined[hello["host"]].close()
-            joined[hello["host"]] = connection
-    return joined
+    with socket.create_server((address, PORT), backlog=2 * MOST_UNKNOWN + len(workers)) as server:
+        server.settimeout(ACCEPT_INTERVAL)
+        while not reception.complete and (deadline is None or time.monotonic() < deadline):
+            with contextlib.suppress(TimeoutError):
+                reception.hear(server.accept()[0])
+    return reception.close()
+
+
+class Reception:
+    """Hears who has connected to the head, several at once, and keeps the workers that wait for a stage."""
+
+    def __init__(self, workers: tuple[str, ...], stage: str) -> None:
+        self._workers, self._stage = workers, stage
+        self._joined: dict[str, Connection] = {}
+        self._lock = threading.Lock()
+        self._heard = threading.BoundedSemaphore(MOST_UNKNOWN)
+        self._open = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether all workers have joined."""
+        with self._lock:
+            return len(self._joined) == len(self._workers)
+
+    def hear(self, connected: socket.socket) -> None:
+        """Let a thread find out who has connected; nobody is heard while MOST_UNKNOWN others are."""
+        if self._heard.acquire(blocking=False):
+            threading.Thread(target=self._hear, args=(Connection(connected),), daemon=True).start()
+        else:
+            connected.close()
+
+    def _hear(self, connection: Connection) -> None:
+        hello = connection.receive(CONNECT_TIMEOUT, MAX_HELLO_BYTES) or {}
+        self._heard.release()
+        name = hello.get("host")
+        with self._lock:
+            if self._open and name in self._workers and hello.get("stage") == self._stage:
+                if name in self._joined:  # it was started anew
+                    self._joined[name].close()
+                self._joined[name] = connection
+                return
+        connection.close()
+
+    def close(self) -> dict[str, Connection]:
+        """Let nobody in any more; return the workers that have joined, in the order of their names in the job."""
+        with self._lock:
+            self._open = False
+            return {name: self._joined[name] for name in self._workers if name in self._joined}
 
 
 def release_workers(head: str, workers: tuple[str, ...], stage: str) -> None:
@@ -131,11 +192,12 @@ class WorkerHosts:
             connection.close()
 
     def _listen(self, name: str, connection: Connection) -> None:
-        ended = next((event for event in connection.events() if event["event"] == "exited"), None)
-        if ended is None:
-            outcome = Outcome(1, f"the host was lost: no sign of life from {name}")
+        ended = next((event for event in connection.events() if event["event"] == "exited"), {})
+        code, error = ended.get("exit_code"), ended.get("error")
+        if isinstance(code, int) and isinstance(error, str):
+            outcome = Outcome(code, plain(error[-LONGEST_ERROR:]))
         else:
-            outcome = Outcome(ended["exit_code"], ended["error"])
+            outcome = Outcome(1, f"the host was lost: no sign of life from {name}")
         with self._changed:
             self._ended[name] = outcome
             self._changed.notify_all()
@@ -207,10 +269,10 @@ class HeadHost:
 
     def _listen(self, running: RunningProgram) -> None:
         for event in self._connection.events():
-            if event["event"] == "signal":
+            if event["event"] == "signal" and event.get("number") in FORWARDED:
                 running.forward_signal(event["number"])
             elif event["event"] == "finished":
-                self._success = event["success"]
+                self._success = event.get("success") is True
                 break
         running.kill()  # what still runs waits for ranks that are gone
         self._over.set()
@@ -230,7 +292,7 @@ class HeadHost:
         return Outcome(0, "" if self._success else own.error or "it failed on another host")
 
 
-def wait_for_head(head: str, host: str, stage: str) -> tuple[LaunchRequest, Connection] | None:
+def wait_for_head(head: str, host: str, stage: str, program: Program) -> tuple[LaunchRequest, Connection] | None:
     """Return what the head asks to launch and the connection to it, None when the head releases this host.
 
     Waits until the head executes `stage`, and after that until its result is safe.
@@ -245,7 +307,10 @@ def wait_for_head(head: str, host: str, stage: str) -> tuple[LaunchRequest, Conn
         connection.send("join", host=host, stage=stage)
         event = connection.receive() or {}
         if event.get("event") == "start":
-            return request_from(event), connection
+            request = request_from(event, stage, program)
+            if request is not None:
+                return request, connection
+            say(f"{stage}: what answers as {head} asked for something else than this stage, and gets nothing")
         connection.close()
         if event.get("event") == "released":
             return None

@@ -1,4 +1,4 @@
-"""`launch.py join STAGE` on the worker hosts of a training job: wait for the head, and run this host's ranks."""
+"""`launch.py join STAGE PROGRAM` on the worker hosts of a training job: wait for the head, run this host's ranks."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 from heirloom.launcher import environment, processes, record
+from heirloom.launcher.command import Program, parse_command
 from heirloom.launcher.hosts import sagemaker
 from heirloom.launcher.hosts.connection import Connection
 from heirloom.launcher.hosts.coordination import HeadHost, LaunchRequest, wait_for_head
@@ -21,12 +22,15 @@ def join(words: list[str]) -> int:
     where a head restores a result, or has nothing to do.
     """
     host = sagemaker.find()
-    if len(words) != 1 or host is None or host.number == 0:
-        sys.exit("usage: launch.py join STAGE, on the hosts of a SageMaker training job that are not its first one")
-    (stage,) = words
+    if len(words) < 3 or host is None or host.number == 0:
+        sys.exit(
+            "usage: launch.py join STAGE KIND SCRIPT [ARGUMENTS], on the hosts of a SageMaker training job that are "
+            "not its first one"
+        )
+    stage, program = words[0], parse_command(words[1:])
     say(f"{stage}: waiting for {host.names[0]}")
     folder = None
-    while (asked := wait(host, stage)) is not None:
+    while (asked := wait(host, stage, program)) is not None:
         request, connection = asked
         folder = choose_folder(request.program, request.stage, request.ranks.world_size)
         outcome = run(host, request, folder, connection)
@@ -40,10 +44,10 @@ def join(words: list[str]) -> int:
     return 0
 
 
-def wait(host: SageMakerHost, stage: str) -> tuple[LaunchRequest, Connection] | None:
+def wait(host: SageMakerHost, stage: str, program: Program) -> tuple[LaunchRequest, Connection] | None:
     """Wait for the head's request, None when it releases this host; SIGTERM ends this process well meanwhile."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    found = wait_for_head(host.names[0], host.names[host.number], stage)
+    found = wait_for_head(host.names[0], host.names[host.number], stage, program)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return found
 

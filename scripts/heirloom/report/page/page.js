@@ -197,8 +197,8 @@ function addGenerations() {
       if (agreement === "wrong") return answers.some((answer) => !isReference(prompt, answer));
       return true;
     });
-    const held = content.prompts.length < content.prompts_in_all ? ` (the page holds ${content.prompts.length} of ${content.prompts_in_all})` : "";
-    byId("count").textContent = `${fitting.length} of ${content.prompts.length} prompts${held}`;
+    const held = distinct(content.prompts) < content.prompts_in_all ? ` (the page holds ${distinct(content.prompts)} of ${content.prompts_in_all})` : "";
+    byId("count").textContent = `${distinct(fitting)} of ${distinct(content.prompts)} prompts${held}`;
     byId("prompts").replaceChildren(...fitting.slice(0, limit).map((prompt) => promptBox(prompt, runs, wanted)));
     byId("more").hidden = fitting.length <= limit;
   };
@@ -216,6 +216,11 @@ function addGenerations() {
 }
 
 /* ---- scores of two groups of runs, config of two runs ---- */
+
+/** Return how many prompts there are, each counted once however many samples answer it. */
+function distinct(prompts) {
+  return new Set(prompts.map((prompt) => JSON.stringify([prompt.dataset, prompt.row_id, prompt.prompt]))).size;
+}
 
 function addComparison() {
   const first = byId("compare-first"), second = byId("compare-second");

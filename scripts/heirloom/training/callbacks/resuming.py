@@ -74,7 +74,7 @@ def stat_facts(*paths: Path | None) -> dict[str, list]:
 def newest_complete(work: Path) -> Path | None:
     """Return the latest checkpoint that is complete on every host; each host deletes others. Every rank calls it."""
     here = {folder.name for folder in work.glob(f"{PREFIX}*") if is_complete(folder)}
-    everywhere = set.intersection(*gathered(here))
+    everywhere = set.intersection(*map(set, gathered(sorted(here))))
     if is_first_rank_of_host():
         for folder in work.glob(f"{PREFIX}*"):
             if folder.name not in everywhere:

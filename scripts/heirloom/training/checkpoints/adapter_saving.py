@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel, Trainer
 
 from heirloom.training.inputs.base_models import load_base
 from heirloom.training.inputs.training_command import TrainingCommand
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def has_adapter(trainer: Trainer) -> bool:
@@ -49,8 +53,27 @@ def merged_model(trainer: Trainer, command: TrainingCommand, adapter: Path) -> P
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # or the main rank would wait for the others to shard the base with it
-    model = PeftModel.from_pretrained(load_base(command), adapter).merge_and_unload()
+    adapted = PeftModel.from_pretrained(load_base(command), adapter)
+    untie_adapted(adapted)
+    model = adapted.merge_and_unload()
     trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
     model.config.pad_token_id = trained.config.pad_token_id
-    model.generation_config = trained.generation_config
+    if hasattr(trained, "generation_config"):  # a masked language model has none
+        model.generation_config = trained.generation_config
     return model
+
+
+def untie_adapted(model: "PeftModel") -> None:
+    """Give the output layer weights of its own where it shares them with an embedding and one of the two is adapted.
+
+    Training adds an adapter's update to what one of the two computes, and merging would add it to the weights of both.
+    """
+    base = model.get_base_model()
+    into, out = base.get_input_embeddings(), base.get_output_embeddings()
+    if out is None:
+        return
+    layers = [getattr(module, "base_layer", module) for module in (into, out)]
+    adapted = [hasattr(module, "base_layer") for module in (into, out)]
+    if layers[0].weight is layers[1].weight and any(adapted):
+        layers[1].weight = torch.nn.Parameter(layers[1].weight.detach().clone())
+        base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import AutoConfig, PreTrainedModel, Trainer
 
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
@@ -20,6 +20,7 @@ from heirloom.errors import HeirloomError
 from heirloom.models.model_facts import FACTS
 from heirloom.models.tokenizer_files import save_tokenizer
 from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merged_model, save_adapter
+from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
 from heirloom.training.inputs.training_command import TrainingCommand
 
 STATE = "trainer_state.json"
@@ -32,9 +33,10 @@ def save_checkpoint(
 
     The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
     a part of the weights. The output appears whole or not at all. Raises HeirloomError for weights that are no
-    numbers and for a DeepSpeed configuration that forbids to gather them.
+    numbers, for a DeepSpeed configuration that forbids to gather them, and for a folder that is not the trained model.
     """
     adapted = has_adapter(trainer)
+    trained = probe(trainer)
     weights = adapter_weights(trainer) if adapted else gathered_weights(trainer)
     check_finite(weights)
     with new_artifact(command.output) if is_main_rank() else nullcontext() as partial:
@@ -44,9 +46,12 @@ def save_checkpoint(
                 model = merged_model(trainer, command, partial / "adapter")
                 weights = None  # its own
             else:
-                model = trainer.accelerator.unwrap_model(trainer.model)
+                model = plain_model(trainer)
+            keep_router_settings(model, command)
             save_model(model, weights, partial)
             save_tokenizer(trainer.processing_class, partial)
+            del model
+            check_checkpoint(partial, trained, trainer, command)
             write_json(partial / FACTS, facts)
             write_json(partial / STATE, trainer_state(trainer, log_history))
             (partial / "README.md").write_text(card, encoding="utf-8")
@@ -54,6 +59,16 @@ def save_checkpoint(
                 if file.is_file():
                     file.chmod(0o644)  # safetensors writes for its owner alone
     barrier()
+
+
+def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> None:
+    """Set what TRL's SFTTrainer has set for itself back to the base's: whether experts add their router's loss."""
+    trusted = {"local_files_only": True, "trust_remote_code": command.training.trust_remote_code}
+    base = AutoConfig.from_pretrained(command.base, **trusted).get_text_config()
+    config = model.config.get_text_config()
+    for key in ("output_router_logits", "router_aux_loss_coef"):
+        if hasattr(base, key):
+            setattr(config, key, getattr(base, key))
 
 
 def save_model(model: PreTrainedModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
@@ -68,13 +83,16 @@ def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     Raises HeirloomError when the DeepSpeed configuration forbids to gather them.
     """
     try:
-        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if trainer.is_deepspeed_enabled:
+            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        else:  # not by accelerate: it leaves a compiled module around the model, whose weights have other names
+            weights = plain_model(trainer).state_dict()
     except ValueError as error:
         raise HeirloomError(
             "the model cannot be gathered from its ranks: set zero_optimization."
             "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
         ) from error
-    tied = trainer.accelerator.unwrap_model(trainer.model).all_tied_weights_keys
+    tied = plain_model(trainer).all_tied_weights_keys
     return {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
 
 

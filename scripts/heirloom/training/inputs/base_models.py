@@ -14,14 +14,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.sections.training import TrainingSection
-from heirloom.distributed import on_cpu
+from heirloom.distributed import is_main_rank, on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
+from heirloom.models.remote_code import loading, loading_from, trust
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.training.inputs.training_command import TrainingCommand
 
@@ -46,8 +47,10 @@ def load_model(command: TrainingCommand) -> PreTrainedModel:
     cannot be loaded so, or that is no model for this way of training.
     """
     check_attention(command.training.attn_implementation)
-    quantized = {"quantization_config": bitsandbytes_config(command.quantization)} if command.quantization else {}
-    model = load_base(command, **quantized)
+    chosen: dict[str, Any] = {"dtype": trained_dtype(command)}
+    if command.quantization:
+        chosen["quantization_config"] = bitsandbytes_config(command.quantization)
+    model = load_base(command, **chosen)
     if command.quantization:
         without_repacking(model)
         if on_cpu():
@@ -63,28 +66,60 @@ def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     section, base = command.training, command.base
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
-    if not section.trust_remote_code:
-        check_no_code(base)
-    trusted = {"local_files_only": True, "trust_remote_code": section.trust_remote_code}
+    trust(section.trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(base, **trusted)
-        kind = architecture(config, section, base)
-        return kind.from_pretrained(base, dtype=section.default_dtype, **trusted, **chosen)
+        with loading_from(base):
+            config = AutoConfig.from_pretrained(base, **loading())
+            check_not_quantized(config, base)
+            kind = architecture(config, section, base)
+            return kind.from_pretrained(base, **{"dtype": section.default_dtype, **loading(), **chosen})
     except HeirloomError:
         raise
     except (ImportError, ValueError) as error:
-        raise HeirloomError(f"{base}: cannot be loaded for training: {first_line(error)}") from error
+        zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
+        raise HeirloomError(f"{base}: cannot be loaded for training{zero3}: {first_line(error)}") from error
 
 
-def check_no_code(base: Path) -> None:
-    """Raise HeirloomError when the base can be loaded only by code that came with it."""
-    file = base / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
-        files = ", ".join(sorted(path.name for path in base.glob("*.py")))
+def trained_dtype(command: TrainingCommand) -> str:
+    """Return the type that a base is loaded in to be trained, by transformers' name.
+
+    Small steps are lost in whole weights of 16 bits: at a learning rate of 1e-5 AdamW changes one in fifty of them. So
+    `default_dtype: auto` loads in float32 where a base of 16 bits is trained whole and DeepSpeed keeps no float32 copy
+    (ZeRO-1 to 3 with bf16 or fp16 do). An explicit type is obeyed, with a warning. Says what it does on the main rank.
+    """
+    section, base = command.training, command.base
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    saved = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
+    dtype = saved if section.default_dtype == "auto" else section.default_dtype
+    narrow = dtype in ("bfloat16", "float16") and command.peft is None
+    stage = 0
+    if command.deepspeed:
+        stage = json.loads(command.deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    mixed = section.passed_through.get("bf16") is True or section.passed_through.get("fp16") is True
+    if not narrow or (stage and (mixed or section.default_dtype != "auto")):
+        return section.default_dtype
+    if section.default_dtype != "auto":
+        print_once(
+            f"warning: training.default_dtype: {dtype} weights are trained without a copy in float32, in which small "
+            "steps are lost: set float32, or a deepspeed of ZeRO-1 to 3"
+        )
+        return section.default_dtype
+    print_once(f"{base}: is saved in {saved} and trained in float32, or small steps would be lost (default_dtype)")
+    return "float32"
+
+
+def print_once(sentence: str) -> None:
+    """Print a sentence on the main rank."""
+    if is_main_rank():
+        print(sentence, flush=True)
+
+
+def check_not_quantized(config: PreTrainedConfig, base: Path) -> None:
+    """Raise HeirloomError for a base that was saved in 4 or 8 bits: an adapter is merged into exact weights."""
+    if getattr(config, "quantization_config", None):
         raise HeirloomError(
-            f"{base}: brings code of its own ({files}), which is not run unless the run says so: read it, then set "
-            "training.trust_remote_code: true"
+            f"{base}: was saved quantized, and an adapter that is trained on it could not be merged: use the base in "
+            "its own precision, with the section `quantization:`"
         )
 
 

@@ -1,20 +1,22 @@
 """The command line that all training scripts share.
 
 In a stage it names the run's file, the sections that count, and every path. By hand the file is enough: paths follow
-from the names in it, and any key of `training:`, `tracking:` or `resources:` can be overridden by a flag of its name:
+from the names in it, and any key of its sections can be overridden by a flag of its name (heirloom/config/flags.py):
 
     torchrun --nproc-per-node 2 scripts/dpo_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
 """
 
 import argparse
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
-from heirloom.config.parsing.mistakes import did_you_mean
-from heirloom.config.parsing.reading import parse_yaml, read_yaml, validated_section
+from heirloom.artifacts import destination
+from heirloom.config.parsing.flags_by_hand import run_with_flags
+from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.parsing.section import Section
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.quantization import QuantizationSection
@@ -23,6 +25,15 @@ from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.errors import HeirloomError
+
+BY_FLAG: dict[str, type[Section]] = {
+    "training": TrainingSection,
+    "peft": PeftSection,
+    "quantization": QuantizationSection,
+    "tracking": TrackingSection,
+    "resources": ResourcesSection,
+}
+"""Sections whose keys can be flags, the first one that knows a key before the others."""
 
 
 @dataclass
@@ -45,6 +56,12 @@ class ScriptArguments:
     )
     metrics: Path | None = field(default=None, metadata={"help": "JSON file of metrics to write"})
     loss: Path | None = field(default=None, metadata={"help": "CSV file of losses by step to write"})
+    deepspeed: Path | None = field(
+        default=None, metadata={"help": "file of DeepSpeed's settings; absent: the one that the run's file names"}
+    )
+    trust_remote_code: bool | None = field(
+        default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
+    )
 
 
 @dataclass(frozen=True)
@@ -83,15 +100,18 @@ def read_command(
     """
     assert kind.__name__ == trainer.arguments_class.rpartition(".")[2], f"{trainer.name}: its entry names another class"
     assert trainer.generates == (generation is not None), f"{trainer.name}: its entry says otherwise"
-    given = parse_flags(description, kind)
-    run = read_yaml(given["config"])
+    script, flags = parse_flags(description, kind)
+    if flags:
+        owners = (*BY_FLAG, *(("generation",) if trainer.generates else ()))
+        run = run_with_flags(script.config, flags, owners, trainer.name)
+    else:
+        run = read_yaml(script.config)
     if not isinstance(run, dict):
-        raise HeirloomError(f"{given['config']}: must hold keys and values, as the files in config/runs/ do")
-    script = ScriptArguments(
-        **{name: given.pop(name) for name in ScriptArguments.__dataclass_fields__ if name in given}
-    )
-    deepspeed = existing_deepspeed_file(given.pop("deepspeed", None) or from_name(run, "deepspeed"))
-    overridden(run, given)
+        raise HeirloomError(f"{script.config}: must hold keys and values, as the files in config/runs/ do")
+    deepspeed = existing_deepspeed_file(str(script.deepspeed) if script.deepspeed else from_name(run, "deepspeed"))
+    trusted = run.get("trust_remote_code") if script.trust_remote_code is None else script.trust_remote_code
+    if trusted is not None:  # of the whole run: every stage that loads its model goes by it
+        run["training"] = {**(run.get("training") or {}), "trust_remote_code": trusted}
     known = trainer.sections(predicts=(run.get("training") or {}).get("predict_with_generate") is True)
     generates = "generation" in known
     sections = script.sections.split(",") if script.sections else [name for name in known if name in run]
@@ -112,9 +132,9 @@ def read_command(
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
         base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
         deepspeed=deepspeed,
-        output=script.output or Path("checkpoints") / f"{script.config.stem}.by-hand",
-        metrics=script.metrics,
-        loss=script.loss,
+        output=destination(script.output or Path("checkpoints") / f"{script.config.stem}.by-hand"),
+        metrics=script.metrics and destination(script.metrics),
+        loss=script.loss and destination(script.loss),
         training=section("training", TrainingSection, required=True),
         peft=section("peft", PeftSection) if "peft" in sections else None,
         quantization=section("quantization", QuantizationSection) if "quantization" in sections else None,
@@ -124,34 +144,33 @@ def read_command(
     )
 
 
-def parse_flags(description: str | None, kind: type[TrainingArguments]) -> dict[str, Any]:
-    """Return the flags of the command line that were really given, by name. Raises HeirloomError for an unknown one."""
+def parse_flags(description: str | None, kind: type[TrainingArguments]) -> tuple[ScriptArguments, list[str]]:
+    """Return the script's own arguments, and the words of the command line that are left: flags for the run's keys."""
     parser = HfArgumentParser(
-        (ScriptArguments, kind),
+        ScriptArguments,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        conflict_handler="resolve",  # our own keys go before the library's of the same name
     )
-    own = parser.add_argument_group("keys of `training:`, `tracking:` and `resources:`, as in the file")
-    for section in (TrainingSection, TrackingSection, ResourcesSection):
-        for name, key in section.model_fields.items():
-            own.add_argument(f"--{name}", type=lambda text: parse_yaml(text, "command line"), help=key.description)
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS  # what is not given is the file's
-    given, unknown = parser.parse_known_args()
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        raise HeirloomError(f"{unknown[0]}: there is no such flag; {did_you_mean(unknown[0], known)}")
-    return vars(given)
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        list_keys(parser, kind)
+    script, flags = parser.parse_args_into_dataclasses(return_remaining_strings=True)
+    return script, flags
 
 
-def overridden(run: dict[str, Any], flags: dict[str, Any]) -> None:
-    """Put the flags into the sections of `run` that their keys belong to."""
-    for name, value in flags.items():
-        owners = {"tracking": TrackingSection, "resources": ResourcesSection}
-        section = next((owner for owner, model in owners.items() if name in model.model_fields), "training")
-        run[section] = {**run.get(section, {}), name: value}
+def list_keys(parser: HfArgumentParser, kind: type[TrainingArguments]) -> None:
+    """Add the keys of the sections, and those of `kind`, to what --help shows."""
+    taken = {*ScriptArguments.__dataclass_fields__}
+    for name, section in BY_FLAG.items():
+        group = parser.add_argument_group(f"keys of `{name}:`, as in the run's file")
+        for key, about in section.model_fields.items():
+            if key not in taken:
+                taken.add(key)
+                group.add_argument(f"--{key}", help=(about.description or "").replace("%", "%%"))
+    group = parser.add_argument_group(f"keys of `training:` that go to {kind.__name__}; what is refused is told")
+    for key in kind.__dataclass_fields__:
+        if key not in taken:
+            group.add_argument(f"--{key}")
 
 
 def from_name(run: dict[str, Any], key: str) -> str | None:

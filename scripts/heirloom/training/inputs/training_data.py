@@ -1,8 +1,10 @@
 """The rows that a trainer gets, checked to be of the kind that it trains on."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from datasets import Dataset, load_from_disk
 from transformers import PreTrainedModel
 
@@ -15,6 +17,8 @@ USUAL_TRAINER = {"text": "trainer", "chat": "sft", "preference": "dpo", "seq2seq
 """What to recommend for each kind of rows; more trainers may take it."""
 MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
+POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?)$")
+"""Names of the layers in which transformers' models keep a table of positions."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,45 @@ def check_rows(data: TrainingData, model: PreTrainedModel, base: Path) -> None:
             f"{base}: is no encoder-decoder model ({class_name(model)}), and the dataset holds sources and targets "
             "(seq2seq rows): process one of chats, or choose another base, such as T5 or BART"
         )
+
+
+def check_lengths(data: TrainingData, model: PreTrainedModel, base: Path, seq_length: int | None) -> None:
+    """Raise HeirloomError when rows are longer than the table of positions that a model has.
+
+    `seq_length`: tokens of the rows that are joined anew; None where rows stay as they are.
+    """
+    positions = table_of_positions(model)
+    if positions is None or (seq_length or data.max_length) <= positions:
+        return
+    longest = seq_length or max(longest_row(split) for split in (data.train, data.test) if split is not None)
+    if longest > positions:
+        remedy = "training.seq_length" if seq_length else "processing.max_length in the dataset's file"
+        raise HeirloomError(
+            f"{base}: has {positions:,} positions ({class_name(model)}), and the longest row has {longest:,} tokens: "
+            f"lower {remedy}, or choose another base"
+        )
+
+
+def table_of_positions(model: PreTrainedModel) -> int | None:
+    """Return how many positions a model has a learned or fixed vector for; None where it computes them (Llama, T5).
+
+    RoBERTa and its kin count from the pad token on, OPT and BART from an offset.
+    """
+    rows = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and POSITIONS.search(name):
+            before = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
+            rows.append(module.num_embeddings - before)
+    return min(rows, default=None)
+
+
+def longest_row(rows: Dataset) -> int:
+    """Return the tokens of the longest sequence: of an input, of labels that have their own, or of a pair's half."""
+    if "prompt_ids" in rows.column_names:
+        parts = rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
+        return max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in parts)
+    columns = [name for name in ("input_ids", "labels") if name in rows.column_names]
+    return max(len(row[name]) for row in rows.select_columns(columns) for name in columns)
 
 
 def copied_rows(data: TrainingData, work: Path | str) -> TrainingData:

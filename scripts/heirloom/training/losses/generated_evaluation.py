@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
 from heirloom.config.sections.generation import GenerationSection
-from heirloom.distributed import is_main_rank, rank, world_size
+from heirloom.distributed import gathered_rows, is_main_rank, rank, world_size
 from heirloom.evaluation.answer_metrics import exact_match, token_counts
 from heirloom.inference.answers import Answerer
 from heirloom.inference.generation_progress import Progress
@@ -45,7 +44,7 @@ class HeldOutAnswers:
         for batch in mine:
             rows += self.answerer.answer(batch)
             progress.advance(len(batch), sum(row["completion_tokens"] for row in rows[-len(batch) :]))
-        answered = {row["row_id"]: row for row in gather_object(rows)}
+        answered = {row["row_id"]: row for row in gathered_rows(rows)}
         return [answered[prompt.row_id] for prompt in self.prompts]
 
     def scores(self) -> dict[str, float]:

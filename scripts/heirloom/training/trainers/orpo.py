@@ -15,12 +15,13 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # or it warns at every i
 
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
 
+from heirloom.training.batches.each_row_once import EachRowOnce  # noqa: E402
 from heirloom.training.trainers.pretokenized_trainers import WithoutModelCard  # noqa: E402
 
 __all__ = ["ORPOConfig", "PretokenizedORPOTrainer"]
 
 
-class PretokenizedORPOTrainer(WithoutModelCard, ORPOTrainer):
+class PretokenizedORPOTrainer(WithoutModelCard, EachRowOnce, ORPOTrainer):
     """ORPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are; it needs a `data_collator`."""
 
     def __init__(self, *, train_dataset: Dataset, eval_dataset: Dataset | None, **others: Any) -> None:

@@ -9,6 +9,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from heirloom.distributed import barrier, gathered, is_first_rank_of_host
 from heirloom.training.batches.document_isolation import DocumentsStayApart
+from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 
@@ -20,7 +21,35 @@ class WithoutModelCard:
         """Write nothing."""
 
 
-class PretokenizedSFTTrainer(WithoutModelCard, DocumentsStayApart, HeldOutBatches, TokenWeightedEvaluation, SFTTrainer):
+class HeadUnderZero3:
+    """Mixin: DeepSpeed is told that the whole model uses the output layer's weights, which ZeRO-3 partitions.
+
+    TRL 1.16 multiplies with these weights itself and never calls the layer, so no hook brings them back before their
+    gradient is added: the first backward pass of a model with an output layer of its own failed (sizes 0 and H).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plugin = self.args.deepspeed_plugin
+        if plugin is None or plugin.zero_stage != 3:
+            return
+        import deepspeed
+
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        for weights in model.get_output_embeddings().parameters():
+            if hasattr(weights, "ds_id"):
+                deepspeed.zero.register_external_parameter(model, weights)
+
+
+class PretokenizedSFTTrainer(
+    HeadUnderZero3,
+    WithoutModelCard,
+    DocumentsStayApart,
+    EachRowOnce,
+    HeldOutBatches,
+    TokenWeightedEvaluation,
+    SFTTrainer,
+):
     """SFTTrainer that takes `input_ids` and `labels` as they are; give it SKIP_PREPARATION as dataset_kwargs.
 
     Packed rows have `seq_lengths` too, and want `padding_free=True`. TRL then makes the collator itself, from the
@@ -32,7 +61,7 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 """SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
 
 
-class PretokenizedDPOTrainer(WithoutModelCard, DPOTrainer):
+class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, DPOTrainer):
     """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
 
     TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
@@ -49,7 +78,7 @@ class PretokenizedDPOTrainer(WithoutModelCard, DPOTrainer):
         """
         folder = Path(dataset.cache_files[0]["filename"]).parent
         kept = {file.name for file in folder.glob("cache-*.arrow")}
-        everywhere = set.intersection(*gathered(kept))
+        everywhere = set.intersection(*map(set, gathered(sorted(kept))))
         if is_first_rank_of_host():
             for file in kept - everywhere:
                 (folder / file).unlink()

@@ -1,6 +1,10 @@
 """What hosts tell each other, in one process on addresses of loopback."""
 
+import contextlib
+import json
+import socket
 import threading
+import time
 
 import pytest
 
@@ -75,3 +79,60 @@ def test_a_host_that_vanishes_fails_the_job_on_the_head(head):
     workers[1].close()
     assert head.told.wait(10)
     assert head.first_failure(None).sentence() == "127.0.0.3: the host was lost: no sign of life from 127.0.0.3"
+
+
+ODD = {
+    "a list": b"[1]\n",
+    "no event": b"{}\n",
+    "deep": b"[" * 200_000 + b"\n",
+    "a long number": b'{"event": ' + b"9" * 5000 + b"}\n",
+    "no UTF-8": b"\xff\xfe\n",
+    "a host that is none": b'{"event": "join", "job": "job", "host": ["127.0.0.2"]}\n',
+    "a long line": b"x" * 20_000_000,
+    "silence": b"",
+}
+
+
+def stranger(data: bytes) -> socket.socket:
+    connected = socket.create_connection((NAMES[0], channel.PORT), timeout=10)
+    with contextlib.suppress(OSError):  # the head may hang up meanwhile
+        connected.sendall(data)
+    return connected
+
+
+def test_strangers_cost_little_and_keep_nobody_out(head, monkeypatch):
+    monkeypatch.setattr(channel, "_FIRST_WORD", 1.0)
+    before = threading.active_count()
+    began = time.process_time()
+    strangers = [stranger(data) for _ in range(20) for data in ODD.values() if len(data) < 1_000_000]
+    strangers.append(stranger(ODD["a long line"]))
+    assert threading.active_count() - before <= channel._MOST_UNKNOWN
+    for _ in range(50):  # until those are forgotten
+        workers = [worker(name) for name in NAMES[1:]]
+        if not any(each.wait(0.2) for each in workers):
+            break
+    head.settle = 0.2
+    head.finish(None)
+    assert all(each.wait(10) and each.failure is None for each in workers)
+    assert time.process_time() - began < 10
+    for each in strangers:
+        each.close()
+
+
+FAILURES = [None, 3, {}, {"host": 1, "text": "x", "time": 1}, {"host": "x", "text": "x", "time": float("nan")}, ["x"]]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_that_is_none_is_a_lost_host(head, failure):
+    words = [{"event": "join", "host": NAMES[1], "job": "job"}, {"event": "failed", "failure": failure}, [1]]
+    connected = stranger("".join(f"{json.dumps(word)}\n" for word in words).encode())
+    connected.sendall(b"[1]\n")
+    assert head.told.wait(10)
+    assert head.first_failure(None).sentence() == "127.0.0.2: the host was lost: no sign of life from 127.0.0.2"
+    connected.close()
+
+
+def test_another_hosts_failure_does_nothing_to_a_terminal():
+    told = Failure.read({"host": "algo-2", "text": "a\x1b]52;c;eA==\x07\nb\u202e" + "x" * 100_000, "time": 1.0})
+    assert told.text.replace("\n", "").isprintable() and len(told.text) <= 10_000
+    assert Failure.read(Failure("algo-2", "a\n\tb", 1.0).as_dict()) == Failure("algo-2", "a\n\tb", 1.0)

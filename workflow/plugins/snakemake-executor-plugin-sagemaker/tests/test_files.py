@@ -126,7 +126,7 @@ def test_a_changed_object_is_noticed_and_the_old_file_stays(store, aws, tmp_path
 
 
 def test_results_that_cannot_be_fetched_now_are_told_from_those_that_are_gone(store, aws, tmp_path):
-    assert collect(store, "never-ran", tmp_path) == {}
+    assert collect(store, "never-ran", tmp_path, []) == {}
     digest = store.put_bytes(b"a result")
     entry = {"path": "out.txt", "sha256": digest}
     store.put_result("job", json.dumps({"status": "succeeded", "files": [entry], "logs": []}).encode())
@@ -134,19 +134,32 @@ def test_results_that_cannot_be_fetched_now_are_told_from_those_that_are_gone(st
         boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=Config(retries={"total_max_attempts": 1})), PREFIX
     )
     with pytest.raises(UnreachableResultsError, match="the next invocation tries again"):
-        collect(unreachable, "job", tmp_path)
-    assert collect(store, "job", tmp_path)["status"] == "succeeded"
+        collect(unreachable, "job", tmp_path, ["out.txt"])
+    assert collect(store, "job", tmp_path, ["out.txt"])["status"] == "succeeded"
     assert (tmp_path / "out.txt").read_bytes() == b"a result"
     aws.client("s3").delete_object(Bucket=BUCKET, Key=f"project/objects/{digest}")
     with pytest.raises(ResultsError) as gone:
-        collect(store, "job", tmp_path)
+        collect(store, "job", tmp_path, ["out.txt"])
     assert not isinstance(gone.value, UnreachableResultsError)
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".git/hooks/pre-commit", ".snakemake/x"])
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".git/hooks/pre-commit", ".GIT/x", ".snakemake/x"])
 def test_a_job_cannot_write_where_it_should_not(store, tmp_path, path):
     with pytest.raises(UnsafePathError, match="may not be written here"):
         receive([{"path": path, "sha256": store.put_bytes(b"x")}], tmp_path, store)
+
+
+@pytest.mark.parametrize(
+    "path", ["Snakefile", "out.txt.py", "outside", "out/../Snakefile", ".dvc/config.local", ".venv/lib/x.pth", "logs"]
+)
+def test_a_job_returns_what_it_was_asked_for_and_nothing_else(store, tmp_path, path):
+    """The attack: any job of the prefix may write any other's result."""
+    good = {"path": "out/a.txt", "sha256": store.put_bytes(b"x")}
+    entries = [good, {"path": path, "sha256": store.put_bytes(b"planted")}]
+    store.put_result("job", json.dumps({"status": "succeeded", "files": entries, "logs": []}).encode())
+    with pytest.raises(ResultsError, match="were not taken: a job returned"):
+        collect(store, "job", tmp_path, ["out", "out.txt", "logs/x.log"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_paths_are_normal_and_inside(tmp_path):

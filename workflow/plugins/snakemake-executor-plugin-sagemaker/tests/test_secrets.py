@@ -1,8 +1,13 @@
 """Secrets: what is refused, and that nothing that leaves the machine holds one."""
 
+import base64
 import gzip
 import hashlib
 import json
+import os
+import shlex
+import sys
+from urllib.parse import quote, quote_plus
 
 import pytest
 from snakemake_interface_common.exceptions import WorkflowError
@@ -10,6 +15,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from running import BUCKET, Workflow
 from snakemake_executor_plugin_sagemaker import ExecutorSettings
 from snakemake_executor_plugin_sagemaker.archive import source_archive
+from snakemake_executor_plugin_sagemaker.container.child import Child
 from snakemake_executor_plugin_sagemaker.request import job_environment
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard, PlainTextSecretError, looks_secret
 
@@ -127,8 +133,78 @@ def test_the_environment_takes_references_and_no_secrets():
 
 
 def test_names_that_merely_sound_like_secrets_pass():
-    assert not any(map(looks_secret, ["TOKENIZERS_PARALLELISM", "MAX_TOKENS", "KEYBOARD", "AUTHOR", "PASSWD_"[:4]]))
+    plain = [
+        "TOKENIZERS_PARALLELISM",
+        "MAX_TOKENS",
+        "KEYBOARD",
+        "AUTHOR",
+        "PWD",
+        "OLDPWD",
+        "PATH",
+        "BYPASS",
+        "PATIENCE",
+    ]
+    assert not any(map(looks_secret, plain))
     assert all(map(looks_secret, ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password", "GH_AUTH"]))
+    assert all(map(looks_secret, ["GITHUB_PAT", "OPENAI_KEY", "KAGGLE_KEY", "HF_KEY", "PGPASSWORD", "MYSQL_PWD"]))
+    assert all(map(looks_secret, ["AZURE_STORAGE_KEY", "DB_CONNECTION_STRING", "SSHPASS", "DB_PASS", "SIGNING_KEY"]))
+
+
+PEM = "-----BEGIN EXAMPLE-----\n" + "\n".join(f"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC{n:032d}" for n in range(6))
+PASSWORD, LEAF = "pass word/7+f&3a", "a1b2c3d4e5f6g7h8i9j0k1"
+IN_JSON = json.dumps({"user": "somebody-known", "password": PASSWORD, "deep": [{"k": LEAF}]})
+ODD = 'a/b+c=d&e f"g\\h'
+GUARDED = {"PEM": PEM, "JSON": IN_JSON, "URL": "postgres://me:s3cret-pass@db/x", "TOKEN": ODD}
+
+
+def as_printed(text: str) -> list[bytes]:
+    data, plain = text.encode(), base64.b64encode
+    return [
+        *(data, json.dumps({"x": text}).encode(), quote(text, safe="").encode(), quote_plus(text).encode()),
+        data.hex().encode(),
+        *(plain(before + data + after) for before in (b"", b"u", b"u:", b"us:") for after in (b"", b"x", b"xy")),
+        *(base64.urlsafe_b64encode(before + data) for before in (b"", b"u", b"u:")),
+    ]
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, LEAF, "s3cret-pass", ODD])
+def test_secrets_and_their_parts_are_redacted_however_they_are_written(secret):
+    guard = LeakGuard(GUARDED, formats=False)
+    for form in as_printed(secret):
+        shown = guard.redact(b"before " + form + b" after")
+        assert b"[secret]" in shown and len(shown) < len(b"before [secret] after") + 14, (form, shown)
+
+
+def test_a_secret_of_several_lines_is_redacted_line_by_line_in_a_jobs_output(capfdbinary):
+    child = Child(LeakGuard(GUARDED, formats=False))
+    program = (
+        f"import sys; sys.stdout.write('begin\\n' + {PEM!r} + '\\nprogress 1\\rprogress 2\\r' + 'X' * 200_000);"
+        f"sys.stdout.write({ODD!r} + 'Y' * 200_000 + '\\nend\\n'); print({IN_JSON!r})"
+    )
+    child.start(f"{sys.executable} -c {shlex.quote(program)}", dict(os.environ), ".")
+    assert child.wait() == 0
+    shown = capfdbinary.readouterr().out
+    assert not any(line.encode() in shown for line in PEM.splitlines())
+    assert ODD.encode() not in shown and PASSWORD.encode() not in shown
+    assert shown.startswith(b"begin\n[secret]\n") and b"progress 1\rprogress 2\r" in shown
+    assert shown.count(b"X") == shown.count(b"Y") == 200_000
+    assert "MIIE" not in child.tail(100_000)
+
+
+def test_what_carries_a_secret_in_another_form_does_not_leave_this_machine():
+    guard = LeakGuard.of_environment({"DATABASE_URL": GUARDED["URL"], "SIGNING_KEY": IN_JSON, "HOME": "/root"})
+    for secret in ("s3cret-pass", PASSWORD, LEAF):
+        for form in as_printed(secret):
+            with pytest.raises(PlainTextSecretError):
+                guard.check(b"before " + form + b" after", "the source x")
+    guard.check("somebody-known", "the source x")  # a part that may stand anywhere
+
+
+def test_a_url_with_a_password_is_refused_in_a_jobs_variables():
+    settings = ExecutorSettings(environment=["PROXY=http://me:s3cret-pass@proxy:3128", "PLAIN=http://proxy:3128"])
+    with pytest.raises(WorkflowError, match="PROXY is a URL with a password") as refused:
+        job_environment(settings, {}, LeakGuard({}), own={})
+    assert "s3cret" not in str(refused.value) and "PLAIN" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a training job returned, written to the working directory."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,18 +18,20 @@ class UnreachableResultsError(ResultsError):
     """Results that exist and could not be fetched now."""
 
 
-def collect(store: ObjectStore, training_job: str, root: Path) -> dict:
+def collect(store: ObjectStore, training_job: str, root: Path, allowed: Sequence[str]) -> dict:
     """Write the files that TRAINING_JOB returned below ROOT and return its result ("status", "error", "files", …).
 
-    Returns {} when it returned nothing, as a job that never came to run does. Raises ResultsError when an object is
-    missing, damaged or not allowed here, UnreachableResultsError when S3 did not answer or refused.
+    ALLOWED: paths below ROOT that may be written, with all below them: what a result says is no more to be believed
+    than whoever can write to the prefix. Returns {} when it returned nothing, as a job that never came to run does.
+    Raises ResultsError when an object is missing, damaged or not allowed here, UnreachableResultsError when S3 did not
+    answer or refused.
     """
     try:
         data = store.get_result(training_job)
         if data is None:
             return {}
         result = json.loads(data)
-        receive([*result["files"], *result["logs"]], root, store)
+        receive([*result["files"], *result["logs"]], root, store, allowed)
     except (BotoCoreError, ClientError) as error:
         text = f"the results of {training_job} could not be fetched: {error}"
         if isinstance(error, ClientError) and error.response["Error"]["Code"] in ("404", "NoSuchKey"):

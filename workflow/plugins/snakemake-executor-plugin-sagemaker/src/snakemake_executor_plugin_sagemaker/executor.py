@@ -29,7 +29,7 @@ from .request import check_request, job_environment, training_job_request
 from .resources import read_resources
 from .secrets import LeakGuard, PlainTextSecretError
 from .submission import SubmissionError, Submitter
-from .transfer import UnsafePathError
+from .transfer import UnsafePathError, relative_path
 
 _STOP_TRIES, _STOP_PAUSE = 4, 1.0
 _SLOWEST_POLL = 300  # seconds
@@ -117,7 +117,9 @@ class Executor(RemoteExecutor):
         )
         check_request(request, job.name)
         self._guard.check(repr(request), f"the request of rule {job.name}")
-        return Flight(job, job_label(job), key, resources, request, content["results"])
+        allowed = [job.format_wildcards(path) for path in resources.return_files]
+        may_return = [*content["results"], *content["logs"], *(relative_path(path, self._root) for path in allowed)]
+        return Flight(job, job_label(job), key, resources, request, content["results"], may_return)
 
     def _command(self, job) -> str:
         """Return the shell command of a job; it starts in the folder that holds the sources, whatever `--directory`."""
@@ -203,7 +205,7 @@ class Executor(RemoteExecutor):
             self._submitter.again(flight, meaning, text)
             return False
         self._submitter.slot_freed(flight.kind)
-        result = collect(self._store, flight.training_job, self._root)
+        result = collect(self._store, flight.training_job, self._root, flight.may_return)
         if meaning is Meaning.SUCCESS:
             require_success(result, flight.training_job)
             self._forget(flight)

@@ -20,6 +20,7 @@ class Flight:
     resources: JobResources
     request: dict
     results: list[str]
+    may_return: list[str]  # results, logs, and what `return_files` allows, with all below them
     training_job: str | None = None
     created: datetime | None = None
     creating: bool = False  # CreateTrainingJob was called and has not answered

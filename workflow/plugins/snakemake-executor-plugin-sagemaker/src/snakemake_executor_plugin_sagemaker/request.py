@@ -8,7 +8,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from . import model
 from .objects import ObjectStore
 from .resources import JobResources
-from .secrets import LeakGuard, is_reference, looks_secret
+from .secrets import LeakGuard, is_reference, looks_secret, password_in_url
 from .settings import ExecutorSettings
 
 CONTAINER_MODULE = "snakemake_executor_plugin_sagemaker.container"
@@ -40,6 +40,12 @@ def job_environment(
             wrong.append(
                 f"{name} looks like a secret and would be readable in the training job's description; "
                 f"give it by reference in sagemaker-environment: {name}=ssm:/… or {name}=secretsmanager:…"
+            )
+            continue
+        if password_in_url(value) is not None:
+            wrong.append(
+                f"{name} is a URL with a password, which would be readable in the training job's description; give it "
+                f"by reference in sagemaker-environment: {name}=ssm:/… or {name}=secretsmanager:…"
             )
             continue
         guard.check(value, f"the variable {name}")

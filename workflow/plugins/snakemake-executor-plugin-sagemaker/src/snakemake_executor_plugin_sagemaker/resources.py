@@ -12,7 +12,7 @@
 | subnets, security_group_ids, kms_key, volume_kms_key | settings | comma-separated lists, ARNs |
 | tags | – | KEY=VALUE, comma-separated, beside those of the settings |
 | job_key | digest of all the job is made of | identity: what is adopted, what checkpoints belong to |
-| record, worker_command | settings | see there |
+| record, worker_command, return_files | settings | see there; return_files is comma-separated |
 """
 
 from dataclasses import dataclass, field, fields
@@ -54,6 +54,7 @@ class JobResources:
     job_key: str | None = None
     record: str | None = None
     worker_command: str | None = None
+    return_files: tuple[str, ...] = ()
 
 
 RESOURCE_NAMES = frozenset(each.name for each in fields(JobResources))
@@ -108,6 +109,7 @@ def read_resources(job, settings: ExecutorSettings) -> JobResources:
         job_key=str(given["job_key"]) if "job_key" in given else None,
         record=text("record"),
         worker_command=text("worker_command"),
+        return_files=items("return_files"),
     )
     wrong += _contradictions(resources, given)
     if wrong:

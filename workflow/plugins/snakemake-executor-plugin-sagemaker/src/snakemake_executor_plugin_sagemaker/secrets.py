@@ -4,18 +4,22 @@
 `NAME=secretsmanager:ARN#KEY` one key of a secret that holds a JSON object. A job resolves them with its execution role.
 """
 
+import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 _SSM, _SECRETS_MANAGER = "ssm:", "secretsmanager:"
 _PLACES = (_SSM, _SECRETS_MANAGER, "/", "http://", "https://")  # a secret's place, as in …_CREDENTIALS=/path, is none
 _SECRET_NAME = re.compile(
-    r"(^|_)(TOKEN|SECRET|SECRETS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|API_KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY"
-    r"|AUTH)($|_)",
+    r"(^|_)(TOKEN|SECRET|SECRETS|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|API_KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY"
+    r"|AUTH|PAT|CONNECTION_STRING)($|_)"
+    r"|PASSWORD|(^|_)KEY$|(^|_|SSH)PASS$|._PWD$",  # PWD itself is the current folder
     re.IGNORECASE,
 )
+_USERINFO = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*:(?P<password>[^/?#\s]+)@", re.IGNORECASE)
 # Formats that say by themselves that they are secrets, as GitHub's secret scanning knows them.
 _FORMATS = {
     "a Hugging Face token": rb"\bhf_[A-Za-z0-9]{30,}\b",
@@ -26,7 +30,8 @@ _FORMATS = {
     "a private key": rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----",
 }
 _SHORTEST = 8  # shorter values occur by chance
-_LONGEST = 8192
+_LONG = 20  # values of JSON that are as long do not occur by chance
+_LONGEST = 32768
 _CHUNK = 1 << 22
 REDACTED = b"[secret]"
 
@@ -43,6 +48,50 @@ def is_reference(value: str) -> bool:
 def looks_secret(name: str) -> bool:
     """Say whether a variable called NAME usually holds a secret (HF_TOKEN does, TOKENIZERS_PARALLELISM does not)."""
     return bool(_SECRET_NAME.search(name))
+
+
+def password_in_url(value: str) -> str | None:
+    """Return the password that a URL in VALUE carries (https://user:password@host), None when there is none."""
+    found = _USERINFO.search(value)
+    return found["password"] if found else None
+
+
+def forms_of(value: str) -> set[bytes]:
+    """Return how a secret may stand in a text: as it is, in JSON, in a URL, in hexadecimal, in base64 of more."""
+    data = value.encode()
+    forms = {data, json.dumps(value)[1:-1].encode(), json.dumps(value, ensure_ascii=False)[1:-1].encode()}
+    forms |= {text.encode() for text in (quote(value, safe=""), quote(value), quote_plus(value), data.hex())}
+    forms.add(base64.b64encode(data))
+    for before in range(3):  # a letter of base64 is of several bytes: those at the ends depend on what is beside
+        encoded = base64.b64encode(bytes(before) + data)[(0, 2, 3)[before] :]
+        inner = encoded[: -4 if encoded.endswith(b"=") else None].rstrip(b"=")
+        forms |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
+    return {form for form in forms if len(form) >= _SHORTEST}
+
+
+def parts_of(value: str) -> Iterator[tuple[str, bool]]:
+    """Yield (part, telling) of a secret of several lines or of JSON; telling parts stand nowhere by chance."""
+    try:
+        content = json.loads(value)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict | list):
+        yield from _texts(content, False)
+    if (password := password_in_url(value)) is not None:
+        yield password, True
+    if "\n" in value:
+        yield from ((line.strip(), False) for line in value.splitlines())
+
+
+def _texts(value: object, telling: bool) -> Iterator[tuple[str, bool]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(inner, looks_secret(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, telling)
+    elif isinstance(value, str):
+        yield value, telling or len(value) >= _LONG
 
 
 def resolve(reference: str, client: Callable[[str], object]) -> str:
@@ -68,17 +117,27 @@ class LeakGuard:
 
     def __init__(self, secrets: Mapping[str, str], formats: bool = True):
         """SECRETS: name → value. FORMATS: also refuse what looks like a well-known kind of token."""
-        self._values = {
-            value.encode(): name
-            for name, value in secrets.items()
-            if len(value) >= _SHORTEST and not value.startswith(_PLACES)
-        }
+        self._values: dict[bytes, str] = {}
+        shown: set[bytes] = set()
+        for name, value in secrets.items():
+            if not value.startswith(_PLACES) or password_in_url(value) is not None:
+                for part, telling in [(value, True), *parts_of(value)]:
+                    if len(part) >= _SHORTEST:
+                        forms = forms_of(part)
+                        shown |= forms
+                        self._values |= dict.fromkeys(forms, name) if telling else {}
+        self._redacted = sorted(shown, key=len, reverse=True)
         self._formats = {name: re.compile(pattern) for name, pattern in _FORMATS.items()} if formats else {}
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str], more: Mapping[str, str] | None = None) -> "LeakGuard":
-        """Return a guard for all variables of ENVIRONMENT whose names look secret, and for MORE."""
-        return cls({name: value for name, value in environment.items() if looks_secret(name)} | dict(more or {}))
+        """Return a guard for all variables of ENVIRONMENT that look secret, and for MORE."""
+        secret = {
+            name: value
+            for name, value in environment.items()
+            if looks_secret(name) or password_in_url(value) is not None
+        }
+        return cls(secret | dict(more or {}))
 
     def check(self, data: bytes | str, where: str) -> None:
         """Raise PlainTextSecretError when DATA holds a secret; WHERE names it, the value is never shown."""
@@ -105,7 +164,13 @@ class LeakGuard:
                 kept = data[-_LONGEST:]  # a secret may lie across chunks
 
     def redact(self, data: bytes) -> bytes:
-        """Return DATA with every known value replaced."""
-        for value in sorted(self._values, key=len, reverse=True):
-            data = data.replace(value, REDACTED)
+        """Return DATA with every known value replaced, also its parts and the forms that it takes on its way."""
+        for form in self._redacted:
+            if form in data:
+                data = data.replace(form, REDACTED)
         return data
+
+    @property
+    def longest(self) -> int:
+        """The length of the longest form of a secret: so much must be seen at once to find it."""
+        return len(self._redacted[0]) if self._redacted else 0

@@ -55,6 +55,11 @@ class ExecutorSettings(ExecutorSettingsBase):
         "a job overrides it with the resource `record`. Default: .snakemake/sagemaker/records/RULE-KEY.json.",
         type=str,
     )
+    return_files: list[str] | None = _list(
+        "Files and folders that a job may return beside its outputs, benchmark and logs, formatted like a rule's shell "
+        "command; a job overrides it with the resource `return_files`. What else it returns is refused.",
+        "PATH",
+    )
     skip_preflight: bool = _setting("Do not ask AWS for bucket, image and quotas before the first job.", False)
     endpoint_url: str | None = _setting("Endpoint of the SageMaker API (VPC endpoints, tests).", type=str)
     logs_endpoint_url: str | None = _setting("Endpoint of CloudWatch Logs; default: that of endpoint_url.", type=str)

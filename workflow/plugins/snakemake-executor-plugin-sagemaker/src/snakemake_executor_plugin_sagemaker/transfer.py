@@ -70,17 +70,26 @@ def send(paths: Iterable[str], root: Path, store: ObjectStore, guard: LeakGuard,
     return [entries[name] for name in sorted(entries)]
 
 
-def receive(entries: Iterable[dict], root: Path, store: ObjectStore) -> list[str]:
+def receive(entries: Iterable[dict], root: Path, store: ObjectStore, allowed: Iterable[str] | None = None) -> list[str]:
     """Write entries below ROOT and return their paths.
 
-    Raises UnsafePathError for a path outside ROOT or inside .git or .snakemake.
+    Raises UnsafePathError, before anything is written, for a path outside ROOT, inside .git or .snakemake, or that is
+    neither one of ALLOWED nor below one.
     """
-    received = []
+    entries, received = list(entries), []
+    places = None if allowed is None else {PurePosixPath(path) for path in allowed}
     for entry in entries:
         pure = PurePosixPath(entry["path"])
-        if pure.is_absolute() or ".." in pure.parts or _PROTECTED & set(pure.parts):
+        own = {part.casefold() for part in pure.parts}  # .GIT is .git on some file systems
+        if not own or pure.is_absolute() or ".." in own or _PROTECTED & own:
             raise UnsafePathError(f"a job returned {entry['path']}, which may not be written here")
-        target = root.joinpath(*pure.parts)
+        if places is not None and not places & {pure, *pure.parents}:
+            raise UnsafePathError(
+                f"a job returned {entry['path']}, which is no output or log of its rule; if it should, name it in the "
+                "resource return_files"
+            )
+    for entry in entries:
+        target = root.joinpath(*PurePosixPath(entry["path"]).parts)
         if entry.get("directory"):
             target.mkdir(parents=True, exist_ok=True)
         else:

@@ -17,6 +17,9 @@ from .hosts import Hosts
 PORT = 7711
 _BEAT = 3.0  # seconds between signs of life
 SILENCE = 30.0  # seconds without one until a host counts as lost
+_FIRST_WORD = 10.0  # seconds that a connection has to say who it is
+_LONGEST_FIRST, _LONGEST = 1 << 12, 1 << 20  # bytes of a line, before and after that
+_MOST_UNKNOWN = 64  # connections that are heard at once before they have said who they are
 _SETTLE = 5.0  # seconds that the head waits for the others' errors when its own command fails
 
 
@@ -35,6 +38,10 @@ class _Connection:
         connected.settimeout(SILENCE)
         self._socket = connected
         self._lock = threading.Lock()
+        self._rest = b""
+
+    def start_beating(self) -> None:
+        """Send signs of life from now on."""
         threading.Thread(target=self._beat, daemon=True).start()
 
     def send(self, **event) -> bool:
@@ -46,14 +53,35 @@ class _Connection:
             return False
         return True
 
-    def events(self):
-        """Yield the other end's events until it is gone or has been silent for SILENCE seconds."""
-        rest = b""
+    def first_event(self, seconds: float) -> dict | None:
+        """Return the first event; None when it does not come within so many SECONDS, however its bytes trickle in."""
+        deadline = time.monotonic() + seconds
         try:
-            while data := self._socket.recv(1 << 16):
-                *lines, rest = (rest + data).split(b"\n")
-                yield from (event for event in map(json.loads, lines) if event["event"] != "alive")
-        except (OSError, ValueError):
+            while b"\n" not in self._rest and len(self._rest) <= _LONGEST_FIRST:
+                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                data = self._socket.recv(_LONGEST_FIRST)
+                if not data:
+                    return None
+                self._rest += data
+            line, _, self._rest = self._rest.partition(b"\n")
+            self._socket.settimeout(SILENCE)
+            return _event(line) if len(line) <= _LONGEST_FIRST else None
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def events(self):
+        """Yield the other end's events until it is gone, sends none, or has been silent for SILENCE seconds."""
+        try:
+            while len(self._rest) <= _LONGEST:
+                *lines, self._rest = self._rest.split(b"\n")
+                for event in map(_event, lines):
+                    if event["event"] != "alive":
+                        yield event
+                data = self._socket.recv(1 << 16)
+                if not data:
+                    return
+                self._rest += data
+        except (OSError, ValueError, RecursionError):
             return
 
     def close(self) -> None:
@@ -67,6 +95,14 @@ class _Connection:
             time.sleep(_BEAT)
 
 
+def _event(line: bytes) -> dict:
+    """Return what a line says. Raises ValueError, RecursionError when it is no event."""
+    event = json.loads(line)
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError("no event")
+    return event
+
+
 class Head:
     """The head's end: collects failures of the other hosts and tells them the end."""
 
@@ -74,6 +110,7 @@ class Head:
         """JOB says which job's hosts are let in. ON_FAILURE is called when another host has failed."""
         self._hosts, self._job, self._on_failure = hosts, job, on_failure
         self._changed = threading.Condition()
+        self._unknown = threading.BoundedSemaphore(_MOST_UNKNOWN)
         self._joined: dict[str, _Connection] = {}
         self._gone: set[str] = set()
         self._failures: list[Failure] = []
@@ -81,7 +118,7 @@ class Head:
         self.settle = _SETTLE  # 0 when SageMaker ends the job: then every second belongs to what has to be saved
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
-        self._server = socket.create_server(_listening_address(hosts), backlog=len(hosts.names))
+        self._server = socket.create_server(_listening_address(hosts), backlog=2 * _MOST_UNKNOWN + len(hosts.names))
         threading.Thread(target=self._accept, daemon=True).start()
         threading.Thread(target=self._watch_arrivals, daemon=True).start()
 
@@ -94,24 +131,28 @@ class Head:
                 connected, _ = self._server.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connected,), daemon=True).start()
+            if self._unknown.acquire(blocking=False):
+                threading.Thread(target=self._serve, args=(connected,), daemon=True).start()
+            else:
+                connected.close()
 
     def _serve(self, connected: socket.socket) -> None:
         connection = _Connection(connected)
-        events = connection.events()
-        first = next(events, None)
-        if not first or first.get("job") != self._job or first.get("host") not in self._hosts.names[1:]:
+        first = connection.first_event(_FIRST_WORD) or {}
+        self._unknown.release()
+        name = first.get("host")
+        if first.get("job") != self._job or name not in self._hosts.names[1:]:
             connection.close()
             return
-        name = first["host"]
+        connection.start_beating()
         with self._changed:
             self._joined[name] = connection
             self._changed.notify_all()
         reported = False
-        for event in events:
-            if event["event"] == "failed":
+        for event in connection.events():
+            if event["event"] == "failed" and (failure := Failure.read(event.get("failure"))):
                 reported = True
-                self._report(Failure(**event["failure"]))
+                self._report(failure)
         with self._changed:
             self._gone.add(name)
             self._changed.notify_all()
@@ -183,10 +224,11 @@ class Worker:
             return
         self._connection = _Connection(connected)
         self._connection.send(event="join", host=self._hosts.current, job=self._job)
+        self._connection.start_beating()
         self._ready.set()
         for event in self._connection.events():
             if event["event"] == "over":
-                self._end(Failure(**event["failure"]) if event["failure"] else None)
+                self._end(Failure.read(event.get("failure")))
                 return
         self._end(Failure.now(self._hosts.head, f"the host was lost: no sign of life from {self._hosts.head}"))
 

@@ -19,6 +19,8 @@ from ..secrets import LeakGuard
 # SageMaker kills 120 s after SIGTERM; results and failure have to be written in what remains.
 STOP_SECONDS = 112
 _TAIL_LINES = 200
+_CHUNK = 1 << 16
+_LONGEST_LINE = 1 << 16  # bytes of a line that are waited for
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -98,11 +100,24 @@ class Child:
                 time.sleep(0.05)
 
     def _forward_output(self) -> None:
-        for line in self._process.stdout:
-            clean = self.guard.redact(line)
-            self._tail.append(clean)
-            sys.stdout.buffer.write(clean)
-            sys.stdout.buffer.flush()
+        held = b""
+        while chunk := self._process.stdout.read1(_CHUNK):
+            *lines, held = (held + chunk).splitlines(keepends=True)
+            if held.endswith((b"\n", b"\r")):
+                lines, held = [*lines, held], b""
+            elif len(held) > _LONGEST_LINE + self.guard.longest:  # of an open line what may begin a secret is held back
+                clean = self.guard.redact(held)
+                lines, held = [*lines, clean[: -self.guard.longest or None]], clean[len(clean) - self.guard.longest :]
+            for line in lines:
+                self._show(line)
+        if held:
+            self._show(held)
+
+    def _show(self, line: bytes) -> None:
+        clean = self.guard.redact(line)
+        self._tail.append(clean)
+        sys.stdout.buffer.write(clean)
+        sys.stdout.buffer.flush()
 
     def tail(self, characters: int) -> str:
         """Return the end of the output, whole lines, so many characters at most."""

@@ -20,6 +20,19 @@ class Failure:
         """Return a failure of this moment."""
         return cls(host, text, time.time())
 
+    @classmethod
+    def read(cls, value: object) -> "Failure | None":
+        """Return the failure that another host tells of, its text without what acts on a terminal; None for none."""
+        if not isinstance(value, dict):
+            return None
+        host, text, moment = (value.get(key) for key in ("host", "text", "time"))
+        if not (
+            isinstance(host, str) and isinstance(text, str) and isinstance(moment, int | float) and abs(moment) < 1e12
+        ):
+            return None
+        shown = "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+        return cls(host[:200], shown[-10 * LONGEST :], float(moment))
+
     def as_dict(self) -> dict:
         """Return what Failure(**…) takes."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Sampling whose outcome belongs to the prompt: not to its batch, its rank or what was drawn before."""
+"""What changes the scores of tokens belongs to the prompt: not to its batch, its rank or what was drawn before."""
 
 import random
 from collections.abc import Sequence
@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
     EpsilonLogitsWarper,
     EtaLogitsWarper,
     LogitsProcessor,
     LogitsProcessorList,
+    MinLengthLogitsProcessor,
     MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     TemperatureLogitsWarper,
     TopHLogitsWarper,
     TopKLogitsWarper,
@@ -60,3 +64,44 @@ def sampling_processors(options: dict[str, Any], seeds: Sequence[str]) -> Logits
         if options.get(name) is not None and options[name] != neutral
     ]
     return LogitsProcessorList([*warpers, SeededSampling(seeds)])
+
+
+class EachAlone(LogitsProcessor):
+    """Shows each row to processors of its own, without the padding before its prompt: they would count it."""
+
+    def __init__(self, padding: Sequence[int], processors: Sequence[LogitsProcessorList]) -> None:
+        """Give for each prompt of the batch how many places of padding stand before it, and what changes its scores."""
+        self.padding, self.processors = padding, processors
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Return scores (B × beams, V), of which each prompt's rows stand together."""
+        beams = len(input_ids) // len(self.padding)
+        rows = []
+        for row in range(len(input_ids)):
+            prompt = row // beams
+            alone = input_ids[row : row + 1, self.padding[prompt] :]
+            rows.append(self.processors[prompt](alone, scores[row : row + 1]))
+        return torch.cat(rows)
+
+
+def prompt_processors(
+    options: dict[str, Any], prompts: Sequence[torch.Tensor], padding: Sequence[int], end_ids: Sequence[int]
+) -> LogitsProcessorList:
+    """Return what applies `options`, keys of GenerationConfig that look at whole prompts, to each prompt alone.
+
+    `prompts`: the token ids (1, T) of each, without its `padding`. transformers' own would read padding as text: it
+    counts for min_length, and where the end token pads, no_repeat_ngram_size would forbid to end.
+    """
+    if not options:
+        return LogitsProcessorList()
+    made = {
+        "encoder_repetition_penalty": EncoderRepetitionPenaltyLogitsProcessor,
+        "encoder_no_repeat_ngram_size": EncoderNoRepeatNGramLogitsProcessor,
+        "no_repeat_ngram_size": lambda size, _: NoRepeatNGramLogitsProcessor(size),
+        "min_length": lambda length, ids: MinLengthLogitsProcessor(length, list(end_ids), device=ids.device),
+    }
+    each = [
+        LogitsProcessorList(make(options[name], ids) for name, make in made.items() if name in options)
+        for ids in prompts
+    ]
+    return LogitsProcessorList([EachAlone(padding, each)])

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.bootstrap import RESAMPLES, Statistic, interval, resampled
+from heirloom.evaluation.intervals import RESAMPLES, Statistic, interval, resampled, score_interval, sign_test
 from heirloom.evaluation.scores import Scores, score_report
 
 PROMPTS = [f"t:{index}" for index in range(400)]
@@ -34,9 +34,49 @@ def test_an_interval_is_made_of_percentiles():
     assert list(interval(draws).values()) == pytest.approx(numpy.percentile(draws, [2.5, 97.5]))
 
 
-def test_a_score_that_never_varies_has_an_interval_of_no_width():
-    assert interval_of(Statistic.mean(PROMPTS, [1.0] * 400)) == {"low": 1.0, "high": 1.0}
-    assert interval_of(Statistic.mean(PROMPTS[:1], [0.25])) == {"low": 0.25, "high": 0.25}
+def reported(statistic: Statistic) -> dict[str, float] | None:
+    """Return the interval that the metrics file gets."""
+    return score_interval(statistic, resampled({"score": statistic})["score"])
+
+
+def test_a_share_has_the_interval_of_wilson_even_where_all_rows_are_alike():
+    """128 of 128 is no certainty; values of R's prop.test(correct = FALSE)."""
+    for right, of, low, high in (
+        (128, 128, 0.97086, 1),
+        (0, 128, 0, 0.02914),
+        (5, 5, 0.56552, 1),
+        (7, 10, 0.39678, 0.89221),
+    ):
+        found = reported(Statistic.mean(PROMPTS[:of], [True] * right + [False] * (of - right)))
+        assert found == pytest.approx({"low": low, "high": high, "prompts": of}, abs=1e-5)
+    several = Statistic.mean([prompt for prompt in PROMPTS[:5] for _ in range(3)], [1.0] * 15)
+    assert reported(several) == pytest.approx({"low": 0.56552, "high": 1, "prompts": 5}, abs=1e-5)
+
+
+def test_a_score_that_never_varies_has_no_interval():
+    assert reported(Statistic.mean(PROMPTS, [0.7] * 400)) is None
+    assert reported(Statistic.mean(PROMPTS[:1], [0.25])) is None
+    assert "interval" not in score_report(Scores({("rouge", "rougeL"): Statistic.mean(PROMPTS[:1], [0.25])}), None)
+
+
+def test_a_change_of_shares_tells_gained_and_lost_prompts():
+    """Agresti & Min by hand: half a pair in each cell, so 9.5 gain and 2.5 lose of 22."""
+    run = Scores({("exact_match",): Statistic.mean(PROMPTS[:20], [1] * 9 + [0] * 2 + [1] * 9)})
+    base = Scores({("exact_match",): Statistic.mean(PROMPTS[:20], [0] * 9 + [1] * 2 + [1] * 9)})
+    change = score_report(run, base)["change"]["exact_match"]
+    assert change == pytest.approx(
+        {"difference": 0.35, "low": 0.03968, "high": 0.59669, "gained": 9, "lost": 2, "prompts": 20}, abs=1e-4
+    )
+    same = score_report(run, run)["change"]["exact_match"]
+    assert same["low"] < same["difference"] == 0 < same["high"]
+
+
+def test_the_sign_test_is_exact():
+    """Both tails of the binomial distribution, added up in whole numbers."""
+    assert [sign_test(*split) for split in ((6, 0), (5, 0), (0, 1), (0, 0))] == pytest.approx([0.03125, 0.0625, 1, 1])
+    for gained, lost in ((9, 2), (60, 38), (400, 500)):
+        tail = sum(math.comb(gained + lost, less) for less in range(min(gained, lost) + 1))
+        assert sign_test(gained, lost) == pytest.approx(2 * tail / 2 ** (gained + lost))
 
 
 def test_samples_of_a_prompt_stay_together():
@@ -63,7 +103,7 @@ def test_a_change_is_paired_by_prompt_whatever_the_order():
     run = Statistic.mean(PROMPTS, [value + 0.125 for value in VALUES])
     report = report_of(run, Statistic.mean(PROMPTS[::-1], VALUES[::-1]))
     change = report["change"]["rouge.rougeL"]
-    assert change == pytest.approx({"difference": 0.125, "low": 0.125, "high": 0.125})
+    assert change == pytest.approx({"difference": 0.125, "prompts": 400})  # it never varies
     wide = report["interval"]["rouge.rougeL"]
     assert wide["high"] - wide["low"] > 0.05
     assert report["rouge"]["rougeL"] == pytest.approx(report["base"]["rouge"]["rougeL"] + 0.125)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from heirloom.inference.seeded_sampling import sampling_processors
+from heirloom.inference.logits_processors import sampling_processors
 
 PROBABILITIES = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05, 0.0])
 DRAWS = 4000

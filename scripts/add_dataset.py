@@ -1,0 +1,106 @@
+"""Add a dataset of your own: look at its rows, write its file in config/datasets/, show three rows with their mask.
+
+    python scripts/add_dataset.py my_data/chats.jsonl --tokenizer demo-tiny
+    python scripts/add_dataset.py owner/name --tokenizer llama3-8b --name chats
+
+In:  a file, a folder, s3://bucket/prefix or a repository of the Hugging Face Hub: chats (messages, ShareGPT), Alpaca's
+     instructions, questions with answers, pairs (chosen, rejected), sources with targets, plain text.
+Out: config/datasets/NAME.yaml with the processing function and the columns that take the rows; on the terminal what
+     could not be decided, and, where the model's tokenizer is here, the first rows: what is trained on stands between
+     « and ».
+"""
+
+import argparse
+import io
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.sections.processing import ProcessingSection
+from heirloom.data.dataset_creation import create_dataset
+from heirloom.data.datasets_by_hand import fetched, place_of
+from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.shape_of_rows import first_rows, shape_of
+from heirloom.data.shown_rows import shown_rows
+from heirloom.errors import HeirloomError
+
+SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json\n"
+SHOWN = 3
+TRIED_ROWS = 50
+HELD_OUT = 0.02
+
+
+def main() -> None:
+    options = parse_arguments()
+    file = Path("config/datasets") / f"{options.name or name_of(options.place)}.yaml"
+    if file.exists():
+        raise HeirloomError(f"{file}: exists already: give another --name, or delete it")
+    models = sorted(path.stem for path in Path("config/models").glob("*.yaml"))
+    if options.tokenizer not in models:
+        known = did_you_mean(options.tokenizer, models)
+        raise HeirloomError(f"--tokenizer: there is no config/models/{options.tokenizer}.yaml; {known}")
+    source = place_of("PLACE", options.place, None)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = fetched("download_dataset.py", source, Path(folder) / "raw")
+        rows, splits = first_rows(raw)
+        shape, todo = shape_of(rows)
+        processing = {**shape.keys, "max_length": options.max_length}
+        if "test" not in splits:
+            processing["test_fraction"] = HELD_OUT
+            todo.append(f"there is no test split, so {HELD_OUT:.0%} of the rows are held out, drawn by seed")
+        if "hub" in source:
+            todo.append("source.revision: pin the commit, 40 hex digits; the hub shows it under Files and versions")
+        write(file, {"tokenizer": options.tokenizer, "source": source, "processing": processing}, todo)
+        print(f"wrote {file}: {shape.processing_function}, {len(rows)} rows looked at")
+        print("\n".join(f"to decide: {words}" for words in todo) or "nothing is left to decide")
+        show(raw, Path("tokenizers") / options.tokenizer, processing, Path(folder) / "tried")
+
+
+def name_of(place: str) -> str:
+    """Return the name that a place gives a dataset."""
+    last = place.rstrip("/").rpartition("/")[2].partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_") or "my-data"
+
+
+def write(file: Path, value: dict[str, Any], todo: list[str]) -> None:
+    """Write the dataset's file, what is to be decided as comments above its keys."""
+    text = io.StringIO()
+    YAML().dump(value, text)
+    file.write_text(SCHEMA + "".join(f"# TODO {words}\n" for words in todo) + text.getvalue(), encoding="utf-8")
+
+
+def show(raw: Path, tokenizer: Path, processing: dict[str, Any], tried: Path) -> None:
+    """Process the first rows as the file says, and print some."""
+    if not tokenizer.is_dir():
+        print(f"no rows are shown: {tokenizer} is not here yet (`snakemake` makes it for a run that needs it)")
+        return
+    keys = {key: value for key, value in processing.items() if key != "test_fraction"}
+    section = ProcessingSection.model_validate({**keys, "bad_rows": 1.0})
+    try:
+        metrics = create_dataset(raw, tokenizer, section, tried, first_rows=TRIED_ROWS)
+    except HeirloomError as error:
+        raise HeirloomError(f"the file is written, but its rows cannot be processed yet: {error}") from None
+    count = min(SHOWN, metrics["train"]["rows_out"])
+    for number, text in enumerate(shown_rows(tried, Tokenizer(tokenizer), count), 1):
+        print(f"\n--- row {number} ---\n{text}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("place", metavar="FILE_OR_REPO", help="file, folder, s3://… or owner/name of the hub")
+    parser.add_argument("--tokenizer", required=True, help="model of config/models/ whose tokenizer makes the ids")
+    parser.add_argument("--name", help="of the file; absent: the place's last part")
+    parser.add_argument("--max_length", type=int, default=2048, help="longest row, tokens")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HeirloomError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,110 @@
+"""Keys of a run's training that do not fit its trainer, that change what others promise, or that have no effect."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from heirloom.config.sections.peft import PeftSection
+from heirloom.config.sections.training import TrainingSection
+from heirloom.config.trainers.spec import TrainerSpec
+from heirloom.errors import HeirloomError
+
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
+FUSED_OUTPUT = ("sft", "dpo")
+"""Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
+
+
+def training_problems(
+    trainer: TrainerSpec, training: TrainingSection, peft: PeftSection | None, deepspeed: str | None
+) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, problem) for what does not fit the trainer, or has no effect with it."""
+    others = training.passed_through
+    try:
+        trainer.fitting_collator(training.collator)
+    except HeirloomError as error:
+        yield "training.collator", str(error).removeprefix("training.collator: ")
+    yield from batch_problems(trainer, training)
+    yield from idle_keys(others)
+    if trainer.takes_pairs and others.get("label_smoothing_factor"):
+        yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
+    if trainer.name == "dpo":
+        yield from dpo_problems(others, peft)
+    for key in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
+        given = others.get(key)
+        reentrant = isinstance(given, dict) and given.get("use_reentrant") is True
+        if not reentrant or peft is None or deepspeed is not None:
+            continue
+        yield (
+            f"training.{key}",
+            "use_reentrant: true cannot be used with an adapter and without deepspeed, because weights would be marked "
+            "ready twice; delete it",
+        )
+    if peft is not None and trainer.name in FUSED_OUTPUT and "lm_head" in (peft.target_names or []):
+        yield (
+            "peft.target_modules",
+            f"lm_head cannot have an adapter with trainer: {trainer.name}, whose log-probabilities are computed past "
+            "it; delete it, or put lm_head into modules_to_save",
+        )
+
+
+def batch_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[tuple[str, str]]:
+    """Yield keys that say how rows are put together, and that have no effect with this trainer or without others."""
+    others = training.passed_through
+    packing = others.get("packing") is True
+    if training.seq_length is not None and not (trainer.joins_rows or (trainer.packs_rows and packing)):
+        remedy = "add packing: true or delete it" if trainer.packs_rows else "delete it"
+        yield "training.seq_length", f"has no effect here: rows are neither joined nor packed; {remedy}"
+    if "packing_strategy" in others and not packing:
+        yield "training.packing_strategy", "has no effect without packing: true; add that or delete it"
+    if trainer.takes_pairs and others.get("train_sampling_strategy") == "group_by_length":
+        problem = "cannot group pairs by length, which have two sequences; delete it"
+        yield "training.train_sampling_strategy", problem
+    if trainer.name == "dpo" and others.get("padding_free") is True:
+        problem = "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it"
+        yield "training.padding_free", problem
+
+
+def dpo_problems(others: dict[str, Any], peft: PeftSection | None) -> Iterator[tuple[str, str]]:
+    """Yield what would move DPO's reference, or leave its loss as it is."""
+    losses = others.get("loss_type", ["sigmoid"])
+    losses = losses if isinstance(losses, list) else [losses]
+    smoothing = others.get("label_smoothing")
+    if "exo_pair" in losses and not smoothing:
+        yield "training.label_smoothing", "must be above 0 for loss_type exo_pair; its authors recommend 0.001"
+    elif smoothing and not {*SMOOTHED} & {*map(str, losses)}:
+        problem = f"has no effect with loss_type {', '.join(map(str, losses))}, only with {', '.join(SMOOTHED)}"
+        yield "training.label_smoothing", f"{problem}; choose one of these (robust is conservative DPO) or delete it"
+    if others.get("sync_ref_model") is True:
+        yield (
+            "training.sync_ref_model",
+            "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
+            "would go on with another one; delete it",
+        )
+    if peft is not None and peft.bias != "none" and others.get("precompute_ref_log_probs") is not True:
+        yield (
+            "peft.bias",
+            f"{peft.bias} cannot be used with trainer: dpo, whose reference is the base with the adapter switched off, "
+            "because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
+        )
+
+
+NEEDED = {
+    "discopop_tau": ("loss_type", "discopop"),
+    "f_alpha_divergence_coef": ("f_divergence_type", "alpha_divergence"),
+    "precompute_ref_batch_size": ("precompute_ref_log_probs", True),
+    "ref_model_mixup_alpha": ("sync_ref_model", True),
+    "ref_model_sync_steps": ("sync_ref_model", True),
+    "liger_kernel_config": ("use_liger_kernel", True),
+}
+"""Key of `training` → the key, and its value, without which it has no effect."""
+
+
+def idle_keys(others: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield keys that have no effect because another is missing."""
+    for key, (name, value) in NEEDED.items():
+        if key not in others:
+            continue
+        given = others.get(name)
+        if given != value and not (isinstance(given, list) and value in given):
+            text = str(value).lower() if value is True else value
+            yield f"training.{key}", f"has no effect without {name}: {text}; add that or delete it"

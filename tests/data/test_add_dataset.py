@@ -1,0 +1,112 @@
+"""One's own data: the shapes that people have are found by looking at the rows, and shown with their mask."""
+
+import shutil
+
+import pytest
+
+from heirloom.config.dataset import Dataset
+from heirloom.config.files import value_problems
+from heirloom.config.parsing.reading import read_yaml
+from heirloom.data.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.errors import HeirloomError
+
+USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+TURNS = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SHAPES = {
+    "messages": ({"messages": [USER, ASSISTANT]}, Shape("dummy_processing_function")),
+    "message": ({"message": [USER, ASSISTANT]}, Shape("dummy_processing_function", {"message": "messages"})),
+    "roles in conversations": (
+        {"conversations": [USER, ASSISTANT]},
+        Shape("dummy_processing_function", {"conversations": "messages"}),
+    ),
+    "sharegpt": ({"id": "1", "conversations": TURNS}, Shape("sharegpt_processing_function")),
+    "sharegpt elsewhere": (
+        {"conversation": TURNS},
+        Shape("sharegpt_processing_function", {"conversation": "conversations"}),
+    ),
+    "alpaca": ({"instruction": "Add", "input": "1 2", "output": "3"}, Shape("instruction_processing_function")),
+    "questions": (
+        {"question": "1+1?", "answer": "2"},
+        Shape("instruction_processing_function", {"question": "instruction", "answer": "output"}),
+    ),
+    "pairs of texts": (
+        {"prompt": "Hi", "chosen": "Hello", "rejected": "No"},
+        Shape("dummy_rlhf_processing_function"),
+    ),
+    "pairs with a question": (
+        {"question": "Hi", "chosen": "Hello", "rejected": "No"},
+        Shape("dummy_rlhf_processing_function", {"question": "prompt"}),
+    ),
+    "pairs in sharegpt's style": (
+        {"conversations": TURNS[:1], "chosen": TURNS[1], "rejected": {"from": "gpt", "value": "No"}},
+        Shape("sharegpt_rlhf_processing_function"),
+    ),
+    "sources": ({"source": "cat", "target": "chat"}, Shape("seq2seq_processing_function")),
+    "text": ({"text": "Once."}, Shape("plain_text_processing_function", dataset_text_field="text")),
+    "one odd column": ({"line": "Once."}, Shape("plain_text_processing_function", dataset_text_field="line")),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_found_by_looking(name):
+    row, expected = SHAPES[name]
+    found, _ = shape_of([row] * 3)
+    assert found == expected
+
+
+def test_what_cannot_be_decided_is_said():
+    rows = [SHAPES["messages"][0], {"messages": "nothing"}]
+    shape, questions = shape_of(rows)
+    assert shape.processing_function == "dummy_processing_function"
+    assert questions[0].startswith("1 of 2 rows cannot be used, the first because column 'messages' must be a list")
+    with pytest.raises(HeirloomError, match="single answers that somebody judged"):
+        shape_of([{"prompt": "Hi", "completion": "Hello", "label": True}])
+    with pytest.raises(HeirloomError, match="columns a, b: no built-in processing function takes these rows"):
+        shape_of([{"a": 1, "b": 2}])
+
+
+def test_a_csv_of_questions_and_its_splits(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("question,answer\n1+1?,2\n2+2?,4\n")
+    rows, splits = first_rows(tmp_path)
+    assert splits == {"train": 2, "test": 2} and shape_of(rows)[0] == SHAPES["questions"][1]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, tokenizer_folder):
+    """A folder with a config/ that has one model, whose tokenizer is here."""
+    for folder in ("config/datasets", "config/models", "tokenizers"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "config/models/tiny.yaml").write_text("source: {path: x}\n")
+    shutil.copytree(tokenizer_folder, tmp_path / "tokenizers/tiny")
+    (tmp_path / "tokenizers/tiny/chat_template.jinja").write_text(TEMPLATE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["chats", "pairs"])
+def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_mask(
+    project, run_script, write_jsonl, kind
+):
+    chat = [{"message": [USER, ASSISTANT], "source": "mine"}] * 60
+    pairs = [{"question": "Hi", "chosen": "Hello", "rejected": "No"}] * 60
+    write_jsonl(chat if kind == "chats" else pairs, f"{kind}.jsonl")
+    done = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny", "--max_length", "64")
+    assert done.returncode == 0, done.stderr
+    file = project / f"config/datasets/{kind}.yaml"
+    value = read_yaml(file)
+    assert value_problems(Dataset, value, f"config/datasets/{kind}.yaml") == []
+    assert value["source"] == {"path": f"{kind}.jsonl"} and value["processing"]["test_fraction"] == 0.02
+    assert "# TODO there is no test split, so 2% of the rows are held out, drawn by seed" in file.read_text()
+    assert done.stdout.count("--- row ") == 3
+    assert ("«Hello<|end|>»" if kind == "chats" else "chosen: «Hello") in done.stdout
+    if kind == "pairs":
+        return
+    again = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny")
+    assert again.returncode == 1 and "exists already: give another --name" in again.stderr
+    unknown = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tini", "--name", "x")
+    assert "there is no config/models/tini.yaml; did you mean tiny?" in unknown.stderr

@@ -1,0 +1,69 @@
+%%bash
+
+job_prefix="llm-rlhf"
+
+local_output_dir="../output/${job_prefix}"
+mkdir -p ${local_output_dir}
+
+python -u launch.py \
+`# SM Args` \
+--output_dir="/tmp/intermediate" \
+--instance_type="ml.p4d.24xlarge" \
+--instance_count=2 \
+--volume_size=300 \
+--train_input_path="s3://deepspeed_test_datasets/train" \
+--test_input_path="s3://deepspeed_test_datasets/test" \
+--s3_model_path="s3://llama3/Meta-Llama-3-8B-Instruct" \
+--job_prefix="${job_prefix}" \
+--code_entry_point="unified_train.py" \
+--hf_token="" \
+--wandb_api_key="" \
+`# Trainer Args` \
+--remove_unused_columns=False \
+--per_device_eval_batch_size=1 \
+--per_device_train_batch_size=1 \
+--gradient_accumulation_steps=4 \
+--save_strategy="steps" \
+--evaluation_strategy="steps" \
+--save_total_limit=5 \
+--num_train_epochs=1 \
+--max_steps=-1 \
+--logging_steps=1 \
+--save_steps=20 \
+--eval_steps=20 \
+--warmup_ratio=0.05 \
+--warmup_steps=0 \
+--deepspeed="./configs/ds_z3_fp16.json" \
+--gradient_checkpointing=True \
+--optim="adamw_hf" \
+--learning_rate=0.00001 \
+--lr_scheduler_type="cosine" \
+`# Script Args` \
+--trainer_type="dpo" \
+--trust_remote_code=True \
+--default_dtype="bf16" \
+--attn_implementation="eager" \
+--response_template="128006,78191,128007" \
+--instruction_template="128006,882,128007" \
+--comma_separated_template=True \
+--padding=False \
+--truncation=True \
+--add_generation_prompt=False \
+--task_collator="rl_dynamic_padding_only" \
+--model_name="meta-llama/Meta-Llama-3-8B" \
+--ignore_bias_buffers=False \
+`# LoRA` \
+--use_peft=True \
+--lora_alpha=16 \
+--lora_dropout=0.05 \
+--lora_target_modules="q_proj,v_proj,k_proj,out_proj,fc_in,fc_out,wte" \
+--lora_r=8 \
+`# Quant` \
+--load_in_8bit=False \
+--load_in_4bit=True \
+--bnb_4bit_quant_type="nf4" \
+`# RLHF` \
+--max_prompt_length=512 \
+--max_length=8192 \
+--beta=0.1 \
+2>&1 | tee "${local_output_dir}/log_trl_launch_${job_prefix}.log"

@@ -1,0 +1,118 @@
+"""The history holds executions, whatever was killed while it was written, and nothing that is no execution."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import IGNORED
+from pipeline.defects import one_sentence
+from pipeline.execution.restore import make_way
+from pipeline.ledger import History, identity_of, markers
+from pipeline.ledger.ledger import listed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OUTS = [{"path": "checkpoints/a", "hash": "md5", "md5": "0123456789abcdef0123456789abcdef.dir", "size": 1, "nfiles": 1}]
+EXPECTED = {"cmd": "python x.py", "outs": [{"path": "checkpoints/a"}]}
+ENTRY = EXPECTED | {"outs": OUTS}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+
+
+def record(exit_code: int = 0, outs: list | None = OUTS) -> None:
+    Path(".heirloom/records").mkdir(parents=True, exist_ok=True)
+    facts = {"stage": "train-a", "identity": identity_of(ENTRY), "exit_code": exit_code, "outs": outs, "seconds": 3}
+    Path(".heirloom/records/train-a.json").write_text(json.dumps(facts))
+
+
+def test_an_execution_here_is_known_before_anybody_wrote_it_down() -> None:
+    assert list(History().find("train-a", EXPECTED)) == []
+    record()
+    assert list(History().find("train-a", EXPECTED)) == [ENTRY]
+    History().add_executed_here("train-a")
+    History().add_executed_here("train-a")
+    assert len(Path(".dvc/history.jsonl").read_text().splitlines()) == 1
+    Path(".heirloom/records/train-a.json").unlink()
+    assert list(History().find("train-a", EXPECTED)) == [ENTRY]
+    assert History().made_with("train-a", ENTRY) == {"seconds": 3}
+
+
+@pytest.mark.parametrize(("exit_code", "outs"), [(1, OUTS), (0, None), (0, [OUTS[0] | {"md5": "f" * 32}])])
+def test_what_no_execution_made_gets_no_line(exit_code: int, outs: list | None) -> None:
+    record(exit_code, outs)
+    History().add_if_executed({"train-a": ENTRY})
+    assert not Path(".dvc/history.jsonl").exists()
+
+
+def test_a_line_cut_at_any_length_costs_no_other_line() -> None:
+    record()
+    History().add_executed_here("train-a")
+    line = Path(".dvc/history.jsonl").read_bytes()
+    for length in range(1, len(line) - 1):
+        Path(".dvc/history.jsonl").write_bytes(line + line[:length])
+        History().add({"train-b": ENTRY | {"cmd": "python y.py"}})
+        assert len(History().rows) == 2, length
+
+
+def test_only_a_marker_that_a_job_wrote_is_a_result_that_came_back() -> None:
+    folder = Path("markers")
+    markers.write_marker(folder / "checkpoints/a", ENTRY)
+    assert markers.returned_marker(folder, "checkpoints/a") is None
+    os.utime(folder / "checkpoints/a")
+    assert markers.returned_marker(folder, "checkpoints/a") == ENTRY
+    (folder / "checkpoints/b").mkdir()
+    markers.write_marker(folder / "checkpoints/b", ENTRY)
+    assert markers.read_marker(folder, "checkpoints/b") == ENTRY
+
+
+def test_what_stands_in_the_way_of_an_artifact_is_removed() -> None:
+    Path("good").mkdir()
+    Path("good/file").touch()
+    Path("file").touch()
+    Path("nowhere").symlink_to("gone")
+    Path("circle").symlink_to("circle")
+    Path("inside").mkdir()
+    Path("inside/link").symlink_to("gone")
+    for name in ("good", "file", "nowhere", "circle", "inside", "absent"):
+        make_way(name, folder=True)
+    assert sorted(os.listdir()) == [".dvc", "good"]
+    make_way("good", folder=False)
+    assert sorted(os.listdir()) == [".dvc"]
+
+
+@pytest.mark.parametrize("text", ["", ",", "sft,", ",sft", " ", "a,,b"])
+def test_a_missing_name_is_not_all_names(text: str) -> None:
+    with pytest.raises(HeirloomError, match="a name is missing"):
+        listed("runs", text)
+    assert listed("runs", "a, b") == ["a", "b"]
+    assert listed("runs", None) is None
+
+
+def test_an_unexpected_error_is_one_sentence_with_the_place_of_its_trace() -> None:
+    try:
+        raise KeyError("train-a")
+    except KeyError as error:
+        said = one_sentence(error)
+    assert said.startswith("unexpected KeyError: 'train-a'; the trace is in .heirloom/traces/")
+    (trace,) = Path(".heirloom/traces").iterdir()
+    assert "raise KeyError" in trace.read_text()
+
+
+def test_what_is_never_part_of_an_artifact_is_what_dvc_ignores() -> None:
+    lines = (REPOSITORY / ".dvcignore").read_text().splitlines()
+    assert {line for line in lines if line and not line.startswith("#")} == set(IGNORED)
+
+
+def test_git_changes_no_byte_of_what_an_identity_reads() -> None:
+    files = ["scripts/launch.py", "config/runs/demo-sft.yaml", "workflow/clone_settings.sh", "dvc.lock"]
+    done = subprocess.run(
+        ["git", "check-attr", "text", *files], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "".join(f"{file}: text: unset\n" for file in files)

@@ -1,0 +1,44 @@
+"""How the stages of a run load its model: with or without the code that came with it, and with which attention."""
+
+from collections.abc import Iterator
+
+TRUST = "trust_remote_code"
+"""The flag of every program that loads a model or a tokenizer."""
+
+
+def chain_of(run, project) -> Iterator:
+    """Yield a run and those that it stands on, the nearest first."""
+    yield run
+    while run.base in project.runs:
+        run = project.runs[run.base]
+        yield run
+
+
+def trust_of(run, project) -> str | None:
+    """Return the value of --trust_remote_code: said by the run or by one that it stands on."""
+    return "true" if any(each.trusts_remote_code for each in chain_of(run, project)) else None
+
+
+def trust_of_model(name: str, project) -> str | None:
+    """Return the same for what is made of a model before any run: said by an enabled run that stands on it."""
+    runs = (run for run in project.runs.values() if run.enabled)
+    chains = ([*chain_of(run, project)] for run in runs)
+    trusted = any(chain[-1].base == name and any(run.trusts_remote_code for run in chain) for chain in chains)
+    return "true" if trusted else None
+
+
+def attention_of(section: str, run, project) -> str | None:
+    """Return the attention that the model of a section is loaded with; None leaves it to transformers.
+
+    It is the section's own, else the one that the checkpoint was trained with.
+    """
+    own = getattr(run, section).attn_implementation
+    trained = next((each.training for each in chain_of(run, project) if each.trainer is not None), None)
+    return own or (trained.attn_implementation if trained is not None else None)
+
+
+def loading_flags(section: str, run, project) -> dict[str, str | None]:
+    """Return the flags for a stage that loads a checkpoint; what the section says itself needs no flag."""
+    own = getattr(run, section).attn_implementation
+    inherited = None if own else attention_of(section, run, project)
+    return {TRUST: trust_of(run, project), "attn_implementation": inherited}
