@@ -44,20 +44,20 @@ def made_zero3_runs(made_runs, tmp_path_factory) -> Path:
     return made_once(tmp_path_factory, "training-zero3-runs", make)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workplace(pristine, tmp_path_factory) -> Workplace:
-    """A workplace of this worker's own, in which tests may make what they like."""
+    """A workplace of each test file's own, in which its tests may make what they like."""
     return Workplace(Path(shutil.copytree(pristine, tmp_path_factory.mktemp("training") / "workplace")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(workplace, made_runs):
     """The chain pretrain → SFT → DPO in the workplace: the folder of the runs, and what each printed."""
     shutil.copytree(made_runs / "runs", workplace.folder / "runs")
     return workplace.folder / "runs", {name: (made_runs / f"{name}.said").read_text() for name in RUNS}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def zero3_runs(workplace, runs, made_zero3_runs):
     """SFT and DPO once more at ZeRO-3: the folder of the runs."""
     return Path(shutil.copytree(made_zero3_runs / "zero3", workplace.folder / "zero3"))
