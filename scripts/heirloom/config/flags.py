@@ -118,6 +118,8 @@ def flag_value(section: str, key: str, texts: list[str], trainer: str | None) ->
     else:
         kinds = library_keys(section, trainer).get(key, {}).get("type", [])
         kinds = [kinds] if isinstance(kinds, str) else kinds
+        if "array" in kinds and "string" not in kinds and isinstance(value, str):
+            return [value]  # `--loss_type ipo`: the libraries' own command lines take one word for a list of one
         is_text = "string" in kinds and not {"integer", "number", "boolean"} & {*kinds}
     return texts[0] if is_text and isinstance(value, int | float) and not isinstance(value, bool) else value
 
