@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from heirloom.code_closure import code_closure
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NVCC = """#!/bin/sh
 case $1 in
@@ -92,3 +94,15 @@ def test_ops_are_compiled_for_other_processors_too(heirloom: Path) -> None:
     macros = {line.split()[1] for line in run(heirloom, "portable_cxx.sh", *flags).stdout.splitlines()}
     assert {"__AVX2__", "__FMA__", "__AVX256__"} <= macros
     assert not {"__AVX512__", "__AVX512F__"} & macros
+
+
+def test_what_the_image_starts_finds_all_that_it_imports() -> None:
+    """The doctor and the entry point are the only code of the project in the image: their files are copied by name."""
+    steps = (REPOSITORY / "docker/Dockerfile").read_text()
+    copied = [word for line in re.findall(r"^COPY (scripts/.*) /opt", steps, re.MULTILINE) for word in line.split()]
+    sent = re.findall(r"^!(.*)", (REPOSITORY / ".dockerignore").read_text(), re.MULTILINE)
+    programs = ("scripts/doctor.py", "scripts/heirloom/launcher/reaper.py", "scripts/heirloom/launcher/grace.py")
+    files = {path for program in programs for path in code_closure(REPOSITORY / program)}
+    for file in sorted(str(path.relative_to(REPOSITORY)) for path in files):
+        assert any(file == name or file.startswith(f"{name.rstrip('/')}/") for name in copied), file
+        assert any(file == name or file.startswith(f"{name}/") for name in sent), file
