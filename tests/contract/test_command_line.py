@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 from clone import Clone, succeeded
+from snakemake.cli import parse_args
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
 from heirloom.errors import HeirloomError
-from pipeline.session.command_line import container_image
+from pipeline.session.command_line import container_image, reject_unsupported
 
 
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
@@ -37,12 +38,21 @@ def test_forcing_a_stage(clone: Clone) -> None:
 
 
 def test_options_that_would_act_on_markers_are_refused_with_the_right_one(clone: Clone) -> None:
-    for option in (["-F"], ["-R", "train"], ["-f"], ["--touch"]):
-        done = clone.snakemake("-n", *option)
-        assert done.returncode != 0
-        assert "snakemake --config force=STAGE" in done.stderr
+    done = clone.snakemake("-n", "-F")
+    assert done.returncode != 0
+    assert "snakemake --config force=STAGE" in done.stderr
+    for option in (["-R", "train"], ["-f", "train"], ["--touch"]):
+        with pytest.raises(HeirloomError, match=r"snakemake --config force=STAGE"):
+            reject_unsupported(parse_args(option)[1])
     done = clone.snakemake("-n", "--config", "run=pre")
     assert "--config run: not a setting of this workflow, which knows runs, force, data, image" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--cores", "0"], ["--cores", "-2"], ["-j", "0"], ["--jobs", "-3"]])
+def test_numbers_with_which_nothing_could_start_are_refused(words) -> None:
+    """Snakemake waits for ever with no core."""
+    with pytest.raises(HeirloomError, match=rf"--(cores|jobs) {words[1]}: nothing could ever start; give 1 or more"):
+        reject_unsupported(parse_args(words)[1])
 
 
 def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fresh: Clone) -> None:

@@ -65,7 +65,8 @@ def test_mistakes_on_the_command_line(workplace, run_file):
     wrong = script(workplace, "dpo_train.py", "--config", run_file, "--global_batch_size", "many")
     assert wrong.endswith("training.global_batch_size: expected a whole number, found the text 'many'")
     refused = script(workplace, "dpo_train.py", f"--config={run_file}", "--output_dir", "x")
-    assert refused == "error: --output_dir: training.output_dir: is set by the workflow: the rule gives the paths; delete it"
+    problem = "is set by the workflow: the rule gives the paths; delete it"
+    assert refused == f"error: --output_dir: training.output_dir: {problem}"
     missing = script(workplace, "sft_train.py", "--config", run_file, "--dataset", "nowhere")
     assert "nowhere: is no processed dataset" in missing
     nothing = script(workplace, "unified_train.py")

@@ -171,6 +171,9 @@ def reject_unsupported(options) -> None:
             f"{', '.join(found)} acts on Snakemake's files, not on results: to execute a stage again, type "
             "`snakemake --config force=STAGE` (several: force=STAGE,STAGE); `make plan` lists the stages"
         )
+    for flag, number in (("--cores", options.cores), ("--jobs", options.jobs)):
+        if isinstance(number, int) and number < 1:
+            raise HeirloomError(f"{flag} {number}: nothing could ever start; give 1 or more, or leave it out")
 
 
 MODES_WITHOUT_EXECUTION = (
