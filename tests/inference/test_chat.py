@@ -1,11 +1,15 @@
 """scripts/chat.py: what it says, what it remembers, what it refuses."""
 
+import runpy
 import shutil
 import subprocess
+import sys
 
 import pytest
-from tiny_place import Place, environment
+from tiny_place import SCRIPTS, Place, environment
 from transformers import AutoTokenizer
+
+from heirloom.errors import HeirloomError
 
 TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
@@ -70,6 +74,50 @@ def test_what_cannot_be_asked_for(place):
     assert "--system needs a chat template, and the checkpoint's tokenizer has none" in errors
     _, errors = chat(place, "", model="nowhere", expect=1)
     assert "there is no such folder: train it, or `dvc pull` it" in errors
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The names of the script, without starting it."""
+    return runpy.run_path(str(SCRIPTS / "chat.py"), run_name="chat")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max_new_tokens", "0"], "--max_new_tokens: expected at least 1, found 0"),
+        (["--temperature", "1", "--top_p", "2"], "--top_p: expected at most 1"),
+        (["--temperature", "nan"], "--temperature: .*found nan"),
+        (["--temperature", "-1"], "--temperature: expected more than 0"),
+        (["--seed", "3"], "--seed: has no effect without --temperature; add that or delete it"),
+        (["--temperature", "0", "--top_k", "5"], "--top_k: has no effect without --temperature"),
+    ],
+    ids=str,
+)
+def test_options_are_checked_as_the_configs_are(program, monkeypatch, options, message):
+    monkeypatch.setattr(sys, "argv", ["chat.py", "model", *options])
+    with pytest.raises(HeirloomError, match=message):
+        program["how_to_answer"](program["parse_arguments"]())
+
+
+def test_options_become_a_section(program, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["chat.py", "model", "--temperature", "0.7", "--top_k", "5"])
+    section = program["how_to_answer"](program["parse_arguments"]())
+    assert (section.do_sample, section.temperature, section.top_k, section.max_new_tokens) == (True, 0.7, 5, 256)
+
+
+def test_ctrl_c_at_the_prompt_asks_anew_and_other_bytes_are_told(program, monkeypatch, capsys):
+    typed = iter([KeyboardInterrupt(), "Caf\udce9", "Ada?"])
+
+    def typing(prompt):
+        text = next(typed)
+        if isinstance(text, BaseException):
+            raise text
+        return text
+
+    monkeypatch.setattr("builtins.input", typing)
+    assert program["asked"]() == "Ada?"
+    assert "what was typed is no UTF-8 text" in capsys.readouterr().err
 
 
 def answers(printed: str) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from pydantic import ValidationError
 from tiny_place import PROMPTS, environment
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.arguments.library_arguments import argument_problems
@@ -19,6 +20,7 @@ from heirloom.errors import HeirloomError
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import read_generations, write_generations
 from heirloom.inference.prompts import read_prompts, repeated
+from heirloom.inference.prompts_file import prompt_ids, read_prompts_file
 from heirloom.models.weights import weights_hash
 
 GREEDY = {"max_new_tokens": 12}
@@ -220,6 +222,47 @@ def test_a_malformed_file_of_prompts_names_every_line(place, tmp_path):
     assert "line 3: has an unknown key text; known are prompt, messages, id, reference; line 3: needs" in done.stderr
     assert "line 4: the prompt is empty; line 5: message 1 needs `role` and `content`; and 1 more" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def read_file(place, tmp_path, content: bytes, **changes):
+    """Return the prompts of a file of prompts with this content."""
+    tokenizer = AutoTokenizer.from_pretrained(place.folder / "model")
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    (tmp_path / "p.jsonl").write_bytes(content)
+    return read_prompts_file(tmp_path / "p.jsonl", tokenizer, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"prompt": "a"}\n{"prompt": "Caf\xe9"}', r"line 2: is no UTF-8 \(byte 16 is 0xe9\); save the file with"),
+        (b'{"prompt": "cut \\ud83d"}', "line 1: prompt holds half a character"),
+        (b'{"prompt": "a", "reference": "\\ud83d"}', "line 1: reference holds half a character"),
+        (b'{"messages": [{"role": "user", "content": "\\udc00"}]}', "line 1: messages holds half a character"),
+        (b'{"prompt": null}', "line 1: needs `prompt` or `messages`, one of the two"),
+        (b"[" * 100_000, "line 1: is no JSON"),
+    ],
+)
+def test_lines_that_no_model_could_read_are_told(place, tmp_path, content, message):
+    with pytest.raises(HeirloomError, match=message):
+        read_file(place, tmp_path, content)
+
+
+def test_what_exports_write_is_read(place, tmp_path):
+    """A byte order mark, and null in an empty column."""
+    (prompt,) = read_file(place, tmp_path, b'\xef\xbb\xbf{"prompt": "Ada", "reference": null, "id": null}\n')
+    assert (prompt.text, prompt.reference, prompt.row_id) == ("Ada", None, "p.jsonl:1")
+
+
+def test_a_text_that_begins_as_texts_do_gets_no_second_beginning(place, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(place.folder / "model")
+    tokenizer.bos_token = "<|end|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+    )
+    whole, alone = (prompt_ids(text, tokenizer, special=True) for text in ("<|end|>Ada", "Ada"))
+    assert whole == alone and whole[0] == 0 and whole.count(0) == 1
 
 
 def test_eos_tokens_end_answers(place, reference):

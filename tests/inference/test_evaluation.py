@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from tiny_place import PAIRS, SCRIPTS, environment, write_dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
@@ -145,6 +145,34 @@ def test_a_checkpoint_that_has_diverged_is_told(place, tmp_path):
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     with pytest.raises(HeirloomError, match="gives log-probabilities that are no numbers: its training has diverged"):
         measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+
+
+def test_a_perplexity_beyond_all_numbers_is_told(place, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "model")
+    model.lm_head.weight.data.mul_(1e5)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
+    with pytest.raises(HeirloomError, match="nats a token, whose exponential is no number: its training has diverged"):
+        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_position_embeddings": 8}, "has 8 positions, and the longest held-out row has"),
+        ({"vocab_size": 20}, "knows 20 tokens, and the held-out rows have the token id"),
+    ],
+)
+def test_rows_that_a_model_cannot_read_are_told(place, tmp_path, change, message):
+    config = AutoConfig.from_pretrained(place.folder / "model", **change)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
+    for measure in (
+        lambda: measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True)),
+        lambda: measure_preference(tmp_path, None, place.folder / "pairs", 0.1, 4, PartialState(cpu=True)),
+    ):
+        with pytest.raises(HeirloomError, match=message):
+            measure()
 
 
 # ---- answers ----

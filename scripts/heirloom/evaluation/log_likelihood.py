@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from transformers import PreTrainedConfig
 
 from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
+from heirloom.models.language_models import longest_text
 from heirloom.models.trained_checkpoints import load_config, load_model, put_on
 
 IGNORED = -100  # label of a token that does not count
@@ -24,7 +26,8 @@ def measure_rows(
 
     Every rank calls this and gets the result for all rows, in their order. Batches are made before they are spread, so
     that padding, and with it rounding, does not depend on the ranks. Raises HeirloomError when there is no model, or
-    one that does not predict the next token or gives no numbers.
+    one that does not predict the next token or gives no numbers, and for rows that are too long for it or of others'
+    tokens.
     """
     config = load_config(checkpoint)
     if config.is_encoder_decoder or any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
@@ -32,6 +35,7 @@ def measure_rows(
             f"{checkpoint}: perplexity and preference are of models that predict the next token, and this is a "
             f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
         )
+    check_rows(checkpoint, rows, config)
     model = put_on(load_model(checkpoint, "auto", attention), ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
@@ -40,6 +44,24 @@ def measure_rows(
     if not all(math.isfinite(nats) for nats, _ in found):
         raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
     return found
+
+
+def check_rows(checkpoint: Path, rows: Sequence[Row], config: PreTrainedConfig) -> None:
+    """Raise HeirloomError for a row with more tokens than the model has positions, or with tokens that it lacks."""
+    text = config.get_text_config()
+    positions = longest_text(text)
+    longest = max(len(ids) for ids, _ in rows)
+    if positions is not None and longest > positions:
+        raise HeirloomError(
+            f"{checkpoint}: has {positions} positions, and the longest held-out row has {longest} tokens: lower "
+            "max_length of the dataset, or evaluate on another"
+        )
+    largest = max(max(ids, default=0) for ids, _ in rows)
+    if largest >= text.vocab_size:
+        raise HeirloomError(
+            f"{checkpoint}: knows {text.vocab_size} tokens, and the held-out rows have the token id {largest}: they "
+            "were made with the tokenizer of another model; process the dataset with this model's"
+        )
 
 
 @torch.inference_mode()

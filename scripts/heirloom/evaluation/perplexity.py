@@ -16,6 +16,9 @@ from heirloom.evaluation.intervals import Statistic
 from heirloom.evaluation.log_likelihood import Row, measure_rows
 from heirloom.evaluation.scores import Scores
 
+LARGEST = 700
+"""Nats a token; exp of a little more overflows."""
+
 
 def measure_perplexity(
     checkpoint: Path, dataset: Path, batch_size: int, ranks: PartialState, attention: str | None = None
@@ -23,12 +26,17 @@ def measure_perplexity(
     """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows.
 
     For chats only the tokens that are trained on count. Every rank calls this and gets the same result.
-    Raises HeirloomError when there is no model, or nothing held out to measure on.
+    Raises HeirloomError when there is no model, nothing held out to measure on, or no number to tell.
     """
     rows = measure_rows(checkpoint, read_rows(dataset), batch_size, ranks, attention)
     counted = {str(index): (nats, tokens) for index, (nats, tokens) in enumerate(rows) if tokens}
     if not counted:
         raise HeirloomError(f"{dataset}: no token of its test split counts: look at its preview.html and train_on")
+    worst = max(nats / tokens for nats, tokens in counted.values())
+    if worst > LARGEST:
+        raise HeirloomError(
+            f"{checkpoint}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has diverged"
+        )
     statistics = {("perplexity",): Statistic(counted, perplexity_of), ("nll_per_token",): Statistic(counted)}
     return Scores(statistics, {("tokens",): sum(tokens for _, tokens in rows)})
 

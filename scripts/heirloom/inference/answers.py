@@ -13,7 +13,7 @@ from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
 from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
-from heirloom.models.language_models import is_encoder_decoder
+from heirloom.models.language_models import is_encoder_decoder, longest_text
 from heirloom.models.padding import padded_batch
 
 FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
@@ -25,8 +25,6 @@ OF_TOKENS = (
     "sequence_bias", "suppress_tokens",
 )  # fmt: skip
 """Keys of GenerationConfig that name tokens by their ids."""
-POSITIONS = ("max_position_embeddings", "max_seq_len")
-"""What configurations call the longest text; the second is MPT's."""
 
 
 class Answerer:
@@ -61,8 +59,7 @@ class Answerer:
     def positions(self) -> int | None:
         """The longest text that the model was made for, tokens; None when it does not say."""
         config = self.model.config if self.encoder_decoder else self.model.config.get_text_config()
-        given = [getattr(config, name, None) for name in POSITIONS]
-        return next((number for number in given if number is not None and number > 0), None)  # XLNet's is -1: no limit
+        return longest_text(config)
 
     def make_generation_config(self) -> GenerationConfig:
         """Return what `generate` goes by: the run's options and the checkpoint's special tokens, nothing else.

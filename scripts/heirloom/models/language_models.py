@@ -1,7 +1,16 @@
 """The kinds of language model, told apart by what their labels mean: causal, masked, encoder-decoder."""
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+POSITIONS = ("max_position_embeddings", "max_seq_len")
+"""What configurations call the longest text; the second is MPT's."""
+
+
+def longest_text(config: PreTrainedConfig) -> int | None:
+    """Return how many tokens a model was made for; None when it does not say, or has no limit (XLNet's is -1)."""
+    given = [getattr(config, name, None) for name in POSITIONS]
+    return next((number for number in given if number is not None and number > 0), None)
 
 
 def without_adapter(model: PreTrainedModel) -> PreTrainedModel:
