@@ -24,6 +24,7 @@ from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.same_prompts import check_same_prompts
 from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import win_rate
 from heirloom.inference.generation_files import read_generations
@@ -41,7 +42,9 @@ def main() -> None:
         rows = read_generations(options.generations)
         run.update(score_answers(section, rows))
         if section.scores_answers and section.base:
-            base.update(score_answers(section, read_generations(options.base_generations)))
+            answers = read_generations(options.base_generations)
+            check_same_prompts(rows, answers, f"--base-generations {options.base_generations}: the base")
+            base.update(score_answers(section, answers))
         against = {name: win_rate(section, rows, read_generations(folder), name) for name, folder in options.against}
     if section.reads_checkpoint:
         score_checkpoints(section, options, run, base)

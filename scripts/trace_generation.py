@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generations", type=Path, help="a folder that a generate stage made: generations/RUN")
     parser.add_argument("row", help="a row_id, or the number of a line from 1")
-    parser.add_argument("--sample", type=int, default=0, help="which of several answers to the row, from 0")
+    parser.add_argument("--sample", type=int, help="which of several answers to the row, from 0; without it the first")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a tree")
     return parser.parse_args()
 

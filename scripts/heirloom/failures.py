@@ -23,6 +23,11 @@ DISK_TEXTS = re.compile(
     r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|inline_container\.cc|iostream error"
 )
 """The last three are what torch.save says, of any file that it cannot write to the end."""
+NOT_ALLOWED = {
+    errno.EACCES: "this user may not read or write there: change its owner or mode, or give another place",
+    errno.EPERM: "this user may not do that there: change its owner or mode, or give another place",
+    errno.EROFS: "lies on a file system that can only be read: give another place",
+}
 TIMEOUT_TEXTS = re.compile(r"Timed out waiting (\d+) ?ms|WorkNCCL\(.*Timeout\(ms\)=(\d+)\)")
 """What gloo says, and NCCL of the piece of work that took too long."""
 
@@ -41,6 +46,9 @@ def sentence_of(error: BaseException) -> str | None:
             "a file of states holds more than numbers, which may be code, and was not loaded: nobody but your own "
             "trainings should write to the folder of checkpoints; delete what is there and start again"
         )
+    for each in chain:
+        if isinstance(each, OSError) and each.errno in NOT_ALLOWED and each.filename is not None:
+            return f"{each.filename}: {NOT_ALLOWED[each.errno]}"
     for each in chain:
         if match := TIMEOUT_TEXTS.search(str(each)):
             return collective_timeout(f"rank {rank()}", match[1] or match[2])

@@ -41,7 +41,7 @@ def test_options_that_would_act_on_markers_are_refused_with_the_right_one(clone:
     done = clone.snakemake("-n", "-F")
     assert done.returncode != 0
     assert "snakemake --config force=STAGE" in done.stderr
-    for option in (["-R", "train"], ["-f", "train"], ["--touch"]):
+    for option in (["-R", "train"], ["-f", "train"], ["--touch"], ["--executor", "touch"]):
         with pytest.raises(HeirloomError, match=r"snakemake --config force=STAGE"):
             reject_unsupported(parse_args(option)[1])
     done = clone.snakemake("-n", "--config", "run=pre")

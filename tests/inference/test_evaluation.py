@@ -180,16 +180,16 @@ def test_rows_that_a_model_cannot_read_are_told(place, tmp_path, change, message
 REFERENCES = ["It is 7.", "It is 8.", "It is 9."]
 
 
-def write_answers(place, name: str, *answers: list[str]) -> str:
+def write_answers(place, name: str, *answers: list[str], prompt: str = "?") -> str:
     """Write generations: for each prompt its samples. Return the folder's name."""
     folder = place.folder / name
     folder.mkdir(exist_ok=True)
     rows = [
         {
-            "row_id": f"t:{prompt}", "sample": sample, "prompt": "?", "completion": text,
-            "reference": REFERENCES[prompt], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 2,
+            "row_id": f"t:{number}", "sample": sample, "prompt": prompt, "completion": text,
+            "reference": REFERENCES[number], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 2,
         }
-        for prompt, texts in enumerate(answers)
+        for number, texts in enumerate(answers)
         for sample, text in enumerate(texts)
     ]  # fmt: skip
     (folder / "generations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -259,3 +259,13 @@ def test_wrong_inputs_are_told_in_one_sentence(place, section, flags, message):
     done = evaluate(place, "wrong", section, *flags, check=False)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_base_that_answered_other_prompts_is_not_compared(place):
+    own, poems = (
+        write_answers(place, "own-maths", ["It is 7."]),
+        write_answers(place, "poems", ["no"], prompt="A poem!"),
+    )
+    section = {"metrics": ["exact_match"], "base": True}
+    done = evaluate(place, "other-prompts", section, "--generations", own, "--base-generations", poems, check=False)
+    assert "--base-generations poems: the base answered another prompt under the name t:0: let both" in done.stderr

@@ -8,7 +8,8 @@ import pytest
 
 from heirloom.errors import HeirloomError
 from pipeline.dvc_project import cache_folder, dvc_repository, set_aside_damaged_lock
-from pipeline.ledger import WorkflowLock
+from pipeline.graph import dvcfile
+from pipeline.ledger import WorkflowLock, read_lock
 
 SETTINGS = {
     "plain": "[cache]\n    dir = /somewhere/shared\n",
@@ -81,3 +82,20 @@ def test_a_lock_that_cannot_be_had_is_told(project: Path, in_its_place: str) -> 
     lock = WorkflowLock()
     assert not lock.take()
     assert lock.problem
+
+
+def test_a_folder_where_dvc_locks_is_told_by_its_own_name(project: Path) -> None:
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    Path(".dvc/tmp/lock").mkdir()
+    with pytest.raises(HeirloomError, match="^.dvc/tmp/lock is no file, and DVC locks by it: delete it"):
+        read_lock()
+
+
+def test_a_dvc_yaml_of_any_bytes_is_written_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dvcfile, "dvc_yaml", lambda graph: "stages: {}\n")
+    Path("dvc.yaml").write_bytes(b"\xff\xfe\x00stages")
+    assert dvcfile.write(None) and Path("dvc.yaml").read_text() == "stages: {}\n"
+    Path("dvc.yaml").unlink()
+    Path("dvc.yaml").mkdir()
+    with pytest.raises(HeirloomError, match="^dvc.yaml is a folder, and should be the file that `make"):
+        dvcfile.write(None)

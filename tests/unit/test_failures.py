@@ -49,6 +49,15 @@ def test_disk(tmp_path, monkeypatch):
     assert "could not be written to: " in sentence_of(unnamed)
 
 
+def test_what_a_user_may_not_do():
+    for number, said in ((errno.EACCES, "this user may not"), (errno.EROFS, "can only be read")):
+        assert sentence_of(OSError(number, os.strerror(number), "reports/index.html")).startswith(
+            "reports/index.html: "
+        )
+        assert said in sentence_of(OSError(number, os.strerror(number), "reports/index.html"))
+    assert sentence_of(OSError(errno.EACCES, "socket")) is None
+
+
 def test_what_is_none_of_these_keeps_its_trace():
     assert sentence_of(KeyError("input_ids")) is None
     assert sentence_of(RuntimeError("Connection closed by peer")) is None

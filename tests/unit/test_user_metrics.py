@@ -36,6 +36,9 @@ def too_few(rows):
 def words(rows):
     return "many"
 
+def fails(rows):
+    return [row["answer"] for row in rows]
+
 constant = 7
 """
 
@@ -76,6 +79,7 @@ def test_a_function_cannot_change_the_rows():
         ("broken", "own_scores_of_a_test:broken, bad: returned nan; expected a finite number"),
         ("too_few", "own_scores_of_a_test:too_few: returned a list of 1; expected a number for each row"),
         ("words", "own_scores_of_a_test:words: returned 'many'; expected a finite number, a dict of them by name"),
+        ("fails", "own_scores_of_a_test:fails: failed: KeyError: 'answer' (own_scores_of_a_test.py, line 27)"),
         ("constant", "defines no function constant"),
         ("missing", "defines no function missing"),
     ],
@@ -90,3 +94,9 @@ def test_what_is_no_score_is_told_with_the_key(function, message):
 def test_a_module_that_is_nowhere_is_told():
     with pytest.raises(HeirloomError, match="there is no file nowhere/at_all.py in scripts/ or the project's root"):
         user_metric("nowhere.at_all:score", ROWS, "evaluation.win_by")
+
+
+def test_a_module_that_cannot_be_imported_is_told(tmp_path):
+    (tmp_path / "own_scores_without_a_library.py").write_text("import no_such_library\n")
+    with pytest.raises(HeirloomError, match=r"cannot be imported: ModuleNotFoundError: .*no_such_library.*, line 1\)"):
+        user_metric("own_scores_without_a_library:score", ROWS, "evaluation.metrics")

@@ -10,15 +10,15 @@ from numbers import Real
 from typing import Any
 
 from heirloom.errors import HeirloomError
-from heirloom.user_functions import load_user_function
+from heirloom.user_functions import called, load_user_function
 
 
 def user_metric(name: str, rows: Sequence[dict[str, Any]], key: str) -> float | dict[str, float] | list[float]:
     """Return what the function `name` gives for `rows`; `key` of the config is blamed for mistakes.
 
-    Raises HeirloomError when that is not what the module's docstring allows, or not finite.
+    Raises HeirloomError when it fails, and when that is not what the module's docstring allows, or not finite.
     """
-    result = load_user_function(name, key)([dict(row) for row in rows])
+    result = called(load_user_function(name, key), f"{key} {name}", [dict(row) for row in rows])
     if isinstance(result, dict) and all(isinstance(part, str) for part in result):
         return {part: number(value, f"{key} {name}, {part}") for part, value in result.items()}
     if isinstance(result, list):

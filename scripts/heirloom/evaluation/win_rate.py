@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import exact_matches
 from heirloom.evaluation.intervals import paired
 from heirloom.evaluation.numeric_match import numeric_matches
+from heirloom.evaluation.same_prompts import Rows, check_same_prompts
 from heirloom.evaluation.user_metrics import user_metric
-
-Rows = Sequence[dict[str, Any]]
 
 
 def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -> dict[str, float]:
@@ -20,18 +18,8 @@ def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -
     A prompt is won by the run whose answers score higher by `section.win_by`, in the mean where a prompt has several.
     Raises HeirloomError when the other run, of name `other`, answered other prompts.
     """
+    check_same_prompts(rows, others, f"evaluation.against: {other}")
     own, theirs = prompt_scores(section, rows), prompt_scores(section, others)
-    asked, questions = prompt_texts(rows), prompt_texts(others)
-    if changed := [prompt for prompt, text in asked.items() if questions.get(prompt, text) != text]:
-        raise HeirloomError(
-            f"evaluation.against: {other} answered another prompt under the name {changed[0]}: let both runs "
-            "answer the same dataset"
-        )
-    if own.keys() != theirs.keys():
-        raise HeirloomError(
-            f"evaluation.against: {other} answered other prompts, first {min(own.keys() ^ theirs.keys())}: let both "
-            "runs answer the same test split with the same generation.limit"
-        )
     counts = {
         "wins": sum(score > theirs[prompt] for prompt, score in own.items()),
         "ties": sum(score == theirs[prompt] for prompt, score in own.items()),
@@ -40,11 +28,6 @@ def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -
     # half a point for each tie: 1/2 and half of what a prompt gains in the mean
     limits = {name: 0.5 + bound / 2 for name, bound in paired(counts["wins"], counts["losses"], len(own)).items()}
     return {"win_rate": (counts["wins"] + counts["ties"] / 2) / len(own), **limits, **counts}
-
-
-def prompt_texts(rows: Rows) -> dict[str, tuple[str | None, str | None]]:
-    """Return the dataset and the text of each prompt, as far as its rows tell them."""
-    return {row["row_id"]: (row.get("dataset"), row.get("prompt")) for row in rows}
 
 
 def prompt_scores(section: EvaluationSection, rows: Rows) -> dict[str, float]:

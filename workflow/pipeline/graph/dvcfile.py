@@ -96,9 +96,11 @@ def literal(value: Any) -> Any:
 
 
 def write(graph: Graph, path: Path = DVC_YAML) -> bool:
-    """Bring dvc.yaml in step with the config; tell whether it changed."""
+    """Bring dvc.yaml in step with the config; tell whether it changed. Raises HeirloomError for a folder."""
     text = dvc_yaml(graph)
-    if path.exists() and path.read_text() == text:
+    if path.is_dir():
+        raise HeirloomError(f"{path} is a folder, and should be the file that `make dvc.yaml` writes: move it away")
+    if path.exists() and path.read_text(errors="replace") == text:
         return False
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from heirloom.errors import HeirloomError
 from pipeline.dvc_project import dvc_repository
 from pipeline.paths import DVC_LOCK_FILE, LOCK_FILE
 
@@ -57,6 +58,8 @@ def text_between_writes(path: Path) -> str:
     """
     if not DVC_LOCK_FILE.exists():
         return path.read_text()  # no DVC has worked here
+    if not DVC_LOCK_FILE.is_file():
+        raise HeirloomError(f"{DVC_LOCK_FILE} is no file, and DVC locks by it: delete it while no DVC runs")
     deadline = time.monotonic() + LOCK_TIMEOUT
     with DVC_LOCK_FILE.open() as lock:
         while time.monotonic() < deadline:

@@ -88,7 +88,7 @@ class Trace:
         }
 
 
-def trace_row(generations: Path, wanted: str, sample: int = 0) -> Trace:
+def trace_row(generations: Path, wanted: str, sample: int | None = None) -> Trace:
     """Return what leads to one line of `generations`, a folder that a stage made.
 
     `wanted`: a row_id, or the number of a line from 1. `sample`: which of several answers to the row.
@@ -138,15 +138,20 @@ def read_lines(made: Artifact, contents: Contents) -> list[dict[str, Any]]:
     raise HeirloomError(f"{made.path} holds no {' and no '.join(NAMES.values())}: it was made by another program")
 
 
-def find_line(rows: list[dict[str, Any]], wanted: str, sample: int, folder: str) -> int:
-    """Return the number, from 1, of the line that is meant. Raises HeirloomError when there is none."""
+def find_line(rows: list[dict[str, Any]], wanted: str, sample: int | None, folder: str) -> int:
+    """Return the number, from 1, of the line that is meant; without `sample` a row's first answer.
+
+    Raises HeirloomError when there is none.
+    """
     for number, row in enumerate(rows, 1):
-        if row["row_id"] == wanted and row.get("sample", 0) == sample:
+        if row["row_id"] == wanted and row.get("sample", 0) == (sample or 0):
             return number
     ids = [row["row_id"] for row in rows]
     if wanted in ids:
         raise HeirloomError(f"{folder} has {ids.count(wanted)} answers to {wanted}: give --sample from 0")
     if wanted.isdecimal() and 1 <= int(wanted) <= len(rows):
+        if sample is not None:
+            raise HeirloomError(f"--sample {sample}: line {wanted} is one answer by itself: leave --sample out")
         return int(wanted)
     example = (get_close_matches(wanted, ids, n=1) or ids)[0]
     raise HeirloomError(

@@ -163,6 +163,7 @@ def reject_unsupported(options) -> None:
         "--forceall (-F)": options.forceall,
         "--force (-f)": options.force,
         "--touch (-t)": options.touch,
+        "--executor touch": options.executor == "touch",
         "--delete-all-output": options.delete_all_output,
     }
     found = [name for name, value in given.items() if value]

@@ -193,7 +193,7 @@ def open_session(workflow, config: dict) -> Session:
     """
     refuse_other_folder()
     if not workflow.is_main_process:
-        force = tuple(str(config.get("force") or "").split(","))
+        force = tuple(listed("force", config.get("force") or None) or ())
         return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
