@@ -45,8 +45,9 @@ FILL = """
 import hashlib, json, sys
 from pathlib import Path
 sys.path[:0] = ["workflow", "scripts"]
+from pipeline.folder_objects import object_path
 from pipeline.graph import dvcfile, load_graph
-from pipeline.ledger import Fingerprints, bytes_hash, check_entry, config_sections, expected_entry, object_path
+from pipeline.ledger import Fingerprints, bytes_hash, check_entry, config_sections, expected_entry
 from pipeline.ledger.lockfile import format_block, write_blocks
 
 graph = load_graph()[1]

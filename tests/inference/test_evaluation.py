@@ -262,10 +262,8 @@ def test_wrong_inputs_are_told_in_one_sentence(place, section, flags, message):
 
 
 def test_a_base_that_answered_other_prompts_is_not_compared(place):
-    own, poems = (
-        write_answers(place, "own-maths", ["It is 7."]),
-        write_answers(place, "poems", ["no"], prompt="A poem!"),
-    )
+    own = write_answers(place, "own-maths", ["It is 7."])
+    poems = write_answers(place, "poems", ["no"], prompt="Write a poem.")
     section = {"metrics": ["exact_match"], "base": True}
     done = evaluate(place, "other-prompts", section, "--generations", own, "--base-generations", poems, check=False)
     assert "--base-generations poems: the base answered another prompt under the name t:0: let both" in done.stderr

@@ -51,10 +51,8 @@ def test_disk(tmp_path, monkeypatch):
 
 def test_what_a_user_may_not_do():
     for number, said in ((errno.EACCES, "this user may not"), (errno.EROFS, "can only be read")):
-        assert sentence_of(OSError(number, os.strerror(number), "reports/index.html")).startswith(
-            "reports/index.html: "
-        )
-        assert said in sentence_of(OSError(number, os.strerror(number), "reports/index.html"))
+        sentence = sentence_of(OSError(number, os.strerror(number), "reports/index.html"))
+        assert sentence.startswith("reports/index.html: ") and said in sentence
     assert sentence_of(OSError(errno.EACCES, "socket")) is None
 
 
