@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ from heirloom.models.fresh_models import model_config
 from heirloom.training.batches import each_row_once
 from heirloom.training.batches.each_row_once import GroupedByLength
 from heirloom.training.inputs.adapters import with_adapter
-from heirloom.training.inputs.base_models import load_model
+from heirloom.training.inputs.base_models import load_model, trained_dtype
 from heirloom.training.inputs.training_data import TrainingData, check_lengths, table_of_positions
 from heirloom.training.losses.fused_output import check_fused_output
 from heirloom.training.preparation import making_trainer
@@ -166,6 +167,39 @@ def test_rows_grouped_by_length_come_once_an_epoch_whatever_a_rank_draws(monkeyp
     assert sorted(first) == list(range(41)) and first != list(range(41))
     assert first == order(2, 2, 0.0) == order(4, 1, 0.6)
     assert order(2, 2, 1.0) != first and order(2, 2, 1.0) == order(1, 4, 1.4)
+
+
+def test_rows_that_make_no_batch_are_told(monkeypatch):
+    monkeypatch.setattr(each_row_once, "world_size", lambda: 2)
+    args = TrainingArguments(per_device_train_batch_size=4, dataloader_drop_last=True)
+    each_row_once.check_steps(SimpleNamespace(args=args, train_dataset=range(8)))
+    with pytest.raises(HeirloomError, match="7 rows make no whole batch of 8 .* so nothing would be trained: delete"):
+        each_row_once.check_steps(SimpleNamespace(args=args, train_dataset=range(7)))
+
+
+@pytest.mark.parametrize(
+    ("saved", "wanted", "stage", "mixed", "adapter", "loaded"),
+    [
+        ("bfloat16", "auto", 0, True, False, "float32"),
+        ("bfloat16", "auto", 2, True, False, "auto"),  # DeepSpeed keeps a copy in float32
+        ("bfloat16", "auto", 3, False, False, "float32"),
+        ("bfloat16", "auto", 0, True, True, "auto"),  # the base stands still
+        ("float32", "auto", 0, True, False, "auto"),
+        ("float16", "auto", 0, False, False, "float32"),
+        ("float32", "bfloat16", 0, True, False, "bfloat16"),  # obeyed, with a warning
+        ("float32", "bfloat16", 1, False, False, "bfloat16"),
+    ],
+)
+def test_the_type_in_which_a_base_is_trained(tmp_path, capsys, saved, wanted, stage, mixed, adapter, loaded):
+    (tmp_path / "config.json").write_text(json.dumps({"dtype": saved}))
+    (tmp_path / "deepspeed.json").write_text(json.dumps({"zero_optimization": {"stage": stage}}))
+    section = SimpleNamespace(default_dtype=wanted, passed_through={"bf16": mixed})
+    deepspeed = tmp_path / "deepspeed.json" if stage else None
+    given = SimpleNamespace(
+        training=section, base=tmp_path, peft=PeftSection() if adapter else None, deepspeed=deepspeed
+    )
+    assert trained_dtype(given) == loaded
+    assert ("warning: training.default_dtype" in capsys.readouterr().out) == (wanted == "bfloat16" and stage == 0)
 
 
 def test_an_adapter_that_peft_refuses_is_told_in_a_sentence():
