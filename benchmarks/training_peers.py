@@ -1,0 +1,264 @@
+"""Training steps a CPU second beside plain transformers, TRL and PyTorch, on the same rows and ranks.
+
+    python benchmarks/training_peers.py [--methods trainer sft dpo orpo characters] [--model FOLDER] [--steps 40]
+                                        [--executions 3] [--output FILE]
+
+Every method trains a Llama of the demo's shape on two ranks: by our script, and by a plain script of its library, as
+its documentation shows it. With --model also a model of that folder, on one rank. `characters` is nanoGPT's task at its
+CPU settings: our train.py beside a bare PyTorch loop of the same model. Both sides run without DeepSpeed and in
+float32, one after the other. Counted are rank 0's CPU seconds after the steps that warm up, so neither start-up nor
+saving. Reported: medians of both sides, and ours : theirs.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import command_line, machine, write_result
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks/gpu_programs")]
+WARM_UP = 5
+"""Steps that do not count."""
+DEMO = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+DEMO |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 448, "tie_word_embeddings": True}
+CHARACTERS = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+CHARACTERS |= {"num_key_value_heads": 4, "max_position_embeddings": 64, "vocab_size": 65, "tie_word_embeddings": True}
+"""nanoGPT's config/train_shakespeare_char.py as its README gives it for a CPU: 4 layers, 4 heads, width 128, blocks of
+64, batches of 12."""
+METHODS = ("trainer", "sft", "dpo", "orpo", "characters")
+KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference", "characters": "text"}
+SCRIPTS = {"trainer": "train", "sft": "sft_train", "dpo": "dpo_train", "orpo": "orpo_train", "characters": "train"}
+LONGEST = 128
+SIDES = ("ours", "theirs")
+
+
+def main() -> None:
+    parser = command_line(__doc__, "training_peers")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--model", type=Path, help="folder of a model to train too, with its tokenizer")
+    parser.add_argument("--steps", type=int, default=40, help=f"of each training, more than {WARM_UP}")
+    parser.add_argument("--executions", type=int, default=3)
+    parser.add_argument("--rank", nargs=3, metavar=("METHOD", "SIDE", "RESULT"), help=argparse.SUPPRESS)
+    args, of_the_script = parser.parse_known_args()
+    if args.rank:
+        train_and_measure(*args.rank, of_the_script)
+        return
+    if of_the_script:
+        parser.error(f"unknown arguments: {' '.join(of_the_script)}")
+    if args.steps <= WARM_UP:
+        parser.error(f"--steps {args.steps}: the first {WARM_UP} steps do not count: give more")
+    facts = machine("torch", "transformers", "trl", "accelerate")
+    result = {"machine": facts, "steps": args.steps, "executions": args.executions, "steps_per_cpu_s": {}}
+    cases = [(method, None) for method in args.methods]
+    cases += [(method, args.model.absolute()) for method in args.methods if args.model and method != "characters"]
+    for method, model in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            speeds = compare(method, model, Path(folder), args.steps, args.executions)
+        name = f"{method}, {model.name}" if model else method
+        result["steps_per_cpu_s"][name] = speeds
+        print(f"{name:24}", "  ".join(f"{key} {value:8.3f}" for key, value in speeds.items()), flush=True)
+    write_result(args.output, result)
+
+
+def compare(method: str, model: Path | None, folder: Path, steps: int, executions: int) -> dict[str, float]:
+    """Return the medians of both sides' steps a CPU second, and how ours stands to theirs."""
+    batch = 12 if method == "characters" else 2 if model else 8
+    ranks = 1 if model or method == "characters" else 2
+    make_inputs(method, model, folder, rows=steps * batch * ranks, batch=batch, ranks=ranks, steps=steps)
+    found: dict[str, list[float]] = {side: [] for side in SIDES}
+    for _ in range(executions):
+        for side in SIDES:  # in turn, so that what else the machine does meets both
+            found[side].append(execute(method, side, folder, ranks))
+    medians = {side: round(statistics.median(values), 4) for side, values in found.items()}
+    return medians | {"ratio": round(medians["ours"] / medians["theirs"], 3)}
+
+
+def execute(method: str, side: str, folder: Path, ranks: int) -> float:
+    """Train once; return the steps a CPU second of rank 0."""
+    result = folder / f"{side}.json"
+    result.unlink(missing_ok=True)
+    arguments = []
+    if side == "ours":
+        arguments = ["--config", "run.yaml", "--dataset", "data"]
+        arguments += ["--base", "base", "--output", "out/checkpoint"]
+    program = [str(Path(__file__).resolve()), "--rank", method, side, str(result), *arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), *program],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not result.exists():
+        said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        raise RuntimeError(f"{method}, {side}: ended with {done.returncode}:\n{said}")
+    return json.loads(result.read_text())
+
+
+def make_inputs(method: str, model: Path | None, folder: Path, rows: int, batch: int, ranks: int, steps: int) -> None:
+    """Write base, processed rows, the same rows as texts, and what both sides are told of the training."""
+    import inputs
+    import numpy as np
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    rng = np.random.default_rng(0)
+    shape = CHARACTERS if method == "characters" else DEMO
+    inputs.make_models(folder, {**shape, "vocab_size": shape["vocab_size"]})
+    if model:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        AutoModelForCausalLM.from_pretrained(model, dtype="float32").save_pretrained(folder / "base")
+        tokenizer.save_pretrained(folder / "base")
+    else:
+        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "base")).save_pretrained(folder / "base")
+    length = shape["max_position_embeddings"] if method == "characters" else LONGEST
+    vocabulary = shape["vocab_size"]
+
+    def ids(count: int) -> list[int]:
+        return rng.integers(2, vocabulary, count).tolist()
+
+    kind = KINDS[method]
+    if kind == "text":
+        table = [{"input_ids": ids(length)} for _ in range(rows)]
+    elif kind == "chat":
+        parts = [(ids(length // 4), ids(length - length // 4)) for _ in range(rows)]
+        table = [{"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer} for prompt, answer in parts]
+    else:
+        names = ("prompt_ids", "chosen_ids", "rejected_ids")
+        table = [dict(zip(names, map(ids, (length // 2, length // 2, length // 2)), strict=True)) for _ in range(rows)]
+    inputs.write_dataset(folder / "data", kind, table, length)
+    training = {"per_device_train_batch_size": batch, "max_steps": steps, "learning_rate": 1e-4, "seed": 0}
+    training |= {"bf16": False, "gradient_checkpointing": False}
+    run = {"training": {**training, "global_batch_size": batch * ranks}, "tracking": {"save_steps": steps}}
+    (folder / "run.yaml").write_text(json.dumps(run))
+    (folder / "arguments.json").write_text(json.dumps(training))
+
+
+# ---- in a rank ----
+
+
+class Meter:
+    """CPU seconds of this process between the end of the step that ends the warm-up and that of the last."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.begun, self.speed = steps, 0.0, None
+
+    def step_has_ended(self, number: int) -> None:
+        if number == WARM_UP:
+            self.begun = time.process_time()
+        elif number == self.steps:
+            self.speed = (self.steps - WARM_UP) / (time.process_time() - self.begun)
+
+
+def train_and_measure(method: str, side: str, result: str, of_the_script: list[str]) -> None:
+    """Train in this rank; rank 0 writes its steps a CPU second."""
+    arguments = json.loads(Path("arguments.json").read_text())
+    meter = Meter(arguments["max_steps"])
+    if side == "ours":
+        by_our_script(SCRIPTS[method], of_the_script, meter)
+    elif method == "characters":
+        by_a_bare_loop(arguments, meter)
+    else:
+        by_its_library(method, arguments, meter)
+    assert meter.speed is not None, "the last step was not seen"
+    if os.environ["RANK"] == "0":
+        Path(result).write_text(json.dumps(meter.speed))
+
+
+def by_our_script(script: str, arguments: list[str], meter: Meter) -> None:
+    """Run one of scripts/ as a stage does, but in this process."""
+    import runpy
+
+    import heirloom.rank  # noqa: F401  as each script begins
+    from heirloom.training import lifecycle
+
+    class Watched(lifecycle.Progress):
+        def on_step_end(self, args, state, control, **kwargs):
+            meter.step_has_ended(state.global_step)
+            return super().on_step_end(args, state, control, **kwargs)
+
+    lifecycle.Progress = Watched
+    sys.argv = [f"{script}.py", *arguments]
+    runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="measured")["main"]()
+
+
+def by_its_library(method: str, arguments: dict, meter: Meter) -> None:
+    """Train by a plain script of transformers or TRL, on the rows as texts where TRL wants texts."""
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    from datasets import load_from_disk
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForLanguageModeling, TrainerCallback
+
+    class Watching(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            meter.step_has_ended(state.global_step)
+
+    tokenizer = AutoTokenizer.from_pretrained("base")
+    rows, others = load_from_disk("data/train"), {}
+    if method == "trainer":
+        from transformers import Trainer as Class
+        from transformers import TrainingArguments as Arguments
+
+        others = {"data_collator": DataCollatorForLanguageModeling(tokenizer, mlm=False)}
+    elif method == "sft":
+        from trl import SFTConfig as Arguments
+        from trl import SFTTrainer as Class
+
+        rows = rows.map(lambda row: {"completion_mask": [int(label >= 0) for label in row["labels"]]}).remove_columns(
+            "labels"
+        )
+    else:
+        rows = rows.map(lambda row: {key.removesuffix("_ids"): tokenizer.decode(ids) for key, ids in row.items()})
+        rows = rows.select_columns(["prompt", "chosen", "rejected"])
+        if method == "dpo":
+            from trl import DPOConfig as Arguments
+            from trl import DPOTrainer as Class
+        else:
+            from trl.experimental.orpo import ORPOConfig as Arguments
+            from trl.experimental.orpo import ORPOTrainer as Class
+    trainer = Class(
+        model=AutoModelForCausalLM.from_pretrained("base"),
+        args=Arguments(
+            output_dir="theirs", use_cpu=True, report_to="none", logging_steps=10, save_strategy="no",
+            disable_tqdm=True, **arguments,
+        ),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        callbacks=[Watching()],
+        **others,
+    )  # fmt: skip
+    trainer.train()
+
+
+def by_a_bare_loop(arguments: dict, meter: Meter) -> None:
+    """Train the same model by nothing but PyTorch: batches from memory, forward, backward, clip, AdamW."""
+    import torch
+    from datasets import load_from_disk
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
+    model = AutoModelForCausalLM.from_pretrained("base").train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments["learning_rate"])
+    rows = torch.tensor(load_from_disk("data/train")["input_ids"][:])  # (rows, T)
+    size = arguments["per_device_train_batch_size"]
+    order = torch.randperm(len(rows))
+    for number in range(1, arguments["max_steps"] + 1):
+        batch = rows[order[(number - 1) * size : number * size]]  # (B, T)
+        logits = model(batch).logits  # (B, T, V)
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.step_has_ended(number)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
