@@ -38,10 +38,10 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     clone.nothing_to_do()
 
     clone.write("config/tasks/finds.jsonl", "{}\n")
-    assert clone.plan() == {"harness-polite": "run: config/tasks changed"}
-    assert clone.snakemake_jobs() == {"harness-polite"}
+    assert clone.plan()["harness-polite"] == "run: config/tasks changed"
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"harness-polite", "report-polite"}  # the page shows them
     succeeded(clone.snakemake())
-    assert clone.executed() == ["harness-polite"]
+    assert clone.executed() == ["harness-polite"]  # its scores are what they were
 
     # pre answers the same prompts in the same way now: its answers are the base's
     clone.edit("config/runs/polite.yaml", "max_new_tokens: 8", "max_new_tokens: 4")
