@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from heirloom.data.raw.csv_rows import read_csv, read_tsv
 from heirloom.data.raw.json_rows import read_json, read_jsonl
-from heirloom.data.raw.text_files import NumberedRows, Row, UnreadableRow, read_txt
+from heirloom.data.raw.text_files import NumberedRows, Row, UnreadableRow, read_txt, repeated
 from heirloom.errors import HeirloomError
 
 PARQUET_ROWS = 256  # rows that are decoded at a time, fewer where a row is long
@@ -70,7 +70,7 @@ def read_parquet(path: Path) -> NumberedRows:
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
             rows = max(1, min(PARQUET_ROWS, PARQUET_BYTES // max(1, longest)))
-            yield from numbered(file.iter_batches(rows))
+            yield from numbered(path, file.iter_batches(rows))
     except pyarrow.ArrowException as error:
         raise HeirloomError(f"{path}: is not a readable Parquet file ({error}); download or save it again") from None
 
@@ -82,25 +82,27 @@ def read_arrow(path: Path) -> NumberedRows:
     try:
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as batches:
             check_columns(path, batches.schema.names)
-            yield from numbered(batches)
+            yield from numbered(path, batches)
     except pyarrow.ArrowException as error:
         raise HeirloomError(f"{path}: is not a readable Arrow stream ({error}); save the dataset again") from None
 
 
 def check_columns(path: Path, names: list[str]) -> None:
     """Raise HeirloomError when a file has two columns of one name: only one of them could be read."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise HeirloomError(f"{path}: has two columns of the name {', '.join(repeated)}; rename or delete one")
+    if twice := repeated(names):
+        raise HeirloomError(f"{path}: has two columns of the name {', '.join(twice)}; rename or delete one")
 
 
-def numbered(batches: Iterable[Any]) -> NumberedRows:
-    """Yield the rows of Arrow record batches, numbered through."""
+def numbered(path: Path, batches: Iterable[Any]) -> NumberedRows:
+    """Yield the rows of a file's Arrow record batches, numbered through."""
     from heirloom.data.raw.arrow_rows import converted, row_converters
 
     number = 0
     for batch in batches:
-        converters = row_converters(batch.schema)
+        try:
+            converters = row_converters(batch.schema)
+        except ValueError as error:
+            raise HeirloomError(f"{path}: {error}; save it again") from None
         for start in range(0, batch.num_rows, PARQUET_ROWS):
             for row in rows_of(batch.slice(start, PARQUET_ROWS)):
                 number += 1
