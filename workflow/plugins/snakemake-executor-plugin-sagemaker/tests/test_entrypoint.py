@@ -134,7 +134,7 @@ def test_the_end_of_the_output_is_the_reason_otherwise(host):
     ("variables", "changes", "reason"),
     [
         ({"HF_TOKEN": "ssm:/no/such"}, {}, "ParameterNotFound"),
-        ({}, {"format": 99}, "reads job files of format 1, this one has 99; install the same version of the plugin"),
+        ({}, {"format": 99}, "reads job files of format 2, this one has 99; install the same version of the plugin"),
         ({}, {"sources": "0" * 64}, "NoSuchKey"),
     ],
 )

@@ -173,6 +173,7 @@ def test_the_identity_of_a_job_ignores_attempts_and_the_order_of_options():
     content = {"command": "snakemake --attempt 1 --rerun-triggers code mtime --cores all", "inputs": []}
     again = content | {"command": "snakemake --attempt 2 --rerun-triggers mtime code --cores all"}
     assert jobfile.identity(content) == jobfile.identity(again)
+    assert jobfile.identity(content) == jobfile.identity(content | {"secret": "of one try of several hosts"})
     assert jobfile.identity(content) != jobfile.identity(content | {"inputs": [{"path": "x", "sha256": "1"}]})
 
 
