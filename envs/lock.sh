@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development,harness}.txt.
+# envs/audit.txt stands alone.
 # What only the CUDA build of torch needs is left to torch's own metadata, which pins it exactly: so the same
 # file installs the CPU build where only that is offered and the CUDA build elsewhere.
 set -euo pipefail
@@ -20,3 +21,8 @@ lock envs/workflow.txt
 lock envs/training.txt --extra training
 lock envs/development.txt --extra training --group dev
 lock envs/harness.txt --extra training --group harness
+{
+    echo "# Written by \`make lock\` from pyproject.toml."
+    uv pip compile --group pyproject.toml:audit --universal --python-version 3.11 --no-header --no-annotate \
+        --generate-hashes --quiet
+} >envs/audit.txt
