@@ -72,6 +72,15 @@ def test_a_row_without_end_is_a_bad_row(tmp_path: Path, short: None, number: int
     assert read(tmp_path, name, content) == (good, bad)
 
 
+@pytest.mark.parametrize("header", [b"a,\xff\n", b"\xed\xa0\xbd,a\n"])
+def test_a_header_that_is_no_text_is_told(tmp_path: Path, header: bytes) -> None:
+    """Found by fuzz_datasets.py: the name of a column went on, to end the stage where a row is written as JSON."""
+    with pytest.raises(
+        HeirloomError, match=r"a\.csv: its header is not UTF-8: byte 0x.*; save the file as UTF-8 again"
+    ):
+        read(tmp_path, "a.csv", header + b"1,2\n")
+
+
 def test_an_archive_does_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files, "MOST_UNPACKED", 1 << 20)
     lines = (b"x" * 999 + b"\n") * 8000
@@ -127,6 +136,23 @@ def test_odd_notes_in_arrow_files_are_told_in_a_sentence(tmp_path: Path, name: s
     write(tmp_path / name, pyarrow.table([["x"]], schema=schema))
     with pytest.raises(HeirloomError, match=rf"{name}: .*; save it again"):
         list(read_rows(find_raw_files(tmp_path)[0]))
+
+
+def test_arrow_streams_that_contradict_themselves_lead_nowhere(tmp_path: Path) -> None:
+    """Found by fuzz_datasets.py: a length that is none was believed, and memory beyond the file was looked at."""
+    write(tmp_path / "a.arrow", pyarrow.table({"a": ["one", "two", "three", "four"]}))
+    content = (tmp_path / "a.arrow").read_bytes()
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 3, 6, 11, 15))
+    assert content.count(offsets) == content.count(b"onetwothreefour") == 1
+    changed = content.replace(offsets, offsets[:8] + (900_000).to_bytes(4, "little") + offsets[12:])
+    good, bad = read(tmp_path, "a.arrow", changed)
+    assert good == [1, 4] and list(bad) == [2, 3] and all("column 'a' cannot be read" in each for each in bad.values())
+    good, bad = read(tmp_path, "a.arrow", content.replace(b"onetwo", b"one\xfft\xff"))
+    assert good == [1, 3, 4] and list(bad) == [2]
+    write(tmp_path / "a.arrow", pyarrow.table({"a": [["one"], ["two"]]}))
+    content = (tmp_path / "a.arrow").read_bytes()
+    with pytest.raises(HeirloomError, match="a.arrow: is not a readable Arrow stream"):
+        read(tmp_path, "a.arrow", content.replace(b"onetwo", b"one\xfft\xff"))
 
 
 def write(path: Path, table: pyarrow.Table) -> None:

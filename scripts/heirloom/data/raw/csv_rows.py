@@ -26,6 +26,8 @@ def read_csv(path: Path, delimiter: str = ",") -> NumberedRows:
             columns = next(reader, [])
         except csv.Error as error:
             raise HeirloomError(f"{path}: its header cannot be read ({error}); {REMEDY}") from None
+        if problem := next(filter(None, map(bad_bytes, columns)), None):
+            raise HeirloomError(f"{path}: its header {problem}; save the file as UTF-8 again")
         if twice := repeated(columns):
             raise HeirloomError(f"{path}: has two columns of the name {', '.join(twice)}; rename or delete one")
         number = 0
