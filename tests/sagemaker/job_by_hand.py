@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -68,6 +69,7 @@ class Job:
             "command": f"{SET_UP}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
             "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE, *command]),
             "host_timeout": 120,
+            "secret": secrets.token_hex(32),
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],
             "results": list(results),
