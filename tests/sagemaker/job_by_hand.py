@@ -26,7 +26,7 @@ PREFIX = f"s3://{BUCKET}/jobs"
 
 STAGE = "train-x"
 IDENTITY = "0123456789abcdef" * 4
-LEDGER = "import sys\nassert sys.argv[1:] == ['begin', '{stage}']\nprint('''{answer}''')\n"
+LEDGER = "import sys\nassert sys.argv[1:4] == ['begin', '{stage}', '--']\nprint('''{answer}''')\n"
 LIMIT = 600
 SET_UP = "mkdir .heirloom; ln -s ${SM_ML_ROOT:-/opt/ml}/checkpoints .heirloom/work; export HEIRLOOM_KEEP_WORK=1\n"
 UNTIL_NOW = "until [ -e .heirloom/now ]; do sleep 0.1; done"
