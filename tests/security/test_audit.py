@@ -94,6 +94,24 @@ def test_every_lock_is_read_and_the_auditors_own_has_hashes() -> None:
     assert f'audit = ["pip-audit=={pinned["pip-audit"]}"]' in project
 
 
+def test_what_is_locked_has_hashes() -> None:
+    """One that is missing would stop the installation of everybody."""
+    envs = audit.REPOSITORY / "envs"
+    blocks = re.split(r"^(?=\w)", (envs / "hashes/locked.txt").read_text(), flags=re.MULTILINE)[1:]
+    hashed = {block.split("\n")[0].removesuffix(" \\") for block in blocks}
+    locked = {
+        line
+        for name in ("workflow", "training", "development", "harness")
+        for line in (envs / f"{name}.txt").read_text().splitlines()
+        if not line.startswith("#")
+    }
+    assert hashed == locked
+    for block in [*blocks, (envs / "hashes/installer.txt").read_text()]:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}$", block, re.MULTILINE), block
+    (installer,) = audit.pinned(envs / "hashes/installer.txt")
+    assert f'installer = ["{installer[0]}=={installer[1]}"]' in (audit.REPOSITORY / "pyproject.toml").read_text()
+
+
 def test_the_exit_code_is_that_of_the_program(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     command = [sys.executable, audit.__file__, str(tmp_path / "empty.txt")]
