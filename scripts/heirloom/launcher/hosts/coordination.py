@@ -137,15 +137,20 @@ class Reception:
     def hear(self, connected: socket.socket) -> None:
         """Let a thread find out who has connected; nobody is heard while MOST_UNKNOWN others are."""
         if self._heard.acquire(blocking=False):
-            connection = Connection(connected, self._secret, is_head=True)
-            threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._hear, args=(connected,), daemon=True).start()
         else:
             connected.close()
 
-    def _hear(self, connection: Connection) -> None:
-        known = connection.greet(CONNECT_TIMEOUT)
-        hello = (known and connection.receive(CONNECT_TIMEOUT, MAX_HELLO_BYTES)) or {}
-        self._heard.release()
+    def _hear(self, connected: socket.socket) -> None:
+        try:
+            connection = Connection(connected, self._secret, is_head=True)
+            known = connection.greet(CONNECT_TIMEOUT)
+            hello = (known and connection.receive(CONNECT_TIMEOUT, MAX_HELLO_BYTES)) or {}
+        except OSError:  # it is gone already
+            connected.close()
+            return
+        finally:
+            self._heard.release()
         name = hello.get("host")
         with self._lock:
             if self._open and name in self._workers and hello.get("stage") == self._stage:
