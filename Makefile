@@ -13,7 +13,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor image-test
+.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,6 +34,9 @@ image-test: $(VENV)/development clone-settings  ## build the image on Debian and
 
 doctor:  ## what this machine offers to a training, and what stands in the way
 	@python scripts/doctor.py
+
+audit: $(VENV)/audit/ready | $(VENV)/workflow  ## known holes in what is locked (its own exit code: 0 none, 1 holes, 3 not all looked up)
+	@python scripts/audit.py
 
 setup: $(VENV)/training clone-settings  ## install the training environment (with torch) and this clone's settings
 
@@ -119,6 +122,11 @@ $(VENV)/harness: envs/harness.txt | $(VENV)/training
 
 $(VENV)/development: envs/development.txt | $(VENV)/training
 	envs/install.sh $(VENV) envs/development.txt
+	@touch $@
+
+$(VENV)/audit/ready: envs/audit.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement envs/audit.txt
 	@touch $@
 
 # ---- this clone's own settings: git's merge driver, DVC's default remote (docs/storage.md) ----

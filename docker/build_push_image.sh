@@ -119,6 +119,15 @@ fi
 
 # ---- build ----
 
+# Whoever publishes a tag can move it: what is built from one is said.
+for base in BASE_IMAGE BUILD_IMAGE; do
+    image=$(sed -nE "s/^ARG $base=(.+)/\1/p" docker/Dockerfile)
+    for argument in ${build_arguments[@]+"${build_arguments[@]}"}; do
+        [ "${argument%%=*}" != "$base" ] || image=${argument#*=}
+    done
+    [[ "$image" =~ @sha256:[0-9a-f]{64}$ ]] ||
+        say "$base goes by tag ($image), which can move: give it by digest, --build-arg $base=NAME@sha256:…"
+done
 flags=()
 for argument in ${build_arguments[@]+"${build_arguments[@]}"}; do flags+=(--build-arg "$argument"); done
 [ "$engine" != docker ] || export DOCKER_BUILDKIT=1 # the cache mounts need it

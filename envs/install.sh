@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Install what a lock file pins into an environment: envs/install.sh ENVIRONMENT envs/NAME.txt
 #
-# By uv, in a fraction of pip's time. torch is left to pip, which finds the build that this machine has (a folder of
-# wheels, an index of CPU builds) and brings what only that build needs. uv reads none of pip's settings, so it is told
-# the index and the certificates that pip uses here.
+# By uv, in a fraction of pip's time, and only files whose hash is in envs/hashes/. torch is left to pip, which
+# finds the build that this machine has (a folder of wheels, an index of CPU builds) and brings what only that build
+# needs; where its file is not the one that PyPI has, this is said. uv reads none of pip's settings, so it is told the
+# index and the certificates that pip uses here.
 set -euo pipefail
-uv=uv==0.13.9
 python=$1/bin/python
 lock=$2
+hashes=$(dirname "$lock")/hashes
 pip=("$python" -m pip --quiet --disable-pip-version-check)
 
 # setting KEY: what pip's files and environment say of it, the environment last; with --quiet pip would list nothing
@@ -15,12 +16,24 @@ setting() {
     "$python" -m pip config list | sed -nE "s/^(global|install|:env:)\.$1='(.*)'$/\2/p" | tail -n 1
 }
 
-"${pip[@]}" install "$uv"
+"${pip[@]}" install --no-deps --require-hashes --requirement "$hashes/installer.txt"
 if torch=$(grep '^torch==' "$lock"); then
-    "${pip[@]}" install --constraint "$lock" "$torch"
+    report=$(mktemp)
+    "${pip[@]}" install --report "$report" --constraint "$lock" "$torch"
+    # the hash of torch's file, where one was installed; a folder or a file of one's own may have none
+    "$python" -c 'import json, sys
+for made in json.load(open(sys.argv[1]))["install"]:
+    if made["metadata"]["name"] == "torch":
+        print(made["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", "unknown"))' "$report" |
+        while read -r digest; do
+            awk '/^[^ ]/ { is = /^torch==/ } is' "$hashes/locked.txt" | grep -F "sha256:$digest" >/dev/null ||
+                echo "install.sh: torch came from a file that PyPI does not have: its sha256 is $digest" >&2
+        done
+    rm -f "$report"
 fi
 index=$(setting index-url)
 [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
 certificates=$(setting cert)
 [ -z "$certificates" ] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}
-grep -v '^torch==' "$lock" | "$python" -m uv pip install --quiet --python "$python" --no-deps --requirement -
+grep -v '^torch==' "$lock" | "$python" -m uv pip install --quiet --python "$python" --no-deps \
+    --require-hashes --constraint "$hashes/locked.txt" --requirement -

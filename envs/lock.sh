@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development,harness}.txt.
+# envs/hashes/locked.txt holds the hashes of all files that the index has of what they pin, for envs/install.sh: pip takes a
+# lock with hashes for all or nothing, and torch brings more than is locked, so the locks themselves have none.
+# envs/audit.txt and envs/hashes/installer.txt stand alone.
 # What only the CUDA build of torch needs is left to torch's own metadata, which pins it exactly: so the same
 # file installs the CPU build where only that is offered and the CUDA build elsewhere.
 set -euo pipefail
@@ -16,7 +19,19 @@ lock() {
         { echo "# Written by \`make lock\` from pyproject.toml."; cat; } >"$output"
 }
 
+# with_hashes SOURCE OPTIONS…: print what it pins, with hashes
+with_hashes() {
+    echo "# Written by \`make lock\` from pyproject.toml."
+    uv pip compile "$@" --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --quiet
+}
+
 lock envs/workflow.txt
 lock envs/training.txt --extra training
 lock envs/development.txt --extra training --group dev
 lock envs/harness.txt --extra training --group harness
+pinned=$(mktemp)
+grep -h '^[^#]' envs/{workflow,training,development,harness}.txt | sort -u >"$pinned"
+with_hashes "$pinned" --no-deps >envs/hashes/locked.txt
+rm "$pinned"
+with_hashes --group pyproject.toml:audit >envs/audit.txt
+with_hashes --group pyproject.toml:installer >envs/hashes/installer.txt

@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
 # Install what NCCL needs on p4 and p5 instances for EFA, the network between them: libfabric and the OFI plugin,
-# which AWS's installer holds both. EFA_VERSION is the installer's version; empty: nothing is installed.
+# which AWS's installer holds both. EFA_VERSION is the installer's version; empty: nothing is installed. The installer runs
+# as root, so it must be the one that EFA_SHA256 says.
 set -euo pipefail
 
 [ -n "${EFA_VERSION:-}" ] || exit 0
-folder=$(mktemp --directory)
 archive=https://efa-installer.amazonaws.com/aws-efa-installer-$EFA_VERSION.tar.gz
-curl --fail --silent --show-error --location "$archive" | tar --extract --gzip --directory "$folder"
+if ! [[ "${EFA_SHA256:-}" =~ ^[0-9a-f]{64}$ ]]; then
+    echo "EFA_VERSION=$EFA_VERSION needs EFA_SHA256, the hash of $archive: fetch it, check AWS's signature of it, and give" \
+        "what sha256sum prints (docs/image.md)" >&2
+    exit 1
+fi
+folder=$(mktemp --directory)
+curl --fail --silent --show-error --location --output "$folder/archive" "$archive"
+if ! echo "$EFA_SHA256  $folder/archive" | sha256sum --check --status; then
+    echo "$archive is not what EFA_SHA256 says: its hash is $(sha256sum "$folder/archive" | cut -c1-64)" >&2
+    exit 1
+fi
+tar --extract --gzip --directory "$folder" --file "$folder/archive"
 cd "$folder/aws-efa-installer"
 apt-get update
 # No kernel module and no limits of a container's own: the host has them.

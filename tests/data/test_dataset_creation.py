@@ -237,6 +237,19 @@ def test_half_a_character_that_a_function_makes_is_a_bad_row(process, write_json
     assert statistics["train"]["dropped"] == {"unusable": 1} and statistics["train"]["rows_out"] == 1
 
 
+def test_a_row_that_goes_beyond_python_is_a_bad_row(process, write_jsonl, tmp_path, monkeypatch):
+    """Nested without end, or a number that no float holds: the row is told, and the others go on."""
+    (tmp_path / "reading.py").write_text(
+        "def depth(value):\n    return 1 + depth(value[0]) if value else 0\n\n\n"
+        "def read(row):\n    value = []\n    for _ in range(row['levels']):\n        value = [value]\n"
+        "    return {'text': f\"{depth(value)} {float(row['number'])}\"}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    rows = [{"levels": 3, "number": 1}, {"levels": 2000, "number": 1}, {"levels": 3, "number": 10**400}]
+    _, statistics = process(write_jsonl(rows), processing_function="reading:read", kind="text", bad_rows=0.7)
+    assert statistics["train"]["dropped"] == {"unusable": 2} and statistics["train"]["rows_out"] == 1
+
+
 def test_your_own_function_is_found_and_counts_as_code(run_script, write_jsonl, tokenizer_folder, tmp_path):
     (tmp_path / "my_texts.py").write_text(
         "def shout(row):\n    return {'text': row['body'].upper()} if row['body'] != 'skip' else None\n"

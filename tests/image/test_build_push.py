@@ -86,6 +86,18 @@ def client(ecr: str):
     )
 
 
+def test_a_base_image_that_goes_by_tag_is_told(user: User) -> None:
+    user.install("docker")
+    digest = f"docker.io/debian@sha256:{'0' * 64}"
+    told = user.script("--no-push", "--dry-run", "--build-arg", f"BASE_IMAGE={digest}")
+    assert told.returncode == 0 and "BASE_IMAGE goes by tag" not in told.stderr
+    assert re.search(
+        r"BUILD_IMAGE goes by tag \(docker\.io/nvidia/cuda:\S+\), which can move: give it by digest", told.stderr
+    )
+    told = user.script("--no-push", "--dry-run", "--build-arg", f"BASE_IMAGE={digest[:-1]}")
+    assert "BASE_IMAGE goes by tag (docker.io/debian@sha256:" in told.stderr
+
+
 @pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
 def test_it_builds_creates_pushes_and_prints_the_digest(user: User, ecr: str, engine: str) -> None:
     user.install(engine)

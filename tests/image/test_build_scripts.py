@@ -81,6 +81,31 @@ def test_versions_come_from_the_lock(heirloom: Path) -> None:
     assert done.returncode == 1 and "no version of tourch" in done.stderr
 
 
+CURL = """#!/bin/sh
+while [ $# -gt 1 ]; do [ "$1" = --output ] && file=$2; shift; done
+echo "$1" >"$TOLD"
+printf 'not an installer' >"$file"
+"""
+OF_IT = "a" * 64
+
+
+@pytest.mark.parametrize("digest", ["", "abc", "A" * 64, OF_IT])
+def test_an_installer_that_nobody_has_vouched_for_is_not_unpacked(heirloom: Path, digest: str) -> None:
+    """The attack: whatever came from the address went into tar, and its script ran as root."""
+    (heirloom / "bin").mkdir()
+    (heirloom / "bin/curl").write_text(CURL)
+    (heirloom / "bin/curl").chmod(0o755)
+    told = heirloom / "told"
+    done = run(heirloom, "install_efa.sh", EFA_VERSION="1.50.0", EFA_SHA256=digest, TOLD=str(told))
+    assert done.returncode == 1 and "tar" not in done.stderr.replace("tar.gz", "")
+    if digest == OF_IT:
+        address = "https://efa-installer.amazonaws.com/aws-efa-installer-1.50.0.tar.gz"
+        assert told.read_text().strip() == address
+        assert f"{address} is not what EFA_SHA256 says: its hash is " in done.stderr
+    else:
+        assert not told.exists() and "EFA_VERSION=1.50.0 needs EFA_SHA256" in done.stderr
+
+
 def test_without_a_version_no_efa_is_installed(heirloom: Path) -> None:
     done = run(heirloom, "install_efa.sh", EFA_VERSION="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -13,7 +13,7 @@ def test_every_build_argument_is_documented_with_its_default() -> None:
         name: value.strip('"').removeprefix("docker.io/")
         for name, value in re.findall(r"^ARG (\w+)=(.*)$", DOCKERFILE, re.MULTILINE)
     }
-    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", DOCUMENT, re.MULTILINE))
+    documented = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \|", DOCUMENT, re.MULTILINE))
     assert documented.keys() == arguments.keys()
     for name, value in arguments.items():
         assert documented[name] == (f"`{value}`" if value else "none"), name

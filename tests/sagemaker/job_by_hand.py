@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ PREFIX = f"s3://{BUCKET}/jobs"
 
 STAGE = "train-x"
 IDENTITY = "0123456789abcdef" * 4
-LEDGER = "import sys\nassert sys.argv[1:] == ['begin', '{stage}']\nprint('''{answer}''')\n"
+LEDGER = "import sys\nassert sys.argv[1:4] == ['begin', '{stage}', '--']\nprint('''{answer}''')\n"
 LIMIT = 600
 SET_UP = "mkdir .heirloom; ln -s ${SM_ML_ROOT:-/opt/ml}/checkpoints .heirloom/work; export HEIRLOOM_KEEP_WORK=1\n"
 UNTIL_NOW = "until [ -e .heirloom/now ]; do sleep 0.1; done"
@@ -68,6 +69,7 @@ class Job:
             "command": f"{SET_UP}{before}\nDVC_STAGE={STAGE} {launch}" + ("" if restored else f" && {FORGET}"),
             "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE, *command]),
             "host_timeout": 120,
+            "secret": secrets.token_hex(32),
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],
             "results": list(results),

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.run
+from torch.distributed import TCPStore
+from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 from heirloom.distributed import gathered, gathered_rows
+from heirloom.launcher.command import Program
+from heirloom.launcher.environment import for_program
+from heirloom.launcher.hosts import loopback
+from heirloom.launcher.hosts.detection import LocalHost
+from heirloom.launcher.ranks import Ranks, free_port
+from heirloom.launcher.work import WorkFolder
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -64,3 +73,36 @@ def test_no_collective_of_ours_carries_pickles() -> None:
         names |= {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
         used[file.name] = {name for name in names if "object" in name and ("gather" in name or "broadcast" in name)}
     assert {name: found for name, found in used.items() if found} == {}
+
+
+def listening(port: int) -> set[str]:
+    """Return the addresses at which something on this machine listens to a port, as the kernel writes them."""
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()]
+    places = [words[1].split(":") for words in lines if words[3] == "0A"]
+    return {address for address, number in places if int(number, 16) == port}
+
+
+def test_ranks_of_one_machine_meet_where_no_other_machine_can_reach_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack: torchrun's store listened on [::] for a demo on a laptop, and whoever called it became a rank."""
+    port, found = free_port("127.0.0.1"), {}
+
+    def start(arguments: list[str]) -> None:
+        store = StaticTCPRendezvous("127.0.0.1", port, 0, 1, "none", 30).next_rendezvous().store
+        store.set("key", "value")
+        rank = TCPStore("127.0.0.1", port, is_master=False)
+        found.update(listening=listening(port), value=rank.get("none/key"), arguments=arguments)
+
+    monkeypatch.setattr(StaticTCPRendezvous, "next_rendezvous", StaticTCPRendezvous.next_rendezvous)  # put back later
+    monkeypatch.setattr(torch.distributed.run, "main", start)
+    loopback.run(["--rdzv-backend", "static"])
+    assert found == {"listening": {"0100007F"}, "value": b"value", "arguments": ["--rdzv-backend", "static"]}
+
+
+def test_the_launcher_starts_ranks_of_one_machine_so() -> None:
+    command = LocalHost(0).command(Program("torchrun", Path("x.py"), ()), Ranks(1, 2, "cpu"))
+    assert Path(command[1]) == Path(loopback.__file__)
+    for device in ("cpu", "gpu"):
+        variables = for_program("torchrun", Ranks(1, 2, device), WorkFolder(Path("work")), None, None)
+        assert (variables["GLOO_SOCKET_IFNAME"], variables["NCCL_SOCKET_IFNAME"]) == ("lo", "=lo")
+        variables = for_program("torchrun", Ranks(2, 2, device), WorkFolder(Path("work")), None, None)
+        assert not {"GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"} & variables.keys()

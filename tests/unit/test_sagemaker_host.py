@@ -22,6 +22,7 @@ from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import NO_PEERS, Outcome
 from heirloom.launcher.ranks import Ranks, free_port
 
+SECRET = b"a secret of the job, of 32 bytes"
 NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))
 REQUEST = LaunchRequest(PROGRAM, Stage("train-x", "a" * 64), Ranks(3, 8, "gpu"), commit="abc", port=4321)
@@ -32,20 +33,32 @@ def port_of_this_test(monkeypatch) -> None:
     monkeypatch.setattr(coordination, "PORT", free_port("127.0.0.1"))
 
 
-def in_job(monkeypatch, names: tuple[str, ...], number: int) -> None:
+def in_job(monkeypatch, names: tuple[str, ...], number: int, secret: Path) -> None:
     """Set what the container entry sets."""
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SNAKEMAKE_SAGEMAKER_SECRET_FILE", str(secret))
     variables = {"SM_HOSTS": json.dumps(names), "SM_HOST_COUNT": str(len(names)), "SM_CURRENT_HOST_RANK": str(number)}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
 
-def test_the_hosts_are_those_of_the_job_and_one_alone_is_a_machine_like_any_other(monkeypatch):
-    in_job(monkeypatch, ("algo-1",), 0)
+def test_the_hosts_are_those_of_the_job_and_one_alone_is_a_machine_like_any_other(monkeypatch, tmp_path):
+    in_job(monkeypatch, ("algo-1",), 0, tmp_path / "none")
     assert isinstance(this_host(), LocalHost)
-    in_job(monkeypatch, ("algo-1", "algo-2"), 1)
+    (tmp_path / "secret").write_bytes(SECRET)
+    in_job(monkeypatch, ("algo-1", "algo-2"), 1, tmp_path / "secret")
     host = this_host()
     assert isinstance(host, SageMakerHost) and (host.names, host.number) == (("algo-1", "algo-2"), 1)
+    assert host.secret == SECRET and "secret" not in repr(host)
+
+
+@pytest.mark.parametrize("secret", [None, b"", b"guessed"])
+def test_several_hosts_without_a_secret_are_refused(monkeypatch, tmp_path, secret):
+    if secret is not None:
+        (tmp_path / "secret").write_bytes(secret)
+    in_job(monkeypatch, ("algo-1", "algo-2"), 1, tmp_path / "secret")
+    with pytest.raises(HeirloomError, match="SECRET_FILE names no file with a secret .* build the image again"):
+        this_host()
 
 
 @pytest.mark.parametrize(
@@ -53,18 +66,18 @@ def test_the_hosts_are_those_of_the_job_and_one_alone_is_a_machine_like_any_othe
     [(2, 8, Ranks(2, 8, "gpu")), (3, 4, Ranks(3, 4, "gpu")), (2, 0, Ranks(2, 1, "cpu"))],
 )
 def test_ranks_are_one_a_gpu_of_every_host_or_two_cpu_ranks_in_total(count, gpus, expected):
-    host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, 4321)
+    host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, 4321, SECRET)
     assert host.ranks("torchrun") == expected
     assert host.ranks("python") == Ranks(1, 1, expected.device)
 
 
 def test_hosts_that_cannot_share_two_cpu_ranks_are_refused():
     with pytest.raises(HeirloomError, match="has 3 hosts without a GPU: .* set resources.instance_count to 1 or 2"):
-        SageMakerHost(("algo-1", "algo-2", "algo-3"), 0, 0, 4321).ranks("torchrun")
+        SageMakerHost(("algo-1", "algo-2", "algo-3"), 0, 0, 4321, SECRET).ranks("torchrun")
 
 
 def test_each_host_starts_its_own_ranks_which_meet_at_the_head():
-    head, other = (SageMakerHost(("algo-1", "algo-2"), number, 8, 4321) for number in (0, 1))
+    head, other = (SageMakerHost(("algo-1", "algo-2"), number, 8, 4321, SECRET) for number in (0, 1))
     commands = [" ".join(host.command(PROGRAM, host.ranks("torchrun"))) for host in (head, other)]
     for number, command in enumerate(commands):
         meeting = "--rdzv-backend static --master-addr algo-1 --master-port 4321 scripts/sft_train.py --output x"
@@ -92,7 +105,7 @@ class Workers:
             thread.start()
 
     def join(self, name: str) -> None:
-        request, self.connections[name] = wait_for_head(NAMES[0], name, "train-x", PROGRAM)
+        request, self.connections[name] = wait_for_head(NAMES[0], name, "train-x", PROGRAM, SECRET)
         assert request == REQUEST
 
     def end(self, *outcomes: tuple[int, str]) -> None:
@@ -117,7 +130,7 @@ class Workers:
 )
 def test_the_first_real_error_of_any_host_is_that_of_the_stage(own, others, expected):
     waiting = Workers()
-    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST) as peers:
+    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST, SECRET) as peers:
         for thread in waiting.threads:
             thread.join()
         waiting.end(*others)
@@ -128,7 +141,7 @@ def test_the_first_real_error_of_any_host_is_that_of_the_stage(own, others, expe
 
 def test_a_host_that_vanishes_is_the_reason():
     waiting = Workers()
-    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST) as peers:
+    with WorkerHosts(NAMES[0], NAMES[1:], REQUEST, SECRET) as peers:
         for thread in waiting.threads:
             thread.join()
         waiting.connections["127.0.0.3"].close()
@@ -139,13 +152,13 @@ def test_a_host_that_vanishes_is_the_reason():
 
 
 def test_only_hosts_that_wait_for_this_stage_are_let_in():
-    waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x", PROGRAM), daemon=True)
+    waiting = threading.Thread(target=wait_for_head, args=(NAMES[0], NAMES[1], "train-x", PROGRAM, SECRET), daemon=True)
     with socket.create_server((NAMES[0], coordination.PORT)) as server:  # before the head listens
         waiting.start()
         server.accept()[0].close()
     for hello in ({"host": "127.0.0.9", "stage": "train-x"}, {"host": NAMES[1], "stage": "train-y"}):
         threading.Thread(target=knock, args=(hello,), daemon=True).start()
-    joined = coordination.accept_workers(NAMES[0], NAMES[1:2], "train-x")
+    joined = coordination.accept_workers(NAMES[0], NAMES[1:2], "train-x", SECRET)
     assert list(joined) == [NAMES[1]]
     joined[NAMES[1]].send("released")
     waiting.join(10)
@@ -155,9 +168,11 @@ def test_only_hosts_that_wait_for_this_stage_are_let_in():
 def knock(hello: dict[str, str]) -> None:
     while True:
         try:
-            connection = Connection(socket.create_connection((NAMES[0], coordination.PORT), timeout=5))
+            connected = socket.create_connection((NAMES[0], coordination.PORT), timeout=5)
         except OSError:
             continue
+        connection = Connection(connected, SECRET, is_head=False)
+        assert connection.greet(10)
         connection.send("join", **hello)
         assert connection.receive(10) is None
         return

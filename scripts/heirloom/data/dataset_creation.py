@@ -48,7 +48,8 @@ BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1_000_000
 BAD_ROWS_SHOWN = 10
 RAW_COLUMN = "raw"  # the raw row as JSON, where remove_columns is false
-UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, TemplateError)
+UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, TemplateError, RecursionError, ArithmeticError)
+"""What the processing function, a chat template or our own reading of a row raise for one that is odd."""
 
 
 class RawRow(NamedTuple):
@@ -304,7 +305,7 @@ class Creation:
                 finished = list(self.maker.finish(prepared, encodings, row.split))
             except Dropped as reason:
                 self.drop(Problem(row.row_id, row.split, str(reason), str(reason)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self.drop(Problem(row.row_id, row.split, BAD_ROW, told(error)))
             else:
                 self.prompts[row.split].add(self.maker.prompt_keys(prepared))

@@ -10,6 +10,7 @@ from heirloom.doctor.gpus import check_gpus
 from heirloom.doctor.interconnect import check_efa, check_shared_memory
 from heirloom.doctor.limits import check_limits
 from heirloom.doctor.machine import check_machine
+from heirloom.doctor.neighbours import check_neighbours
 from heirloom.doctor.versions import check_lock, check_python
 
 
@@ -30,6 +31,7 @@ def examine(lock: Path, project: Path | None, offline: bool, starts_torch: bool 
         *check_shared_memory(),
         *check_efa(),
         *check_limits(),
+        *check_neighbours(),
         *check_disks(project),
         *check_remote(project, offline),
         check_hub(offline),

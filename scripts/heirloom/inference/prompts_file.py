@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from heirloom.data.chats.chat_templates import template_date
+from heirloom.data.raw.text_files import DEEPEST, is_deep
 from heirloom.errors import HeirloomError
 from heirloom.inference.prompts import Prompt
 
@@ -75,10 +76,12 @@ def read_row(line: bytes) -> tuple[dict[str, Any], list[str]]:
         return {}, [
             f"is no UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); save the file with that encoding"
         ]
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         return {}, [f"is no JSON ({error})"]
     if not isinstance(row, dict):
         return {}, ['is no object; write {"prompt": "…"}']
+    if is_deep(row):
+        return {}, [f"is nested too deep: more than {DEEPEST} levels"]
     row = {key: value for key, value in row.items() if value is not None}
     if half := half_characters(row):
         return {}, [f"{half} holds half a character (a lone surrogate such as \\ud83d); write the text whole"]

@@ -30,7 +30,9 @@ CPU_RANKS = {
     "DS_ACCELERATOR": "cpu",
 }
 ONE_MACHINE = {
-    "GLOO_SOCKET_IFNAME": "lo",  # no need of a network, nor of a host name that resolves
+    # no need of a network, nor of a host name that resolves; and no other machine reaches the ranks
+    "GLOO_SOCKET_IFNAME": "lo",
+    "NCCL_SOCKET_IFNAME": "=lo",
 }
 COMPILED = Path(".heirloom/cache/inductor")
 """What torch compiles, and loads again. Its own choice is a folder in /tmp that whoever comes first can make."""
@@ -47,7 +49,7 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
         variables["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)  # else torchrun kills its ranks after 30 seconds
         if ranks.device == "cpu":
             variables |= CPU_RANKS
-        if ranks.device == "cpu" and ranks.nodes == 1:
+        if ranks.nodes == 1:
             variables |= ONE_MACHINE
     variables["TORCHINDUCTOR_CACHE_DIR"] = str(COMPILED.absolute())
     kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}

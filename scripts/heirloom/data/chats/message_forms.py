@@ -281,6 +281,8 @@ def read_json(value: Any, what: str) -> Any:
         return value
     try:
         return json.loads(value) if value.strip() else None
+    except RecursionError:
+        raise ValueError(f"{what} must be JSON, and is nested too deep to be read") from None
     except ValueError:
         raise ValueError(f"{what} must be JSON, found the text {value[:40]!r}") from None
 

@@ -10,20 +10,41 @@ from typing import Any
 
 import pyarrow
 
+from heirloom.data.raw.json_rows import TOO_DEEP, goes_too_deep, what_is_wrong
+from heirloom.data.raw.text_files import Row, UnreadableRow
+
 Converter = Callable[[Any], Any]
 HUGGINGFACE = b"huggingface"  # where `datasets` notes its own types in a schema
 
 
-def converted(row: dict[str, Any], converters: dict[str, Converter]) -> dict[str, Any]:
-    """Return a row of which some columns have gone through their converters."""
-    return row | {column: convert(row[column]) for column, convert in converters.items()}
+class UnreadableValue(ValueError):  # noqa: N818 - it names what was found
+    """A value of the type JSON goes beyond what Python reads."""
+
+
+def converted(row: Row, converters: dict[str, Converter]) -> Row | UnreadableRow:
+    """Return a row of which some columns have gone through their converters, or what is wrong with one of them."""
+    new = {}
+    for column, convert in converters.items():
+        try:
+            new[column] = convert(row[column])
+        except UnreadableValue as error:
+            return UnreadableRow(f"column {column!r} {error}")
+    return row | new
 
 
 def row_converters(schema: pyarrow.Schema) -> dict[str, Converter]:
-    """Return {column: what its values have to go through}, for the columns that need it."""
-    noted = json.loads((schema.metadata or {}).get(HUGGINGFACE, b"{}"))
-    features = (noted.get("info") or {}).get("features") or {}
-    found = {field.name: converter(field.type, features.get(field.name)) for field in schema}
+    """Return {column: what its values have to go through}, for the columns that need it.
+
+    Raises ValueError for types that are nested too deep, or notes of `datasets` that are none.
+    """
+    try:
+        noted = json.loads((schema.metadata or {}).get(HUGGINGFACE, b"{}"))
+        features = (noted.get("info") or {}).get("features") or {}
+        found = {field.name: converter(field.type, features.get(field.name)) for field in schema}
+    except RecursionError:
+        raise ValueError("its types are nested too deep") from None
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"what `datasets` notes of its types cannot be read ({error})") from None
     return {column: convert for column, convert in found.items() if convert}
 
 
@@ -64,8 +85,16 @@ def without_nulls(value: dict[str, Any], inner: dict[str, Converter | None]) -> 
 
 
 def read_json(value: Any) -> Any:
-    """Return what a value of the type JSON says; a text that is none stays what it is."""
+    """Return what a value of the type JSON says; a text that is none stays what it is.
+
+    Raises UnreadableValue for JSON with a number that is too long, or nested too deep.
+    """
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+        read = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
         return value
+    except (ValueError, RecursionError) as error:
+        raise UnreadableValue(what_is_wrong(error)) from None
+    if isinstance(value, str) and goes_too_deep(read, value, 0, len(value)):
+        raise UnreadableValue(TOO_DEEP)
+    return read

@@ -1,31 +1,35 @@
 """Read rows of CSV and TSV: a header line, then rows; every value is text."""
 
 import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
-from heirloom.data.raw.text_files import NumberedRows, UnreadableRow, bad_bytes, open_text
+from heirloom.data.raw import text_files
+from heirloom.data.raw.text_files import NO_MORE, NumberedRows, UnreadableRow, bad_bytes, next_line, open_text, repeated
 from heirloom.errors import HeirloomError
 
-LONGEST_VALUE = 1 << 30  # characters
 REMEDY = "write a quote inside a value twice, and close the one that opens it"
 
 
 def read_csv(path: Path, delimiter: str = ",") -> NumberedRows:
     """Yield the rows below the header, numbered from 1.
 
-    A quote that does not end swallows all that follows: it is one unreadable row that says so. Raises HeirloomError
-    for a header with two columns of one name.
+    A quote that does not end swallows all that follows: it is one unreadable row that says so, as a value or a line
+    that is too long does: whether what comes next is a row cannot be told. Raises HeirloomError for a header with two
+    columns of one name.
     """
-    csv.field_size_limit(LONGEST_VALUE)
+    csv.field_size_limit(text_files.LONGEST_ROW)
     with open_text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        reader = csv.reader(whole_lines(file), delimiter=delimiter, strict=True)
         try:
             columns = next(reader, [])
         except csv.Error as error:
             raise HeirloomError(f"{path}: its header cannot be read ({error}); {REMEDY}") from None
-        repeated = sorted({name for name in columns if columns.count(name) > 1})
-        if repeated:
-            raise HeirloomError(f"{path}: has two columns of the name {', '.join(repeated)}; rename or delete one")
+        if problem := next(filter(None, map(bad_bytes, columns)), None):
+            raise HeirloomError(f"{path}: its header {problem}; save the file as UTF-8 again")
+        if twice := repeated(columns):
+            raise HeirloomError(f"{path}: has two columns of the name {', '.join(twice)}; rename or delete one")
         number = 0
         while True:
             first = reader.line_num + 1
@@ -36,6 +40,8 @@ def read_csv(path: Path, delimiter: str = ",") -> NumberedRows:
             except csv.Error as error:
                 number += 1
                 yield number, UnreadableRow(unreadable(error, first, reader.line_num))
+                if NO_MORE in str(error) or "field limit" in str(error):
+                    return
                 continue
             if not values:
                 continue  # an empty line
@@ -50,6 +56,14 @@ def read_csv(path: Path, delimiter: str = ",") -> NumberedRows:
                 yield number, dict(zip(columns, values, strict=True))
 
 
+def whole_lines(file: io.TextIOBase) -> Iterator[str]:
+    """Yield the lines of a file. Raises csv.Error, which the reader of CSV passes on, for one that is too long."""
+    while line := next_line(file):
+        if isinstance(line, UnreadableRow):
+            raise csv.Error(f"line {line.problem}{NO_MORE}")
+        yield line
+
+
 def read_tsv(path: Path) -> NumberedRows:
     """Yield the rows of a file whose values are parted by tabs."""
     return read_csv(path, "\t")
@@ -60,4 +74,8 @@ def unreadable(error: csv.Error, first: int, last: int) -> str:
     lines = f"line {first}" if first == last else f"lines {first} to {last}"
     if "unexpected end of data" in str(error):
         return f"a quote does not end: {lines} are one value; {REMEDY}"
+    if NO_MORE in str(error):
+        return f"after {lines}: a {error}" if last >= first else f"a {error}"
+    if "field limit" in str(error):
+        return f"{lines}: a value {text_files.too_long(text_files.LONGEST_ROW)}{NO_MORE}"
     return f"a quote ends inside a value, in {lines} ({error}); {REMEDY}"

@@ -5,21 +5,38 @@ import re
 from pathlib import Path
 from typing import Any
 
-from heirloom.data.raw.text_files import NumberedRows, Row, UnreadableRow, bad_bytes, checked, open_text
+from heirloom.data.raw.text_files import (
+    DEEPEST,
+    NO_MORE,
+    NumberedRows,
+    Row,
+    UnreadableRow,
+    bad_bytes,
+    checked,
+    is_deep,
+    next_line,
+    open_text,
+    repeated,
+    too_long,
+)
 
 CHUNK = 1 << 20  # characters of a .json file that are read at a time
 SPACE, SEPARATOR = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair; emoji are written as two of them
+MANY_COLUMNS = 64  # from which on none is looked for in the text: that would take time by columns times characters
 DECODER = json.JSONDecoder()
-NO_MORE = "; nothing from here on could be read"
+TOO_DEEP = "is nested too deep to be read"
 
 
 def read_jsonl(path: Path) -> NumberedRows:
     """Yield the object of each line that is not empty."""
     number = 0  # not enumerate(): it holds the last line, which may be a whole book
     with open_text(path) as file:
-        for line in file:
+        while line := next_line(file):
             number += 1
+            if type(line) is not str:
+                yield number, line
+                continue
             row = None if line.isspace() else row_of_line(line)
             line = ""
             if row is not None:
@@ -40,7 +57,11 @@ def row_of_line(line: str) -> Row | UnreadableRow:
         return UnreadableRow(what_is_wrong(error))
     if line[end : end + 2] not in ("\n", "\r\n", "") and line[end:].strip():
         return UnreadableRow(f"is not JSON: Extra data at column {end + 1}")
+    if line.count("[") + line.count("{") > DEEPEST and is_deep(value):
+        return UnreadableRow(TOO_DEEP)
     if type(value) is dict:
+        if len(value) > MANY_COLUMNS:
+            return without_repeated_columns(line, at, value)
         for column in value:
             if line.count(f'"{column}":') > 1:  # perhaps inside a column
                 return without_repeated_columns(line, at, value)
@@ -49,15 +70,14 @@ def row_of_line(line: str) -> Row | UnreadableRow:
 
 def without_repeated_columns(line: str, at: int, value: Row) -> Row | UnreadableRow:
     """Return a row that may have a column twice, or that it has."""
-    repeated: list[str] = []
+    twice: list[str] = []
 
     def columns_of(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        repeated[:] = sorted({name for name in names if names.count(name) > 1})  # the row itself comes last
+        twice[:] = repeated(name for name, _ in pairs)  # the row itself comes last
 
     json.JSONDecoder(object_pairs_hook=columns_of).raw_decode(line, at)
-    if repeated:
-        return UnreadableRow(f"has two columns of the name {', '.join(repeated)}")
+    if twice:
+        return UnreadableRow(f"has two columns of the name {', '.join(twice)}")
     return with_whole_characters(value, line, at, len(line))
 
 
@@ -74,12 +94,18 @@ def with_whole_characters(row: Row | UnreadableRow, text: str, start: int, end: 
     return row
 
 
+def goes_too_deep(value: Any, text: str, start: int, end: int) -> bool:
+    """Tell whether a value that is written in text[start:end] is nested too deep for what is done with it later."""
+    opened = text.count("[", start, end) + text.count("{", start, end)
+    return opened > DEEPEST and is_deep(value)
+
+
 def what_is_wrong(error: Exception) -> str:
     """Return why a text is not taken as JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"is not JSON: {error.msg} at column {error.colno}"
     if isinstance(error, RecursionError):
-        return "is nested too deep to be read"
+        return TOO_DEEP
     return f"holds a number that is too long to be read ({str(error).partition(';')[0]})"
 
 
@@ -111,8 +137,12 @@ def read_json(path: Path) -> NumberedRows:
             if complete:
                 number, start, at = number + 1, at, end
                 wrong = bad_bytes(text[start:end]) if not text.isascii() else None
+                wrong = wrong or (TOO_DEEP if goes_too_deep(value, text, start, end) else too_long(end - start))
                 row = UnreadableRow(wrong) if wrong else with_whole_characters(checked(value), text, start, end)
                 yield number, row
+            elif too_long(len(text) - at):
+                yield number + 1, UnreadableRow(f"{too_long(len(text) - at)}{NO_MORE}")
+                return
             elif not finished:
                 chunk = file.read(max(CHUNK, len(text) - at))  # doubling: decoding a long object again stays linear
                 text, at, finished = text[at:] + chunk, 0, not chunk

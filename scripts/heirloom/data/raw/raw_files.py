@@ -13,13 +13,13 @@ folder are data is told in heirloom.data.raw.data_folders.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heirloom.data.raw.csv_rows import read_csv, read_tsv
 from heirloom.data.raw.json_rows import read_json, read_jsonl
-from heirloom.data.raw.text_files import NumberedRows, Row, UnreadableRow, read_txt
+from heirloom.data.raw.text_files import NumberedRows, Row, UnreadableRow, read_txt, repeated
 from heirloom.errors import HeirloomError
 
 PARQUET_ROWS = 256  # rows that are decoded at a time, fewer where a row is long
@@ -70,7 +70,7 @@ def read_parquet(path: Path) -> NumberedRows:
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
             rows = max(1, min(PARQUET_ROWS, PARQUET_BYTES // max(1, longest)))
-            yield from numbered(file.iter_batches(rows))
+            yield from numbered(path, file.iter_batches(rows))
     except pyarrow.ArrowException as error:
         raise HeirloomError(f"{path}: is not a readable Parquet file ({error}); download or save it again") from None
 
@@ -82,27 +82,56 @@ def read_arrow(path: Path) -> NumberedRows:
     try:
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as batches:
             check_columns(path, batches.schema.names)
-            yield from numbered(batches)
+            yield from numbered(path, batches, broken_rows)
     except pyarrow.ArrowException as error:
         raise HeirloomError(f"{path}: is not a readable Arrow stream ({error}); save the dataset again") from None
 
 
 def check_columns(path: Path, names: list[str]) -> None:
     """Raise HeirloomError when a file has two columns of one name: only one of them could be read."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise HeirloomError(f"{path}: has two columns of the name {', '.join(repeated)}; rename or delete one")
+    if twice := repeated(names):
+        raise HeirloomError(f"{path}: has two columns of the name {', '.join(twice)}; rename or delete one")
 
 
-def numbered(batches: Iterable[Any]) -> NumberedRows:
-    """Yield the rows of Arrow record batches, numbered through."""
+def broken_rows(batch: Any) -> dict[int, str]:
+    """Return {place of a row: what is wrong} for a batch of a stream: its bytes may contradict each other.
+
+    Arrow maps a stream into memory as it is; what it says of lengths would lead anywhere. Raises ArrowInvalid where the
+    rows of a broken column cannot be told apart.
+    """
+    import pyarrow
+
+    broken: dict[int, str] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid:
+            if column.type.num_fields:  # what is inside is looked through as a whole, for each row again
+                raise
+            for place in range(len(column)):
+                try:
+                    column.slice(place, 1).validate(full=True)
+                except pyarrow.ArrowInvalid as error:
+                    broken.setdefault(place, f"column {name!r} cannot be read: {error}")
+    return broken
+
+
+def numbered(
+    path: Path, batches: Iterable[Any], look_for_broken: Callable[[Any], dict[int, str]] = lambda batch: {}
+) -> NumberedRows:
+    """Yield the rows of a file's Arrow record batches, numbered through."""
     from heirloom.data.raw.arrow_rows import converted, row_converters
 
     number = 0
     for batch in batches:
-        converters = row_converters(batch.schema)
+        try:
+            converters = row_converters(batch.schema)
+        except ValueError as error:
+            raise HeirloomError(f"{path}: {error}; save it again") from None
+        broken = look_for_broken(batch)
         for start in range(0, batch.num_rows, PARQUET_ROWS):
-            for row in rows_of(batch.slice(start, PARQUET_ROWS)):
+            part = batch.slice(start, PARQUET_ROWS)
+            for row in rows_without(broken, start, part) if broken else rows_of(part):
                 number += 1
                 yield number, converted(row, converters) if converters and isinstance(row, dict) else row
 
@@ -113,6 +142,13 @@ def rows_of(batch: Any) -> Iterable[Row | UnreadableRow]:
         return batch.to_pylist()
     except (OverflowError, ValueError):  # a time that Python cannot hold, or bytes that are no UTF-8
         return [row_of(batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+
+def rows_without(broken: dict[int, str], start: int, part: Any) -> Iterable[Row | UnreadableRow]:
+    """Return the rows of a part of a batch, which begins at `start`, without looking at those that are broken."""
+    for index in range(part.num_rows):
+        problem = broken.get(start + index)
+        yield UnreadableRow(problem) if problem else row_of(part.slice(index, 1))
 
 
 def row_of(batch: Any) -> Row | UnreadableRow:

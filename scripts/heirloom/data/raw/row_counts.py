@@ -1,11 +1,11 @@
 """How many rows raw data files hold, about and fast: to say how far work on them is, never to decide anything."""
 
-import gzip
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from heirloom.data.raw.raw_files import RawFile, suffix_of
+from heirloom.data.raw.text_files import open_bytes
 
 CHUNK = 1 << 22
 LINES = {".jsonl": 0, ".ndjson": 0, ".txt": 0, ".csv": 1, ".tsv": 1}
@@ -40,7 +40,7 @@ def rows_in(path: Path) -> int | None:
 
 def lines_in(path: Path) -> int:
     lines, last = 0, b"\n"
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+    with open_bytes(path) as file:
         while chunk := file.read(CHUNK):
             lines += chunk.count(b"\n")
             last = chunk[-1:]

@@ -1,8 +1,12 @@
-"""Open text files of rows, compressed or not, and say what is wrong with a row rather than with its file."""
+"""Open text files of rows, compressed or not, and say what is wrong with a row rather than with its file.
+
+A file may come from anybody: what it costs to read has limits, and grows with its length only.
+"""
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +14,13 @@ from heirloom.errors import HeirloomError
 
 CHUNK_BYTES = 1 << 17  # that are decoded at a time
 SLICE = 1 << 20  # characters that are looked at at a time: a text may be a whole book
+LONGEST_ROW = 1 << 28
+"""Characters of a row, and of a line: some twenty times the longest books."""
+DEEPEST = 100
+"""Levels of lists and objects in a row."""
+MOST_UNPACKED, HIGHEST_RATIO = 1 << 30, 200
+"""Bytes that any archive may unpack to, and times of its own size where it is more: text has a ratio of 3 to 30."""
+NO_MORE = "; nothing from here on could be read"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -28,13 +39,72 @@ def open_text(path: Path) -> io.TextIOBase:
 
     Bytes that are no UTF-8 come as surrogates, which `bad_bytes` finds. Raises HeirloomError for UTF-16.
     """
-    file = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # noqa: SIM115 - returned
+    file = open_bytes(path)
     if file.peek(2)[:2] in UTF_16_MARKS:
         file.close()
         raise HeirloomError(f"{path}: is UTF-16; save it as UTF-8 again")
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     text._CHUNK_SIZE = CHUNK_BYTES  # a line of many megabytes is joined from fewer pieces
     return text
+
+
+def open_bytes(path: Path) -> io.BufferedIOBase:
+    """Open a file, compressed or not, for reading its bytes as they are without compression."""
+    return BoundedArchive(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+class BoundedArchive(gzip.GzipFile):
+    """A compressed file that does not unpack without end.
+
+    Reading raises OSError where it has become more than MOST_UNPACKED bytes and HIGHEST_RATIO times its size.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._most = max(MOST_UNPACKED, HIGHEST_RATIO * path.stat().st_size)
+        super().__init__(path, "rb")
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._counted(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(super().read1(size))
+
+    def _counted(self, data: bytes) -> bytes:
+        if self.tell() > self._most:
+            raise OSError(f"it unpacks to more than {self._most:,} bytes, {HIGHEST_RATIO} times its size")
+        return data
+
+
+def next_line(file: io.TextIOBase) -> str | UnreadableRow:
+    """Return a file's next line with its end, empty at the end of the file; of one that is too long say that."""
+    line = file.readline(LONGEST_ROW)
+    if len(line) < LONGEST_ROW or line[-1] in "\r\n":
+        return line
+    line = ""  # or two pieces of it were held at a time
+    while (piece := file.readline(SLICE)) and piece[-1] not in "\r\n":
+        pass
+    return UnreadableRow(too_long(LONGEST_ROW))
+
+
+def too_long(size: int) -> str | None:
+    """Return what is wrong with a row of so many characters; None when nothing is."""
+    return f"is longer than {LONGEST_ROW - 1:,} characters" if size >= LONGEST_ROW else None
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that occur more than once, in their order as texts."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def is_deep(value: Any) -> bool:
+    """Tell whether lists and objects stand in each other on more than DEEPEST levels."""
+    level = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(DEEPEST):
+        inside = (inner for outer in level for inner in (outer.values() if type(outer) is dict else outer))
+        level = [inner for inner in inside if type(inner) is dict or type(inner) is list]
+        if not level:
+            return False
+    return True
 
 
 def bad_bytes(text: str) -> str | None:
@@ -64,8 +134,10 @@ def read_txt(path: Path) -> NumberedRows:
     """Yield each line that is not empty as the column `text`."""
     number = 0
     with open_text(path) as file:
-        for line in file:
+        while line := next_line(file):
             number += 1
-            if line.strip():
+            if isinstance(line, UnreadableRow):
+                yield number, line
+            elif line.strip():
                 problem = bad_bytes(line)
                 yield number, UnreadableRow(problem) if problem else {"text": line.rstrip("\r\n")}

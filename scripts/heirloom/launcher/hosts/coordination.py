@@ -4,7 +4,9 @@ A worker host connects to the head, again and again until the head's launcher ru
 minutes leaves nobody in a rendezvous, and when it has nothing to execute the worker is ended by whoever started it.
 
     worker → head   join: host, stage      exited: exit_code, error
-    head → worker   start: LaunchRequest   signal: number   finished: success   released
+    head → worker   joined   start: LaunchRequest   signal: number   finished: success   released
+
+Both ends know a secret of the job, by which each line is sealed: nobody else becomes a host, or is taken for the head.
 
 A worker runs its stage's own program, which it knows; the head that it connects to by name says when, and on how many
 ranks. It makes the command and the variables itself, so no secret is sent. Neither end believes more of the other than
@@ -77,7 +79,7 @@ def request_from(facts: dict[str, Any], stage: str, program: Program) -> LaunchR
         asked = facts["program"]
         request = LaunchRequest(
             Program(asked["kind"], Path(asked["script"]), tuple(asked["arguments"])),
-            Stage(**{**facts["stage"], "products": tuple(facts["stage"]["products"])}),
+            Stage(**{**facts["stage"], "products": list(facts["stage"]["products"])}),
             Ranks(**facts["ranks"]),
             facts["commit"],
             facts["port"],
@@ -97,14 +99,14 @@ def request_from(facts: dict[str, Any], stage: str, program: Program) -> LaunchR
 
 
 def accept_workers(
-    head: str, workers: tuple[str, ...], stage: str, seconds: float | None = None
+    head: str, workers: tuple[str, ...], stage: str, secret: bytes, seconds: float | None = None
 ) -> dict[str, Connection]:
     """Return a connection to each worker by name, once all have joined or so many seconds are over.
 
-    Only hosts of this job that wait for this stage are let in. Who says nothing, or something else, keeps nobody
-    waiting: each connection is heard in a thread of its own, for CONNECT_TIMEOUT.
+    Only hosts of this job, which know its secret, that wait for this stage are let in. Who says nothing, or something
+    else, keeps nobody waiting: each connection is heard in a thread of its own, for CONNECT_TIMEOUT a line.
     """
-    reception = Reception(workers, stage)
+    reception = Reception(workers, stage, secret)
     deadline = None if seconds is None else time.monotonic() + seconds
     # hosts that are numbers of the loopback are alone on this machine; others are reached by name
     address = head if head.startswith("127.") else ""
@@ -119,8 +121,8 @@ def accept_workers(
 class Reception:
     """Hears who has connected to the head, several at once, and keeps the workers that wait for a stage."""
 
-    def __init__(self, workers: tuple[str, ...], stage: str) -> None:
-        self._workers, self._stage = workers, stage
+    def __init__(self, workers: tuple[str, ...], stage: str, secret: bytes) -> None:
+        self._workers, self._stage, self._secret = workers, stage, secret
         self._joined: dict[str, Connection] = {}
         self._lock = threading.Lock()
         self._heard = threading.BoundedSemaphore(MOST_UNKNOWN)
@@ -135,18 +137,26 @@ class Reception:
     def hear(self, connected: socket.socket) -> None:
         """Let a thread find out who has connected; nobody is heard while MOST_UNKNOWN others are."""
         if self._heard.acquire(blocking=False):
-            threading.Thread(target=self._hear, args=(Connection(connected),), daemon=True).start()
+            threading.Thread(target=self._hear, args=(connected,), daemon=True).start()
         else:
             connected.close()
 
-    def _hear(self, connection: Connection) -> None:
-        hello = connection.receive(CONNECT_TIMEOUT, MAX_HELLO_BYTES) or {}
-        self._heard.release()
+    def _hear(self, connected: socket.socket) -> None:
+        try:
+            connection = Connection(connected, self._secret, is_head=True)
+            known = connection.greet(CONNECT_TIMEOUT)
+            hello = (known and connection.receive(CONNECT_TIMEOUT, MAX_HELLO_BYTES)) or {}
+        except OSError:  # it is gone already
+            connected.close()
+            return
+        finally:
+            self._heard.release()
         name = hello.get("host")
         with self._lock:
             if self._open and name in self._workers and hello.get("stage") == self._stage:
                 if name in self._joined:  # it was started anew
                     self._joined[name].close()
+                connection.send("joined")
                 self._joined[name] = connection
                 return
         connection.close()
@@ -158,9 +168,9 @@ class Reception:
             return {name: self._joined[name] for name in self._workers if name in self._joined}
 
 
-def release_workers(head: str, workers: tuple[str, ...], stage: str) -> None:
+def release_workers(head: str, workers: tuple[str, ...], stage: str, secret: bytes) -> None:
     """Tell the workers of a stage that its result is safe. One that does not join is left to its own devices."""
-    for connection in accept_workers(head, workers, stage, RELEASE_TIMEOUT).values():
+    for connection in accept_workers(head, workers, stage, secret, RELEASE_TIMEOUT).values():
         connection.send("released")
         connection.close()
 
@@ -168,8 +178,8 @@ def release_workers(head: str, workers: tuple[str, ...], stage: str) -> None:
 class WorkerHosts:
     """The worker hosts, as the head sees them: starts their ranks, and ends them and those of the head together."""
 
-    def __init__(self, head: str, workers: tuple[str, ...], request: LaunchRequest) -> None:
-        self._head, self._workers, self._request = head, workers, request
+    def __init__(self, head: str, workers: tuple[str, ...], request: LaunchRequest, secret: bytes) -> None:
+        self._head, self._workers, self._request, self._secret = head, workers, request, secret
         self._joined: dict[str, Connection] = {}
         self._changed = threading.Condition()
         self._ended: dict[str, Outcome] = {}
@@ -180,7 +190,7 @@ class WorkerHosts:
     def __enter__(self) -> "WorkerHosts":
         """Wait until all workers have joined, and start them."""
         say(f"{self._request.stage.name}: waiting for {', '.join(self._workers)}")
-        self._joined = accept_workers(self._head, self._workers, self._request.stage.name)
+        self._joined = accept_workers(self._head, self._workers, self._request.stage.name, self._secret)
         for name, connection in self._joined.items():
             connection.send("start", **self._request.facts())
             threading.Thread(target=self._listen, args=(name, connection), daemon=True).start()
@@ -292,20 +302,32 @@ class HeadHost:
         return Outcome(0, "" if self._success else own.error or "it failed on another host")
 
 
-def wait_for_head(head: str, host: str, stage: str, program: Program) -> tuple[LaunchRequest, Connection] | None:
+def wait_for_head(
+    head: str, host: str, stage: str, program: Program, secret: bytes
+) -> tuple[LaunchRequest, Connection] | None:
     """Return what the head asks to launch and the connection to it, None when the head releases this host.
 
-    Waits until the head executes `stage`, and after that until its result is safe.
+    Waits until the head executes `stage`, and after that until its result is safe. Who does not know the job's secret
+    is not the head, whatever its address.
     """
+    told = False
     while True:
         try:
             # also while the head's name does not resolve yet
-            connection = Connection(socket.create_connection((head, PORT), timeout=CONNECT_TIMEOUT))
+            connected = socket.create_connection((head, PORT), timeout=CONNECT_TIMEOUT)
         except OSError:
             time.sleep(RETRY_INTERVAL)
             continue
-        connection.send("join", host=host, stage=stage)
-        event = connection.receive() or {}
+        connection = Connection(connected, secret, is_head=False)
+        event: dict[str, Any] = {}
+        if connection.greet(CONNECT_TIMEOUT):
+            connection.send("join", host=host, stage=stage)
+            event = connection.receive(CONNECT_TIMEOUT) or {}
+            if event.get("event") == "joined":
+                event = connection.receive() or {}
+        if connection.is_false and not told:
+            say(f"{stage}: what answers as {head} does not know this job's secret, and is not believed")
+            told = True
         if event.get("event") == "start":
             request = request_from(event, stage, program)
             if request is not None:

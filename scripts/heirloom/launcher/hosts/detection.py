@@ -7,6 +7,7 @@ out whether this process runs on one; `this_host` asks them in turn.
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from heirloom.launcher.command import Program
@@ -14,7 +15,6 @@ from heirloom.launcher.hosts import sagemaker, slurm
 from heirloom.launcher.hosts.coordination import LaunchRequest
 from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
-    TORCHRUN,
     Ranks,
     free_port,
     single_process,
@@ -22,6 +22,9 @@ from heirloom.launcher.ranks import (
     torchrun_arguments,
     visible_gpus,
 )
+
+TORCHRUN_HERE = Path(__file__).with_name("loopback.py")
+"""torchrun, with a place to meet that other machines cannot reach."""
 
 
 class Host(Protocol):
@@ -59,7 +62,7 @@ class LocalHost:
             return single_process(program)
         address = "127.0.0.1"
         arguments = torchrun_arguments(program, ranks, address, free_port(address))
-        return [sys.executable, *TORCHRUN, "--node-rank", "0", *arguments]
+        return [sys.executable, str(TORCHRUN_HERE), "--node-rank", "0", *arguments]
 
     def signal_to_forward(self, signal: int) -> int:
         return signal

@@ -47,7 +47,7 @@ def join(words: list[str]) -> int:
 def wait(host: SageMakerHost, stage: str, program: Program) -> tuple[LaunchRequest, Connection] | None:
     """Wait for the head's request, None when it releases this host; SIGTERM ends this process well meanwhile."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    found = wait_for_head(host.names[0], host.names[host.number], stage, program)
+    found = wait_for_head(host.names[0], host.names[host.number], stage, program, host.secret)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return found
 

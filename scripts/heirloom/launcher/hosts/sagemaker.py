@@ -10,8 +10,10 @@ import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, release_workers
 from heirloom.launcher.processes import NO_PEERS, Peers
@@ -26,18 +28,22 @@ from heirloom.launcher.ranks import (
     visible_gpus,
 )
 
+SECRET_FILE = "SNAKEMAKE_SAGEMAKER_SECRET_FILE"
+"""Names the file with what the hosts of this job know and nobody else does; its owner alone can read it."""
+
 
 @dataclass(frozen=True)
 class SageMakerHost:
     """The hosts of a training job, the head first; this one is `names[number]` and has `gpus`, as each has.
 
-    Ranks meet at `port` of the head.
+    Ranks meet at `port` of the head. By `secret` hosts know each other.
     """
 
     names: tuple[str, ...]
     number: int
     gpus: int
     port: int
+    secret: bytes = field(repr=False)
 
     def ranks(self, kind: str) -> Ranks:
         """Return one rank a GPU, CPU_RANKS in total without GPUs, and a single process for kind "python".
@@ -62,16 +68,26 @@ class SageMakerHost:
         """Have the workers start their ranks too, and stay in touch with them while the block runs."""
         if request.ranks.nodes == 1:
             return nullcontext(NO_PEERS)
-        return WorkerHosts(self.names[0], self.names[1:], replace(request, port=self.port))
+        return WorkerHosts(self.names[0], self.names[1:], replace(request, port=self.port), self.secret)
 
     def release_workers(self, stage: str) -> None:
         """Tell the workers that the stage's result is safe, so that they delete their work in progress too."""
-        release_workers(self.names[0], self.names[1:], stage)
+        release_workers(self.names[0], self.names[1:], stage, self.secret)
 
 
 def find() -> SageMakerHost | None:
-    """Return the hosts of the training job that this process runs in; None outside one and for a single host."""
+    """Return the hosts of the training job that this process runs in; None outside one and for a single host.
+
+    Raises HeirloomError when its hosts have no secret, or one that could be guessed.
+    """
     if int(os.environ.get("SM_HOST_COUNT", "1")) == 1:
         return None
+    file = Path(os.environ.get(SECRET_FILE, ""))
+    secret = file.read_bytes().strip() if file.is_file() else b""
+    if len(secret) < 32:
+        raise HeirloomError(
+            f"{SECRET_FILE} names no file with a secret of at least 32 bytes, by which the hosts of this job know each "
+            "other: build the image again, so that it has this version of snakemake-executor-plugin-sagemaker"
+        )
     names = tuple(json.loads(os.environ["SM_HOSTS"]))
-    return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), free_port(""))
+    return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), free_port(""), secret)

@@ -13,6 +13,7 @@ from snakemake_executor_plugin_sagemaker.container.failure import Failure
 from snakemake_executor_plugin_sagemaker.container.hosts import Hosts
 
 NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+SECRET = b"a secret of the job, of 32 bytes"
 
 
 def hosts(current: str) -> Hosts:
@@ -22,15 +23,15 @@ def hosts(current: str) -> Hosts:
 @pytest.fixture
 def head():
     told = threading.Event()
-    made = channel.Head(hosts(NAMES[0]), "job", 10, told.set)
+    made = channel.Head(hosts(NAMES[0]), SECRET, 10, told.set)
     made.told = told
     yield made
     made.settle = 0.0  # nobody is waited for any more
     made.finish(None)
 
 
-def worker(name: str, job: str = "job") -> channel.Worker:
-    return channel.Worker(hosts(name), job, 5, lambda: None)
+def worker(name: str, secret: bytes = SECRET) -> channel.Worker:
+    return channel.Worker(hosts(name), secret, 5, lambda: None)
 
 
 def test_the_first_failure_in_time_is_the_jobs_on_every_host(head):
@@ -67,7 +68,7 @@ def test_a_late_host_hears_that_all_went_well(head):
 
 
 def test_another_jobs_host_is_not_let_in(head):
-    stranger = worker(NAMES[1], job="another")
+    stranger = worker(NAMES[1], secret=SECRET[::-1])
     assert stranger.wait(10)
     assert "was lost" in stranger.failure.text
     assert not head.told.is_set()
@@ -87,7 +88,10 @@ ODD = {
     "deep": b"[" * 200_000 + b"\n",
     "a long number": b'{"event": ' + b"9" * 5000 + b"}\n",
     "no UTF-8": b"\xff\xfe\n",
-    "a host that is none": b'{"event": "join", "job": "job", "host": ["127.0.0.2"]}\n',
+    "a host that is none": b'{"event": "join", "host": ["127.0.0.2"]}\n',
+    "a host without a seal": b'{"event": "join", "host": "127.0.0.2"}\n',
+    "a nonce and no seal": b"0" * 32 + b'\n{"event": "join", "host": "127.0.0.2"}\n',
+    "a nonce and a false seal": b"0" * 32 + b"\n" + b"0" * 64 + b'{"event": "join", "host": "127.0.0.2"}\n',
     "a long line": b"x" * 20_000_000,
     "silence": b"",
 }
@@ -122,14 +126,65 @@ def test_strangers_cost_little_and_keep_nobody_out(head, monkeypatch):
 FAILURES = [None, 3, {}, {"host": 1, "text": "x", "time": 1}, {"host": "x", "text": "x", "time": float("nan")}, ["x"]]
 
 
+class Spoken:
+    """A host that knows the secret, or has another one, and sends what it is told."""
+
+    def __init__(self, secret: bytes = SECRET):
+        connected = socket.create_connection((NAMES[0], channel.PORT), timeout=10)
+        self.connection = channel._Connection(connected, secret, is_head=False)
+        assert self.connection.greet(10)
+
+    def say(self, *words: object, times: int = 1) -> None:
+        for word in words:
+            line = self.connection._seals.close(json.dumps(word).encode()) + b"\n"
+            with contextlib.suppress(OSError):  # the head hangs up on what it does not believe
+                self.connection._socket.sendall(line * times)
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_that_is_none_is_a_lost_host(head, failure):
-    words = [{"event": "join", "host": NAMES[1], "job": "job"}, {"event": "failed", "failure": failure}, [1]]
-    connected = stranger("".join(f"{json.dumps(word)}\n" for word in words).encode())
-    connected.sendall(b"[1]\n")
+    host = Spoken()
+    host.say({"event": "join", "host": NAMES[1]}, {"event": "failed", "failure": failure}, [1])
     assert head.told.wait(10)
     assert head.first_failure(None).sentence() == "127.0.0.2: the host was lost: no sign of life from 127.0.0.2"
-    connected.close()
+    host.connection.close()
+
+
+FAILED = {"event": "failed", "failure": Failure("127.0.0.2", "x", 1.0).as_dict()}
+
+
+def test_who_does_not_know_the_secret_reports_nothing(head):
+    """The attack: the job's digest, which logs and DescribeTrainingJob show, was all that a host had to know."""
+    for secret in (SECRET[::-1], SECRET[:-1], b"0" * 64):
+        stranger = Spoken(secret)
+        stranger.say({"event": "join", "host": NAMES[1]}, FAILED)
+        assert stranger.connection.first_event(5) is None
+    assert not head.told.is_set() and not head._joined
+
+
+def test_what_one_host_has_said_can_be_said_by_nobody_again(head):
+    host = Spoken()
+    host.say({"event": "join", "host": NAMES[1]}, {"event": "alive"}, FAILED, times=2)  # each line twice
+    assert head.told.wait(10)
+    assert head.first_failure(None).text == "the host was lost: no sign of life from 127.0.0.2"
+    host.connection.close()
+
+
+def test_a_false_head_ends_no_host(monkeypatch):
+    """It says that the job is over, as the head does, and knows no secret: nobody believes it."""
+    monkeypatch.setattr(channel, "_FIRST_WORD", 0.5)
+    over = b'{"event": "over", "failure": null}\n'
+    with socket.create_server((NAMES[0], channel.PORT)) as server:
+        answers = [over, b"0" * 32 + b"\n" + over, b"0" * 32 + b"\n" + b"0" * 64 + over]
+        for answer in answers:
+            waiting = channel.Worker(hosts(NAMES[1]), SECRET, 2, lambda: None)
+            connected = server.accept()[0]
+            connected.sendall(answer)
+            if answer is answers[0]:
+                server.settimeout(5)  # it is no greeting: the host tries again
+            assert not waiting.wait(0.1) or waiting.failure is not None
+            assert waiting.wait(10) and waiting.failure is not None
+            connected.close()
 
 
 def test_another_hosts_failure_does_nothing_to_a_terminal():

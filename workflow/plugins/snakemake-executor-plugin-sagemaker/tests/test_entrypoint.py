@@ -122,6 +122,23 @@ def test_a_reason_holds_no_secret(host, aws):
     assert host.store.get_bytes(entry["sha256"]) == b"[secret] is wrong\n"
 
 
+def test_the_secret_of_hosts_is_in_a_file_of_its_own_alone(host):
+    """Neither in a variable, nor in what is printed or returned; a warm host forgets that of the job before."""
+    secret = "5ec7e7" * 10
+    show = "ls -l $SNAKEMAKE_SAGEMAKER_SECRET_FILE; cat $SNAKEMAKE_SAGEMAKER_SECRET_FILE | tee logs/job.log"
+    code, output = host.run(f"{show}; env | grep -c {secret}; echo r > out/result.txt", secret=secret)
+    assert code == 0 and "-rw------- " in output and secret not in output and "[secret]" in output
+    assert "[secret]0\n" in output  # no variable holds it
+    [entry] = host.result["logs"]
+    assert host.store.get_bytes(entry["sha256"]) == b"[secret]"
+    code, output = host.run(
+        f"echo file:$SNAKEMAKE_SAGEMAKER_SECRET_FILE; ls {host.ml}/input/data; echo r > out/result.txt"
+    )
+    assert code == 0 and "file:\n" in output and "hosts-secret" not in output
+    code, _ = host.run("cat $SNAKEMAKE_SAGEMAKER_SECRET_FILE > out/result.txt", secret=secret)
+    assert code == 1 and "SNAKEMAKE_SAGEMAKER_SECRET_FILE" in host.failure and secret not in host.failure
+
+
 def test_the_end_of_the_output_is_the_reason_otherwise(host):
     code, _ = host.run("seq 1000; echo loss is NaN; exit 5")
     assert code == 1
@@ -134,7 +151,7 @@ def test_the_end_of_the_output_is_the_reason_otherwise(host):
     ("variables", "changes", "reason"),
     [
         ({"HF_TOKEN": "ssm:/no/such"}, {}, "ParameterNotFound"),
-        ({}, {"format": 99}, "reads job files of format 1, this one has 99; install the same version of the plugin"),
+        ({}, {"format": 99}, "reads job files of format 2, this one has 99; install the same version of the plugin"),
         ({}, {"sources": "0" * 64}, "NoSuchKey"),
     ],
 )

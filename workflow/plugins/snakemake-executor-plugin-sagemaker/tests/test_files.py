@@ -173,6 +173,7 @@ def test_the_identity_of_a_job_ignores_attempts_and_the_order_of_options():
     content = {"command": "snakemake --attempt 1 --rerun-triggers code mtime --cores all", "inputs": []}
     again = content | {"command": "snakemake --attempt 2 --rerun-triggers mtime code --cores all"}
     assert jobfile.identity(content) == jobfile.identity(again)
+    assert jobfile.identity(content) == jobfile.identity(content | {"secret": "of one try of several hosts"})
     assert jobfile.identity(content) != jobfile.identity(content | {"inputs": [{"path": "x", "sha256": "1"}]})
 
 
@@ -213,3 +214,15 @@ def test_costs_follow_from_billable_seconds_hosts_and_price(tmp_path):
     assert json.loads(path.read_text())["cost_usd"] is None
     with pytest.raises(costs.WorkflowError, match="'cheap'; expected TYPE=PRICE"):
         costs.read_prices(["cheap"])
+
+
+def test_several_hosts_get_a_secret_which_is_no_part_of_the_jobs_identity(tmp_path):
+    job = SimpleNamespace(is_group=lambda: False, name="train", input=[], output=[], benchmark=None, log=[])
+
+    def described(hosts: int) -> dict:
+        return jobfile.describe_job(job, "true", "0" * 64, None, 30, hosts, tmp_path, None, LeakGuard({}))
+
+    one, first, second = described(1), described(2), described(2)
+    assert one["secret"] is None and first["secret"] != second["secret"]
+    assert all(len(each["secret"]) == 64 for each in (first, second))
+    assert jobfile.identity(one) == jobfile.identity(first) == jobfile.identity(second)

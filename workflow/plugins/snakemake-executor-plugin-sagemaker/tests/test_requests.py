@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from botocore.exceptions import ParamValidationError
+from botocore.stub import Stubber
 from snakemake_interface_common.exceptions import WorkflowError
 
 from running import IMAGE, PREFIX, ROLE
 from snakemake_executor_plugin_sagemaker import ExecutorSettings, model
 from snakemake_executor_plugin_sagemaker.names import job_label, key_part, key_part_of, namespace, training_job_name
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore
+from snakemake_executor_plugin_sagemaker.preflight import Preflight
 from snakemake_executor_plugin_sagemaker.request import check_request, training_job_request
 from snakemake_executor_plugin_sagemaker.resources import ResourcesError, read_resources
 
@@ -36,7 +38,8 @@ def test_the_smallest_and_the_largest_request_are_valid():
     small = request()
     check_request(small, "train")
     assert small["AlgorithmSpecification"]["ContainerArguments"] == [PREFIX, DIGEST]
-    assert not {"CheckpointConfig", "EnableManagedSpotTraining", "VpcConfig"} & set(small)
+    optional = {"CheckpointConfig", "EnableManagedSpotTraining", "VpcConfig", "EnableInterContainerTrafficEncryption"}
+    assert not optional & set(small)
     key = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
     large = request(
         {"MODE": "fast"},
@@ -49,11 +52,15 @@ def test_the_smallest_and_the_largest_request_are_valid():
         efa=1,
         subnets="subnet-1,subnet-2",
         security_group_ids="sg-1",
+        traffic_encryption=1,
         kms_key=key,
         volume_kms_key=key,
         tags="team=blue,cost=7",
     )
     check_request(large, "train")
+    assert large["EnableInterContainerTrafficEncryption"] is True
+    assert request(settings={"traffic_encryption": True})["EnableInterContainerTrafficEncryption"] is True
+    assert optional.isdisjoint(request(settings={"traffic_encryption": True}, traffic_encryption=0))
     assert large["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
     assert large["CheckpointConfig"] == {"S3Uri": f"{PREFIX}/checkpoints/checkpoints-key"}
     assert large["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
@@ -134,3 +141,58 @@ def test_names_are_valid_and_found_again(name):
         assert key_part_of(each) == key_part("key")
     assert namespace(PREFIX) == namespace(PREFIX + "/")
     assert training_job_name(job_label(job), PREFIX + "2", "key").rsplit("-", 1)[0] != made[0].rsplit("-", 1)[0]
+
+
+ITSELF = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}]}
+OPEN = {
+    "sg-2": {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}, {"GroupId": "sg-2"}]},
+    "0.0.0.0/0": {"IpProtocol": "tcp", "FromPort": 7712, "ToPort": 7712, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+    "::/0": {"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+    "pl-7": {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-7"}]},
+}
+
+
+class Session:
+    """Answers for EC2, held against its model, and keeps what is logged."""
+
+    def __init__(self):
+        self.ec2 = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+        self.stub = Stubber(self.ec2)
+        self.stub.activate()
+        self.said = []
+
+    def client(self, name):
+        assert name == "ec2"
+        return self.ec2
+
+    def info(self, line):
+        self.said.append(f"info: {line}")
+
+    def warning(self, line):
+        self.said.append(f"warning: {line}")
+
+    def looked(self, **given) -> list[str]:
+        job = resources(subnets="subnet-1", security_group_ids="sg-1", **given)
+        return list(Preflight(self, self)._open_groups([job])) + self.said
+
+
+def groups(*rules) -> dict:
+    return {"SecurityGroups": [{"GroupId": "sg-1", "GroupName": "x", "Description": "x", "IpPermissions": list(rules)}]}
+
+
+@pytest.mark.parametrize("other", OPEN)
+def test_a_security_group_that_lets_in_others_is_told(other):
+    session = Session()
+    session.stub.add_response("describe_security_groups", groups(ITSELF, OPEN[other]), {"GroupIds": ["sg-1"]})
+    (told,) = session.looked(instance_count=2)
+    assert told.startswith(f"the security group sg-1 lets in {other}: whoever is there can disturb, read or join")
+
+
+def test_a_group_of_its_own_and_a_single_host_are_fine_and_what_cannot_be_asked_is_told():
+    session = Session()
+    assert session.looked() == []  # one host: nobody is asked
+    session.stub.add_response("describe_security_groups", groups(ITSELF))
+    assert session.looked(instance_count=2) == []
+    session.stub.add_client_error("describe_security_groups", "UnauthorizedOperation")
+    (told,) = session.looked(instance_count=2)
+    assert told.startswith("info: SageMaker: the security groups sg-1 could not be checked before the first job")

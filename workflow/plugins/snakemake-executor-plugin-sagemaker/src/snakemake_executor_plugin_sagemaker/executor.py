@@ -105,6 +105,7 @@ class Executor(RemoteExecutor):
             self._source_archive(),
             worker_command if resources.instance_count > 1 else None,
             settings.host_timeout,
+            resources.instance_count,
             self._root,
             self._store,
             self._guard,

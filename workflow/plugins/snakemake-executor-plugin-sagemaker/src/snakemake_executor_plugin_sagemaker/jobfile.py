@@ -1,12 +1,13 @@
 """The job file: everything that a container has to know about a Snakemake job, as JSON under its own SHA-256.
 
-Identical jobs have identical job files, so its digest (without the attempt's number) is a job's identity where the
-workflow gives none.
+Identical jobs have identical job files, but for the secret of several hosts; so its digest (without that and the
+attempt's number) is a job's identity where the workflow gives none.
 """
 
 import hashlib
 import json
 import re
+import secrets
 import shlex
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .objects import ObjectStore
 from .secrets import LeakGuard
 from .transfer import relative_path, send
 
-FORMAT = 1
+FORMAT = 2
 
 
 def local_files(files) -> list[str]:
@@ -49,11 +50,15 @@ def describe_job(
     sources: str,
     worker_command: str | None,
     host_timeout: int,
+    host_count: int,
     root: Path,
     store: ObjectStore,
     guard: LeakGuard,
 ) -> dict:
     """Store JOB's inputs and return its job file as a dictionary. SOURCES is the digest of the source archive.
+
+    Several hosts get a secret by which they know each other. It is in the job file alone, which only readers of the
+    prefix can read: the file's digest, which is public, tells nothing of it.
 
     Raises PlainTextSecretError when the command or an input holds a secret.
     """
@@ -63,6 +68,7 @@ def describe_job(
         "command": command,
         "worker_command": worker_command,
         "host_timeout": host_timeout,
+        "secret": secrets.token_hex(32) if host_count > 1 else None,
         "sources": sources,
         "inputs": send(local_files(job.input), root, store, guard, "the input"),
         "results": results_of(job, root),
@@ -82,4 +88,4 @@ def identity(content: dict) -> str:
     words, sorted.
     """
     words = sorted(shlex.split(re.sub(r"--attempt \d+", "", content["command"])))
-    return hashlib.sha256(encode({**content, "command": words})).hexdigest()
+    return hashlib.sha256(encode({**content, "command": words, "secret": None})).hexdigest()

@@ -63,6 +63,17 @@ def check_jobs(jobs, settings: ExecutorSettings) -> list[JobResources]:
     return found
 
 
+def _sources(group: dict) -> set[str]:
+    """Return whom a security group lets in: groups, lists of addresses and ranges of addresses."""
+    found = set()
+    for rule in group.get("IpPermissions", ()):
+        found |= {pair["GroupId"] for pair in rule.get("UserIdGroupPairs", ())}
+        found |= {listed["PrefixListId"] for listed in rule.get("PrefixListIds", ())}
+        found |= {each["CidrIp"] for each in rule.get("IpRanges", ())}
+        found |= {each["CidrIpv6"] for each in rule.get("Ipv6Ranges", ())}
+    return found
+
+
 class Preflight:
     """Questions to AWS. What the user may not ask is left out with a line that says so."""
 
@@ -78,6 +89,26 @@ class Preflight:
         ]
         if wrong:
             raise WorkflowError("\n".join(wrong))
+        for warning in self._open_groups(jobs):
+            self._logger.warning(warning)
+
+    def _open_groups(self, jobs: list[JobResources]):
+        """Yield what lets others than a job's hosts connect to them: ranks of a training know no passwords."""
+        groups = sorted({group for job in jobs if job.instance_count > 1 for group in job.security_group_ids})
+        if not groups:
+            return
+        try:
+            found = self._session.client("ec2").describe_security_groups(GroupIds=groups)["SecurityGroups"]
+        except (ClientError, BotoCoreError) as error:
+            self._unknown(f"the security groups {', '.join(groups)}", error)
+            return
+        for group in found:
+            others = sorted(_sources(group) - {group["GroupId"]})
+            if others:
+                yield (
+                    f"the security group {group['GroupId']} lets in {', '.join(others)}: whoever is there can disturb, "
+                    "read or join a training of several hosts; let it name itself alone as a source"
+                )
 
     def _bucket(self, s3, bucket: str):
         if self._is_missing(f"the bucket {bucket}", ("404", "NoSuchBucket"), lambda: s3.head_bucket(Bucket=bucket)):

@@ -97,6 +97,8 @@ def training_job_request(
             "Subnets": list(resources.subnets),
             "SecurityGroupIds": list(resources.security_group_ids),
         }
+    if resources.traffic_encryption:
+        request["EnableInterContainerTrafficEncryption"] = True
     if resources.spot:
         request["EnableManagedSpotTraining"] = True
         limits["MaxWaitTimeInSeconds"] = resources.max_wait

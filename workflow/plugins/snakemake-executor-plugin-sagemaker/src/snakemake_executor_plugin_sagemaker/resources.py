@@ -10,6 +10,7 @@
 | keep_alive | 0 | seconds that the hosts wait for a next job (warm pool) |
 | efa | 0 | variables for NCCL over the Elastic Fabric Adapter |
 | subnets, security_group_ids, kms_key, volume_kms_key | settings | comma-separated lists, ARNs |
+| traffic_encryption | settings | encrypt what the hosts of a job send each other (slower for large models) |
 | tags | – | KEY=VALUE, comma-separated, beside those of the settings |
 | job_key | digest of all the job is made of | identity: what is adopted, what checkpoints belong to |
 | record, worker_command, return_files | settings | see there; return_files is comma-separated |
@@ -48,6 +49,7 @@ class JobResources:
     efa: bool = False
     subnets: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
+    traffic_encryption: bool = False
     kms_key: str | None = None
     volume_kms_key: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
@@ -103,6 +105,7 @@ def read_resources(job, settings: ExecutorSettings) -> JobResources:
         efa=flag("efa"),
         subnets=items("subnets"),
         security_group_ids=items("security_group_ids"),
+        traffic_encryption=flag("traffic_encryption", settings.traffic_encryption),
         kms_key=text("kms_key"),
         volume_kms_key=text("volume_kms_key"),
         tags=_tags([*(settings.tags or ()), *filter(None, str(given.get("tags", "")).split(","))], wrong),

@@ -32,6 +32,9 @@ class ExecutorSettings(ExecutorSettingsBase):
     max_runtime: int = _setting("Default of the resource `max_runtime`: seconds a job may run.", 86400, type=int)
     subnets: list[str] | None = _list("Subnets of the VPC that jobs run in.", "SUBNET")
     security_group_ids: list[str] | None = _list("Security groups of the VPC that jobs run in.", "GROUP")
+    traffic_encryption: bool = _setting(
+        "Default of the resource `traffic_encryption`: encrypt what the hosts of a job send each other.", False
+    )
     kms_key: str | None = _setting("KMS key for what is written to S3.", type=str)
     volume_kms_key: str | None = _setting(
         "KMS key for the disks; instance types with local disks accept none.", type=str

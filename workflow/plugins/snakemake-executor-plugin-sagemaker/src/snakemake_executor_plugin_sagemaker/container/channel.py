@@ -1,6 +1,7 @@
 """What the hosts of one job tell each other, as lines of JSON over TCP: who is there, who has failed, that it is over.
 
-No host runs anything that it gets from another; launching ranks is the launcher's business. A host that dies is noticed
+No host runs anything that it gets from another; launching ranks is the launcher's business. Each line is sealed with a
+secret of the job (sealing.py): who does not know it is no host, whatever its address. A host that dies is noticed
 by the end of its connection, one that is cut off by its silence.
 """
 
@@ -13,7 +14,9 @@ from collections.abc import Callable
 
 from .failure import Failure
 from .hosts import Hosts
+from .sealing import SEAL_LENGTH, Seals
 
+_PURPOSE = "container"
 PORT = 7711
 _BEAT = 3.0  # seconds between signs of life
 SILENCE = 30.0  # seconds without one until a host counts as lost
@@ -24,7 +27,7 @@ _SETTLE = 5.0  # seconds that the head waits for the others' errors when its own
 
 
 def _listening_address(hosts: Hosts) -> tuple[str, int]:
-    """Return where the head listens: reachable from the job's hosts, which on SageMaker are alone in their network.
+    """Return where the head listens: reachable from the job's hosts.
 
     Hosts that are numbers of loopback (tests without namespaces) listen there alone.
     """
@@ -34,11 +37,22 @@ def _listening_address(hosts: Hosts) -> tuple[str, int]:
 class _Connection:
     """One end of a connection: writes and reads events, and sends signs of life."""
 
-    def __init__(self, connected: socket.socket):
+    def __init__(self, connected: socket.socket, secret: bytes, is_head: bool):
         connected.settimeout(SILENCE)
         self._socket = connected
         self._lock = threading.Lock()
         self._rest = b""
+        self._seals = Seals(secret, _PURPOSE, is_head)
+        with contextlib.suppress(OSError):
+            connected.sendall(self._seals.nonce + b"\n")
+
+    def greet(self, seconds: float) -> bool:
+        """Wait for the other end's nonce, after which events can be sent and received; False when none comes."""
+        try:
+            self._seals.agree(self._first_line(seconds))
+        except (OSError, ValueError):
+            return False
+        return True
 
     def start_beating(self) -> None:
         """Send signs of life from now on."""
@@ -47,34 +61,40 @@ class _Connection:
     def send(self, **event) -> bool:
         """Send an event; False when the other end is gone."""
         try:
-            with self._lock:
-                self._socket.sendall(json.dumps(event).encode() + b"\n")
+            with self._lock:  # lines are counted: they leave in the order of their seals
+                self._socket.sendall(self._seals.close(json.dumps(event).encode()) + b"\n")
         except OSError:
             return False
         return True
 
     def first_event(self, seconds: float) -> dict | None:
         """Return the first event; None when it does not come within so many SECONDS, however its bytes trickle in."""
-        deadline = time.monotonic() + seconds
         try:
-            while b"\n" not in self._rest and len(self._rest) <= _LONGEST_FIRST:
-                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                data = self._socket.recv(_LONGEST_FIRST)
-                if not data:
-                    return None
-                self._rest += data
-            line, _, self._rest = self._rest.partition(b"\n")
-            self._socket.settimeout(SILENCE)
-            return _event(line) if len(line) <= _LONGEST_FIRST else None
+            return _event(self._seals.open(self._first_line(seconds)))
         except (OSError, ValueError, RecursionError):
             return None
+
+    def _first_line(self, seconds: float) -> bytes:
+        """Return a line. Raises OSError when none comes within so many SECONDS, ValueError for one that is too long."""
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest and len(self._rest) <= _LONGEST_FIRST:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = self._socket.recv(_LONGEST_FIRST)
+            if not data:
+                raise ConnectionError("the other end is gone")
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        self._socket.settimeout(SILENCE)
+        if len(line) > _LONGEST_FIRST:
+            raise ValueError("a line that is too long")
+        return line
 
     def events(self):
         """Yield the other end's events until it is gone, sends none, or has been silent for SILENCE seconds."""
         try:
-            while len(self._rest) <= _LONGEST:
+            while len(self._rest) <= _LONGEST + SEAL_LENGTH:
                 *lines, self._rest = self._rest.split(b"\n")
-                for event in map(_event, lines):
+                for event in map(_event, map(self._seals.open, lines)):
                     if event["event"] != "alive":
                         yield event
                 data = self._socket.recv(1 << 16)
@@ -106,9 +126,9 @@ def _event(line: bytes) -> dict:
 class Head:
     """The head's end: collects failures of the other hosts and tells them the end."""
 
-    def __init__(self, hosts: Hosts, job: str, timeout: float, on_failure: Callable[[], None]):
-        """JOB says which job's hosts are let in. ON_FAILURE is called when another host has failed."""
-        self._hosts, self._job, self._on_failure = hosts, job, on_failure
+    def __init__(self, hosts: Hosts, secret: bytes, timeout: float, on_failure: Callable[[], None]):
+        """Hosts that know SECRET are let in. ON_FAILURE is called when another host has failed."""
+        self._hosts, self._secret, self._on_failure = hosts, secret, on_failure
         self._changed = threading.Condition()
         self._unknown = threading.BoundedSemaphore(_MOST_UNKNOWN)
         self._joined: dict[str, _Connection] = {}
@@ -137,11 +157,11 @@ class Head:
                 connected.close()
 
     def _serve(self, connected: socket.socket) -> None:
-        connection = _Connection(connected)
-        first = connection.first_event(_FIRST_WORD) or {}
+        connection = _Connection(connected, self._secret, is_head=True)
+        first = (connection.greet(_FIRST_WORD) and connection.first_event(_FIRST_WORD)) or {}
         self._unknown.release()
         name = first.get("host")
-        if first.get("job") != self._job or name not in self._hosts.names[1:]:
+        if name not in self._hosts.names[1:]:
             connection.close()
             return
         connection.start_beating()
@@ -209,21 +229,20 @@ class Head:
 class Worker:
     """The end of a host that is not the head."""
 
-    def __init__(self, hosts: Hosts, job: str, timeout: float, on_over: Callable[[], None]):
-        """ON_OVER is called when the head says that the job is over, or is lost."""
-        self._hosts, self._job, self._timeout, self._on_over = hosts, job, timeout, on_over
+    def __init__(self, hosts: Hosts, secret: bytes, timeout: float, on_over: Callable[[], None]):
+        """The head knows SECRET. ON_OVER is called when it says that the job is over, or is lost."""
+        self._hosts, self._secret, self._timeout, self._on_over = hosts, secret, timeout, on_over
         self._ready, self._ended = threading.Event(), threading.Event()
         self._connection: _Connection | None = None
         self.failure: Failure | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        connected = self._connect()
-        if connected is None:
+        self._connection = self._connect()
+        if self._connection is None:
             self._end(Failure.now(self._hosts.head, f"it could not be reached within {self._timeout:.0f} s"))
             return
-        self._connection = _Connection(connected)
-        self._connection.send(event="join", host=self._hosts.current, job=self._job)
+        self._connection.send(event="join", host=self._hosts.current)
         self._connection.start_beating()
         self._ready.set()
         for event in self._connection.events():
@@ -232,14 +251,17 @@ class Worker:
                 return
         self._end(Failure.now(self._hosts.head, f"the host was lost: no sign of life from {self._hosts.head}"))
 
-    def _connect(self) -> socket.socket | None:
+    def _connect(self) -> _Connection | None:
         """Connect to the head, whose name may not resolve yet and which may not listen yet; None after the timeout."""
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
-            try:
-                return socket.create_connection((self._hosts.head, PORT), timeout=5)
-            except OSError:
-                time.sleep(0.3)
+            with contextlib.suppress(OSError):
+                connected = socket.create_connection((self._hosts.head, PORT), timeout=5)
+                connection = _Connection(connected, self._secret, is_head=False)
+                if connection.greet(_FIRST_WORD):
+                    return connection
+                connection.close()
+            time.sleep(0.3)
         return None
 
     def _end(self, failure: Failure | None) -> None:

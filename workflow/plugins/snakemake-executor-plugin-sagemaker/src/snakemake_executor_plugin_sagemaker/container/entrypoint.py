@@ -26,6 +26,8 @@ from .hosts import Hosts, ml_root
 
 # A file that the job may write: one path a line, returned to the submitting machine beside the rule's outputs.
 RETURN_FILES_VARIABLE = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
+# A file with what the hosts of a job know and nobody else does; for programs of the job whose hosts talk to each other.
+SECRET_FILE_VARIABLE = "SNAKEMAKE_SAGEMAKER_SECRET_FILE"
 _TAIL = 800  # characters of output in a failure's text
 
 
@@ -63,13 +65,21 @@ class Job:
         # Below input/data the disk is large, and nothing is uploaded when the job ends.
         self.directory = root / "input/data/workflow"
         self.return_list = root / "input/data/return-files"
+        self.secret_file = root / "input/data/hosts-secret"
         self.content = json.loads(store.get_bytes(digest))
         if self.content["format"] != FORMAT:
             raise RuntimeError(
                 f"the image's plugin reads job files of format {FORMAT}, this one has {self.content['format']}; "
                 "install the same version of the plugin in the image as on the submitting machine"
             )
-        self.guard = LeakGuard({})
+        self.secret = self.content.get("secret") or ""
+        if len(hosts.names) > 1 and len(self.secret) < 32:
+            raise RuntimeError("the job file holds no secret by which the job's hosts could know each other")
+        self.guard = LeakGuard(self.own_secrets())
+
+    def own_secrets(self) -> dict[str, str]:
+        """Return the secret of the job's hosts, which must not get into logs and results either."""
+        return {SECRET_FILE_VARIABLE: self.secret} if self.secret else {}
 
     def prepare(self) -> dict[str, str]:
         """Fill the working directory, resolve secrets and return the environment of the job."""
@@ -77,7 +87,7 @@ class Job:
         for name, value in os.environ.items():
             if is_reference(value):
                 secrets[name] = resolve(value, boto3.client)
-        self.guard = LeakGuard(secrets, formats=False)
+        self.guard = LeakGuard(secrets | self.own_secrets(), formats=False)
         shutil.rmtree(self.directory, ignore_errors=True)  # a warm host keeps what the job before has left
         self.directory.mkdir(parents=True)
         self.return_list.unlink(missing_ok=True)
@@ -87,6 +97,12 @@ class Job:
         for path in self.content["results"] + self.content["logs"]:
             (self.directory / path).parent.mkdir(parents=True, exist_ok=True)
         variables = self.hosts.variables() | {RETURN_FILES_VARIABLE: str(self.return_list)}
+        self.secret_file.unlink(missing_ok=True)
+        if self.secret:
+            descriptor = os.open(self.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:
+                file.write(self.secret)
+            variables[SECRET_FILE_VARIABLE] = str(self.secret_file)
         return os.environ | variables | secrets
 
     def own_failure(self, code: int, child: Child) -> Failure | None:
@@ -125,7 +141,7 @@ def run_head(job: Job, child: Child, stopping: Stopping, environment_of) -> Fail
     """Run the Snakemake job and return the first failure of all hosts, None when there is none."""
     others = None
     if len(job.hosts.names) > 1:
-        others = Head(job.hosts, job.digest, job.content["host_timeout"], child.terminate)
+        others = Head(job.hosts, job.secret.encode(), job.content["host_timeout"], child.terminate)
     failure = None
     try:
         child.start(job.content["command"], environment_of(), job.directory)
@@ -147,7 +163,7 @@ def run_head(job: Job, child: Child, stopping: Stopping, environment_of) -> Fail
 
 def run_worker(job: Job, child: Child, stopping: Stopping, environment_of) -> Failure | None:
     """Run the worker command, or wait, until the head has ended; return the job's first failure as the head says it."""
-    head = Worker(job.hosts, job.digest, job.content["host_timeout"], child.terminate)
+    head = Worker(job.hosts, job.secret.encode(), job.content["host_timeout"], child.terminate)
     failure = None
     try:
         environment = environment_of()

@@ -1,0 +1,30 @@
+"""The fuzzers (fuzz_*.py), a few seconds each from fixed seeds; by hand they go on for as long as one likes."""
+
+import random
+
+import fuzz_datasets
+import fuzz_wire
+import pytest
+from fuzzing import go_on, mutated
+
+SEED = 20261128
+WIRE = {"launcher": 400, "container": 400, "words": 60}
+DATASETS = {"text": 600, "packed": 200, "binary": 200}
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_nobody_between_hosts_is_believed(name: str) -> None:
+    assert go_on(fuzz_wire.ATTACKS[name], SEED, WIRE[name]) == WIRE[name]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_no_file_of_rows_ends_in_a_trace(name: str) -> None:
+    assert go_on(fuzz_datasets.ATTACKS[name], SEED, DATASETS[name]) == DATASETS[name]
+
+
+def test_a_fuzzer_finds_a_fault_and_names_its_seed() -> None:
+    def careless(chance: random.Random) -> None:
+        assert b"\xff" not in mutated(b'{"a": 1}', chance)
+
+    with pytest.raises(AssertionError, match="seed 1, execution [0-9]+: AssertionError"):
+        go_on(careless, 1, 1000)
