@@ -1,5 +1,6 @@
 """What the user types, and what the workflow says."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,34 @@ def test_selecting_runs(fresh: Clone, tmp_path) -> None:
     clone.edit("config/runs/other.yaml", "base: tiny", "enabled: false\nbase: tiny")
     done = clone.snakemake("-n", "--config", "runs=other")
     assert "not enabled: set `enabled: true` in config/runs/other.yaml" in done.stderr
+
+
+def test_a_broken_run_does_not_stop_another_that_is_selected(fresh: Clone, tmp_path) -> None:
+    """Its stages stay in both of DVC's files; without a selection, and under `dvc repro`, all stops."""
+    clone = fresh.copy_to(tmp_path / "clone")
+    recorded = "  train-sft:\n    cmd: as it was\n"
+    clone.write("dvc.lock", f"schema: '2.0'\nstages:\n{recorded}")
+    described = stages_of_sft(clone)
+    clone.edit("config/runs/sft.yaml", "trainer: sft", "trainer: stf")
+    done = succeeded(clone.snakemake("--config", "runs=other", "--until", "download"))
+    assert clone.executed() == ["download-text"]
+    mistake = "config/runs/sft.yaml:3: trainer: expected"
+    assert f"warning: {mistake}" in done.stderr
+    assert len(described) == 3  # train, generate, report
+    assert stages_of_sft(clone) == described
+    lock = (clone.folder / "dvc.lock").read_text()
+    assert recorded in lock and "  download-text:\n" in lock
+    stopped = clone.dvc("repro")
+    assert stopped.returncode != 0 and clone.executed() == []
+    assert f"error: {mistake}" in stopped.stdout + stopped.stderr
+    for words in ([], ["--runs", "sft"], ["--runs", "other,s*"]):
+        assert f"error: {mistake}" in clone.pipeline("plan", *words).stderr
+
+
+def stages_of_sft(clone: Clone) -> list[str]:
+    """Return the lines that dvc.yaml has for each stage of the run `sft`."""
+    text = (clone.folder / "dvc.yaml").read_text()
+    return [match[0] for match in re.finditer(r"^  [a-z]+-sft:\n(?:    .*\n)*", text, re.MULTILINE)]
 
 
 def test_forcing_a_stage(clone: Clone) -> None:
