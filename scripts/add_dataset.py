@@ -24,9 +24,9 @@ from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import fetched, place_of
+from heirloom.data.first_look.shape_of_rows import first_rows, shape_of
+from heirloom.data.first_look.shown_rows import shown_rows
 from heirloom.data.rows.tokenization import Tokenizer
-from heirloom.data.shape_of_rows import first_rows, shape_of
-from heirloom.data.shown_rows import shown_rows
 from heirloom.errors import HeirloomError
 
 SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json\n"

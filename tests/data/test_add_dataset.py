@@ -7,7 +7,7 @@ import pytest
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import value_problems
 from heirloom.config.parsing.reading import read_yaml
-from heirloom.data.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.data.first_look.shape_of_rows import Shape, first_rows, shape_of
 from heirloom.errors import HeirloomError
 
 USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}

@@ -13,6 +13,10 @@ from loopback_hub import LoopbackHub
 from moto.server import ThreadedMotoServer
 from transformers import AutoTokenizer
 
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.raw.raw_sources import fetch_raw
+from heirloom.errors import HeirloomError
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_this_is_a_secret_token"
 CHATS = [
@@ -194,6 +198,24 @@ def test_a_raw_dataset_from_an_s3_prefix(s3, run_script, tmp_path):
         (tmp_path / "c.yaml").write_text(f"source: {{s3: '{source}'}}")
         ended = run_script("download_dataset.py", *flags, **environment)
         assert ended.returncode == 1 and message in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+
+
+def test_what_create_dataset_uploaded_is_the_source_of_a_dataset(s3, monkeypatch, tmp_path):
+    """`source: {processed: s3://…}` fetches what is read of it, and nothing else that lies there."""
+    environment, client = s3
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    named = ("train/data-00000-of-00001.arrow", "train-prompts.npy", "dataset.json")
+    for name in (*named, "preview.html", "train/state.json", "../escape.json", "train/data.py", ".heirloom-files"):
+        client.put_object(Bucket="bucket", Key=f"product/{name}", Body=name.encode())
+    source = DatasetSource(processed="s3://bucket/product", kind="chat")
+    splits, commit = fetch_raw(source, tmp_path / "raw")
+    assert (set(splits), commit) == (set(named), None)
+    found = {path.relative_to(tmp_path / "raw").as_posix() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    assert found == set(named)
+    with pytest.raises(HeirloomError, match="holds no dataset.json, which create_dataset.py uploads last"):
+        client.put_object(Bucket="bucket", Key="half/train/data-00000-of-00001.arrow", Body=b"rows")
+        fetch_raw(DatasetSource(processed="s3://bucket/half", kind="chat"), tmp_path / "other")
 
 
 def test_a_local_model_and_dataset_need_no_hub(run_script, model_files, write_jsonl, tmp_path):

@@ -35,7 +35,7 @@ class Project:
         mixture = self.datasets[dataset].mixture
         if mixture is not None:
             return self.kind(next(iter(mixture.datasets)))
-        return self.datasets[dataset].processing.rows_kind
+        return self.datasets[dataset].rows_kind
 
     def root_model(self, run: str) -> str:
         """Return the model at the beginning of a run's chain of bases."""
