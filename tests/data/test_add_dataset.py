@@ -8,6 +8,7 @@ from heirloom.config.dataset import Dataset
 from heirloom.config.files import value_problems
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.data.first_look.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.data.rows.processing import prompt_completion_processing_function
 from heirloom.errors import HeirloomError
 
 USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -45,6 +46,16 @@ SHAPES = {
         {"conversations": TURNS[:1], "chosen": TURNS[1], "rejected": {"from": "gpt", "value": "No"}},
         Shape("sharegpt_rlhf_processing_function"),
     ),
+    "kto": (
+        {"prompt": "Hi", "completion": "Hello", "label": True},
+        Shape("prompt_completion_processing_function"),
+    ),
+    "kto of chats": ({"messages": [USER, ASSISTANT], "label": True}, Shape("prompt_completion_processing_function")),
+    "chats of a class": ({"messages": [USER, ASSISTANT], "label": "cooking"}, Shape("dummy_processing_function")),
+    "prompts of messages": (
+        {"prompt": [USER], "completion": [ASSISTANT]},
+        Shape("prompt_completion_processing_function"),
+    ),
     "sources": ({"source": "cat", "target": "chat"}, Shape("seq2seq_processing_function")),
     "text": ({"text": "Once."}, Shape("plain_text_processing_function", dataset_text_field="text")),
     "one odd column": ({"line": "Once."}, Shape("plain_text_processing_function", dataset_text_field="line")),
@@ -63,8 +74,8 @@ def test_what_cannot_be_decided_is_said():
     shape, questions = shape_of(rows)
     assert shape.processing_function == "dummy_processing_function"
     assert questions[0].startswith("1 of 2 rows cannot be used, the first because column 'messages' must be a list")
-    with pytest.raises(HeirloomError, match="single answers that somebody judged"):
-        shape_of([{"prompt": "Hi", "completion": "Hello", "label": True}])
+    answers = [{"prompt": "Hi", "completion": "Hello", "label": label} for label in (True, False, False)]
+    assert shape_of(answers)[1][0].startswith("2 of 3 rows are answers that were judged bad and are left out")
     with pytest.raises(HeirloomError, match="columns a, b: no built-in processing function takes these rows"):
         shape_of([{"a": 1, "b": 2}])
 
@@ -74,6 +85,21 @@ def test_a_csv_of_questions_and_its_splits(tmp_path):
         (tmp_path / f"{split}.csv").write_text("question,answer\n1+1?,2\n2+2?,4\n")
     rows, splits = first_rows(tmp_path)
     assert splits == {"train": 2, "test": 2} and shape_of(rows)[0] == SHAPES["questions"][1]
+
+
+def test_of_judged_answers_the_good_ones_are_chats():
+    made = prompt_completion_processing_function
+    chat = {"messages": [USER, ASSISTANT]}
+    for label in (True, 1, "true", "1", 1.0, "True"):
+        assert made({"prompt": "Hi", "completion": "Hello", "label": label}) == chat
+        assert made({"prompt": [USER], "completion": [ASSISTANT], "label": label}) == chat
+        assert made({"messages": [USER, ASSISTANT], "label": label}) == chat
+    for label in (False, 0, "false", "0", "FALSE"):
+        assert made({"prompt": "Hi", "completion": "Hello", "label": label}) is None
+    assert made({"prompt": "[1, 2] is?", "completion": "A list."})["messages"][0]["content"] == "[1, 2] is?"
+    for label in (None, 2, "good"):
+        with pytest.raises(ValueError, match="column 'label' must be true or false"):
+            made({"prompt": "Hi", "completion": "Hello", "label": label})
 
 
 @pytest.fixture

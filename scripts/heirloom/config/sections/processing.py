@@ -17,6 +17,7 @@ PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "dummy_processing_function": "chat",
     "instruction_processing_function": "chat",
     "sharegpt_processing_function": "chat",
+    "prompt_completion_processing_function": "chat",
     "dummy_rlhf_processing_function": "preference",
     "sharegpt_rlhf_processing_function": "preference",
 }
