@@ -554,7 +554,8 @@ ONE_MISTAKE = {
     "missing local data": (
         changed("config/datasets/more-chats.yaml", "data/mine", "data/yours"),
         "config/datasets/more-chats.yaml:2: source.path: there is no data/yours.jsonl (paths are relative to the "
-        "repository's root); put it there or mend it",
+        "repository's root); put it there or mend it; whoever has it shares it by `git add data/yours.jsonl`, or of a large one "
+        "`dvc add data/yours.jsonl`, `git add data/yours.jsonl.dvc` and `dvc push`",
     ),
     "missing user module": (
         changed("config/datasets/more-chats.yaml", "my_rows", "my_row"),

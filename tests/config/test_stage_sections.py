@@ -1,8 +1,11 @@
 """Which sections of a run's file are part of the identity of its training."""
 
+import subprocess
+
 import pytest
 
 from pipeline.graph.graph import build_graph
+from pipeline.ledger.sharing import only_here
 
 RUN = """\
 base: tiny
@@ -120,3 +123,28 @@ def test_the_kind_of_processed_rows_is_checked_against_the_trainer(workplace):
     workplace.write("config/datasets/made.yaml", "tokenizer: tiny\nsource: {processed: data/made, kind: preference}\n")
     workplace.change("config/runs/sft.yaml", "dataset: both", "dataset: made")
     assert any("made has preference rows" in mistake for mistake in workplace.mistakes())
+
+
+def test_data_that_no_colleague_gets_is_told(workplace, monkeypatch):
+    """Neither git nor DVC carries data/mine.jsonl, which the enabled run `sft` reads by a mixture."""
+    monkeypatch.chdir(workplace.root)
+    monkeypatch.setattr("pipeline.ledger.sharing.ROOT", workplace.root)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workplace.root.parent))
+    project = workplace.load()
+    assert only_here(project) == []  # no git, nobody to share with
+    subprocess.run(["git", "init", "-q"], check=True)
+    (told,) = only_here(project)
+    assert told == (
+        "config/datasets/more-chats.yaml: data/mine.jsonl is in this clone only, and a colleague's needs it as well: "
+        "`git add data/mine.jsonl`, or of a large one `dvc add data/mine.jsonl`, `git add data/mine.jsonl.dvc` "
+        "and `dvc push`"
+    )
+    for pointer in ("data/mine.jsonl.dvc", "data.dvc"):
+        workplace.write(pointer, "outs: []\n")
+        assert only_here(project) == []
+        (workplace.root / pointer).unlink()
+    subprocess.run(["git", "add", "data/mine.jsonl"], check=True)
+    assert only_here(project) == []
+    monkeypatch.setattr("pipeline.ledger.sharing.ROOT", workplace.root / "config")  # the data lies outside of the clone
+    subprocess.run(["git", "rm", "-q", "--cached", "data/mine.jsonl"], check=True)
+    assert only_here(project) == []

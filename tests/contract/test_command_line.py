@@ -9,7 +9,8 @@ from snakemake.cli import parse_args
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
 from heirloom.errors import HeirloomError
-from pipeline.session.command_line import container_image, reject_unsupported
+from pipeline.graph import Graph
+from pipeline.session.command_line import container_image, reject_unknown_targets, reject_unsupported
 
 
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
@@ -93,6 +94,17 @@ def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fr
         "there is nothing called chekpoints/sft; did you mean checkpoints/sft?"
         in fresh.snakemake("-n", "chekpoints/sft").stderr
     )
+
+
+def test_a_dataset_that_no_run_uses_is_told_with_the_program_that_shows_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config/datasets").mkdir(parents=True)
+    (tmp_path / "config/datasets/mine.yaml").touch()
+    for target in ("data/processed/mine", "data/processed/mine/", "process-mine", "data/raw/mine", "download-mine"):
+        with pytest.raises(HeirloomError, match="no enabled run uses .* `python scripts/preview_dataset.py mine`"):
+            reject_unknown_targets(SimpleNamespace(until=[], omit_from=[], targets=[target]), Graph({}))
+    with pytest.raises(HeirloomError, match="there is nothing called data/processed/yours"):
+        reject_unknown_targets(SimpleNamespace(until=[], omit_from=[], targets=["data/processed/yours"]), Graph({}))
 
 
 def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:

@@ -8,6 +8,7 @@ from heirloom.config.dataset import Dataset
 from heirloom.config.files import value_problems
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.data.first_look.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.data.first_look.trial import find_dataset
 from heirloom.data.rows.processing import prompt_completion_processing_function
 from heirloom.errors import HeirloomError
 
@@ -130,9 +131,48 @@ def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_ma
     assert "# TODO there is no test split, so 2% of the rows are held out, drawn by seed" in file.read_text()
     assert done.stdout.count("--- row ") == 3
     assert ("«Hello<|end|>»" if kind == "chats" else "chosen: «Hello") in done.stdout
+    assert f"all rows, as a run will have them: python scripts/preview_dataset.py {kind}" in done.stdout
+    assert f"a colleague needs {kind}.jsonl as well: `git add {kind}.jsonl`, or of a large one `dvc add" in done.stdout
     if kind == "pairs":
         return
     again = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny")
     assert again.returncode == 1 and "exists already: give another --name" in again.stderr
     unknown = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tini", "--name", "x")
     assert "there is no config/models/tini.yaml; did you mean tiny?" in unknown.stderr
+
+
+def test_a_dataset_that_no_run_uses_is_processed_to_look_at(project, run_script, write_jsonl):
+    """Another file that is broken, and a run, do not matter; the tokenizer that is here is used."""
+    (project / "config/runs").mkdir()
+    (project / "config/runs/broken.yaml").write_text("base: nothing\n")
+    rows = [{"messages": [{"role": "user", "content": f"Hi {n}"}, ASSISTANT]} for n in range(50)]
+    write_jsonl(rows, "mine.jsonl")
+    (project / "config/datasets/mine.yaml").write_text(
+        "tokenizer: tiny\nsource: {path: mine.jsonl}\n"
+        "processing: {processing_function: dummy_processing_function, max_length: 64, test_rows: 10}\n"
+    )
+    (project / "x").mkdir()
+    done = run_script("preview_dataset.py", "mine")
+    assert done.returncode == 0, done.stderr
+    preview = project / ".heirloom/previews/mine"
+    assert f"{preview.relative_to(project)}/train: 40 rows, " in done.stdout and "/test: 10 rows, " in done.stdout
+    assert done.stdout.count("--- row ") == 3 and "«Hello<|end|>»" in done.stdout
+    assert (preview / "preview.html").is_file() and (preview / "dataset.json").is_file()
+
+
+def test_a_name_that_is_none_lists_what_there_is(project):
+    (project / "config/runs").mkdir()
+    (project / "x").mkdir()
+    mine = "tokenizer: tiny\nsource: {path: x}\nprocessing: {processing_function: PF, max_length: 64}\n"
+    (project / "config/datasets/one.yaml").write_text(mine.replace("PF", "dummy_processing_function"))
+    (project / "config/datasets/two.yaml").write_text(mine.replace("PF", "no_such_function"))
+    (project / "config/datasets/mixed.yaml").write_text("tokenizer: tiny\nmixture: {datasets: {one: 1}}\n")
+    assert find_dataset(project, "one")[1].path == "config/datasets/one.yaml"
+    for name, said in (
+        ("three", "there is no config/datasets/three.yaml; there are: mixed, one, two"),
+        ("two", "no_such_function is not built in"),
+        ("mixed", "config/datasets/mixed.yaml: is a mixture: look at what it mixes, one"),
+    ):
+        with pytest.raises(HeirloomError) as caught:
+            find_dataset(project, name)
+        assert said in str(caught.value)

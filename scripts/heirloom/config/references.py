@@ -8,7 +8,7 @@ from heirloom.config.arguments.instance_types import ranks
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
-from heirloom.config.linked_files import deepspeed_problem, user_function_problem
+from heirloom.config.linked_files import deepspeed_problem, how_to_share, user_function_problem
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
@@ -199,6 +199,8 @@ class References:
         if not place.exists():
             tracked = [top for top in (place, *place.parents) if (top.parent / f"{top.name}.dvc").is_file()]
             remedy = "put it there or mend it"
+            if keys[0] == "source":
+                remedy += f"; whoever has it shares it by {how_to_share(path)}"
             if tracked:
                 remedy = f"`dvc pull {tracked[0].relative_to(self.root)}.dvc` brings it"
             problem = f"there is no {path} (paths are relative to the repository's root); {remedy}"

@@ -151,7 +151,12 @@ def fetched(script: str, source: dict[str, str], output: Path, *flags: str) -> P
         return Path(source["path"])
     config = output.with_name(f"{output.name}.yaml")
     config.write_text(json.dumps({"source": source}), encoding="utf-8")  # JSON is YAML
-    command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", "source"]
+    return made_by(script, config, ["source"], output, *flags)
+
+
+def made_by(script: str, config: Path | str, sections: list[str], output: Path, *flags: str) -> Path:
+    """Run a script of the workflow on sections of a config file and return `output`. Raises HeirloomError as above."""
+    command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", ",".join(sections)]
     if subprocess.run([*command, "--output", str(output), *flags], check=False).returncode:
-        raise HeirloomError(f"{script} could not fetch {' '.join(source.values())}; its message stands above")
+        raise HeirloomError(f"{script} could not make what {config} says; its message stands above")
     return output

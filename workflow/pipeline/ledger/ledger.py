@@ -14,6 +14,7 @@ from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints
 from pipeline.ledger.history import History
 from pipeline.ledger.lockfile import DamagedLockError, read_lock
+from pipeline.ledger.sharing import only_here
 from pipeline.ledger.staleness import Action, Verdict, judge
 from pipeline.paths import MARKERS
 
@@ -98,7 +99,7 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
         verdicts=verdicts,
         near=near,
         history=history,
-        warnings=[*map(str, project.warnings), *left_out(project.mistakes)],
+        warnings=[*map(str, project.warnings), *left_out(project.mistakes), *only_here(project)],
         selection=runs,
         damaged=damaged,
     )

@@ -41,7 +41,7 @@ class Shape:
         return found
 
     def made_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what the function makes of a row, None where it leaves it out. Raises ValueError for one it cannot use."""
+        """Return what the function makes of a row, None where it leaves it out. Raises ValueError for a wrong one."""
         function, _ = find_processing_function(self.processing_function)
         named = {self.columns.get(column, column): value for column, value in row.items()}
         if self.dataset_text_field is not None:
