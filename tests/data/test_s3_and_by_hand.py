@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from transformers import AutoTokenizer
 
 from heirloom.config.sections.source import DatasetSource
+from heirloom.data.datasets_by_hand import parse_by_hand, section_of
 from heirloom.data.raw.raw_sources import fetch_raw
 from heirloom.errors import HeirloomError
 
@@ -249,3 +250,26 @@ def test_wrong_options_are_told_before_anything_is_fetched(wrong, message):
     flags = [argument for argument in LEGACY if "token" not in argument]
     with pytest.raises(HeirloomError, match=message):
         create_by_hand(["out/processed", *flags, wrong])
+
+
+def test_the_keys_of_processing_are_options_by_hand():
+    words = "OUT --model-id=m --dataset-name=d --processing-function=dummy_processing_function --max-length=64"
+    more = "--columns message=messages text=notes --train-on last_assistant --truncation-mode keep_end --test-rows 5"
+    section = section_of(parse_by_hand([*words.split(), *more.split(), "--train-split", "train_sft"]))
+    assert section.model_dump(exclude_unset=True) == {
+        "processing_function": "dummy_processing_function", "max_length": 64, "train_on": "last_assistant",
+        "columns": {"message": "messages", "text": "notes"}, "truncation_mode": "keep_end", "test_rows": 5,
+        "train_split": "train_sft",
+    }  # fmt: skip
+    text = words.replace("dummy_processing", "plain_text_processing").split()
+    assert section_of(parse_by_hand([*text, "--packed", "--test-split=dev"])).packed
+    for wrong, said in (
+        (("--train-on", "everything"), "--train-on: expected assistant, last_assistant or all"),
+        (
+            ("--test-rows", "5", "--test-fraction", "0.1"),
+            "--test-fraction: test_rows and test_fraction say the same thing twice",
+        ),
+    ):
+        with pytest.raises(HeirloomError) as caught:
+            section_of(parse_by_hand([*words.split(), *wrong]))
+        assert said in str(caught.value)
