@@ -1,6 +1,7 @@
 """What a run reads and no colleague has: files of the user's that neither git nor DVC carries to another clone."""
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 
 from heirloom.config.linked_files import how_to_share
 from heirloom.errors import HeirloomError
@@ -17,10 +18,10 @@ def only_here(project) -> list[str]:
     in_use = project.files_in_use()
     files = [file for file in (*project.datasets.values(), *project.models.values()) if file.path in in_use]
     named = {file.source.local: file.path for file in files if file.source is not None and file.source.local}
+    asked = [path for path in named if is_inside(path) and not has_pointer(path)]
     return [
-        f"{file}: {path} is in this clone only, and a colleague's needs it as well: {how_to_share(path)}"
-        for path, file in named.items()
-        if is_inside(path) and not has_pointer(path) and is_untracked(path)
+        f"{named[path]}: {path} is in this clone only, and a colleague's needs it as well: {how_to_share(path)}"
+        for path in untracked(asked)
     ]
 
 
@@ -34,9 +35,11 @@ def has_pointer(path: str) -> bool:
     return any(top.name and top.with_name(f"{top.name}.dvc").is_file() for top in (Path(path), *Path(path).parents))
 
 
-def is_untracked(path: str) -> bool:
-    """Tell whether git knows of no file at or below a path; False where there is no git to ask."""
+def untracked(paths: list[str]) -> list[str]:
+    """Return those of the paths at and below which git knows of no file; none where there is no git to ask."""
     try:
-        return not git("ls-files", "--", path)
+        known = git("ls-files", "-z", "--", *paths).split("\0") if paths else []
     except HeirloomError:
-        return False
+        return []
+    tracked = {str(top) for name in known for top in (PurePath(name), *PurePath(name).parents)}
+    return [path for path in paths if os.path.relpath(path) not in tracked]
