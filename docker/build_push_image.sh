@@ -14,6 +14,13 @@
 # The tag is lock-<hash of envs/training.txt>-commit-<commit>, with the target and a hash of the build arguments where
 # they are not the defaults. Region and credentials are AWS's usual ones (AWS_PROFILE, AWS_REGION, …).
 # The last line of the output, and the only one on stdout, is the image's name.
+if [ -z "${BASH_VERSION:-}" ]; then # `sh build_push_image.sh`: on Debian and Ubuntu sh is another shell
+    command -v bash >/dev/null || {
+        echo "build_push_image.sh: it needs bash, which is not installed: install it" >&2
+        exit 1
+    }
+    exec bash "$0" "$@"
+fi
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -85,7 +85,8 @@ rule model:
 
 
 rule process:
-    """Tokenize, mask and split a raw dataset, or mix processed ones: section `processing` or `mixture`.
+    """Tokenize, mask and split a raw dataset, or mix processed ones: section `processing` or `mixture`; take one over that
+    was processed elsewhere: `source`.
 
     python scripts/launch.py python scripts/create_dataset.py
         --config … --sections … [--raw …] [--tokenizer …] [--datasets …] --output … --statistics …

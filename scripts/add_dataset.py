@@ -20,17 +20,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from heirloom.config.linked_files import how_to_share
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import fetched, place_of
-from heirloom.data.rows.tokenization import Tokenizer
-from heirloom.data.shape_of_rows import first_rows, shape_of
-from heirloom.data.shown_rows import shown_rows
+from heirloom.data.first_look.shape_of_rows import first_rows, shape_of
+from heirloom.data.first_look.shown_rows import print_rows
 from heirloom.errors import HeirloomError
 
 SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json\n"
-SHOWN = 3
 TRIED_ROWS = 50
 HELD_OUT = 0.02
 
@@ -59,6 +58,9 @@ def main() -> None:
         print(f"wrote {file}: {shape.processing_function}, {len(rows)} rows looked at")
         print("\n".join(f"to decide: {words}" for words in todo) or "nothing is left to decide")
         show(raw, Path("tokenizers") / options.tokenizer, processing, Path(folder) / "tried")
+    print(f"\nall rows, as a run will have them: python scripts/preview_dataset.py {file.stem}")
+    if "path" in source:
+        print(f"a colleague needs {options.place} as well: {how_to_share(options.place)}")
 
 
 def name_of(place: str) -> str:
@@ -77,17 +79,15 @@ def write(file: Path, value: dict[str, Any], todo: list[str]) -> None:
 def show(raw: Path, tokenizer: Path, processing: dict[str, Any], tried: Path) -> None:
     """Process the first rows as the file says, and print some."""
     if not tokenizer.is_dir():
-        print(f"no rows are shown: {tokenizer} is not here yet (`snakemake` makes it for a run that needs it)")
+        print(f"no rows are shown: {tokenizer} is not here yet; the command below makes one to look with")
         return
     keys = {key: value for key, value in processing.items() if key != "test_fraction"}
     section = ProcessingSection.model_validate({**keys, "bad_rows": 1.0})
     try:
-        metrics = create_dataset(raw, tokenizer, section, tried, first_rows=TRIED_ROWS)
+        create_dataset(raw, tokenizer, section, tried, first_rows=TRIED_ROWS)
     except HeirloomError as error:
         raise HeirloomError(f"the file is written, but its rows cannot be processed yet: {error}") from None
-    count = min(SHOWN, metrics["train"]["rows_out"])
-    for number, text in enumerate(shown_rows(tried, Tokenizer(tokenizer), count), 1):
-        print(f"\n--- row {number} ---\n{text}")
+    print_rows(tried, tokenizer)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -4,7 +4,8 @@
         --sections processing --raw data/raw/demo-chat --tokenizer tokenizers/demo-tiny \\
         --output data/processed/demo-chat --statistics metrics/data/demo-chat.json
 
-In: the section `processing`, the raw dataset and a tokenizer; or the section `mixture` and --datasets name=folder …
+In: the section `processing`, the raw dataset and a tokenizer; or the section `source`, and as --raw a dataset that is
+    processed already; or the section `mixture` and --datasets name=folder …
 By hand, from anywhere to anywhere: create_dataset.py DESTINATION --model-id … --dataset-name …, see DESTINATION --help.
 Out: train/ and perhaps test/ for `datasets.load_from_disk`, dataset.json, preview.html to look at, the statistics.
 """
@@ -24,6 +25,7 @@ from heirloom.artifacts import destination
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.config.sections.source import DatasetSource
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
@@ -42,6 +44,11 @@ def main() -> None:
 
         section = read_section(args.config, "mixture", MixtureSection)
         metrics = mix_datasets(dict(args.datasets), section, args.output, args.statistics)
+    elif args.sections == ["source"]:
+        from heirloom.data.made_elsewhere import take_over  # imports `datasets` too
+
+        kind = read_section(args.config, "source", DatasetSource).kind
+        metrics = take_over(args.raw, args.tokenizer, kind, args.output, args.statistics)
     else:
         section = read_section(args.config, "processing", ProcessingSection)
         metrics = create_dataset(args.raw, args.tokenizer, section, args.output, args.statistics)

@@ -70,7 +70,7 @@ def main() -> int:
         facts.exit_code = outcome.exit_code
         facts.notes = record.notes_in(folder.path)
         if outcome.exit_code:
-            print(f"{stage.name} failed: {outcome.error}", file=sys.stderr, flush=True)
+            record.tell_failure(stage.name, outcome.error)
         else:
             facts.outs = ledger.made(stage)
             if not work.is_kept():

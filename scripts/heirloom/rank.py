@@ -1,10 +1,11 @@
-"""What a rank does before its heavy imports: tie its life to torchrun's, and make the imports quick.
+"""What a rank does before its heavy imports: tie its life to torchrun's, make them quick and without false alarms.
 
 Import this module first in a script that runs under torchrun, and call `imports_done` after the last import.
 """
 
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,14 @@ PR_SET_PDEATHSIG = 1
 OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_", "ademamix", "_bnb"), "wandb": ()}
 """Libraries that transformers, peft and TRL import when they are installed, needed or not (1.6 s of CPU), and words
 without which neither the command line nor the run's file can ask for one. The trackers allow wandb later."""
+
+HARMLESS = {
+    # transformers' trainer counts accumulation itself and tells accelerate 1; DeepSpeed's value is the run's own
+    "accelerate.accelerator": "Gradient accumulation steps mismatch: GradientAccumulationPlugin has 1,",
+    # a faster kernel for 4-bit bases on CPUs, which would come from a hub; the plain one computes the same
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward from kernels-community",
+}
+"""Logger of a library → how a warning of its begins that alarms without cause; all its others are heard."""
 
 
 def die_with_torchrun() -> None:
@@ -48,6 +57,11 @@ def allow(*names: str) -> None:
             del sys.modules[name]
 
 
+def silence(logger: str, beginning: str) -> None:
+    """Drop the records of one logger that begin so."""
+    logging.getLogger(logger).addFilter(lambda record: not record.getMessage().startswith(beginning))
+
+
 def imports_done() -> None:
     """Switch the garbage collector on again, and spare it the objects that imports made: they live to the end.
 
@@ -61,3 +75,5 @@ def imports_done() -> None:
 gc.disable()
 die_with_torchrun()
 leave_out(*unused())
+for _logger, _beginning in HARMLESS.items():
+    silence(_logger, _beginning)

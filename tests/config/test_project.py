@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from heirloom.config.project import load_project
+from pipeline.graph.graph import build_graph
+
 CAN_CHANGE = "pin the commit (40 hex digits) that the hub shows under Files and versions → History of"
 CREDENTIAL = "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
 
@@ -551,7 +554,8 @@ ONE_MISTAKE = {
     "missing local data": (
         changed("config/datasets/more-chats.yaml", "data/mine", "data/yours"),
         "config/datasets/more-chats.yaml:2: source.path: there is no data/yours.jsonl (paths are relative to the "
-        "repository's root); put it there or mend it",
+        "repository's root); put it there or mend it; whoever has it shares it by `git add data/yours.jsonl`, or of a large one "
+        "`dvc add data/yours.jsonl`, `git add data/yours.jsonl.dvc` and `dvc push`",
     ),
     "missing user module": (
         changed("config/datasets/more-chats.yaml", "my_rows", "my_row"),
@@ -808,3 +812,27 @@ def test_a_disabled_run_is_checked_too(workplace):
     assert workplace.mistakes()[0].startswith(
         "config/runs/dpo.yaml:2: base: there is no model and no run nobody; known: big, dpo"
     )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "left"),
+    [
+        (changed("config/runs/dpo.yaml", "trainer: dpo", "trainer: dbo"), {"pretrain", "sft"}),
+        (changed("config/datasets/pairs.yaml", "tokenizer: tiny", "tokenizer: teeny"), {"pretrain", "sft"}),
+        (changed("config/datasets/chats.yaml", "rows: 100", "rows: many"), {"pretrain"}),  # sft mixes it, dpo stands on sft
+        (lambda workplace: (workplace.root / "data/mine.jsonl").unlink(), {"pretrain"}),
+        (changed("config/models/tiny.yaml", "vocab_size: 512", "vocab_size: -1"), set()),
+        (written("config/runs/more.yml", "base: tiny\n"), {"pretrain", "sft", "dpo"}),
+        (written("config/models/sft.yaml", "source: {hub: owner/sft, revision: main}\n"), {"pretrain"}),
+    ],
+)  # fmt: skip
+def test_what_stands_on_no_broken_file_can_be_used(workplace, break_it, left):
+    break_it(workplace)
+    said = workplace.mistakes()
+    project = load_project(workplace.root, None, strict=False)
+    assert project.runs.keys() == left
+    assert [str(mistake) for mistake in project.mistakes] == said
+    assert project.broken_runs == {"pretrain", "sft", "dpo"} - left | {"more"} & {
+        path.stem for path in workplace.root.glob("config/runs/*")
+    }
+    assert all(stage.subject not in project.broken_runs for stage in build_graph(project).stages.values())

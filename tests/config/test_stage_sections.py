@@ -1,8 +1,11 @@
 """Which sections of a run's file are part of the identity of its training."""
 
+import subprocess
+
 import pytest
 
 from pipeline.graph.graph import build_graph
+from pipeline.ledger.sharing import only_here
 
 RUN = """\
 base: tiny
@@ -77,3 +80,71 @@ def test_answers_and_scores_have_the_attention_of_the_training(workplace):
     assert chosen["evaluate-third"] == "eager"  # of the checkpoint that it scores
     assert chosen["generate-third"] == ""  # its own section says it
     assert chosen["train-first"] == chosen["train-second"] == ""
+
+
+@pytest.mark.parametrize(("place", "raw"), [("s3://bucket", "data/raw/made"), ("data/made", "data/made")])
+def test_a_dataset_that_is_processed_already_is_taken_over(workplace, place, raw):
+    workplace.write("config/datasets/made.yaml", f"tokenizer: tiny\nsource: {{processed: '{place}', kind: text}}\n")
+    workplace.write("data/made/dataset.json", "{}")
+    workplace.change("config/runs/pretrain.yaml", "dataset: text", "dataset: made")
+    stages = build_graph(workplace.load()).stages
+    process = stages["process-made"]
+    assert f"--sections source --raw {raw} --tokenizer tokenizers/tiny " in process.cmd
+    assert process.params == {"config/datasets/made.yaml": ("source",)}
+    assert ("download-made" in stages) == (raw == "data/raw/made")
+    assert raw in process.deps
+    assert "data/processed/made" in stages["train-pretrain"].deps
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("source: {processed: data/made}", "source.kind: is missing; say what the processed rows are"),
+        ("source: {processed: 's3:bucket', kind: text}", "source.processed: must look like s3://bucket/prefix"),
+        ("source: {processed: data/nowhere, kind: text}", "source.processed: there is no data/nowhere"),
+        ("source: {path: data/made, kind: text}", "source.kind: has no effect without `processed:`"),
+        ("source: {processed: data/made, path: data/made, kind: text}", "source: give exactly one of hub, s3, path, "),
+        (
+            "source: {processed: data/made, kind: text}\n"
+            "processing: {processing_function: plain_text_processing_function, max_length: 9}",
+            "processing: has no effect on source.processed, whose rows are token ids already",
+        ),
+    ],
+)
+def test_what_does_not_go_with_processed_rows_is_told(workplace, text, said):
+    workplace.write("data/made/dataset.json", "{}")
+    workplace.write("config/datasets/made.yaml", f"tokenizer: tiny\n{text}\n")
+    (mistake,) = workplace.mistakes()
+    assert said in mistake
+
+
+def test_the_kind_of_processed_rows_is_checked_against_the_trainer(workplace):
+    workplace.write("data/made/dataset.json", "{}")
+    workplace.write("config/datasets/made.yaml", "tokenizer: tiny\nsource: {processed: data/made, kind: preference}\n")
+    workplace.change("config/runs/sft.yaml", "dataset: both", "dataset: made")
+    assert any("made has preference rows" in mistake for mistake in workplace.mistakes())
+
+
+def test_data_that_no_colleague_gets_is_told(workplace, monkeypatch):
+    """Neither git nor DVC carries data/mine.jsonl, which the enabled run `sft` reads by a mixture."""
+    monkeypatch.chdir(workplace.root)
+    monkeypatch.setattr("pipeline.ledger.sharing.ROOT", workplace.root)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workplace.root.parent))
+    project = workplace.load()
+    assert only_here(project) == []  # no git, nobody to share with
+    subprocess.run(["git", "init", "-q"], check=True)
+    (told,) = only_here(project)
+    assert told == (
+        "config/datasets/more-chats.yaml: data/mine.jsonl is in this clone only, and a colleague's needs it as well: "
+        "`git add data/mine.jsonl`, or of a large one `dvc add data/mine.jsonl`, `git add data/mine.jsonl.dvc` "
+        "and `dvc push`"
+    )
+    for pointer in ("data/mine.jsonl.dvc", "data.dvc"):
+        workplace.write(pointer, "outs: []\n")
+        assert only_here(project) == []
+        (workplace.root / pointer).unlink()
+    subprocess.run(["git", "add", "data/mine.jsonl"], check=True)
+    assert only_here(project) == []
+    monkeypatch.setattr("pipeline.ledger.sharing.ROOT", workplace.root / "config")  # the data lies outside of the clone
+    subprocess.run(["git", "rm", "-q", "--cached", "data/mine.jsonl"], check=True)
+    assert only_here(project) == []

@@ -1,5 +1,6 @@
 """What the user types, and what the workflow says."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ from snakemake.cli import parse_args
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
 from heirloom.errors import HeirloomError
-from pipeline.session.command_line import container_image, reject_unsupported
+from pipeline.graph import Graph
+from pipeline.session.command_line import container_image, reject_unknown_targets, reject_unsupported
 
 
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
@@ -24,6 +26,34 @@ def test_selecting_runs(fresh: Clone, tmp_path) -> None:
     clone.edit("config/runs/other.yaml", "base: tiny", "enabled: false\nbase: tiny")
     done = clone.snakemake("-n", "--config", "runs=other")
     assert "not enabled: set `enabled: true` in config/runs/other.yaml" in done.stderr
+
+
+def test_a_broken_run_does_not_stop_another_that_is_selected(fresh: Clone, tmp_path) -> None:
+    """Its stages stay in both of DVC's files; without a selection, and under `dvc repro`, all stops."""
+    clone = fresh.copy_to(tmp_path / "clone")
+    recorded = "  train-sft:\n    cmd: as it was\n"
+    clone.write("dvc.lock", f"schema: '2.0'\nstages:\n{recorded}")
+    described = stages_of_sft(clone)
+    clone.edit("config/runs/sft.yaml", "trainer: sft", "trainer: stf")
+    done = succeeded(clone.snakemake("--config", "runs=other", "--until", "download"))
+    assert clone.executed() == ["download-text"]
+    mistake = "config/runs/sft.yaml:3: trainer: expected"
+    assert f"warning: {mistake}" in done.stderr
+    assert len(described) == 3  # train, generate, report
+    assert stages_of_sft(clone) == described
+    lock = (clone.folder / "dvc.lock").read_text()
+    assert recorded in lock and "  download-text:\n" in lock
+    stopped = clone.dvc("repro")
+    assert stopped.returncode != 0 and clone.executed() == []
+    assert f"error: {mistake}" in stopped.stdout + stopped.stderr
+    for words in ([], ["--runs", "sft"], ["--runs", "other,s*"]):
+        assert f"error: {mistake}" in clone.pipeline("plan", *words).stderr
+
+
+def stages_of_sft(clone: Clone) -> list[str]:
+    """Return the lines that dvc.yaml has for each stage of the run `sft`."""
+    text = (clone.folder / "dvc.yaml").read_text()
+    return [match[0] for match in re.finditer(r"^  [a-z]+-sft:\n(?:    .*\n)*", text, re.MULTILINE)]
 
 
 def test_forcing_a_stage(clone: Clone) -> None:
@@ -64,6 +94,17 @@ def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fr
         "there is nothing called chekpoints/sft; did you mean checkpoints/sft?"
         in fresh.snakemake("-n", "chekpoints/sft").stderr
     )
+
+
+def test_a_dataset_that_no_run_uses_is_told_with_the_program_that_shows_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config/datasets").mkdir(parents=True)
+    (tmp_path / "config/datasets/mine.yaml").touch()
+    for target in ("data/processed/mine", "data/processed/mine/", "process-mine", "data/raw/mine", "download-mine"):
+        with pytest.raises(HeirloomError, match="no enabled run uses .* `python scripts/preview_dataset.py mine`"):
+            reject_unknown_targets(SimpleNamespace(until=[], omit_from=[], targets=[target]), Graph({}))
+    with pytest.raises(HeirloomError, match="there is nothing called data/processed/yours"):
+        reject_unknown_targets(SimpleNamespace(until=[], omit_from=[], targets=["data/processed/yours"]), Graph({}))
 
 
 def test_looking_writes_nothing_that_git_tracks(clone: Clone) -> None:

@@ -7,7 +7,9 @@ import pytest
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import value_problems
 from heirloom.config.parsing.reading import read_yaml
-from heirloom.data.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.data.first_look.shape_of_rows import Shape, first_rows, shape_of
+from heirloom.data.first_look.trial import find_dataset
+from heirloom.data.rows.processing import prompt_completion_processing_function
 from heirloom.errors import HeirloomError
 
 USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -45,6 +47,16 @@ SHAPES = {
         {"conversations": TURNS[:1], "chosen": TURNS[1], "rejected": {"from": "gpt", "value": "No"}},
         Shape("sharegpt_rlhf_processing_function"),
     ),
+    "kto": (
+        {"prompt": "Hi", "completion": "Hello", "label": True},
+        Shape("prompt_completion_processing_function"),
+    ),
+    "kto of chats": ({"messages": [USER, ASSISTANT], "label": True}, Shape("prompt_completion_processing_function")),
+    "chats of a class": ({"messages": [USER, ASSISTANT], "label": "cooking"}, Shape("dummy_processing_function")),
+    "prompts of messages": (
+        {"prompt": [USER], "completion": [ASSISTANT]},
+        Shape("prompt_completion_processing_function"),
+    ),
     "sources": ({"source": "cat", "target": "chat"}, Shape("seq2seq_processing_function")),
     "text": ({"text": "Once."}, Shape("plain_text_processing_function", dataset_text_field="text")),
     "one odd column": ({"line": "Once."}, Shape("plain_text_processing_function", dataset_text_field="line")),
@@ -63,8 +75,8 @@ def test_what_cannot_be_decided_is_said():
     shape, questions = shape_of(rows)
     assert shape.processing_function == "dummy_processing_function"
     assert questions[0].startswith("1 of 2 rows cannot be used, the first because column 'messages' must be a list")
-    with pytest.raises(HeirloomError, match="single answers that somebody judged"):
-        shape_of([{"prompt": "Hi", "completion": "Hello", "label": True}])
+    answers = [{"prompt": "Hi", "completion": "Hello", "label": label} for label in (True, False, False)]
+    assert shape_of(answers)[1][0].startswith("2 of 3 rows are answers that were judged bad and are left out")
     with pytest.raises(HeirloomError, match="columns a, b: no built-in processing function takes these rows"):
         shape_of([{"a": 1, "b": 2}])
 
@@ -74,6 +86,21 @@ def test_a_csv_of_questions_and_its_splits(tmp_path):
         (tmp_path / f"{split}.csv").write_text("question,answer\n1+1?,2\n2+2?,4\n")
     rows, splits = first_rows(tmp_path)
     assert splits == {"train": 2, "test": 2} and shape_of(rows)[0] == SHAPES["questions"][1]
+
+
+def test_of_judged_answers_the_good_ones_are_chats():
+    made = prompt_completion_processing_function
+    chat = {"messages": [USER, ASSISTANT]}
+    for label in (True, 1, "true", "1", 1.0, "True"):
+        assert made({"prompt": "Hi", "completion": "Hello", "label": label}) == chat
+        assert made({"prompt": [USER], "completion": [ASSISTANT], "label": label}) == chat
+        assert made({"messages": [USER, ASSISTANT], "label": label}) == chat
+    for label in (False, 0, "false", "0", "FALSE"):
+        assert made({"prompt": "Hi", "completion": "Hello", "label": label}) is None
+    assert made({"prompt": "[1, 2] is?", "completion": "A list."})["messages"][0]["content"] == "[1, 2] is?"
+    for label in (None, 2, "good"):
+        with pytest.raises(ValueError, match="column 'label' must be true or false"):
+            made({"prompt": "Hi", "completion": "Hello", "label": label})
 
 
 @pytest.fixture
@@ -104,9 +131,48 @@ def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_ma
     assert "# TODO there is no test split, so 2% of the rows are held out, drawn by seed" in file.read_text()
     assert done.stdout.count("--- row ") == 3
     assert ("«Hello<|end|>»" if kind == "chats" else "chosen: «Hello") in done.stdout
+    assert f"all rows, as a run will have them: python scripts/preview_dataset.py {kind}" in done.stdout
+    assert f"a colleague needs {kind}.jsonl as well: `git add {kind}.jsonl`, or of a large one `dvc add" in done.stdout
     if kind == "pairs":
         return
     again = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny")
     assert again.returncode == 1 and "exists already: give another --name" in again.stderr
     unknown = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tini", "--name", "x")
     assert "there is no config/models/tini.yaml; did you mean tiny?" in unknown.stderr
+
+
+def test_a_dataset_that_no_run_uses_is_processed_to_look_at(project, run_script, write_jsonl):
+    """Another file that is broken, and a run, do not matter; the tokenizer that is here is used."""
+    (project / "config/runs").mkdir()
+    (project / "config/runs/broken.yaml").write_text("base: nothing\n")
+    rows = [{"messages": [{"role": "user", "content": f"Hi {n}"}, ASSISTANT]} for n in range(50)]
+    write_jsonl(rows, "mine.jsonl")
+    (project / "config/datasets/mine.yaml").write_text(
+        "tokenizer: tiny\nsource: {path: mine.jsonl}\n"
+        "processing: {processing_function: dummy_processing_function, max_length: 64, test_rows: 10}\n"
+    )
+    (project / "x").mkdir()
+    done = run_script("preview_dataset.py", "mine")
+    assert done.returncode == 0, done.stderr
+    preview = project / ".heirloom/previews/mine"
+    assert f"{preview.relative_to(project)}/train: 40 rows, " in done.stdout and "/test: 10 rows, " in done.stdout
+    assert done.stdout.count("--- row ") == 3 and "«Hello<|end|>»" in done.stdout
+    assert (preview / "preview.html").is_file() and (preview / "dataset.json").is_file()
+
+
+def test_a_name_that_is_none_lists_what_there_is(project):
+    (project / "config/runs").mkdir()
+    (project / "x").mkdir()
+    mine = "tokenizer: tiny\nsource: {path: x}\nprocessing: {processing_function: PF, max_length: 64}\n"
+    (project / "config/datasets/one.yaml").write_text(mine.replace("PF", "dummy_processing_function"))
+    (project / "config/datasets/two.yaml").write_text(mine.replace("PF", "no_such_function"))
+    (project / "config/datasets/mixed.yaml").write_text("tokenizer: tiny\nmixture: {datasets: {one: 1}}\n")
+    assert find_dataset(project, "one")[1].path == "config/datasets/one.yaml"
+    for name, said in (
+        ("three", "there is no config/datasets/three.yaml; there are: mixed, one, two"),
+        ("two", "no_such_function is not built in"),
+        ("mixed", "config/datasets/mixed.yaml: is a mixture: look at what it mixes, one"),
+    ):
+        with pytest.raises(HeirloomError) as caught:
+            find_dataset(project, name)
+        assert said in str(caught.value)

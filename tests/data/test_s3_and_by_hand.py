@@ -13,6 +13,11 @@ from loopback_hub import LoopbackHub
 from moto.server import ThreadedMotoServer
 from transformers import AutoTokenizer
 
+from heirloom.config.sections.source import DatasetSource
+from heirloom.data.datasets_by_hand import parse_by_hand, section_of
+from heirloom.data.raw.raw_sources import fetch_raw
+from heirloom.errors import HeirloomError
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_this_is_a_secret_token"
 CHATS = [
@@ -196,6 +201,24 @@ def test_a_raw_dataset_from_an_s3_prefix(s3, run_script, tmp_path):
         assert ended.returncode == 1 and message in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
 
 
+def test_what_create_dataset_uploaded_is_the_source_of_a_dataset(s3, monkeypatch, tmp_path):
+    """`source: {processed: s3://…}` fetches what is read of it, and nothing else that lies there."""
+    environment, client = s3
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    named = ("train/data-00000-of-00001.arrow", "train-prompts.npy", "dataset.json")
+    for name in (*named, "preview.html", "train/state.json", "../escape.json", "train/data.py", ".heirloom-files"):
+        client.put_object(Bucket="bucket", Key=f"product/{name}", Body=name.encode())
+    source = DatasetSource(processed="s3://bucket/product", kind="chat")
+    splits, commit = fetch_raw(source, tmp_path / "raw")
+    assert (set(splits), commit) == (set(named), None)
+    found = {path.relative_to(tmp_path / "raw").as_posix() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    assert found == set(named)
+    with pytest.raises(HeirloomError, match="holds no dataset.json, which create_dataset.py uploads last"):
+        client.put_object(Bucket="bucket", Key="half/train/data-00000-of-00001.arrow", Body=b"rows")
+        fetch_raw(DatasetSource(processed="s3://bucket/half", kind="chat"), tmp_path / "other")
+
+
 def test_a_local_model_and_dataset_need_no_hub(run_script, model_files, write_jsonl, tmp_path):
     (tmp_path / "model").mkdir()
     for name, content in model_files.items():
@@ -227,3 +250,26 @@ def test_wrong_options_are_told_before_anything_is_fetched(wrong, message):
     flags = [argument for argument in LEGACY if "token" not in argument]
     with pytest.raises(HeirloomError, match=message):
         create_by_hand(["out/processed", *flags, wrong])
+
+
+def test_the_keys_of_processing_are_options_by_hand():
+    words = "OUT --model-id=m --dataset-name=d --processing-function=dummy_processing_function --max-length=64"
+    more = "--columns message=messages text=notes --train-on last_assistant --truncation-mode keep_end --test-rows 5"
+    section = section_of(parse_by_hand([*words.split(), *more.split(), "--train-split", "train_sft"]))
+    assert section.model_dump(exclude_unset=True) == {
+        "processing_function": "dummy_processing_function", "max_length": 64, "train_on": "last_assistant",
+        "columns": {"message": "messages", "text": "notes"}, "truncation_mode": "keep_end", "test_rows": 5,
+        "train_split": "train_sft",
+    }  # fmt: skip
+    text = words.replace("dummy_processing", "plain_text_processing").split()
+    assert section_of(parse_by_hand([*text, "--packed", "--test-split=dev"])).packed
+    for wrong, said in (
+        (("--train-on", "everything"), "--train-on: expected assistant, last_assistant or all"),
+        (
+            ("--test-rows", "5", "--test-fraction", "0.1"),
+            "--test-fraction: test_rows and test_fraction say the same thing twice",
+        ),
+    ):
+        with pytest.raises(HeirloomError) as caught:
+            section_of(parse_by_hand([*words.split(), *wrong]))
+        assert said in str(caught.value)

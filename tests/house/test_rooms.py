@@ -30,6 +30,7 @@ LIBRARY = [
     ["data.raw", "data.chats", "models"],
     ["data.rows"],
     ["data"],
+    ["data.first_look"],
     ["inference"],
     ["evaluation"],
     ["training.inputs"],

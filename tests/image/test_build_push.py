@@ -63,10 +63,12 @@ class User:
 
     def script(self, *options: str, without: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess:
         environment = {key: value for key, value in self.environment.items() if key not in without}
-        return subprocess.run(
-            [str(self.clone / "docker/build_push_image.sh"), *options], cwd="/", env={**environment, **variables},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        return self.run(
+            str(self.clone / "docker/build_push_image.sh"), *options, cwd=Path("/"), env=environment | variables
+        )
+
+    def run(self, *command: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
     def calls(self) -> list[dict]:
         """Return what the engine was asked since the last look."""
@@ -156,6 +158,19 @@ def test_without_push_it_needs_no_aws(user: User) -> None:
     done = user.script("--no-push", without=keys)
     assert done.stdout.startswith("localhost/heirloom:lock-"), done.stderr
     assert [call["words"][0] for call in user.calls()] == ["build"]
+
+
+def test_sh_runs_it_too(user: User) -> None:
+    """`cd docker; sh build_push_image.sh`: on Debian sh is dash, which knows no `pipefail` and no arrays."""
+    user.install("buildah")
+    command = (shutil.which("dash") or "sh", "build_push_image.sh", "--no-push", "--build-arg", "EFA_VERSION=1.50.0")
+    done = user.run(*command, cwd=user.clone / "docker", env=user.environment)
+    assert done.stdout.startswith("localhost/heirloom:lock-"), done.stderr
+    assert "EFA_VERSION=1.50.0" in user.calls()[0]["words"]
+    (user.programs / "bash").unlink()
+    done = user.run(*command, cwd=user.clone / "docker", env=user.environment)
+    said = "build_push_image.sh: it needs bash, which is not installed: install it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 def test_what_is_missing_is_told_in_one_sentence(user: User, tmp_path: Path) -> None:

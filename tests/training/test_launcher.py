@@ -54,11 +54,11 @@ def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place)
 def test_in_a_job_the_log_begins_with_the_machine_and_ends_with_the_error(place):
     name = program(place, "print('working', flush=True)\nraise RuntimeError('the cause')")
     failed = place.launch("python", name, check=False, TRAINING_JOB_NAME="a-job")
-    *_, last = said = (place.folder / "logs" / "program.log").read_text().splitlines()
+    *_, error, last = said = (place.folder / "logs" / "program.log").read_text().splitlines()
     assert said[0].startswith("doctor: machine: "), said
     assert said.index("working") > said.index("doctor: nothing stands in the way")
-    assert last == "RuntimeError: the cause"
-    assert failed.stdout.splitlines() == [*said, "program failed: RuntimeError: the cause"]
+    assert (error, last) == ("RuntimeError: the cause", "program failed: RuntimeError: the cause")
+    assert failed.stdout.splitlines() == said
     at_home = place.launch("python", name, check=False)
     assert "doctor" not in at_home.stdout + (place.folder / "logs" / "program.log").read_text()
 

@@ -233,6 +233,27 @@ def test_failures_come_last_though_other_jobs_go_on_and_one_that_is_tried_again_
     assert capsys.readouterr().err == ""
 
 
+def test_verbosely_snakemake_speaks_and_the_cause_comes_after_its_traces(
+    capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    talking = handler(capsys, verbose=True, show_failed_logs=False)
+    talking.handle(record("Building DAG of jobs..."))
+    for number, name in ((1, "train"), (2, "generate")):
+        talking.handle(record("", event=LogEvent.JOB_INFO, **job(number, name)))
+    (tmp_path / "logs/train-x.log").write_text("Traceback (most recent call last):\nerror: the loss is not finite\n")
+    talking.handle(record("", event=LogEvent.JOB_FINISHED, job_id=2))
+    talking.handle(record("", logging.ERROR, **job(1, "train"), event=LogEvent.JOB_ERROR, rule_msg=None))
+    talking.handle(record("RuleException:\nCalledProcessError in file …", logging.ERROR))
+    talking.handle(record("WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR))
+    talking.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Building DAG of jobs..." and "RuleException:" in lines
+    assert re.fullmatch(r"train-x failed after \d\.\d s: logs/train-x\.log", lines[-2])
+    assert lines[-1] == "error: the loss is not finite"
+
+
 def test_a_job_that_says_no_cause_is_told_by_snakemake_or_by_its_last_line(
     capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,22 +7,39 @@ from pydantic import Field
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.config.sections.row_kinds import Kind
 from heirloom.config.sections.source import DatasetSource
 
 
 class Dataset(NamedFile):
-    """A processed dataset: `source` and `processing`, or `mixture`."""
+    """A processed dataset: `source` and `processing`, or a `source` that is processed already, or `mixture`."""
 
     tokenizer: str = Field(description="model in config/models/ whose tokenizer makes the token ids")
     source: DatasetSource | None = Field(None, description="where the raw rows come from")
     processing: ProcessingSection | None = Field(None, description="how raw rows become token ids, masks and splits")
     mixture: MixtureSection | None = Field(None, description="other datasets, mixed; instead of source and processing")
 
+    @property
+    def is_processed_already(self) -> bool:
+        """Whether create_dataset.py has made it somewhere else."""
+        return self.source is not None and self.source.processed is not None
+
+    @property
+    def rows_kind(self) -> Kind | None:
+        """The kind of its rows; None for a mixture, and where a mistake hides it."""
+        if self.is_processed_already:
+            return self.source.kind
+        return self.processing.rows_kind if self.processing is not None else None
+
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
-        if not self.given("mixture"):
+        if self.is_processed_already and not self.given("mixture"):
+            if self.given("processing"):
+                yield "processing", "has no effect on source.processed, whose rows are token ids already; delete one"
+        elif not self.given("mixture"):
             for key in ("source", "processing"):
-                if not self.given(key):
+                unknown = key == "processing" and self.given("source") and self.source is None  # a wrong source decides
+                if not self.given(key) and not unknown:
                     yield key, "this section is missing; a dataset has source and processing, or mixture"
         elif self.given("source") or self.given("processing"):
             yield "mixture", "stands beside source or processing; keep the one or the others"

@@ -65,3 +65,8 @@ def user_function_problem(root: Path, module: str, function: str) -> str | None:
     if function not in defined:
         return f"{file.relative_to(root)} has no function {function}; {did_you_mean(function, defined)}"
     return None
+
+
+def how_to_share(path: str) -> str:
+    """Return how a file of the user's that no stage makes gets to a colleague's clone."""
+    return f"`git add {path}`, or of a large one `dvc add {path}`, `git add {path.rstrip('/')}.dvc` and `dvc push`"

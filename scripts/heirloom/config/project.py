@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heirloom.config.broken_files import broken_runs, names_in, without_broken
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import read_files
 from heirloom.config.model import Model
@@ -24,13 +25,17 @@ class Project:
     """What is allowed but may surprise in files that an enabled run stands on: a hub revision that is not pinned."""
     dormant_warnings: list[Mistake] = field(default_factory=list)
     """The same in the other files."""
+    mistakes: list[Mistake] = field(default_factory=list)
+    """What is wrong in files that were left out, with all that names them."""
+    broken_runs: set[str] = field(default_factory=set)
+    """The runs that were left out."""
 
     def kind(self, dataset: str) -> str:
         """Return the kind of a dataset's rows: text, chat, preference or seq2seq."""
         mixture = self.datasets[dataset].mixture
         if mixture is not None:
             return self.kind(next(iter(mixture.datasets)))
-        return self.datasets[dataset].processing.rows_kind
+        return self.datasets[dataset].rows_kind
 
     def root_model(self, run: str) -> str:
         """Return the model at the beginning of a run's chain of bases."""
@@ -50,32 +55,30 @@ class Project:
 
     def named_in(self, file: Dataset | Model | Run) -> list[Dataset | Model | Run]:
         """Return the files that one file names."""
-        if isinstance(file, Run):
-            scored = [section.dataset for section in (file.generation, file.evaluation) if section is not None]
-            scored += [file.evaluation.preference_dataset] if file.evaluation is not None else []
-            base = self.runs.get(file.base) or self.models[file.base]
-            others = [self.runs[name] for name in (file.evaluation.against if file.evaluation is not None else ())]
-            return [base, *others, *(self.datasets[name] for name in (file.dataset, *scored) if name is not None)]
-        if isinstance(file, Dataset):
-            parts = file.mixture.datasets if file.mixture is not None else ()
-            return [self.models[file.tokenizer], *(self.datasets[name] for name in parts)]
-        trained_on = file.tokenizer.train_on if file.tokenizer is not None else None
-        return [self.datasets[trained_on]] if trained_on is not None else []
+        known = {"runs": self.runs, "models": self.models, "datasets": self.datasets}
+        return [next(known[kind][name] for kind in kinds if name in known[kind]) for kinds, name in names_in(file)]
 
 
-def load_project(root: Path, cache: Path | None) -> Project:
+def load_project(root: Path, cache: Path | None, strict: bool = True) -> Project:
     """Read and check config/ below `root`; `cache` is a folder for what was found in unchanged files, or None.
 
-    Raises ConfigErrors with every mistake at once, each with its file, line, key and remedy.
+    Raises ConfigErrors with every mistake at once, each with its file, line, key and remedy; where it is not `strict`
+    the files with mistakes, and those that name them, are left out, and the mistakes are in the project.
     """
     files = read_files(Path(root), cache)
-    references = References(files)
-    mistakes = [*files.mistakes, *(files.mistake(*problem) for problem in references.problems())]
-    if mistakes:
+    mistakes = [*files.mistakes, *(files.mistake(*problem) for problem in References(files).problems())]
+    if mistakes and strict:
         raise ConfigErrors(mistakes)
-    project = Project(files.datasets, files.models, files.runs)
+    whole = without_broken(files, mistakes) if mistakes else files
+    project = Project(
+        whole.datasets,
+        whole.models,
+        whole.runs,
+        mistakes=ConfigErrors(mistakes).mistakes,
+        broken_runs=broken_runs(files, mistakes, whole),
+    )
     in_use = project.files_in_use()
-    for file, keys, problem in references.warnings():
+    for file, keys, problem in References(whole).warnings():
         warnings = project.warnings if file in in_use else project.dormant_warnings
         warnings.append(files.mistake(file, keys, problem))
     return project

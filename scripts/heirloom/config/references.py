@@ -8,7 +8,7 @@ from heirloom.config.arguments.instance_types import ranks
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
-from heirloom.config.linked_files import deepspeed_problem, user_function_problem
+from heirloom.config.linked_files import deepspeed_problem, how_to_share, user_function_problem
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
@@ -97,7 +97,7 @@ class References:
         if dataset.mixture is not None:
             kinds = (self.kind(part, (*seen, dataset.name)) for part in dataset.mixture.datasets)
             return next(filter(None, kinds), None)
-        return dataset.processing.rows_kind if dataset.processing is not None else None
+        return dataset.rows_kind
 
     def root_model(self, run: Run) -> str | None:
         """Return the model at the beginning of a run's chain; None when a mistake elsewhere hides it."""
@@ -138,7 +138,8 @@ class References:
         if problem := self.unknown_model(dataset.tokenizer):
             yield dataset.path, ("tokenizer",), problem
         if dataset.source is not None:
-            yield from self.missing_file(dataset, ("source", "path"), dataset.source.path)
+            key = "path" if dataset.source.path is not None else "processed"
+            yield from self.missing_file(dataset, ("source", key), dataset.source.local)
         if dataset.processing is not None:
             yield from self.missing_file(dataset, ("processing", "chat_template"), dataset.processing.chat_template)
             if dataset.processing.user_function is not None:
@@ -185,6 +186,8 @@ class References:
             problem = self.unknown_dataset(name)
             if not problem and name is not None and self.files.datasets[name].given("mixture"):
                 problem = f"{name} is a mixture and has no raw text; name one of the datasets in it"
+            elif not problem and name is not None and self.files.datasets[name].is_processed_already:
+                problem = f"{name} is processed already and has no raw text; name another dataset"
             if problem:
                 yield model.path, ("tokenizer", "train_on"), problem
 
@@ -196,6 +199,8 @@ class References:
         if not place.exists():
             tracked = [top for top in (place, *place.parents) if (top.parent / f"{top.name}.dvc").is_file()]
             remedy = "put it there or mend it"
+            if keys[0] == "source":
+                remedy += f"; whoever has it shares it by {how_to_share(path)}"
             if tracked:
                 remedy = f"`dvc pull {tracked[0].relative_to(self.root)}.dvc` brings it"
             problem = f"there is no {path} (paths are relative to the repository's root); {remedy}"

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from heirloom.artifacts import destination
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.parsing.mistakes import explain
-from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.config.sections.processing import PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.config.sections.row_kinds import KIND_NAMES
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
@@ -88,11 +89,22 @@ def parse_by_hand(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-prompt-length", type=int, help="longest prompt of a preference pair, tokens")
     parser.add_argument("--max-target-length", type=int, help="longest target of a seq2seq row, tokens")
     parser.add_argument("--dataset-text-field", default="text", help="raw column that holds plain text")
+    parser.add_argument(
+        "--columns", type=renamed, nargs="+", metavar="THEIRS=OURS", help="raw columns to rename, e.g. message=messages"
+    )
+    parser.add_argument("--train-on", help="assistant, last_assistant or all: the turns of a chat that are trained on")
+    parser.add_argument(
+        "--packed", action=flag, default=False, help="join texts and cut them into rows of --max-length"
+    )
+    parser.add_argument("--truncation-mode", help="keep_start or keep_end: which tokens of a longer row stay")
     parser.add_argument("--truncation", type=int, choices=(0, 1), default=1, help="1: cut longer rows, 0: drop them")
     parser.add_argument("--padding", type=int, choices=(0, 1), default=0, help="1: pad every row to --max-length")
     parser.add_argument("--add-generation-prompt", action=flag, default=False, help="end chats with an open turn")
     parser.add_argument("--remove-columns", action=flag, default=True, help="leave the raw columns out")
     parser.add_argument("--chat-template", help="file of a chat template to use instead of the tokenizer's")
+    parser.add_argument("--train-split", help="raw split to train on; absent: train")
+    parser.add_argument("--test-split", help="raw split to hold out; absent: test, where there is one")
+    parser.add_argument("--test-rows", type=int, help="rows to hold out")
     parser.add_argument("--test-fraction", type=float, help="share of the rows to hold out")
     parser.add_argument("--bad-rows", type=float, default=0.0, help="largest share of unusable rows that is accepted")
     parser.add_argument("--debug", action=flag, default=False, help=f"only the first {DEBUG_ROWS} rows of each file")
@@ -114,10 +126,14 @@ def section_of(args: argparse.Namespace) -> ProcessingSection:
         "add_generation_prompt": args.add_generation_prompt,
         "remove_columns": args.remove_columns,
         "bad_rows": args.bad_rows,
+        "packed": args.packed,
     }
-    for name in ("kind", "max_prompt_length", "max_target_length", "chat_template", "test_fraction"):
+    given = ("kind", "max_prompt_length", "max_target_length", "chat_template", "test_fraction", "test_rows")
+    for name in (*given, "test_split", "train_split", "train_on", "truncation_mode"):
         if getattr(args, name) is not None:
             keys[name] = getattr(args, name)
+    if args.columns:
+        keys["columns"] = dict(args.columns)
     defaults = {name: field.default for name, field in ProcessingSection.model_fields.items()}
     keys = {name: value for name, value in keys.items() if defaults[name] != value}  # as if it were not written
     try:
@@ -128,6 +144,14 @@ def section_of(args: argparse.Namespace) -> ProcessingSection:
             for names, problem in explain(error, ProcessingSection, keys)
         ]
         raise HeirloomError("; ".join(problems)) from None
+
+
+def renamed(text: str) -> tuple[str, str]:
+    """Return (theirs, ours) of a word of --columns."""
+    theirs, equals, ours = text.partition("=")
+    if not (theirs and equals and ours):
+        raise argparse.ArgumentTypeError(f"expected THEIRS=OURS, found {text}")
+    return theirs, ours
 
 
 def place_of(flag: str, place: str, revision: str | None) -> dict[str, str]:
@@ -150,7 +174,12 @@ def fetched(script: str, source: dict[str, str], output: Path, *flags: str) -> P
         return Path(source["path"])
     config = output.with_name(f"{output.name}.yaml")
     config.write_text(json.dumps({"source": source}), encoding="utf-8")  # JSON is YAML
-    command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", "source"]
+    return made_by(script, config, ["source"], output, *flags)
+
+
+def made_by(script: str, config: Path | str, sections: list[str], output: Path, *flags: str) -> Path:
+    """Run a script of the workflow on sections of a config file and return `output`. Raises HeirloomError as above."""
+    command = [sys.executable, str(SCRIPTS / script), "--config", str(config), "--sections", ",".join(sections)]
     if subprocess.run([*command, "--output", str(output), *flags], check=False).returncode:
-        raise HeirloomError(f"{script} could not fetch {' '.join(source.values())}; its message stands above")
+        raise HeirloomError(f"{script} could not make what {config} says; its message stands above")
     return output

@@ -27,6 +27,11 @@ COLUMNS = {
 def read_description(dataset: Path) -> dict[str, Any]:
     """Return dataset.json of a processed dataset. Raises HeirloomError when `dataset` is none."""
     file = dataset / "dataset.json"
+    if str(dataset).startswith("s3:"):
+        raise HeirloomError(
+            f"{dataset}: a dataset on S3 is fetched by the workflow: name it in a file of config/datasets/ as `source: "
+            '{processed: "s3://…", kind: …}`, or give the folder of a copy here'
+        )
     if not file.is_file():
         raise HeirloomError(f"{dataset}: is no processed dataset (no dataset.json): make it with create_dataset.py")
     return json.loads(file.read_text(encoding="utf-8"))

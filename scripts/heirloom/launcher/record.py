@@ -49,6 +49,15 @@ def log_file(stage: str) -> Path:
     return path
 
 
+def tell_failure(stage: str, error: str) -> None:
+    """Say why a stage failed where people look: on the terminal, and as the last line of logs/STAGE.log."""
+    sentence = f"{stage} failed: {error}\n"
+    sys.stderr.write(sentence)
+    sys.stderr.flush()
+    with suppress(OSError), Path("logs", f"{stage}.log").open("a", encoding="utf-8") as log:
+        log.write(sentence)
+
+
 @contextmanager
 def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) -> Iterator[Execution]:
     """Write .heirloom/records/STAGE.json when the block ends, however it ends."""

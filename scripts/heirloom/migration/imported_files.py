@@ -271,7 +271,8 @@ class ImportedRun:
         account.settle("test_input_path", "TODO", f"{file}: test_split, test_rows or test_fraction of processing")
         account.open(
             f"{file}: source must be the raw rows that create_dataset.py was given (the command names its product), "
-            "and processing what holds out the test rows; import that command with this one, and both are known"
+            "and processing what holds out the test rows; import that command with this one, and both are known; what "
+            "this project's create_dataset.py made can be named itself: source.processed and source.kind, no processing"
         )
         self.data_flags(processing, file, files)
         return name

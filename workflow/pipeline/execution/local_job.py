@@ -32,6 +32,9 @@ from pipeline.paths import DVC_LOCK
 
 FORCE = "HEIRLOOM_FORCE"
 """Environment variable of an execution that the user forces: no earlier result takes its place."""
+OF_JOB = "HEIRLOOM_OF_JOB"
+"""Environment variable of an execution that a job began: mistakes in files of other stages do not stop it, since who
+started the workflow was told of them. Under a plain `dvc repro` they stop everything."""
 CONTROLLER = "HEIRLOOM_CONTROLLER"
 """Environment variable with the process id of the Snakemake process that a local job belongs to."""
 
@@ -42,7 +45,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     Raises HeirloomError when the stage fails; its script's own last error stands above in the output.
     """
     end_with_controller()
-    graph = load_graph()[1]
+    graph = load_graph(strict=False)[1]
     stage = graph.stage(name)
     entry = None if force else holding_entry(stage, graph)
     if entry is None or not data_is_here(name, entry):
@@ -139,6 +142,7 @@ def execute(name: str, force: bool) -> Entry:
 
     print(f"{name}: started, log in logs/{name}.log", flush=True)
     os.environ["DVC_NO_ANALYTICS"] = "1"
+    os.environ[OF_JOB] = "1"
     os.environ.pop(FORCE, None)
     if force:
         os.environ[FORCE] = "1"

@@ -36,7 +36,7 @@ def prepare(name: str) -> None:
 
     Raises HeirloomError when an input is not on the remote.
     """
-    graph = load_graph()[1]
+    graph = load_graph(strict=False)[1]
     set_up_host()
     learn_inputs(graph.stage(name), graph)
     bring_inputs(graph.stage(name), graph)
@@ -70,7 +70,7 @@ def forget_work(name: str) -> None:
 def join(name: str) -> None:
     """On a host that is not the first: run the ranks that the first one's launcher starts here. Does not return."""
     prepare(name)
-    words = shlex.split(load_graph()[1].stage(name).cmd)[2:]  # without `python scripts/launch.py`
+    words = shlex.split(load_graph(strict=False)[1].stage(name).cmd)[2:]  # without `python scripts/launch.py`
     os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name, *words])
 
 

@@ -9,8 +9,8 @@ from pipeline.graph.stages import Stage, code, present, user_code
 
 
 def download_stages(dataset) -> Iterator[Stage]:
-    """The raw dataset, unless it is a local path (a plain input of `process`) or a mixture."""
-    if dataset.source is None or dataset.source.path is not None:
+    """The dataset from elsewhere, unless it is a local path (a plain input of `process`) or a mixture."""
+    if dataset.source is None or dataset.source.local is not None:
         return
     script = "scripts/generate_dataset.py" if dataset.source.generator else "scripts/download_dataset.py"
     output = f"data/raw/{dataset.name}"
@@ -75,7 +75,7 @@ def model_stages(model, project) -> Iterator[Stage]:
 
 
 def process_stages(dataset, project) -> Iterator[Stage]:
-    """The processed dataset: rows tokenized, masked, split; or several processed datasets mixed."""
+    """The processed dataset: rows tokenized, masked, split; or one taken over; or several processed datasets mixed."""
     output = f"data/processed/{dataset.name}"
     statistics = f"metrics/data/{dataset.name}.json"
     files: list[str] = []
@@ -85,15 +85,15 @@ def process_stages(dataset, project) -> Iterator[Stage]:
         inputs = {"datasets": tuple(parts.values())}
         flags: dict[str, Any] = {"datasets": [f"{name}={path}" for name, path in parts.items()]}
     else:
-        sections = ["processing"]
+        sections = ["source"] if dataset.is_processed_already else ["processing"]
         inputs, files, raw = raw_input(dataset)
         tokenizer = f"tokenizers/{dataset.tokenizer}"
         inputs["tokenizer"] = (tokenizer,)
         trusted = trust_of_model(dataset.tokenizer, project)
         flags = {"raw": raw, "tokenizer": tokenizer, "trust_remote_code": trusted}
-        if dataset.processing.chat_template:
-            files.append(str(dataset.processing.chat_template))
-        files += user_code(dataset.processing.processing_function)
+        if dataset.processing is not None:
+            files += [str(dataset.processing.chat_template)] if dataset.processing.chat_template else []
+            files += user_code(dataset.processing.processing_function)
     yield Stage(
         kind="process",
         subject=dataset.name,
@@ -110,6 +110,6 @@ def process_stages(dataset, project) -> Iterator[Stage]:
 
 def raw_input(dataset) -> tuple[dict[str, tuple[str, ...]], list[str], str]:
     """Return what reading a raw dataset means: (inputs made by stages, plain files, the path itself)."""
-    if dataset.source.path is not None:
-        return {}, [str(dataset.source.path)], str(dataset.source.path)
+    if dataset.source.local is not None:
+        return {}, [dataset.source.local], dataset.source.local
     return {"raw": (f"data/raw/{dataset.name}",)}, [], f"data/raw/{dataset.name}"

@@ -32,14 +32,19 @@ REMEDY = "`make dvc.yaml` brings it in step, and `snakemake` does by itself"
 _VERSION = 3
 
 
-def dvc_yaml(graph: Graph) -> str:
-    """Return the text of dvc.yaml; each stage's block is remembered, as there may be thousands."""
+def dvc_yaml(graph: Graph, found: str = "") -> str:
+    """Return the text of dvc.yaml; each stage's block is remembered, as there may be thousands.
+
+    While a file of config/ is broken nobody knows which stages it means: those that `found`, the text until now, has
+    beside the graph's stay as they are.
+    """
     known = recall(CACHE / "dvcyaml.json", _VERSION)
     keys = {name: key_of(stage) for name, stage in sorted(graph.stages.items())}
     blocks = {key: known.get(key) or block_of(graph.stages[name]) for name, key in keys.items()}
     if blocks.keys() != known.keys():
         remember(CACHE / "dvcyaml.json", _VERSION, blocks)
-    texts = {**{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
+    kept = blocks_of(found) if graph.mistakes else {}
+    texts = {**kept, **{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
     return HEADER + "stages:\n" + "".join(texts[name] for name in sorted(texts))
 
 
@@ -97,10 +102,11 @@ def literal(value: Any) -> Any:
 
 def write(graph: Graph, path: Path = DVC_YAML) -> bool:
     """Bring dvc.yaml in step with the config; tell whether it changed. Raises HeirloomError for a folder."""
-    text = dvc_yaml(graph)
     if path.is_dir():
         raise HeirloomError(f"{path} is a folder, and should be the file that `make dvc.yaml` writes: move it away")
-    if path.exists() and path.read_text(errors="replace") == text:
+    found = path.read_text(errors="replace") if path.exists() else ""
+    text = dvc_yaml(graph, found)
+    if found == text:
         return False
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
-from heirloom.config.project import load_project
+from heirloom.config.project import ConfigErrors, Mistake, load_project
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.remembered_imports import remembered_imports
@@ -29,6 +29,8 @@ class Graph:
     """All stages of the enabled runs, each after those it reads from."""
 
     stages: dict[str, Stage]
+    mistakes: tuple[Mistake, ...] = ()
+    """What is wrong in files whose stages are not here (`load_graph` that is not strict)."""
 
     @functools.cached_property
     def makers(self) -> dict[str, str]:
@@ -36,7 +38,9 @@ class Graph:
         return {path: name for name, stage in self.stages.items() for path in stage.products}
 
     def stage(self, name: str) -> Stage:
-        """Return a stage by its name. Raises HeirloomError when there is none."""
+        """Return a stage by its name. Raises HeirloomError when there is none, or when a mistake hides it."""
+        if name not in self.stages and self.mistakes:
+            raise ConfigErrors(self.mistakes)
         if name not in self.stages:
             raise HeirloomError(f"no stage is called {name}; {did_you_mean(name, self.stages, 'there are')}")
         return self.stages[name]
@@ -69,9 +73,12 @@ class Graph:
         return found
 
 
-def load_graph() -> tuple[object, Graph]:
-    """Read and check the whole config; return it with the graph it describes. Raises HeirloomError."""
-    project = load_project(Path(), CACHE)
+def load_graph(strict: bool = True) -> tuple[object, Graph]:
+    """Read and check the whole config; return it with the graph it describes. Raises HeirloomError.
+
+    Who wants single stages is not `strict`: files with mistakes, and runs that stand on them, are left out then.
+    """
+    project = load_project(Path(), CACHE, strict)
     graph = build_graph(project)
     remembered_imports().save()
     return project, graph
@@ -119,7 +126,7 @@ def build_graph(project) -> Graph:
     for name, run in project.runs.items():
         if run.enabled:
             add_run(name)
-    return Graph(in_run_order(stages))
+    return Graph(in_run_order(stages), tuple(project.mistakes))
 
 
 def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:

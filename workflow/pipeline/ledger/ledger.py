@@ -1,9 +1,10 @@
 """The ledger: dvc.lock held against the config, the code and the data as they are now."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from heirloom.config.project import ConfigErrors, Mistake
 from heirloom.errors import HeirloomError
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import markers
@@ -13,6 +14,7 @@ from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints
 from pipeline.ledger.history import History
 from pipeline.ledger.lockfile import DamagedLockError, read_lock
+from pipeline.ledger.sharing import only_here
 from pipeline.ledger.staleness import Action, Verdict, judge
 from pipeline.paths import MARKERS
 
@@ -33,6 +35,8 @@ class Ledger:
     """The stages to restore whose data is on this machine: of the others a restore may turn out impossible."""
     history: History
     warnings: list[str]
+    selection: str | None
+    """The runs that were selected, as the user wrote them."""
     damaged: str | None
     """What is wrong with dvc.lock, when it cannot be read."""
 
@@ -56,9 +60,10 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
     """Read config, code, dvc.lock and (with `local_data`) the data's stats; give every stage its verdict.
 
     `runs` selects runs by name or pattern (comma-separated) with all that they stand on; None selects every stage.
-    Raises HeirloomError for mistakes in the config, and for runs or stages that do not exist.
+    Raises HeirloomError for mistakes in the config, and for runs or stages that do not exist; mistakes in files on
+    which no selected run stands are warnings.
     """
-    project, graph = load_graph()
+    project, graph = load_graph(strict=runs is None)
     names = selected(graph, project, runs)
     force = checked_stage_names(graph, listed("force", force) or ())
     entries, damaged = recorded_entries(graph)
@@ -94,28 +99,38 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
         verdicts=verdicts,
         near=near,
         history=history,
-        warnings=list(project.warnings),
+        warnings=[*map(str, project.warnings), *left_out(project.mistakes), *only_here(project)],
+        selection=runs,
         damaged=damaged,
     )
 
 
 def selected(graph: Graph, project, runs: str | None) -> list[str]:
-    """Return the selected stages in run order. Raises HeirloomError for a pattern that names no enabled run."""
+    """Return the selected stages in run order. Raises HeirloomError for a pattern that names no enabled run, or one
+    that is broken or stands on a file that is.
+    """
     if runs is None:
         return list(graph.stages)
     chosen: set[str] = set()
     for pattern in listed("runs", runs):
         matching = [run for run in project.runs if fnmatchcase(run, pattern)]
         stages = [name for run in matching for name in graph.stages if graph.stages[name].subject == run]
+        if any(fnmatchcase(run, pattern) for run in project.broken_runs):
+            raise ConfigErrors(project.mistakes)
         if not matching:
-            raise HeirloomError(
-                f"--config runs={runs}: no run is called {pattern}; config/runs/ has {', '.join(project.runs)}"
-            )
+            there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))
+            raise HeirloomError(f"--config runs={runs}: no run is called {pattern}; config/runs/ has {there_are}")
         if not stages:
             disabled = ", ".join(f"config/runs/{run}.yaml" for run in matching)
             raise HeirloomError(f"--config runs={runs}: not enabled: set `enabled: true` in {disabled}")
         chosen |= graph.ancestors(stages)
     return [name for name in graph.stages if name in chosen]
+
+
+def left_out(mistakes: Sequence[Mistake]) -> list[str]:
+    """Return what to tell of mistakes on which no selected run stands."""
+    remedy = "what stands on these files is not selected and stays as dvc.yaml and dvc.lock have it"
+    return [*map(str, mistakes), remedy] if mistakes else []
 
 
 def listed(setting: str, text: str | None) -> list[str] | None:

@@ -194,6 +194,11 @@ def find_rows(trace: Trace, contents: Contents) -> None:
         while parts := {Path(part.path).name: part for part in dataset.inputs.get("datasets", [])}:
             name = max((name for name in parts if row_id.startswith(f"{name}/")), key=len)  # as data/mixing.py writes
             dataset, row_id = parts[name], row_id.removeprefix(f"{name}/")
+        if any("processed" in found.get("source", {}) for found in dataset.config.values()):
+            trace.missing.append(
+                f"the raw row: {dataset.path} was processed elsewhere, so the row id is all that is known"
+            )
+            continue
         for raw in dataset.inputs.get("raw", []):
             find_raw(trace, contents, raw, row_id)
 

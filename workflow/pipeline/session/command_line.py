@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -142,6 +143,12 @@ def reject_unknown_targets(options, graph: Graph) -> None:
                 f"{target} is a rule for many stages: `snakemake --until {target}` brings them up to date"
             )
         if target != "all" and not target.startswith(str(STATE)):
+            dataset = re.fullmatch(r"(?:data/(?:processed|raw)/|process-|download-)([\w-]+)/?", target)
+            if dataset and Path(f"config/datasets/{dataset[1]}.yaml").exists():
+                raise HeirloomError(
+                    f"{target}: no enabled run uses this dataset, so there is no stage for it: `python "
+                    f"scripts/preview_dataset.py {dataset[1]}` processes it to look at"
+                )
             known = [*graph.stages, *graph.makers]
             raise HeirloomError(f"there is nothing called {target}; {did_you_mean(target, known, 'there are')}")
 

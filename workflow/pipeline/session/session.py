@@ -158,7 +158,8 @@ class Session:
             self.go_on()
         if self.submission:
             try:
-                update_ledger_files(open_ledger(local_data=False))
+                runs = self.ledger.selection if self.graph.mistakes else None
+                update_ledger_files(open_ledger(local_data=False, runs=runs))
             except HeirloomError as error:  # the config was edited meanwhile
                 print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
 
@@ -194,7 +195,7 @@ def open_session(workflow, config: dict) -> Session:
     refuse_other_folder()
     if not workflow.is_main_process:
         force = tuple(listed("force", config.get("force") or None) or ())
-        return Session(load_graph()[1], MARKERS, workflow, force=force, image=config.get("image"))
+        return Session(load_graph(strict=False)[1], MARKERS, workflow, force=force, image=config.get("image"))
     options = command_line()
     reject_unsupported(options)
     settings = workflow_settings(config, options)
@@ -291,7 +292,8 @@ def update_ledger_files(ledger: Ledger) -> None:
     """
     dvcfile.write(ledger.graph)
     checked = check_entry()
-    in_step = {} if ledger.entries.get(dvcfile.CHECK) == checked else {dvcfile.CHECK: checked}
+    is_known = ledger.entries.get(dvcfile.CHECK) == checked
+    in_step = {} if is_known or ledger.graph.mistakes else {dvcfile.CHECK: checked}
     if ledger.adopted or ledger.damaged or in_step:
         with dvc_lock():
             if ledger.damaged:

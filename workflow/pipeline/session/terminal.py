@@ -19,16 +19,18 @@ def open_terminal(manager: LoggerManager, options, jobs_here: bool) -> None:
     """Let the plugin speak from here on; with `jobs_here`, jobs keep their own output in files from which it reads.
 
     It is taken from this clone, so that nothing has to be installed for it and it fits the workflow; `--logger NAME`
-    takes another one, `--verbose` shows all that Snakemake and the stages say.
+    takes another one, `--verbose` shows all that Snakemake and the stages say, and the causes of failures after it.
     """
     chosen = list(options.logger)
-    if chosen not in ([], [PLUGIN]) or options.verbose or options.debug_dag:
+    verbose = options.verbose or options.debug_dag
+    if chosen not in ([], [PLUGIN]) or (verbose and chosen):
         return
-    if jobs_here:
-        os.environ[JOB_OUTPUT] = str(JOB_OUTPUT_FOLDER)
+    job_output = None if verbose else str(JOB_OUTPUT_FOLDER)
+    if jobs_here and job_output:
+        os.environ[JOB_OUTPUT] = job_output
     if chosen:
         for handler in manager.get_log_handlers():
-            handler.settings.job_output = str(JOB_OUTPUT_FOLDER)
+            handler.settings.job_output = job_output
         return
     if str(SOURCES) not in sys.path:
         sys.path.append(str(SOURCES))
@@ -36,7 +38,7 @@ def open_terminal(manager: LoggerManager, options, jobs_here: bool) -> None:
 
     registry = LoggerPluginRegistry()
     registry.register_plugin(module.__name__, module)
-    settings = module.LogHandlerSettings(job_output=str(JOB_OUTPUT_FOLDER))
+    settings = module.LogHandlerSettings(job_output=job_output)
     plugin = registry.get_plugin(PLUGIN)
     for handler in list(manager.logger.handlers):
         if handler.name == SNAKEMAKES_OWN:

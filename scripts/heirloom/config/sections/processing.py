@@ -8,9 +8,7 @@ from pydantic import Field
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
-
-Kind = Literal["text", "chat", "preference", "seq2seq"]
-KIND_NAMES = "text, chat, preference or seq2seq"
+from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
 
 # Functions of heirloom.data.rows.processing and the kind of rows that each makes.
 PROCESSING_FUNCTIONS: dict[str, Kind] = {
@@ -19,6 +17,7 @@ PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "dummy_processing_function": "chat",
     "instruction_processing_function": "chat",
     "sharegpt_processing_function": "chat",
+    "prompt_completion_processing_function": "chat",
     "dummy_rlhf_processing_function": "preference",
     "sharegpt_rlhf_processing_function": "preference",
 }

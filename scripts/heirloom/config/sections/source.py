@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from heirloom.config.parsing.section import Section
+from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
 
 
 class ModelSource(Section):
@@ -22,6 +23,11 @@ class ModelSource(Section):
     )
     s3: str | None = Field(None, description="prefix on S3, `s3://bucket/prefix`")
     path: str | None = Field(None, description="local file or folder, relative to the repository's root")
+
+    @property
+    def local(self) -> str | None:
+        """The path of a source that is here already and is not fetched."""
+        return self.path
 
     @property
     def pinned(self) -> bool:
@@ -41,21 +47,36 @@ class ModelSource(Section):
 
 
 class DatasetSource(ModelSource):
-    """Where a raw dataset comes from: exactly one of hub, s3, path, generator."""
+    """Where a raw dataset comes from, or one that is processed already: exactly one of the places."""
 
-    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path", "generator")
+    places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path", "generator", "processed")
 
     config: str | None = Field(None, description="configuration (subset) of the hub dataset")
     splits: list[str] | None = Field(None, description="splits of the hub dataset to download; absent: all")
     files: list[str] | None = Field(None, description="patterns of the files to download from hub or S3; absent: all")
+    processed: str | None = Field(
+        None,
+        description="a processed dataset that `create_dataset.py DESTINATION` made: `s3://bucket/prefix` or a local "
+        "folder; there is no section `processing` then",
+    )
+    kind: Kind | None = Field(None, description="processed: what its rows are")
     generator: str | None = Field(None, description="name of a built-in generator of data: `demo`")
     part: str | None = Field(None, description="what the generator writes: text, chats or preferences")
     rows: int | None = Field(None, ge=1, description="training rows that the generator writes")
     test_rows: int | None = Field(None, ge=1, description="held-out rows that the generator writes")
     seed: int = Field(0, description="seed of the generator")
 
+    @property
+    def local(self) -> str | None:
+        """The path of a source that is here already and is not fetched."""
+        return self.path if self.processed is None or self.processed.startswith("s3://") else self.processed
+
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
+        if self.processed is not None and self.kind is None:
+            yield "kind", f"is missing; say what the processed rows are: {KIND_NAMES}"
+        if self.processed is not None and not re.fullmatch(r"s3://[^/]+(/.*)?|(?!s3:).*", self.processed):
+            yield "processed", "must look like s3://bucket/prefix, or be a local folder"
         if self.generator is not None:
             if self.generator != "demo":
                 yield "generator", f"there is no generator {self.generator}; known is demo"
@@ -63,6 +84,7 @@ class DatasetSource(ModelSource):
                 if getattr(self, key) is None:
                     yield key, "is missing; a generator needs part and rows"
         owners = {"config": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
+        owners |= {"kind": ("processed",)}
         owners |= dict.fromkeys(("part", "rows", "test_rows", "seed"), ("generator",))
         for key, places in owners.items():
             if key in self.model_fields_set and all(getattr(self, place) is None for place in places):

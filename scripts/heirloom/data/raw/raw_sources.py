@@ -1,6 +1,7 @@
 """Bring the files of a raw dataset here, from the Hugging Face Hub or from S3."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from heirloom.data.raw.hub_datasets import download_hub_dataset, matches
 from heirloom.data.raw.raw_dataset import check_names, splits_by_name
 from heirloom.data.raw.raw_files import suffix_of
 from heirloom.errors import HeirloomError
-from heirloom.s3 import download_prefix
+from heirloom.s3 import SCHEME, download_prefix
+
+PROCESSED = re.compile(r"dataset\.json|(train|test)/data-\d{5}-of-\d{5}\.arrow|(train|test)-prompts\.npy")
+"""The files of a processed dataset that are read, by their relative names; the rest follows from them."""
 
 
 def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None], str | None]:
@@ -40,9 +44,17 @@ def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None
         if not source.files:
             check_formats(source.s3, names, f"choose with source.files, for instance ['*{suffix_of(Path(names[0]))}']")
         return splits_by_name(names), None
+    if source.processed is not None and source.processed.startswith(SCHEME):
+        names = download_prefix(source.processed, folder, lambda name: PROCESSED.fullmatch(name) is not None)
+        if "dataset.json" not in names:
+            raise HeirloomError(
+                f"source.processed: {source.processed} holds no dataset.json, which create_dataset.py uploads last: "
+                "give the prefix that it was given, or let it finish"
+            )
+        return dict.fromkeys(names), None
     if source.generator is not None:
         raise HeirloomError("source.generator: generate_dataset.py makes this dataset")
-    raise HeirloomError(f"source.path: {source.path} is here already: give it to create_dataset.py as --raw")
+    raise HeirloomError(f"source: {source.local} is here already: give it to create_dataset.py as --raw")
 
 
 @contextmanager

@@ -17,7 +17,8 @@ cannot be used: the row is reported with its file and number. Return None to lea
 from collections.abc import Callable
 from typing import Any
 
-from heirloom.config.sections.processing import KIND_NAMES, PROCESSING_FUNCTIONS
+from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
+from heirloom.config.sections.row_kinds import KIND_NAMES
 from heirloom.data.chats.message_forms import described, read_json
 from heirloom.errors import HeirloomError
 from heirloom.user_functions import load_user_function
@@ -82,6 +83,33 @@ def instruction_prompt(row: Record) -> list[Record]:
         messages.append({"role": "user", "content": text_in(pair, "history")})
         messages.append({"role": "assistant", "content": optional_text_in(pair, "answer of history")})
     return [*messages, {"role": "user", "content": question}]
+
+
+def prompt_completion_processing_function(row: Record) -> Record | None:
+    """An answer in columns `prompt` and `completion`, each a text or a list of messages, or a chat in `messages`.
+
+    With a column `label`, which says whether somebody judged the answer good (KTO), the others are left out: what is
+    learned from a single answer here is to give it.
+    """
+    if "label" in row and not judged_good(row["label"]):
+        return None
+    if row.get("messages") is not None:
+        return dummy_processing_function(row)
+    return {"messages": turns_in(row, "prompt", "user") + turns_in(row, "completion", "assistant")} | tools_in(row)
+
+
+def judged_good(label: Any) -> bool:
+    """Return what KTO's label says: true or false, perhaps as 1 or 0 or as a CSV has them; else raises ValueError."""
+    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    if str(label).lower() not in words:
+        raise ValueError(f"column 'label' must be true or false, found {described(label)}")
+    return words[str(label).lower()]
+
+
+def turns_in(row: Record, column: str, role: str) -> list[Record]:
+    """Return a column that is a list of messages, or the text of one message of this role; else raises ValueError."""
+    text = row.get(column)
+    return [{"role": role, "content": text}] if isinstance(text, str) else messages_in(row, column)
 
 
 def sharegpt_processing_function(row: Record) -> Record:

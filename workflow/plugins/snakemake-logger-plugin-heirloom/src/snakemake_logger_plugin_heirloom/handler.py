@@ -36,7 +36,7 @@ class LogHandler(LogHandlerBase):
     """One line a job as it starts and ends; the causes of failures last.
 
     Of what Snakemake itself says, warnings and errors are shown, and that there is nothing to do; of what others say by
-    its logger, such as executors, everything.
+    its logger, such as executors, everything. Verbosely Snakemake speaks for itself, and only the causes come after it.
     """
 
     def __post_init__(self) -> None:
@@ -83,6 +83,7 @@ class LogHandler(LogHandlerBase):
         try:
             if self._own:
                 self._own.handle(record)
+                self._note(record)
                 return
             answer = self._EVENTS.get(getattr(record, "event", None))
             (answer or LogHandler._message)(self, record)
@@ -90,6 +91,19 @@ class LogHandler(LogHandlerBase):
             raise
         except Exception:
             self.handleError(record)
+
+    def _note(self, record: LogRecord) -> None:
+        """Where Snakemake's own words are shown: know of each job that fails why, as those words end with traces."""
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_INFO and record.output and not self.common_settings.dryrun:
+            job = self._jobs[record.jobid] = job_of(record, self._settings.job_output)
+            self._failures.pop(job.name, None)
+        elif event == LogEvent.JOB_FINISHED:
+            self._jobs.pop(record.job_id, None)
+        elif event == LogEvent.JOB_ERROR and (job := self._jobs.pop(record.jobid, None)) and not self._stopping:
+            self._failures[job.name] = failure_of(job, record, None)
+        elif str(record.msg or "").startswith(STOPPING):
+            self._stopping = True
 
     # ---- events of Snakemake's ----
 
@@ -220,11 +234,14 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """End the output: what failed, and why."""
-        if not self._closed and not self._own:
+        if not self._closed:
             self._closed = True
             self._ended.set()
             self._screen.run(False)
-            self._say_how_it_ended()
+            if self._own:
+                self._say_what_failed()
+            else:
+                self._say_how_it_ended()
         super().close()
 
     def _say_how_it_ended(self) -> None:
@@ -235,6 +252,9 @@ class LogHandler(LogHandlerBase):
         rest = [text for text in self._held if text and not (self._failures and text.startswith(LEFT_OUT))]
         for text in rest:
             self._screen.text(text, "error")
+        self._say_what_failed()
+
+    def _say_what_failed(self) -> None:
         for failure in self._failures.values():
             where = f": {failure.place}" if failure.place else ""
             self._screen.text(f"{failure.name} failed after {duration(failure.seconds)}{where}", "failed")

@@ -11,12 +11,20 @@ from heirloom.data.rows.tokenization import Tokenizer
 
 LONGEST = 2000
 """Characters of a text that are shown."""
+SHOWN = 3
+
+
+def print_rows(dataset: Path, tokenizer: Path) -> None:
+    """Print the first rows of a processed dataset. Raises HeirloomError when it is none."""
+    for number, text in enumerate(shown_rows(dataset, Tokenizer(tokenizer), SHOWN), 1):
+        print(f"\n--- row {number} ---\n{text}")
 
 
 def shown_rows(dataset: Path, tokenizer: Tokenizer, count: int) -> Iterator[str]:
     """Yield the first rows of a processed dataset. Raises HeirloomError when it is none."""
     kind = read_description(dataset)["kind"]
-    for row in load_split(dataset, "train").select(range(count)):
+    rows = load_split(dataset, "train")
+    for row in rows.select(range(min(count, len(rows)))):
         yield "\n".join(parts(row, kind, tokenizer))
 
 

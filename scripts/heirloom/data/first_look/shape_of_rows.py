@@ -19,7 +19,7 @@ QUESTIONS = ("instruction", "prompt", "question", "query", "input")
 ANSWERS = ("output", "response", "completion", "answer")
 TEXTS = ("text", "content", "document", "body", "story", "article")
 JUDGED = ({"prompt", "completion", "label"}, {"messages", "label"})
-"""Columns of single answers that were judged (KTO), for which there is no trainer here."""
+"""Columns of single answers that were judged (KTO)."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,18 @@ class Shape:
             found["dataset_text_field"] = self.dataset_text_field
         return found
 
-    def accepts(self, row: dict[str, Any]) -> str | None:
-        """Return why the function cannot use a row; None when it can."""
+    def made_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the function makes of a row, None where it leaves it out. Raises ValueError for a wrong one."""
         function, _ = find_processing_function(self.processing_function)
         named = {self.columns.get(column, column): value for column, value in row.items()}
+        if self.dataset_text_field is not None:
+            return function(named, column=self.dataset_text_field)
+        return function(named)
+
+    def accepts(self, row: dict[str, Any]) -> str | None:
+        """Return why the function cannot use a row; None when it can."""
         try:
-            if self.dataset_text_field is not None:
-                function(named, column=self.dataset_text_field)
-            else:
-                function(named)
+            self.made_of(row)
         except ValueError as error:
             return str(error)
         return None
@@ -76,11 +79,6 @@ def shape_of(rows: list[dict[str, Any]]) -> tuple[Shape, list[str]]:
     Raises HeirloomError, which names the columns, when none takes a row.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    if any(judged <= set(columns) for judged in JUDGED):
-        raise HeirloomError(
-            f"columns {', '.join(columns)}: these are single answers that somebody judged (KTO), and no trainer here "
-            "learns from them: make pairs with prompt, chosen and rejected of them"
-        )
     counted = []
     for order, shape in enumerate(candidates(columns, rows)):
         refused = [reason for row in rows if (reason := shape.accepts(row)) is not None]
@@ -93,6 +91,12 @@ def shape_of(rows: list[dict[str, Any]]) -> tuple[Shape, list[str]]:
         )
     number, _, shape, refused = min(counted, key=lambda found: found[:2])
     open_questions = [f"{number} of {len(rows)} rows cannot be used, the first because {refused[0]}"] if number else []
+    left_out = sum(shape.accepts(row) is None and shape.made_of(row) is None for row in rows)
+    if left_out:
+        open_questions.append(
+            f"{left_out} of {len(rows)} rows are answers that were judged bad and are left out: to learn from them, "
+            "make pairs with prompt, chosen and rejected"
+        )
     others = [other for count, _, other, _ in counted if count == number and other != shape]
     if others:
         named = ", ".join(f"{other.processing_function} with {other.columns or 'no renaming'}" for other in others[:3])
@@ -117,6 +121,8 @@ def candidates(columns: list[str], rows: list[dict[str, Any]]) -> Iterator[Shape
         else:
             yield Shape("dummy_rlhf_processing_function", renamed)
         return
+    if any(judged <= set(columns) for judged in JUDGED):
+        yield Shape("prompt_completion_processing_function")
     for name in [name for name in MESSAGES if name in columns]:
         if from_and_value(rows, name):
             yield Shape("sharegpt_processing_function", {} if name == "conversations" else {name: "conversations"})
@@ -124,6 +130,10 @@ def candidates(columns: list[str], rows: list[dict[str, Any]]) -> Iterator[Shape
             yield Shape("dummy_processing_function", {} if name == "messages" else {name: "messages"})
     if "source" in columns and "target" in columns:
         yield Shape("seq2seq_processing_function")
+    if {"prompt", "completion"} <= set(columns):
+        if "label" not in columns:
+            yield Shape("prompt_completion_processing_function")
+        return
     question = next((name for name in QUESTIONS if name in columns), None)
     answer = next((name for name in ANSWERS if name in columns), None)
     if question and answer:
