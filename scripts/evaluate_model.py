@@ -24,9 +24,8 @@ from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
-from heirloom.evaluation.same_prompts import check_same_prompts
 from heirloom.evaluation.scores import Scores, score_report
-from heirloom.evaluation.win_rate import win_rate
+from heirloom.evaluation.win_rate import check_same_prompts, win_rate
 from heirloom.inference.generation_files import read_generations
 from heirloom.models.remote_code import trust
 from heirloom.stage_arguments import add_attention, add_trust, stage_parser

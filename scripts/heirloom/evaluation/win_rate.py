@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import exact_matches
 from heirloom.evaluation.intervals import paired
 from heirloom.evaluation.numeric_match import numeric_matches
-from heirloom.evaluation.same_prompts import Rows, check_same_prompts
 from heirloom.evaluation.user_metrics import user_metric
+
+Rows = Sequence[dict[str, Any]]
 
 
 def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -> dict[str, float]:
@@ -28,6 +30,25 @@ def win_rate(section: EvaluationSection, rows: Rows, others: Rows, other: str) -
     # half a point for each tie: 1/2 and half of what a prompt gains in the mean
     limits = {name: 0.5 + bound / 2 for name, bound in paired(counts["wins"], counts["losses"], len(own)).items()}
     return {"win_rate": (counts["wins"] + counts["ties"] / 2) / len(own), **limits, **counts}
+
+
+def check_same_prompts(rows: Rows, others: Rows, place: str) -> None:
+    """Raise HeirloomError for other ids or other texts; it begins with `place`: a key or flag, and whose answers."""
+    asked, questions = prompt_texts(rows), prompt_texts(others)
+    if changed := [prompt for prompt, text in asked.items() if questions.get(prompt, text) != text]:
+        raise HeirloomError(
+            f"{place} answered another prompt under the name {changed[0]}: let both runs answer the same dataset"
+        )
+    if asked.keys() != questions.keys():
+        raise HeirloomError(
+            f"{place} answered other prompts, first {min(asked.keys() ^ questions.keys())}: let both runs answer the "
+            "same test split with the same generation.limit"
+        )
+
+
+def prompt_texts(rows: Rows) -> dict[str, tuple[str | None, str | None]]:
+    """Return the dataset and the text of each prompt, as far as its rows tell them."""
+    return {row["row_id"]: (row.get("dataset"), row.get("prompt")) for row in rows}
 
 
 def prompt_scores(section: EvaluationSection, rows: Rows) -> dict[str, float]:
