@@ -85,8 +85,7 @@ rule model:
 
 
 rule process:
-    """Tokenize, mask and split a raw dataset, or mix processed ones: section `processing` or `mixture`; take one over that
-    was processed elsewhere: `source`.
+    """Tokenize, mask and split a raw dataset, mix processed ones, or take one over: section `processing`, `mixture` or `source`.
 
     python scripts/launch.py python scripts/create_dataset.py
         --config … --sections … [--raw …] [--tokenizer …] [--datasets …] --output … --statistics …

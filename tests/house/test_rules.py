@@ -47,6 +47,7 @@ EVERYTHING = {
         source: {path: config/tasks}
         processing: {processing_function: seq2seq_processing_function, max_length: 16}
         """,
+    "datasets/elsewhere.yaml": '{tokenizer: tiny, source: {processed: "s3://bucket/made", kind: chat}}',
     "datasets/mixed.yaml": "{tokenizer: tiny, mixture: {datasets: {chats: 1.0}}}",
     "datasets/pairs.yaml": """
         tokenizer: tiny
@@ -55,6 +56,7 @@ EVERYTHING = {
           {processing_function: dummy_rlhf_processing_function, max_length: 16, max_prompt_length: 8}
         """,
     "runs/pre.yaml": f"{{base: tiny, dataset: text, trainer: trainer, deepspeed: zero2, training: {TRAINING}}}",
+    "runs/taken.yaml": f"{{base: pre, dataset: elsewhere, trainer: sft, training: {TRAINING}}}",
     "runs/sft.yaml": f"""
         base: pre
         dataset: mixed
