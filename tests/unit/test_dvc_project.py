@@ -92,7 +92,7 @@ def test_a_folder_where_dvc_locks_is_told_by_its_own_name(project: Path) -> None
 
 
 def test_a_dvc_yaml_of_any_bytes_is_written_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dvcfile, "dvc_yaml", lambda graph: "stages: {}\n")
+    monkeypatch.setattr(dvcfile, "dvc_yaml", lambda *_: "stages: {}\n")
     Path("dvc.yaml").write_bytes(b"\xff\xfe\x00stages")
     assert dvcfile.write(None) and Path("dvc.yaml").read_text() == "stages: {}\n"
     Path("dvc.yaml").unlink()
