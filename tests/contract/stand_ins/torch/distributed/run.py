@@ -3,7 +3,13 @@
 import runpy
 import sys
 
-script = next(word for word in sys.argv[1:] if word.endswith(".py"))
-sys.argv = sys.argv[sys.argv.index(script) :]
-sys.path.insert(0, "scripts")
-runpy.run_path(script, run_name="__main__")
+
+def main(arguments: list[str]) -> None:
+    script = next(word for word in arguments if word.endswith(".py"))
+    sys.argv = arguments[arguments.index(script) :]
+    sys.path.insert(0, "scripts")
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
