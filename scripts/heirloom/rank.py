@@ -31,7 +31,7 @@ def die_with_torchrun() -> None:
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = Path(f"/proc/{os.getppid()}/cmdline")
-    if parent.is_file() and b"torch" not in parent.read_bytes():
+    if parent.is_file() and b"torch" not in parent.read_bytes():  # torch.distributed.run, torchrun, torchrun_here.py
         sys.exit("torchrun died before this rank began")  # another process has adopted it
 
 

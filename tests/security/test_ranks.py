@@ -1,7 +1,10 @@
 """What ranks tell each other is data: a process that gets into their group runs no code in the others."""
 
 import ast
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCP
 from heirloom.distributed import gathered, gathered_rows
 from heirloom.launcher.command import Program
 from heirloom.launcher.environment import for_program
-from heirloom.launcher.hosts import loopback
+from heirloom.launcher.hosts import torchrun_here
 from heirloom.launcher.hosts.detection import LocalHost
 from heirloom.launcher.ranks import Ranks, free_port
 from heirloom.launcher.work import WorkFolder
@@ -94,15 +97,27 @@ def test_ranks_of_one_machine_meet_where_no_other_machine_can_reach_them(monkeyp
 
     monkeypatch.setattr(StaticTCPRendezvous, "next_rendezvous", StaticTCPRendezvous.next_rendezvous)  # put back later
     monkeypatch.setattr(torch.distributed.run, "main", start)
-    loopback.run(["--rdzv-backend", "static"])
+    torchrun_here.run(["--rdzv-backend", "static"])
     assert found == {"listening": {"0100007F"}, "value": b"value", "arguments": ["--rdzv-backend", "static"]}
 
 
 def test_the_launcher_starts_ranks_of_one_machine_so() -> None:
     command = LocalHost(0).command(Program("torchrun", Path("x.py"), ()), Ranks(1, 2, "cpu"))
-    assert Path(command[1]) == Path(loopback.__file__)
+    assert Path(command[1]) == Path(torchrun_here.__file__)
     for device in ("cpu", "gpu"):
         variables = for_program("torchrun", Ranks(1, 2, device), WorkFolder(Path("work")), None, None)
         assert (variables["GLOO_SOCKET_IFNAME"], variables["NCCL_SOCKET_IFNAME"]) == ("lo", "=lo")
         variables = for_program("torchrun", Ranks(2, 2, device), WorkFolder(Path("work")), None, None)
         assert not {"GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"} & variables.keys()
+
+
+def test_a_rank_knows_its_torchrun_by_name() -> None:
+    """A rank whose parent is no torchrun ends at once: another process has adopted it."""
+    program = "import os, subprocess, sys; sys.path.insert(0, sys.argv[2]); import heirloom.rank; print('alive')"
+    words = [sys.executable, "-c", program]
+    for starter, alive in ((torchrun_here.__file__, True), ("somebody.py", False)):
+        start = f"import subprocess, sys; sys.exit(subprocess.run({words!r} + sys.argv[1:]).returncode)"
+        command, variables = [sys.executable, "-c", start, starter, str(SCRIPTS)], {"TORCHELASTIC_RUN_ID": "none"}
+        done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+        assert (done.stdout == "alive\n") == alive, done.stderr
+        assert ("torchrun died before this rank began" in done.stderr) != alive

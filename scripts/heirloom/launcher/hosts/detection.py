@@ -23,7 +23,7 @@ from heirloom.launcher.ranks import (
     visible_gpus,
 )
 
-TORCHRUN_HERE = Path(__file__).with_name("loopback.py")
+TORCHRUN_HERE = Path(__file__).with_name("torchrun_here.py")
 """torchrun, with a place to meet that other machines cannot reach."""
 
 
