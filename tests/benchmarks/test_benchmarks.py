@@ -132,6 +132,13 @@ def test_training_speed(result_of, warm):
     measured(result["settings"])
 
 
+def test_training_peers(result_of):
+    result = result_of("training_peers", "--methods", "characters", "--steps", "6", "--executions", "1")
+    assert result["steps_per_cpu_s"].keys() == {"characters"}
+    assert result["steps_per_cpu_s"]["characters"].keys() == {"ours", "theirs", "ratio"}
+    measured(result["steps_per_cpu_s"])
+
+
 def test_training_start(result_of, warm):
     result = result_of("training_start", "--only", "sft", warm=warm)
     assert result["trainings"].keys() == {"sft"}
