@@ -126,6 +126,7 @@ class Place:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
             "HF_HOME": str(folder / "hf"),
+            "PYTHONUNBUFFERED": "1",  # else what was printed comes after the error, and the last lines tell nothing
         }
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         self.environment["CUDA_VISIBLE_DEVICES"] = first if gpu else ""
