@@ -29,7 +29,7 @@ def digests(folder) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.match(".*.made")  # what was made by hand, and when
     }
 
 
