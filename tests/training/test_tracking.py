@@ -146,7 +146,9 @@ def test_a_commit_is_dirty_when_something_but_the_ledger_differs(tmp_path, monke
     for command in (["init", "-q"], ["add", "."], [*settings, "commit", "-qm", "first"]):
         subprocess.run(["git", *command], check=True)
     (tmp_path / "dvc.lock").write_text("a stage has run")
-    (tmp_path / "scripts").mkdir()
+    for place in ("scripts", "project"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "project" / "dvc.lock").write_text("so has one of a project below")
     monkeypatch.chdir(tmp_path / "scripts")
     clean = current_commit()
     assert len(clean) == 40

@@ -5,8 +5,9 @@ import subprocess
 
 VARIABLE = "HEIRLOOM_COMMIT"
 """Set by a launcher for its program; a machine without git's folder gets it from whoever sent the code there."""
-LEDGER = (":(exclude)dvc.lock", ":(exclude).dvc/history.jsonl")
-"""Written while stages run, so a change there says nothing about the code or the configuration."""
+LEDGER = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/.dvc/history.jsonl")
+"""Written while stages run, so a change there says nothing about the code or the configuration. The project may be a
+folder of a larger repository, and a script may be started in a folder of the project."""
 
 
 def current_commit() -> str | None:
