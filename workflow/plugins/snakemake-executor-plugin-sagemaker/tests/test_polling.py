@@ -29,7 +29,7 @@ def flights(client, names: list[str]) -> list[Flight]:
     found = []
     for name in names:
         client.create_training_job(**request(name, "true"))
-        flight = Flight(None, "train", name, None, {}, [])
+        flight = Flight(None, "train", name, None, {}, [], [])
         flight.training_job, flight.created, flight.submitted = name, datetime.now(UTC), True
         found.append(flight)
     return found
@@ -67,7 +67,7 @@ def test_an_answer_that_fails_is_no_end_of_a_job(loopback, bucket, caplog):
 
 
 def test_a_job_that_vanished_is_asked_for_by_name(loopback, bucket, client):
-    flight = Flight(None, "train", "key", None, {}, [])
+    flight = Flight(None, "train", "key", None, {}, [], [])
     flight.training_job, flight.created = training_job_name("train", PREFIX, "key"), datetime.now(UTC)
     poller = Poller(client, PREFIX, LOGGER)
     assert poller.description(flight) is None  # a new job may take a moment to be known
@@ -124,4 +124,4 @@ def test_ends_have_a_meaning(status, secondary, reason, meaning):
 
 def test_quota_counts_by_kind_of_instance():
     resources = SimpleNamespace(instance_type="ml.g5.xlarge", spot=True, keep_alive=0)
-    assert Flight(None, "a", "k", resources, {}, []).kind == ("ml.g5.xlarge", True, False)
+    assert Flight(None, "a", "k", resources, {}, [], []).kind == ("ml.g5.xlarge", True, False)
