@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from heirloom.config.sections.init import WITH_TOKENIZER_OF_THEIR_OWN
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
 from heirloom.launcher.record import notes_in
+from heirloom.models import remote_code
 from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.training.checkpoints import checkpoint_check, saving
 from heirloom.training.checkpoints.saving import save_checkpoint
@@ -135,6 +137,21 @@ def test_a_tokenizer_that_is_read_otherwise_beside_the_model_is_refused(workplac
     copy_tokenizer(source, tmp_path)
     with pytest.raises(HeirloomError, match="as Qwen2Tokenizer beside a model of this type, which gives 88 ids in pla"):
         check_same_ids(load_tokenizer(source), source, tmp_path)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_read_as_the_run_decided(workplace, tmp_path, monkeypatch):
+    """Else transformers asks on the terminal, when the training is over."""
+    folder = made(tmp_path / "base", workplace)
+    (folder / "odd_tokenizer.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n\n\nclass OddTokenizer(PreTrainedTokenizerFast):\n    pass\n"
+    )
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "OddTokenizer", "auto_map": {"AutoTokenizer": [None, "odd_tokenizer.OddTokenizer"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *asked: pytest.fail(f"somebody was asked: {asked}"))
+    monkeypatch.setattr(remote_code, "_trusted", True)
+    trainer = SimpleNamespace(processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=True))
+    checkpoint_check.check_tokenizer(folder, trainer, SimpleNamespace(inputs={"input_ids": torch.tensor([[5, 6, 7]])}))
 
 
 def test_the_model_types_that_replace_a_tokenizer_are_those_of_transformers():

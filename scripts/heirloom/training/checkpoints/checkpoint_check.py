@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, Trainer
 
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, without_adapter
+from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
 from heirloom.models.weights import WEIGHTS
 from heirloom.training.inputs.adapters import has_quantized_weights
@@ -119,10 +120,9 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # or ZeRO-3 would wait for the other ranks to load it in parts
-    plain = {"local_files_only": True, "trust_remote_code": command.training.trust_remote_code}
-    config = AutoConfig.from_pretrained(folder, **plain)
+    config = AutoConfig.from_pretrained(folder, **loading())
     kind = architecture(config, command.training, folder)
-    written = kind.from_pretrained(folder, dtype="auto", **plain)
+    written = kind.from_pretrained(folder, dtype="auto", **loading())
     with trainer.accelerator.autocast():  # as the trained model was asked
         found = logits_of(written, expected.inputs)
     apart, most = distance(found, expected)
@@ -149,7 +149,7 @@ def distance(found: torch.Tensor, expected: Probe) -> tuple[float, float]:
 def check_tokenizer(folder: Path, trainer: Trainer, expected: Probe) -> None:
     """Raise HeirloomError when the tokenizer that transformers loads from `folder` gives other ids than the trained."""
     trained = trainer.processing_class
-    loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    loaded = AutoTokenizer.from_pretrained(folder, **loading())
     row = trained.decode(expected.inputs["input_ids"][0].tolist())
     if difference := first_difference(trained, loaded, (row, *SAMPLES)):
         raise HeirloomError(

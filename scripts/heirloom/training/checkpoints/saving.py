@@ -18,6 +18,7 @@ from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
 from heirloom.models.model_facts import FACTS
+from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import save_tokenizer
 from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merged_model, save_adapter
 from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
@@ -63,8 +64,7 @@ def save_checkpoint(
 
 def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> None:
     """Set what TRL's SFTTrainer has set for itself back to the base's: whether experts add their router's loss."""
-    trusted = {"local_files_only": True, "trust_remote_code": command.training.trust_remote_code}
-    base = AutoConfig.from_pretrained(command.base, **trusted).get_text_config()
+    base = AutoConfig.from_pretrained(command.base, **loading()).get_text_config()
     config = model.config.get_text_config()
     for key in ("output_router_logits", "router_aux_loss_coef"):
         if hasattr(base, key):
