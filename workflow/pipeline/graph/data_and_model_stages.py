@@ -1,10 +1,12 @@
-"""Stages from a raw dataset to a processed one and to a base model with its tokenizer, one function a kind."""
+"""Stages from a raw dataset to a processed one and to a base model with its tokenizer, one function a kind.
+
+`trusted` is the value of --trust_remote_code by model (pipeline.graph.model_loading.trust_by_model).
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.graph.commands import command
-from pipeline.graph.model_loading import trust_of_model
 from pipeline.graph.stages import Stage, code, present, user_code
 
 
@@ -24,7 +26,7 @@ def download_stages(dataset) -> Iterator[Stage]:
     )
 
 
-def tokenizer_stages(model, project) -> Iterator[Stage]:
+def tokenizer_stages(model, project, trusted: dict[str, str]) -> Iterator[Stage]:
     """The model's tokenizer: trained on a raw dataset, or fetched without the weights."""
     sections = present(model, "source", "tokenizer")
     inputs, files, flags = {}, [], {}
@@ -41,7 +43,7 @@ def tokenizer_stages(model, project) -> Iterator[Stage]:
             model,
             sections,
             **flags,
-            trust_remote_code=trust_of_model(model.name, project),
+            trust_remote_code=trusted.get(model.name),
             output=f"tokenizers/{model.name}",
         ),  # fmt: skip
         inputs=inputs,
@@ -51,7 +53,7 @@ def tokenizer_stages(model, project) -> Iterator[Stage]:
     )
 
 
-def model_stages(model, project) -> Iterator[Stage]:
+def model_stages(model, trusted: dict[str, str]) -> Iterator[Stage]:
     """The base model: initialised from the config, or fetched."""
     section = "source" if model.init is None else "init"
     tokenizer = f"tokenizers/{model.name}"
@@ -64,7 +66,7 @@ def model_stages(model, project) -> Iterator[Stage]:
             model,
             [section],
             tokenizer=tokenizer,
-            trust_remote_code=trust_of_model(model.name, project),
+            trust_remote_code=trusted.get(model.name),
             output=f"models/{model.name}",
         ),  # fmt: skip
         inputs={"tokenizer": (tokenizer,)},
@@ -74,7 +76,7 @@ def model_stages(model, project) -> Iterator[Stage]:
     )
 
 
-def process_stages(dataset, project) -> Iterator[Stage]:
+def process_stages(dataset, trusted: dict[str, str]) -> Iterator[Stage]:
     """The processed dataset: rows tokenized, masked, split; or one taken over; or several processed datasets mixed."""
     output = f"data/processed/{dataset.name}"
     statistics = f"metrics/data/{dataset.name}.json"
@@ -89,8 +91,7 @@ def process_stages(dataset, project) -> Iterator[Stage]:
         inputs, files, raw = raw_input(dataset)
         tokenizer = f"tokenizers/{dataset.tokenizer}"
         inputs["tokenizer"] = (tokenizer,)
-        trusted = trust_of_model(dataset.tokenizer, project)
-        flags = {"raw": raw, "tokenizer": tokenizer, "trust_remote_code": trusted}
+        flags = {"raw": raw, "tokenizer": tokenizer, "trust_remote_code": trusted.get(dataset.tokenizer)}
         if dataset.processing is not None:
             files += [str(dataset.processing.chat_template)] if dataset.processing.chat_template else []
             files += user_code(dataset.processing.processing_function)

@@ -18,6 +18,7 @@ from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import ConfigErrors, Mistake, load_project
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
+from pipeline.graph.model_loading import trust_by_model
 from pipeline.graph.remembered_imports import remembered_imports
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
 from pipeline.graph.stages import CHECKED, Stage
@@ -91,6 +92,7 @@ def build_graph(project) -> Graph:
     script this repository does not have.
     """
     stages: dict[str, Stage] = {}
+    trusted = trust_by_model(project)
 
     def add(new: Iterator[Stage]) -> None:
         stages.update((stage.name, stage) for stage in new)
@@ -102,15 +104,15 @@ def build_graph(project) -> Graph:
         if not dataset.mixture:
             add(download_stages(dataset))
             add_model(dataset.tokenizer, weights=False)
-        add(process_stages(dataset, project))
+        add(process_stages(dataset, trusted))
 
     def add_model(name: str, weights: bool = True) -> None:
         model = project.models[name]
         if model.tokenizer is not None and model.tokenizer.train_on is not None:
             add(download_stages(project.datasets[model.tokenizer.train_on]))
-        add(tokenizer_stages(model, project))
+        add(tokenizer_stages(model, project, trusted))
         if weights:
-            add(model_stages(model, project))
+            add(model_stages(model, trusted))
 
     def add_run(name: str) -> None:
         run = project.runs[name]

@@ -19,12 +19,10 @@ def trust_of(run, project) -> str | None:
     return "true" if any(each.trusts_remote_code for each in chain_of(run, project)) else None
 
 
-def trust_of_model(name: str, project) -> str | None:
-    """Return the same for what is made of a model before any run: said by an enabled run that stands on it."""
-    runs = (run for run in project.runs.values() if run.enabled)
-    chains = ([*chain_of(run, project)] for run in runs)
-    trusted = any(chain[-1].base == name and any(run.trusts_remote_code for run in chain) for chain in chains)
-    return "true" if trusted else None
+def trust_by_model(project) -> dict[str, str]:
+    """Return model → the same for what is made of it before any run: said by an enabled run that stands on it."""
+    runs = [run for run in project.runs.values() if run.enabled and trust_of(run, project)]
+    return {project.root_model(run.name): "true" for run in runs}
 
 
 def attention_of(section: str, run, project) -> str | None:
