@@ -70,7 +70,7 @@ accept:  ## record a harmless code change without executing again: make accept S
 	@python workflow/pipeline accept $(STAGE)
 
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
-	@python workflow/pipeline clean $(if $(CLONES),--clones $(CLONES))
+	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))
 
 empty-trash:  ## delete for good what clean-cache has moved to the trash
 	@python workflow/pipeline empty-trash

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ stages:
       hash: md5
       md5: {value}
 """
+REPOSITORY = Path(__file__).resolve().parents[2]
 ADDED = "outs:\n- md5: {value}\n  size: 1\n  hash: md5\n  path: {path}\n"
 
 
@@ -164,3 +167,25 @@ def test_a_cache_that_others_may_use_wants_their_names(project: Path, tmp_path: 
     assert not object_path(spare, shared / "files/md5").exists()
     with pytest.raises(HeirloomError, match="there is no clone of a DVC project"):
         clean_cache(yes=True, clones=[tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("clones", "counted"),
+    [("", None), ("none", []), ("/one two", ["/one", "two"]), ("/shared/none ./none", ["/shared/none", "none"])],
+)
+def test_make_names_every_clone_and_one_in_a_folder_none_too(
+    tmp_path: Path, clones: str, counted: list[str] | None
+) -> None:
+    """A clone whose folder had the name `none` was not counted, and what it needs was moved away."""
+    pipeline = tmp_path / "workflow/pipeline"
+    pipeline.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "workflow/pipeline/__main__.py", pipeline)
+    (pipeline / "defects.py").write_text("one_sentence = str\n")
+    (pipeline / "upkeep.py").write_text("def clean_cache(yes, clones):\n    print(clones and [*map(str, clones)])\n")
+    (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    command = ["make", "--no-print-directory", "clean-cache", f"CLONES={clones}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{counted and [str(tmp_path / clone) for clone in counted]}\n", done.stderr

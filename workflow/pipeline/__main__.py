@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="*",
         type=from_here,
         metavar="FOLDER",
-        help="all other clones that use this cache, or none; it must be said of a shared one",
+        help="all other clones that use this cache, no folder if there is none; it must be said of a shared one",
     )
     trash = commands.add_parser("empty-trash", help="delete what `clean` has moved to the trash")
     trash.add_argument("--yes", action="store_true", help="delete without asking")
@@ -120,8 +120,7 @@ def accept(arguments: argparse.Namespace) -> None:
 def clean(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import clean_cache
 
-    named = arguments.clones
-    clean_cache(arguments.yes, None if named is None else [path for path in named if path.name != "none"])
+    clean_cache(arguments.yes, arguments.clones)
 
 
 def empty_trash(arguments: argparse.Namespace) -> None:
