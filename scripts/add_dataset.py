@@ -27,7 +27,7 @@ from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import fetched, place_of
 from heirloom.data.first_look.shape_of_rows import first_rows, shape_of
 from heirloom.data.first_look.shown_rows import print_rows
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 
 SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json\n"
 TRIED_ROWS = 50
@@ -54,6 +54,7 @@ def main() -> None:
             todo.append(f"there is no test split, so {HELD_OUT:.0%} of the rows are held out, drawn by seed")
         if "hub" in source:
             todo.append("source.revision: pin the commit, 40 hex digits; the hub shows it under Files and versions")
+        todo = [plain(words) for words in todo]  # columns of anybody's have their names in them
         write(file, {"tokenizer": options.tokenizer, "source": source, "processing": processing}, todo)
         print(f"wrote {file}: {shape.processing_function}, {len(rows)} rows looked at")
         print("\n".join(f"to decide: {words}" for words in todo) or "nothing is left to decide")

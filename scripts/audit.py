@@ -16,6 +16,8 @@ from pathlib import Path
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
+from heirloom.errors import plain
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAM = REPOSITORY / ".venv/audit/bin/pip-audit"
 OPTIONS = ("--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off")
@@ -90,10 +92,10 @@ def main(locks: list[str]) -> int:
     found = [ask(program, part) for part in batches(packages)]
     holes, unseen = ([line for part in found for line in part[kind]] for kind in (0, 1))
     for line in holes:
-        print(line)
+        print(plain(line))
     if unseen:
         more = f"\n  … and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
-        listed = "".join(f"\n  {line}" for line in unseen[:SHOWN])
+        listed = "".join(f"\n  {plain(line)}" for line in unseen[:SHOWN])
         print(f"audit: {len(unseen)} of {len(packages)} packages were not looked up:{listed}{more}", file=sys.stderr)
     print(f"audit: {len(packages) - len(unseen)} packages looked up, {len(holes)} known holes")
     return HOLES if holes else UNSEEN if unseen else NO_HOLE

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.migration.commands import commands_in
 from heirloom.migration.imported_files import imported
 
@@ -37,16 +37,16 @@ def main() -> None:
     texts = {path: text_of(path, value, accounts) for path, value in sorted(files.items())}
     if options.show:
         for path, text in texts.items():
-            print(f"==> {path}\n{text}")
+            print(f"==> {path}\n{plain(text)}")
     else:
         write(options.root, texts)
         print("\n".join(f"wrote {path}" for path in texts))
     for path, account in accounts.items():
         for fate in account.fates.values():
             if fate.how in ("dropped", "TODO"):
-                print(f"{path}: --{fate.flag}: {fate.how}, {fate.words}")
+                print(plain(f"{path}: --{fate.flag}: {fate.how}, {fate.words}"))
     todo = [f"{path}: {words}" for path, account in accounts.items() for words in account.todo]
-    print("\n".join(f"TODO {words}" for words in todo) or "nothing is left to decide")
+    print(plain("\n".join(f"TODO {words}" for words in todo)) or "nothing is left to decide")
     if not options.show:
         print("now: snakemake -n")
 

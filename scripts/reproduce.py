@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import Reproduction, commit_of, reproduce, uncommitted_changes
 
@@ -57,7 +57,7 @@ def report(found: Reproduction) -> int:
             print(f"same     {product.path}  {product.recorded}")
         else:
             print(f"differs  {product.path}  recorded {product.recorded}, made {product.made or 'nothing'}")
-            print(*(f"         {line}" for line in product.files), sep="\n", end="\n" if product.files else "")
+            print(*(f"         {plain(line)}" for line in product.files), sep="\n", end="\n" if product.files else "")
     for reason in found.reasons:
         print(f"why it may: {reason}")
     return 0 if all(product.same for product in found.products) else 1

@@ -10,7 +10,6 @@ without data that is elsewhere is named, with the command that brings it.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from rich.console import Console
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain_json
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import trace_row, trace_tree
 
@@ -37,7 +36,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if options.json:
-        print(json.dumps(trace.as_json(), indent=2, ensure_ascii=False))
+        print(plain_json(trace.as_json()))
     else:
         Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
     return 0

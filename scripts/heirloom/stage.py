@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from heirloom.code_closure import PROJECT, code_closure, loaded_project_files
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.failures import sentence_of
 
 SHOWN = 5
@@ -52,7 +52,7 @@ def tell(sentence: str) -> None:
     """Print an error's sentence in one piece, so that those of two ranks do not mix; the launcher looks for it."""
     rank = os.environ.get("RANK", "0")
     prefix = "error" if rank == "0" else f"error on rank {rank}"
-    sys.stderr.write(f"{prefix}: {sentence}\n")
+    sys.stderr.write(f"{prefix}: {plain(sentence)}\n")
     sys.stderr.flush()
 
 

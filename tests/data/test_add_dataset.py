@@ -119,7 +119,8 @@ def project(tmp_path, monkeypatch, tokenizer_folder):
 def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_mask(
     project, run_script, write_jsonl, kind
 ):
-    chat = [{"message": [USER, ASSISTANT], "source": "mine"}] * 60
+    chat = [{"message": [{"role": "user", "content": "\x1b[2JHi"}, ASSISTANT], "source": "mine"}] * 60
+    chat.append({"message": 1, "odd\nsource: {path: /}\x1b[2J\ntokenizer": 1})  # anybody's: it acts nowhere
     pairs = [{"question": "Hi", "chosen": "Hello", "rejected": "No"}] * 60
     write_jsonl(chat if kind == "chats" else pairs, f"{kind}.jsonl")
     done = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny", "--max_length", "64")
@@ -133,8 +134,10 @@ def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_ma
     assert ("«Hello<|end|>»" if kind == "chats" else "chosen: «Hello") in done.stdout
     assert f"all rows, as a run will have them: python scripts/preview_dataset.py {kind}" in done.stdout
     assert f"a colleague needs {kind}.jsonl as well: `git add {kind}.jsonl`, or of a large one `dvc add" in done.stdout
+    assert "\x1b" not in done.stdout + file.read_text() and ("\\x1b[2JHi" in done.stdout) == (kind == "chats")
     if kind == "pairs":
         return
+    assert "# TODO 1 of 61 rows cannot be used, the first because column 'messages' must be a list" in file.read_text()
     again = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny")
     assert again.returncode == 1 and "exists already: give another --name" in again.stderr
     unknown = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tini", "--name", "x")

@@ -1,5 +1,6 @@
 """Datasets and models of strangers: their files stay in their folder, and their names and cards do no harm."""
 
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.sections.source import DatasetSource, ModelSource
 from heirloom.data.raw.hub_datasets import choose_files, declared_configurations, matches
 from heirloom.data.raw.raw_sources import fetch_raw
-from heirloom.errors import HeirloomError, plain
+from heirloom.errors import HeirloomError, plain, plain_json
 from heirloom.hub import HubFile
 from heirloom.models.fetching import MODEL_FILES, fetch
 
@@ -158,9 +159,13 @@ def test_a_trace_shows_escapes_as_text() -> None:
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown.get())
 
 
-def test_answers_in_the_table_of_scores_show_escapes_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
+def test_a_trace_as_json_escapes_what_acts_and_says_the_same() -> None:
+    value = {"prompt": f"日本 {ESCAPES}\ud800"}
+    said = plain_json(value)
+    assert said.replace("\n", "").isprintable() and "日本" in said and json.loads(said) == value
 
+
+def test_answers_in_the_table_of_scores_show_escapes_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
     import show_scores
 

@@ -146,6 +146,7 @@ GENERIC = "error: train-x failed; what it said is above and in logs/train-x.log;
         (GENERIC, "error on rank 1: the loss is not finite\nerror: a consequence\n", "the loss is not finite"),
         ("error: train-x: missing input data/x: make it\n", None, "train-x: missing input data/x: make it"),
         (f"{DVC}{GENERIC}", "Traceback (most recent call last):\n[rank1]: ValueError: none\n", "ValueError: none"),
+        (GENERIC, "Traceback (most recent call last):\nKeyError: \x1b[2J\x9bé\n", "KeyError: \\x1b[2J\\x9bé"),
         (f"{DVC}{GENERIC}", None, DVC[7:-1]),
         ("bash: python: command not found\n", "step 1/2\n", None),
         (None, None, None),

@@ -5,7 +5,7 @@ import time
 import traceback
 from pathlib import Path
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.failures import sentence_of
 from pipeline.paths import STATE
 
@@ -15,7 +15,7 @@ def one_sentence(error: BaseException) -> str:
     if isinstance(error, HeirloomError):
         return str(error)
     said = sentence_of(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return f"unexpected {said}; the trace is in {save_trace(error)}: please report it"
+    return f"unexpected {plain(said)}; the trace is in {save_trace(error)}: please report it"
 
 
 def save_trace(error: BaseException) -> Path:

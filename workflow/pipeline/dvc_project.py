@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.failures import causes
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
@@ -96,7 +96,7 @@ def whole(file: Path) -> bool:
 def sentence(error: BaseException) -> str:
     """Return what an error of DVC's says, with its cause, in one line."""
     said = [" ".join(str(each).split()) for each in causes(error)]
-    return ": ".join(dict.fromkeys(filter(None, said))) or type(error).__name__
+    return plain(": ".join(dict.fromkeys(filter(None, said)))) or type(error).__name__
 
 
 def cache_folder() -> Path:

@@ -396,7 +396,7 @@ def raw_json(row: RawRow) -> str:
 
 
 def told(error: Exception) -> str:
-    """Return what is wrong with a row; of errors that Python raised, also which."""
+    """Return what is wrong with a row, in one line; of errors that Python raised, also which."""
     message = " ".join(str(error).split())
     return message if isinstance(error, ValueError | TemplateError) else f"{type(error).__name__}: {message}"
 
@@ -416,6 +416,6 @@ def chosen_files(files: list[RawFile], section: ProcessingSection) -> tuple[list
         raise HeirloomError(f"processing.test_split: {test} is the split that is trained on; choose another")
     unused = [split for split in present if split not in (section.train_split, test)]
     if unused:
-        print(f"note: the raw dataset's split {', '.join(unused)} is not used", file=sys.stderr)
+        print(f"note: the raw dataset's split {plain(', '.join(unused))} is not used", file=sys.stderr)
     train_files = [("train", file) for file in files if file.split == section.train_split]
     return train_files + [("test", file) for file in files if file.split == test], drawn

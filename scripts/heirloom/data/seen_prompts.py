@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from heirloom.errors import plain
+
 
 class PromptKeys:
     """The keys of a split's prompts, row by row."""
@@ -66,7 +68,8 @@ def tell_seen(whose: str, count: int, rows: int, trained: str) -> None:
     """Warn on stderr when test rows have prompts that are trained on."""
     if count:
         print(
-            f"warning: {count} of {rows} rows of {whose} have a prompt that {trained} trains on as well, so scores on "
-            "them tell what was learned by heart: take them out, or draw the test split by test_rows or test_fraction",
+            f"warning: {count} of {rows} rows of {whose} have a prompt that {plain(trained)} trains on as well, so "
+            "scores on them tell what was learned by heart: take them out, or draw the test split by test_rows or "
+            "test_fraction",
             file=sys.stderr,
         )

@@ -1,8 +1,7 @@
 """The findings on a terminal, in a log and as JSON."""
 
-import json
-
 from heirloom.doctor.finding import Finding, Level
+from heirloom.errors import plain_json
 
 SIGNS = {Level.OK: "✓", Level.SKIPPED: "-", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
 MACHINE = ("machine", "memory", "GPUs")
@@ -53,4 +52,4 @@ def print_json(findings: list[Finding]) -> None:
         for finding in findings
     ]
     healthy = all(finding.level is not Level.ERROR for finding in findings)
-    print(json.dumps({"healthy": healthy, "findings": rows}, indent=2, ensure_ascii=False))
+    print(plain_json({"healthy": healthy, "findings": rows}))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from heirloom.data.processed_dataset import read_description
 from heirloom.data.seen_prompts import asked, read_keys, seen_rows, tell_seen
+from heirloom.errors import plain
 from heirloom.models.model_facts import read_facts
 
 
@@ -23,8 +24,8 @@ def tell_prompts_of_chain(dataset: Path, model: Path) -> None:
         same = here and read_description(folder).get("splits", {}).get("train", {}).get("sha256") == sha256
         train = read_keys(folder, "train") if same else None
         if test is None or train is None:
-            print(f"note: whether {dataset.name} asks what {name} trained on is not known: {folder} is not here as it "
-                  "was then", file=sys.stderr)  # fmt: skip
+            asked_what = f"whether {dataset.name} asks what {name} trained on"
+            print(plain(f"note: {asked_what} is not known: {folder} is not here as it was then"), file=sys.stderr)
         else:
             rows = len(asked(test))
             tell_seen(f"the test split of {dataset.name}", len(seen_rows(test, train)), rows, name)

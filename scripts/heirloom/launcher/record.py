@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import plain
 from heirloom.launcher import job_machine
 from heirloom.launcher.command import Program
 from heirloom.launcher.ledger import Stage
@@ -51,7 +52,7 @@ def log_file(stage: str) -> Path:
 
 def tell_failure(stage: str, error: str) -> None:
     """Say why a stage failed where people look: on the terminal, and as the last line of logs/STAGE.log."""
-    sentence = f"{stage} failed: {error}\n"
+    sentence = f"{stage} failed: {plain(error)}\n"
     sys.stderr.write(sentence)
     sys.stderr.flush()
     with suppress(OSError), Path("logs", f"{stage}.log").open("a", encoding="utf-8") as log:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.migration.commands import VARIABLE
 
 Number = TypeVar("Number", int, float)
@@ -62,7 +62,7 @@ class Account:
             fate = self.fates[flag]
             given = f"--{flag}" if fate.secret else f"--{flag}={self.flags[flag]}"
             found.append(f"# {given}: {fate.how}{f', {fate.words}' if fate.words else ''}")
-        return [*found, *(f"# TODO {words}" for words in self.todo)]
+        return [plain(line) for line in (*found, *(f"# TODO {words}" for words in self.todo))]
 
 
 def truth(text: str | None, default: bool = False) -> bool:

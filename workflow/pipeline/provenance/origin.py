@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from pipeline.git import git
 from pipeline.ledger import content_hash
 from pipeline.paths import DVC_LOCK, HISTORY
@@ -29,7 +29,7 @@ def commits_with_hash(value: str) -> list[str]:
     for line in git(*words).splitlines():
         commit, _, rest = line.partition(" ")
         if any(value in text for text in added_lines(commit)):  # -S tells of removals too
-            found.append(f"{commit[:12]}  {rest}")
+            found.append(f"{commit[:12]}  {plain(rest)}")
     return found
 
 

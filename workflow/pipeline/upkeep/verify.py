@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from heirloom.errors import plain
 from pipeline.dvc_project import cache_folder
 from pipeline.folder_objects import DamagedListError, object_path, read_list
 from pipeline.graph import load_graph
@@ -12,7 +13,7 @@ def verify() -> int:
     """Print every artifact and cached object whose bytes are not what dvc.lock records; return 1 if there is one."""
     _, graph = load_graph()
     entries = {name: entry for name, entry in read_lock().items() if name in graph.stages}
-    found = [f"{name}: {text}" for name, entry in entries.items() for text in wrong_in_entry(entry)]
+    found = [f"{name}: {text}" for name, entry in entries.items() for text in map(plain, wrong_in_entry(entry))]
     print(*found, sep="\n", end="\n" if found else "")
     products = sum(len(entry.get("outs", [])) for entry in entries.values())
     print(f"{products} artifacts of {len(entries)} stages hashed: {len(found)} wrong")

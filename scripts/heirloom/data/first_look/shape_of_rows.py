@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from heirloom.data.dataset_creation import told
 from heirloom.data.raw.data_folders import find_raw_files
 from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.raw.text_files import UnreadableRow
@@ -49,11 +50,11 @@ class Shape:
         return function(named)
 
     def accepts(self, row: dict[str, Any]) -> str | None:
-        """Return why the function cannot use a row; None when it can."""
+        """Return why the function cannot use a row, in one line; None when it can."""
         try:
             self.made_of(row)
         except ValueError as error:
-            return str(error)
+            return told(error)
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from heirloom.data.processed_dataset import load_split, read_description
 from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.errors import plain
 
 LONGEST = 2000
 """Characters of a text that are shown."""
@@ -17,7 +18,7 @@ SHOWN = 3
 def print_rows(dataset: Path, tokenizer: Path) -> None:
     """Print the first rows of a processed dataset. Raises HeirloomError when it is none."""
     for number, text in enumerate(shown_rows(dataset, Tokenizer(tokenizer), SHOWN), 1):
-        print(f"\n--- row {number} ---\n{text}")
+        print(f"\n--- row {number} ---\n{plain(text)}")
 
 
 def shown_rows(dataset: Path, tokenizer: Tokenizer, count: int) -> Iterator[str]:

@@ -12,6 +12,9 @@ NO_CAUSE = "what it said is above"
 """What a program says that only passes another one's failure on."""
 OTHER = re.compile(r"(?:ERROR|FATAL|fatal|CRITICAL)[: ]+(.+)")
 
+ACTS = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+"""What acts on a terminal; an exception's words may be anybody's, such as those of a row."""
+
 
 def cause(name: str, files: Iterable[Path]) -> str | None:
     """Return why the job `name` failed, by the first of the files that tells, None where none does.
@@ -25,7 +28,7 @@ def cause(name: str, files: Iterable[Path]) -> str | None:
         for lines in texts:
             found = [match[1] for line in lines if (match := pattern.fullmatch(line)) and NO_CAUSE not in match[1]]
             if found:
-                return found[which]
+                return ACTS.sub(lambda character: f"\\x{ord(character[0]):02x}", found[which])
     return None
 
 
