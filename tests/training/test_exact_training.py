@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 from test_training_mistakes import command
 from training_workplace import tree, write_dataset
 from transformers import (
@@ -34,9 +34,16 @@ from heirloom.errors import HeirloomError
 from heirloom.models.fresh_models import model_config
 from heirloom.training.batches import each_row_once
 from heirloom.training.batches.each_row_once import GroupedByLength
+from heirloom.training.inputs import training_data
 from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.base_models import load_model, trained_dtype
-from heirloom.training.inputs.training_data import TrainingData, check_lengths, table_of_positions
+from heirloom.training.inputs.training_data import (
+    TrainingData,
+    check_lengths,
+    longest_row,
+    table_of_positions,
+    token_counts,
+)
 from heirloom.training.losses.fused_output import check_fused_output
 from heirloom.training.preparation import making_trainer
 from heirloom.training.training_arguments import trainer_arguments
@@ -269,6 +276,16 @@ def test_a_base_that_was_saved_quantized_is_refused(workplace, tmp_path):
     asked = dataclasses.replace(command(tmp_path), base=base)
     with pytest.raises(HeirloomError, match="was saved quantized, .* use the base in its own precision"):
         load_model(asked)
+
+
+def test_lengths_of_rows_are_counted_over_pieces_of_the_table(monkeypatch):
+    monkeypatch.setattr(training_data, "ROWS_AT_A_TIME", 2)
+    rows = Dataset.from_list([{"input_ids": [5] * length, "labels": [5] * (9 - length)} for length in (3, 0, 7, 1, 5)])
+    assert token_counts(rows.select([4, 1, 2]), "input_ids").tolist() == [5, 0, 7] and longest_row(rows) == 9
+    assert token_counts(rows.select([]), "input_ids").tolist() == []
+    lengths = {"prompt_ids": (3, 6), "chosen_ids": (1, 1), "rejected_ids": (6, 0)}
+    pairs = Dataset.from_dict({name: [[5] * length for length in each] for name, each in lengths.items()})
+    assert longest_row(pairs) == 9
 
 
 @pytest.mark.parametrize(

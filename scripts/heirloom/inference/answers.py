@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -108,7 +109,7 @@ class Answerer:
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, self.padding_side)
         processors = prompt_processors(
             self.section.prompt_arguments,
-            [torch.tensor([prompt.ids], device=self.device) for prompt in batch],
+            (torch.tensor([prompt.ids], device=self.device) for prompt in batch),
             [0 if self.encoder_decoder else ids.shape[1] - len(prompt.ids) for prompt in batch],
             self.end_ids,
         )
@@ -157,8 +158,12 @@ class Answerer:
     def ends_in_stop_string(self, prompt: Prompt, answer_ids: list[int]) -> bool:
         """Say whether the last token that an answer may have completes a stop string, as `generate` judges it."""
         before = [] if self.encoder_decoder else list(prompt.ids)
-        criterion = StopStringCriteria(self.tokenizer, self.section.search_arguments["stop_strings"])
-        return bool(criterion(torch.tensor([[*before, *answer_ids]]), None)[0])
+        return bool(self.stop_criterion(torch.tensor([[*before, *answer_ids]]), None)[0])
+
+    @cached_property
+    def stop_criterion(self) -> StopStringCriteria:
+        """What judges whether a text ends in a stop string; it goes through the whole vocabulary to be made."""
+        return StopStringCriteria(self.tokenizer, self.section.search_arguments["stop_strings"])
 
     def row(self, prompt: Prompt, answer_ids: list[int], finished: bool) -> dict[str, Any]:
         """Describe one answer."""

@@ -1,7 +1,7 @@
 """What changes the scores of tokens belongs to the prompt: not to its batch, its rank or what was drawn before."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -85,12 +85,13 @@ class EachAlone(LogitsProcessor):
 
 
 def prompt_processors(
-    options: dict[str, Any], prompts: Sequence[torch.Tensor], padding: Sequence[int], end_ids: Sequence[int]
+    options: dict[str, Any], prompts: Iterable[torch.Tensor], padding: Sequence[int], end_ids: Sequence[int]
 ) -> LogitsProcessorList:
     """Return what applies `options`, keys of GenerationConfig that look at whole prompts, to each prompt alone.
 
-    `prompts`: the token ids (1, T) of each, without its `padding`. transformers' own would read padding as text: it
-    counts for min_length, and where the end token pads, no_repeat_ngram_size would forbid to end.
+    `prompts`: the token ids (1, T) of each, without its `padding`; made only where there are options. transformers' own
+    would read padding as text: it counts for min_length, and where the end token pads, no_repeat_ngram_size would
+    forbid to end.
     """
     if not options:
         return LogitsProcessorList()

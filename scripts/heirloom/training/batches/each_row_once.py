@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from heirloom.distributed import rank, world_size
 from heirloom.errors import HeirloomError
 from heirloom.training.batches.collators import IGNORED
+from heirloom.training.inputs.training_data import token_counts
 
 
 class EachRowOnce:
@@ -26,7 +27,7 @@ class EachRowOnce:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return GroupedByLength([len(ids) for ids in rows["input_ids"]], self)
+        return GroupedByLength(token_counts(rows, "input_ids").tolist(), self)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return Trainer's batches of held-out rows: all of them, whatever dataloader_drop_last says of training."""

@@ -24,7 +24,7 @@ from heirloom.distributed import barrier, is_first_rank_of_host, rank
 from heirloom.errors import HeirloomError
 from heirloom.training.callbacks.progress import say
 from heirloom.training.callbacks.resuming import scratch_folder
-from heirloom.training.inputs.training_data import TrainingData
+from heirloom.training.inputs.training_data import TrainingData, token_counts
 
 PackingStrategy = Literal["bfd", "bfd_split", "wrapped"]
 ROWS_AT_A_TIME = 10_000
@@ -172,7 +172,7 @@ def flat(table: pyarrow.Table, column: str) -> np.ndarray:
 
 
 def total_tokens(rows: Dataset) -> int:
-    return sum(int(lengths(table).sum()) for table in arrow_tables(rows))
+    return int(token_counts(rows, "input_ids").sum())
 
 
 def check_not_padded(rows: Dataset, key: str) -> None:
@@ -184,10 +184,8 @@ def check_not_padded(rows: Dataset, key: str) -> None:
 
 
 def check_not_too_long(rows: Dataset, seq_length: int) -> None:
-    too_long = longest = 0
-    for table in arrow_tables(rows):
-        too_long += int((lengths(table) > seq_length).sum())
-        longest = max(longest, int(lengths(table).max()))
+    counts = token_counts(rows, "input_ids")
+    too_long, longest = int((counts > seq_length).sum()), int(counts.max())
     if too_long:
         raise HeirloomError(
             f"training.seq_length is {seq_length}, and {too_long:,} of {len(rows):,} rows are longer, up to {longest} "

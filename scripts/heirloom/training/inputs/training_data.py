@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute
 import torch
 from datasets import Dataset, load_from_disk
 from transformers import PreTrainedModel
@@ -19,6 +21,9 @@ MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
 POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?)$")
 """Names of the layers in which transformers' models keep a table of positions."""
+
+ROWS_AT_A_TIME = 10_000
+"""Rows whose lengths are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,17 @@ def table_of_positions(model: PreTrainedModel) -> int | None:
 def longest_row(rows: Dataset) -> int:
     """Return the tokens of the longest sequence: of an input, of labels that have their own, or of a pair's half."""
     if "prompt_ids" in rows.column_names:
-        parts = rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
-        return max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in parts)
+        prompt, chosen, rejected = (token_counts(rows, f"{part}_ids") for part in ("prompt", "chosen", "rejected"))
+        return int((prompt + np.maximum(chosen, rejected)).max())
     columns = [name for name in ("input_ids", "labels") if name in rows.column_names]
-    return max(len(row[name]) for row in rows.select_columns(columns) for name in columns)
+    return max(int(token_counts(rows, name).max()) for name in columns)
+
+
+def token_counts(rows: Dataset, column: str) -> np.ndarray:
+    """Return the number of tokens (N,) that each row has in a column, without making Python objects of them."""
+    tables = rows.select_columns([column]).with_format("arrow").iter(ROWS_AT_A_TIME)
+    counts = [pyarrow.compute.list_value_length(table[column]).to_numpy() for table in tables]
+    return np.concatenate([np.empty(0, dtype=np.int64), *counts])
 
 
 def copied_rows(data: TrainingData, work: Path | str) -> TrainingData:
