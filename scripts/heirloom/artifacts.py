@@ -33,11 +33,11 @@ def new_artifact(target: Path | str) -> Iterator[Path]:
         remove(partial)
         raise
     destination(target)  # hours may have passed
-    files = files_of(partial)
+    made = files_of(partial) if by_hand() else None
     remove(target)
     partial.rename(target)
-    if by_hand():
-        note_beside(target).write_text(json.dumps(files, indent=1), encoding="utf-8")
+    if made is not None:
+        note_beside(target).write_text(json.dumps(made, indent=1), encoding="utf-8")
 
 
 def destination(path: Path | str) -> Path:

@@ -28,7 +28,8 @@ def with_flags(path: str, words: list[str], sections: list[str], trainer: str | 
 
     `sections` are those that the script reads, `trainer` is the script's own; without one it is the file's.
     """
-    value = parse_yaml(read_text(path), path)
+    text = read_text(path)
+    value = parse_yaml(text, path)
     if not isinstance(value, dict):
         raise ConfigErrors([Mistake(path, None, "", "must hold keys and values, as the files in config/runs/ do")])
     trainer = trainer or value.get("trainer")
@@ -42,7 +43,7 @@ def with_flags(path: str, words: list[str], sections: list[str], trainer: str | 
             continue
         given[section, key] = flag
         value[section] = {**(value.get(section) or {}), key: flag_value(section, key, texts, trainer)}
-    mistakes += mistakes_of(path, value, sections, trainer, given)
+    mistakes += mistakes_of(path, text, value, sections, trainer, given)
     if mistakes:
         raise ConfigErrors(mistakes)
     return value
@@ -125,14 +126,16 @@ def flag_value(section: str, key: str, texts: list[str], trainer: str | None) ->
 
 
 def mistakes_of(
-    path: str, value: dict[str, Any], sections: list[str], trainer: str | None, given: dict[Place, str]
+    path: str, text: str, value: dict[str, Any], sections: list[str], trainer: str | None, given: dict[Place, str]
 ) -> Iterator[Mistake]:
-    """Yield what the check of a run's file says of these sections; what a flag gave is told of the flag."""
+    """Yield what the check of a run's file says of these sections; what a flag gave is told of the flag.
+
+    `text` is the file's, for the lines of its keys.
+    """
     kept = {name: value[name] for name in (*sections, "trust_remote_code", "deepspeed") if name in value}
     kept |= {"base": "by-hand", "dataset": "by-hand"}  # their folders may be given as flags
     if "training" in sections:
         kept["trainer"] = trainer
-    text = read_text(path)
     for keys, problem in value_problems(Run, kept, path):
         if not keys or keys[0] not in sections:
             continue

@@ -62,9 +62,8 @@ def answer_in(text: str, pattern: re.Pattern | None) -> str | None:
 def pattern_matches(rows: Sequence[dict[str, Any]], patterns: dict[str, str]) -> dict[str, list[bool]]:
     """Return for each named pattern whether it is found in each row's completion."""
     texts = [normalised(row["completion"]) for row in rows]
-    return {
-        name: [re.search(normalised(pattern), text) is not None for text in texts] for name, pattern in patterns.items()
-    }
+    compiled = {name: re.compile(normalised(pattern)) for name, pattern in patterns.items()}
+    return {name: [pattern.search(text) is not None for text in texts] for name, pattern in compiled.items()}
 
 
 def token_counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Bringing a recorded result back: from the working tree, DVC's cache or its remote; nothing is executed."""
 
-import errno
 import os
 import sys
 from collections.abc import Collection
@@ -8,13 +7,11 @@ from pathlib import Path
 
 from heirloom.artifacts import remove
 from heirloom.errors import HeirloomError
-from heirloom.failures import causes, is_disk
+from heirloom.failures import NOT_ALLOWED, causes, is_disk
 from heirloom.launcher.dvc_hashes import stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
 from pipeline.folder_objects import DamagedListError, bring_list, has_list
 from pipeline.ledger import Entry, Fingerprints
-
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None) -> bool:
@@ -33,15 +30,14 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
         StageLoader.fill_from_lock(loaded, entry)
         outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
         try:
-            for out in outs:
-                if is_cached(repo, out):
-                    continue
+            missing = [out for out in outs if not is_cached(repo, out)]
+            for out in missing:
                 if workspace_holds(out.def_path, out.hash_info.value):
                     out.add()
                 elif not out.hash_info.isdir or bring_list(repo, out.hash_info.value):
                     for objects in (out.get_used_objs() or {}).values():
                         repo.cloud.pull(objects)
-            if not all(is_cached(repo, out) for out in outs):
+            if not all(is_cached(repo, out) for out in missing):
                 lost = "neither DVC's cache here nor its remote has all of it"
                 print(f"{stage}: its recorded result could not be restored: {lost}", file=sys.stderr)
                 return False
@@ -50,7 +46,7 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
                 out.checkout(force=True)
         except (DvcException, ObjectFormatError, DamagedListError, OSError) as error:
             problem = f"{stage}: its recorded result could not be restored: {sentence(error)}"
-            if any(is_disk(each) or getattr(each, "errno", None) in REFUSED for each in causes(error)):
+            if any(is_disk(each) or getattr(each, "errno", None) in NOT_ALLOWED for each in causes(error)):
                 raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
             print(problem, file=sys.stderr)
             return False

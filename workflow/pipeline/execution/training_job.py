@@ -6,7 +6,6 @@ gets the marker, the log, the record and small results.
 """
 
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from heirloom.launcher.hosts import sagemaker
 from heirloom.launcher.work import KEEP
 from pipeline.execution.job_remote import data_is_remote, write_settings
 from pipeline.execution.transfer import bring_inputs, learn_inputs
-from pipeline.graph import Stage, load_graph
+from pipeline.graph import Stage, launched, load_graph
 from pipeline.paths import RECORDS, STATE, WORK
 
 RETURNED = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
@@ -31,15 +30,17 @@ def in_training_job() -> bool:
     return RETURNED in os.environ and data_is_remote()
 
 
-def prepare(name: str) -> None:
-    """Make this host ready to execute a stage: DVC's settings, its inputs' entries, the inputs themselves.
+def prepare(name: str) -> Stage:
+    """Make this host ready to execute a stage, and return it: DVC's settings, its inputs' entries, the inputs.
 
     Raises HeirloomError when an input is not on the remote.
     """
     graph = load_graph(strict=False)[1]
+    stage = graph.stage(name)
     set_up_host()
-    learn_inputs(graph.stage(name), graph)
-    bring_inputs(graph.stage(name), graph)
+    learn_inputs(stage, graph)
+    bring_inputs(stage, graph)
+    return stage
 
 
 def set_up_host() -> None:
@@ -69,9 +70,8 @@ def forget_work(name: str) -> None:
 
 def join(name: str) -> None:
     """On a host that is not the first: run the ranks that the first one's launcher starts here. Does not return."""
-    prepare(name)
-    words = shlex.split(load_graph(strict=False)[1].stage(name).cmd)[2:]  # without `python scripts/launch.py`
-    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name, *words])
+    stage = prepare(name)
+    os.execv(sys.executable, [sys.executable, "scripts/launch.py", "join", name, *launched(stage.cmd)])
 
 
 def explain(name: str, error: Exception) -> None:

@@ -4,11 +4,12 @@
 """
 
 from pipeline.graph import dvcfile
-from pipeline.graph.commands import flags_of, shown
+from pipeline.graph.commands import flags_of, launched, shown
 from pipeline.graph.graph import Graph, load_graph
 from pipeline.graph.machines import RESOURCES, job_resources
 from pipeline.graph.stages import CHECKED, KINDS, Stage
 
 __all__ = [
-    "CHECKED", "Graph", "KINDS", "RESOURCES", "Stage", "dvcfile", "flags_of", "job_resources", "load_graph", "shown",
+    "CHECKED", "Graph", "KINDS", "RESOURCES", "Stage", "dvcfile", "flags_of", "job_resources", "launched", "load_graph",
+    "shown",
 ]  # fmt: skip

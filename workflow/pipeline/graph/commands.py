@@ -15,6 +15,11 @@ def command(starter: str, script: str, subject, sections: list[str], **flags) ->
     return shlex.join(words)
 
 
+def launched(command: str) -> list[str]:
+    """Return the words of a command line that follow `python scripts/launch.py`."""
+    return shlex.split(command)[2:]
+
+
 def shown(command: str) -> str:
     """Return a command line as one line.
 

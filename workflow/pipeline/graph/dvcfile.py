@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from heirloom.errors import HeirloomError
+from pipeline.graph.commands import launched
 from pipeline.graph.graph import Graph
 from pipeline.graph.stages import CHECKED, Stage
 from pipeline.paths import CACHE, DVC_YAML
@@ -150,7 +151,7 @@ def check_stage(stage: Stage, words: Sequence[str], path: Path = DVC_YAML) -> No
     text = path.read_text(errors="replace") if path.is_file() else ""
     if f"\n{block_of(stage)}" not in text:
         raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
-    if list(words) != shlex.split(stage.cmd)[2:]:
+    if list(words) != launched(stage.cmd):
         raise HeirloomError(
             f"{stage.name} was started as `{shlex.join(words)}`, which is not the command that {path} has for it: type "
             "`dvc repro` or `snakemake`; to try a script by hand, unset DVC_STAGE"

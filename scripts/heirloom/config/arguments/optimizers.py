@@ -17,13 +17,17 @@ def zero_problem(optim: object, deepspeed: Path) -> str | None:
     ZeRO-1, 2 and 3 hand flat pieces of all weights to the optimizer: Adafactor then factors nothing, and where the
     pieces end depends on the number of ranks.
     """
-    stage = json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
-    if not stage or not isinstance(optim, str) or not optim.startswith(OF_SHAPES):
+    if not isinstance(optim, str) or not optim.startswith(OF_SHAPES) or not (stage := zero_stage(deepspeed)):
         return None
     return (
         f"{optim} looks at the shapes of weights, and ZeRO-{stage} hands it flat pieces of them, so it would be "
         "another optimizer, which depends on the number of ranks; use an AdamW, deepspeed: zero0, or no deepspeed"
     )
+
+
+def zero_stage(deepspeed: Path) -> int:
+    """Return which stage of ZeRO a DeepSpeed file asks for: 0 to 3, 0 where it names none."""
+    return json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
 
 
 def former_optimizer_warning(optim: object) -> str | None:

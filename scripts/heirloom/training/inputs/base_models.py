@@ -17,6 +17,7 @@ from transformers import (
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from heirloom.config.arguments.attention import without_gpu
+from heirloom.config.arguments.optimizers import zero_stage
 from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import is_main_rank, on_cpu
 from heirloom.errors import HeirloomError
@@ -92,9 +93,7 @@ def trained_dtype(command: TrainingCommand) -> str:
     saved = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
     dtype = saved if section.default_dtype == "auto" else section.default_dtype
     narrow = dtype in ("bfloat16", "float16") and command.peft is None
-    stage = 0
-    if command.deepspeed:
-        stage = json.loads(command.deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    stage = zero_stage(command.deepspeed) if command.deepspeed else 0
     mixed = section.passed_through.get("bf16") is True or section.passed_through.get("fp16") is True
     if not narrow or (stage and (mixed or section.default_dtype != "auto")):
         return section.default_dtype
