@@ -13,13 +13,13 @@ Out: config/datasets/NAME.yaml with the processing function and the columns that
 import argparse
 import io
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from heirloom import stage
 from heirloom.config.linked_files import how_to_share
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.processing import ProcessingSection
@@ -101,7 +101,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except HeirloomError as error:
-        sys.exit(f"error: {error}")
+    stage.run(main)

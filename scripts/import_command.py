@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from heirloom import stage
 from heirloom.errors import HeirloomError, plain
 from heirloom.migration.commands import commands_in
 from heirloom.migration.imported_files import imported
@@ -92,7 +93,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except HeirloomError as error:
-        sys.exit(f"error: {error}")
+    stage.run(main)

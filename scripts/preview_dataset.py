@@ -10,14 +10,13 @@ Out: .heirloom/previews/NAME, what the stage process-NAME would make, with previ
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
+from heirloom import stage
 from heirloom.data.data_statistics import summary
 from heirloom.data.first_look.shown_rows import print_rows
 from heirloom.data.first_look.trial import find_dataset, process
-from heirloom.errors import HeirloomError
 from heirloom.models.remote_code import trust
 from heirloom.stage_arguments import add_trust
 
@@ -28,7 +27,7 @@ def main() -> None:
     project, dataset = find_dataset(Path(), args.name)
     output = Path(".heirloom/previews") / dataset.name
     with tempfile.TemporaryDirectory() as folder:
-        metrics, tokenizer = process(dataset, project, output, Path(folder), args.rows, args.trust_remote_code)
+        metrics, tokenizer = process(dataset, project, output, Path(folder), args.rows)
         print("\n".join(f"{output}/{line}" for line in summary(metrics)))
         print_rows(output, tokenizer)
     print(f"\n{output}/preview.html shows more, in colour")
@@ -43,7 +42,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except HeirloomError as error:
-        sys.exit(f"error: {error}")
+    stage.run(main)

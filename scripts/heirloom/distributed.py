@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,12 @@ def world_size() -> int:
 
 def is_main_rank() -> bool:
     return rank() == 0
+
+
+def say(line: str) -> None:
+    """Print a line at once, on the main rank."""
+    if is_main_rank():
+        print(line, flush=True)
 
 
 def is_first_rank_of_host() -> bool:
@@ -88,6 +94,11 @@ def all_gathered(tensor: torch.Tensor) -> list[torch.Tensor]:
 def gathered_rows(rows: list[Any]) -> list[Any]:
     """Return the rows of all ranks in one list, those of the first rank first. As `gathered`."""
     return [row for of_rank in gathered(rows) for row in of_rank]
+
+
+def on_every_rank(names: Iterable[str]) -> set[str]:
+    """Return the names that all ranks call this with: what is there on every host. Every rank calls it."""
+    return set.intersection(*map(set, gathered(sorted(names))))
 
 
 def start_rank() -> None:

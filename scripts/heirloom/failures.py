@@ -55,6 +55,11 @@ def sentence_of(error: BaseException) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, the name of its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def rank() -> str:
     return os.environ.get("RANK", "0")
 

@@ -58,13 +58,12 @@ def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> li
     return list(names)
 
 
-def check_destination(url: str) -> set[str]:
-    """Return the names under s3://bucket/prefix, which is empty or holds only what earlier uploads left.
+def check_destination(url: str) -> None:
+    """Raise HeirloomError unless s3://bucket/prefix is empty or holds only what earlier uploads left.
 
-    What they left stands in their own list, LISTING, with the sizes. Raises HeirloomError for a prefix with anything
-    else, and when it cannot be read.
+    What they left stands in their own list, LISTING, with the sizes.
     """
-    return set(left_by_uploads(url))
+    left_by_uploads(url)
 
 
 def left_by_uploads(url: str) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ import pytest
 from training_workplace import training_command, tree
 from watched_processes import processes_in, ranks_in, wait_for
 
-from heirloom.training.callbacks import resuming
+from heirloom import distributed
 from heirloom.training.callbacks.loss_history import LossHistory
 from heirloom.training.callbacks.resuming import COMPLETE, claim_work_folder, newest_complete
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_counts_only_where_all_files_of_all_hosts_have_come(tmp_pat
             (folder / name).write_bytes(bytes(size))
         (folder / COMPLETE).write_text(json.dumps({"step": step, "files": files}))
     (tmp_path / "checkpoint-9" / "global_step1" / "zero_pp_rank_1.pt").write_bytes(bytes(2))
-    monkeypatch.setattr(resuming, "gathered", lambda here: [here, {"checkpoint-3", "checkpoint-9"}])
+    monkeypatch.setattr(distributed, "gathered", lambda here: [here, {"checkpoint-3", "checkpoint-9"}])
     assert newest_complete(tmp_path).name == "checkpoint-3"
     assert sorted(folder.name for folder in tmp_path.glob("checkpoint-*")) == ["checkpoint-3"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError, plain
 from heirloom.failures import causes
+from heirloom.launcher.dvc_hashes import stamp
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
 
@@ -109,20 +110,19 @@ def cache_folder() -> Path:
     known = recall(file, _VERSION)
     variables = {name: os.environ.get(name) for name in DECIDING}
     place = os.getcwd()
-    if known.get("for") != [place, variables] or any(touch(path) != then for path, then in known["files"].items()):
+    if known.get("for") != [place, variables] or any(stamp_of(path) != then for path, then in known["files"].items()):
         folder, files = ask_dvc()
-        known = {"for": [place, variables], "folder": folder, "files": {path: touch(path) for path in files}}
+        known = {"for": [place, variables], "folder": folder, "files": {path: stamp_of(path) for path in files}}
         remember(file, _VERSION, known)
     return Path(known["folder"])
 
 
-def touch(path: str) -> list[int] | None:
+def stamp_of(path: str) -> str | None:
     """Return what changes when a file is written; None when there is none."""
     try:
-        info = os.stat(path)
+        return stamp(os.stat(path))
     except OSError:
         return None
-    return [info.st_mtime_ns, info.st_size, info.st_ino]
 
 
 def ask_dvc() -> tuple[str, list[str]]:

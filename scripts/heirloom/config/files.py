@@ -150,24 +150,28 @@ def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 yield (name, *keys), problem
 
 
-def secret_problems(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def secret_problems(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the places that hold something like a credential; the credential itself is never shown."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from secret_problems(inner, (*keys, key))
-    elif is_secret(keys[-1] if keys else "", value):
-        yield keys, "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
+    problem = "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
+    yield from ((keys, problem) for keys, leaf in leaves(value) if is_secret(keys[-1] if keys else "", leaf))
 
 
-def number_problems(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def number_problems(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the places that hold no number that could be compared or counted with: NaN is not even equal to itself."""
+    for keys, leaf in leaves(value):
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            yield keys, f"{leaf} is no number that a stage could be made with; write a finite one or delete the key"
+        elif isinstance(leaf, int) and abs(leaf) >= 2**63:
+            yield keys, "a whole number of more than 63 bits; write a smaller one"
+
+
+def leaves(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield (nested keys, value) of everything in a file that is neither a mapping nor a list."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from number_problems(inner, (*keys, key))
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield keys, f"{value} is no number that a stage could be made with; write a finite one or delete the key"
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        yield keys, "a whole number of more than 63 bits; write a smaller one"
+            yield from leaves(inner, (*keys, key))
+    else:
+        yield keys, value
 
 
 # ---- the cache ----

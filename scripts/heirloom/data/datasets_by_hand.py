@@ -23,7 +23,7 @@ from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
 from heirloom.errors import HeirloomError
-from heirloom.models.remote_code import trust
+from heirloom.models.remote_code import as_flag, trust
 from heirloom.s3 import SCHEME, check_destination, upload_folder
 from heirloom.stage_arguments import add_trust
 
@@ -54,8 +54,7 @@ def create_by_hand(arguments: list[str]) -> None:
         destination(args.destination)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        trusted = ["--trust_remote_code", "true"] if args.trust_remote_code else []
-        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer", *trusted)
+        tokenizer = fetched("create_tokenizer.py", model, work / "tokenizer", *as_flag())
         raw = fetched("download_dataset.py", dataset, work / "raw")
         output = work / "processed" if on_s3 else Path(args.destination)
         metrics = create_dataset(raw, tokenizer, section, output, first_rows=DEBUG_ROWS if args.debug else None)

@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from heirloom.distributed import is_main_rank
+from heirloom.distributed import say
 from heirloom.errors import HeirloomError
-from heirloom.failures import is_memory
+from heirloom.failures import first_line, is_memory
 from heirloom.inference.answers import Answerer, padded
 from heirloom.inference.completion_logprobs import plain_logprobs
 from heirloom.inference.continuous_batching import CHECKED
@@ -103,10 +103,8 @@ def check_engine(
     except Exception as error:
         if is_memory(error):
             raise
-        first = str(error).strip().splitlines()
         raise HeirloomError(
-            f"generation.engine: {engine} cannot run this {kind} model ({first[0] if first else type(error).__name__})"
-            f"{others}"
+            f"generation.engine: {engine} cannot run this {kind} model ({first_line(error)}){others}"
         ) from error
     if differs[-1] > tolerance(answerer.model):
         remedy = others or (
@@ -117,8 +115,6 @@ def check_engine(
             f"log-probability of a token differs by {differs[-1]:.3g} nats, and {tolerance(answerer.model):g} are "
             f"allowed (prompt {batch[0].row_id}){remedy}"
         )
-    if len(differs) > 1 and answerer.section.test_batch_size > 1 and is_main_rank():
-        print(
-            f"a {kind} model answers prompts in batches otherwise than alone: they are answered one by one", flush=True
-        )
+    if len(differs) > 1 and answerer.section.test_batch_size > 1:
+        say(f"a {kind} model answers prompts in batches otherwise than alone: they are answered one by one")
     return len(differs) == 1

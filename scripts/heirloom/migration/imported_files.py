@@ -372,8 +372,7 @@ class ImportedRun:
     def others(self) -> None:
         """Put every flag that is left where the keys of config/ have its name."""
         account = self.account
-        sections = ["training", "peft", "quantization", "tracking", "resources", "generation"]
-        sections = sections if self.trainer is not None else ["generation", "tracking", "resources"]
+        sections = [*SECTIONS] if self.trainer is not None else ["generation", "tracking", "resources"]
         for flag in [flag for flag in account.flags if flag not in account.fates]:
             text = account[flag]
             if flag in RENAMED and RENAMED[flag][0] in sections:

@@ -26,6 +26,11 @@ def loading() -> dict[str, Any]:
     return {"local_files_only": True, "trust_remote_code": _trusted}
 
 
+def as_flag() -> tuple[str, ...]:
+    """Return the decision as words of the command line of a program that loads the same model."""
+    return ("--trust_remote_code", "true") if _trusted else ()
+
+
 @contextmanager
 def loading_from(folder: Path) -> Iterator[None]:
     """Turn transformers' refusal to load a model without its code into a sentence. Raises HeirloomError."""

@@ -16,6 +16,7 @@ from transformers import (
 
 import heirloom.rank
 from heirloom.errors import HeirloomError
+from heirloom.failures import first_line
 from heirloom.models.remote_code import loading, loading_from
 from heirloom.models.weights import WEIGHTS
 
@@ -104,7 +105,7 @@ def load_model(checkpoint: Path, dtype: str, attention: str | None = None) -> Pr
     except HeirloomError:
         raise
     except (ImportError, ValueError) as error:
-        raise HeirloomError(f"{place}: cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise HeirloomError(f"{place}: cannot be loaded: {first_line(error)}") from error
     if adapter:
         from peft import PeftModel
 

@@ -18,14 +18,14 @@ from transformers import (
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.section import Section
-from heirloom.distributed import is_main_rank
+from heirloom.distributed import is_main_rank, say
 from heirloom.training.batches.each_row_once import check_steps
 from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
 from heirloom.training.callbacks.finite_loss import FiniteLoss
 from heirloom.training.callbacks.interruption import Interruption
 from heirloom.training.callbacks.loss_history import LossHistory, rounded
 from heirloom.training.callbacks.model_flops import Utilization, utilization
-from heirloom.training.callbacks.progress import Progress, say
+from heirloom.training.callbacks.progress import Progress
 from heirloom.training.callbacks.resuming import (
     AlreadyTrainedError,
     CompleteCheckpoints,

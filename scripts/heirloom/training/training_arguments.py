@@ -12,10 +12,9 @@ from transformers import Trainer, TrainingArguments
 
 from heirloom.config.arguments.optimizers import FORMER_OPTIMIZERS, former_optimizer_warning, zero_problem
 from heirloom.config.sections.training import TrainingSection
-from heirloom.distributed import on_cpu, world_size
+from heirloom.distributed import on_cpu, say, world_size
 from heirloom.errors import HeirloomError
 from heirloom.offloading import check_offloading
-from heirloom.training.callbacks.progress import say
 from heirloom.training.callbacks.resuming import work_folder
 from heirloom.training.callbacks.trackers import check_trackers
 from heirloom.training.inputs.training_command import TrainingCommand

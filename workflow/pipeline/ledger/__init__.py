@@ -6,7 +6,7 @@
 from pipeline.ledger import lockfile, markers
 from pipeline.ledger.cache import Listings, absent_data, cached
 from pipeline.ledger.config_sections import config_sections
-from pipeline.ledger.entries import Entry, check_entry, expected_entry, recorded_outs
+from pipeline.ledger.entries import Entry, check_entry, expected_entry, recorded_hashes, recorded_outs
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints, bytes_hash, content_hash
 from pipeline.ledger.history import History
 from pipeline.ledger.identity import identity_of
@@ -22,6 +22,6 @@ __all__ = [
     "Action", "Entry", "Fingerprints", "History", "Ledger", "Listings", "NOTHING", "UNREADABLE", "Verdict",
     "WorkflowLock", "absent_data", "bytes_hash", "cached", "check_entry", "code_differences", "committed_lock",
     "config_sections", "content_hash", "differences", "dvc_lock", "expected_entry", "field_differences", "identity_of",
-    "listed", "lockfile", "markers", "merge_files", "open_ledger", "read_lock", "recorded_outs",
-    "recording_by_blocks", "write_entries", "write_marker",
+    "listed", "lockfile", "markers", "merge_files", "open_ledger", "read_lock", "recorded_hashes",
+    "recorded_outs", "recording_by_blocks", "write_entries", "write_marker",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heirloom.launcher.dvc_hashes import files_below
-from pipeline.graph import Stage, dvcfile
+from pipeline.graph import Graph, Stage, dvcfile
 from pipeline.ledger.fingerprints import Fingerprints
 
 Entry = dict
@@ -19,6 +19,11 @@ def recorded_outs(entries: dict[str, Entry]) -> dict[str, dict]:
     """Return path → what an entry records of it, for all products of all entries."""
     outs = (out for name, entry in entries.items() if name != dvcfile.CHECK for out in entry.get("outs", []))
     return {out["path"]: out for out in outs}
+
+
+def recorded_hashes(graph: Graph, recorded: dict[str, dict], file_hash: HashOf) -> HashOf:
+    """Return path → hash: of an artifact the one in `recorded` (path → its out), of a file the one that it has now."""
+    return lambda path: recorded.get(path, {}).get("md5") if path in graph.makers else file_hash(path)
 
 
 def expected_entry(

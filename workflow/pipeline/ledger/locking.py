@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from heirloom.errors import HeirloomError
+from heirloom.launcher.dvc_hashes import stamp
 from pipeline.dvc_project import dvc_repository
 from pipeline.paths import DVC_LOCK_FILE, LOCK_FILE
 
@@ -75,9 +76,8 @@ def text_between_writes(path: Path) -> str:
 def settled_text(path: Path) -> str:
     """Return the text of a file that nothing has changed for SETTLED seconds."""
     while True:
-        before = path.stat()
+        before = stamp(path.stat())
         text = path.read_text()
         time.sleep(SETTLED)
-        after = path.stat()
-        if (before.st_mtime_ns, before.st_size, before.st_ino) == (after.st_mtime_ns, after.st_size, after.st_ino):
+        if stamp(path.stat()) == before:
             return text

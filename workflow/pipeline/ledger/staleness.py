@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.graph import Graph, Stage, flags_of
-from pipeline.ledger.entries import Entry, HashOf, expected_entry, recorded_outs
+from pipeline.ledger.entries import Entry, HashOf, expected_entry, recorded_hashes, recorded_outs
 
 
 class Action(StrEnum):
@@ -151,10 +151,7 @@ def judge(
     verdicts: dict[str, Verdict] = {}
     adopted: dict[str, Entry] = {}
     recorded = recorded_outs(entries)
-
-    def hash_of(path: str) -> str | None:
-        return recorded.get(path, {}).get("md5") if path in graph.makers else file_hash(path)
-
+    hash_of = recorded_hashes(graph, recorded, file_hash)
     for name, stage in graph.stages.items():
         if name not in wanted:
             continue

@@ -15,6 +15,7 @@ from pipeline.ledger import (
     dvc_lock,
     expected_entry,
     open_ledger,
+    recorded_hashes,
     recorded_outs,
     write_entries,
 )
@@ -43,8 +44,9 @@ def accept(stages: Iterable[str]) -> None:
                 told.append(f"{name} is up to date")
                 continue
             changed = code_only(stage, ledger, accepted, fingerprints)
-            hash_of = hash_in(entries, ledger, fingerprints)
-            expected = expected_entry(stage, hash_of, config_sections(), recorded_outs(entries))
+            recorded = recorded_outs(entries)
+            hash_of = recorded_hashes(ledger.graph, recorded, fingerprints.of)
+            expected = expected_entry(stage, hash_of, config_sections(), recorded)
             entries[name] = accepted[name] = expected | {"outs": ledger.entries[name]["outs"]}
             told.append(f"{name} accepted in spite of: {'; '.join(changed)}")
     for name in accepted:
@@ -70,7 +72,8 @@ def code_only(stage: Stage, ledger: Ledger, accepted: dict[str, Entry], fingerpr
             f"{name} cannot be accepted: it reads what {', '.join(waiting)} will make anew: run `snakemake`, or accept "
             "that one with it where only its code changed"
         )
-    code, other = code_differences(stage, entry, hash_in(ledger.entries, ledger, fingerprints), config_sections())
+    hash_of = recorded_hashes(ledger.graph, recorded_outs(ledger.entries), fingerprints.of)
+    code, other = code_differences(stage, entry, hash_of, config_sections())
     if other:
         raise HeirloomError(
             f"{name} cannot be accepted: {'; '.join(other)}; only a change of code can be harmless: run `snakemake`"
@@ -82,9 +85,3 @@ def code_only(stage: Stage, ledger: Ledger, accepted: dict[str, Entry], fingerpr
                 "brings back what was made"
             )
     return code
-
-
-def hash_in(entries: dict[str, Entry], ledger: Ledger, fingerprints: Fingerprints):
-    """Return a function: path → hash; of an artifact the one that is recorded, of a file the one that it has now."""
-    recorded = recorded_outs(entries)
-    return lambda path: recorded.get(path, {}).get("md5") if path in ledger.graph.makers else fingerprints.of(path)

@@ -108,8 +108,9 @@ class GenerationSection(PassThroughSection):
 
     def rules(self) -> Iterator[tuple[str, str]]:
         others = self.passed_through
+        beams = as_number(others.get("num_beams")) or 1
         yield from self.engine_rules()
-        if self.max_length is not None and (as_number(others.get("num_beams")) or 1) > 1:
+        if self.max_length is not None and beams > 1:
             yield "max_length", "cannot be combined with num_beams, whose choice depends on it; use max_new_tokens"
         if self.prompts_file is not None and self.dataset is not None:
             yield "prompts_file", "cannot stand beside dataset, which gives prompts too; delete one of them"
@@ -119,7 +120,7 @@ class GenerationSection(PassThroughSection):
             if key not in WATERMARKING:
                 known = ", ".join(WATERMARKING)
                 yield "watermarking_config", f"{key} is no key of transformers' WatermarkingConfig; known are {known}"
-        if (as_number(others.get("num_beams")) or 1) < 2:
+        if beams < 2:
             for key in ("early_stopping", "length_penalty"):
                 if others.get(key) is not None:
                     yield key, "has no effect without num_beams of at least 2; add that or delete it"
@@ -131,7 +132,7 @@ class GenerationSection(PassThroughSection):
             for key in ("seed", "num_return_sequences", *SAMPLING):
                 if key in self.model_fields_set or key in others:
                     yield key, "has no effect without do_sample: true; add that or delete it"
-        elif (as_number(others.get("num_beams")) or 1) > 1:
+        elif beams > 1:
             yield "num_beams", "cannot be combined with do_sample: true; delete one of them"
         elif others.get("watermarking_config"):
             yield "watermarking_config", "cannot be combined with do_sample: true; delete one of them"

@@ -11,6 +11,7 @@ from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import made_by
 from heirloom.data.made_elsewhere import take_over
 from heirloom.errors import HeirloomError
+from heirloom.models.remote_code import as_flag
 
 
 def find_dataset(root: Path, name: str) -> tuple[Project, Dataset]:
@@ -32,15 +33,14 @@ def find_dataset(root: Path, name: str) -> tuple[Project, Dataset]:
 
 
 def process(
-    dataset: Dataset, project: Project, output: Path, work: Path, rows: int | None, trust_remote_code: bool = False
+    dataset: Dataset, project: Project, output: Path, work: Path, rows: int | None
 ) -> tuple[dict[str, Any], Path]:
     """Process a dataset into the folder `output`; return its statistics and the tokenizer's folder.
 
     `work` takes what is not here. With `rows` only so many of each raw file, of which none is held out or too bad.
     Raises HeirloomError as the stages' programs do.
     """
-    trusted = ("--trust_remote_code", "true") if trust_remote_code else ()
-    tokenizer = tokenizer_of(project.models[dataset.tokenizer], project, work, trusted)
+    tokenizer = tokenizer_of(project.models[dataset.tokenizer], project, work)
     raw = raw_rows(dataset, work)
     if dataset.is_processed_already:
         return take_over(raw, tokenizer, dataset.rows_kind, output), tokenizer
@@ -61,7 +61,7 @@ def raw_rows(dataset: Dataset, work: Path) -> Path:
     return made_by(script, dataset.path, ["source"], work / f"raw-{dataset.name}")
 
 
-def tokenizer_of(model: Model, project: Project, work: Path, trusted: tuple[str, ...]) -> Path:
+def tokenizer_of(model: Model, project: Project, work: Path) -> Path:
     """Return where a model's tokenizer is: where the workflow has put it, or in `work`, made now."""
     made = Path("tokenizers") / model.name
     if made.is_dir():
@@ -69,4 +69,4 @@ def tokenizer_of(model: Model, project: Project, work: Path, trusted: tuple[str,
     sections = [name for name in ("source", "tokenizer") if getattr(model, name) is not None]
     trained_on = model.tokenizer.train_on if model.tokenizer is not None else None
     raw = ("--raw", str(raw_rows(project.datasets[trained_on], work))) if trained_on is not None else ()
-    return made_by("create_tokenizer.py", model.path, sections, work / "tokenizer", *raw, *trusted)
+    return made_by("create_tokenizer.py", model.path, sections, work / "tokenizer", *raw, *as_flag())

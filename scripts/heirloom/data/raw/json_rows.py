@@ -57,7 +57,7 @@ def row_of_line(line: str) -> Row | UnreadableRow:
         return UnreadableRow(what_is_wrong(error))
     if line[end : end + 2] not in ("\n", "\r\n", "") and line[end:].strip():
         return UnreadableRow(f"is not JSON: Extra data at column {end + 1}")
-    if line.count("[") + line.count("{") > DEEPEST and is_deep(value):
+    if goes_too_deep(value, line, 0, len(line)):
         return UnreadableRow(TOO_DEEP)
     if type(value) is dict:
         if len(value) > MANY_COLUMNS:

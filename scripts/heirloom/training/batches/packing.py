@@ -20,9 +20,8 @@ import pyarrow.compute
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from trl import pack_dataset
 
-from heirloom.distributed import barrier, is_first_rank_of_host, rank
+from heirloom.distributed import barrier, is_first_rank_of_host, rank, say
 from heirloom.errors import HeirloomError
-from heirloom.training.callbacks.progress import say
 from heirloom.training.callbacks.resuming import scratch_folder
 from heirloom.training.inputs.training_data import TrainingData, token_counts
 

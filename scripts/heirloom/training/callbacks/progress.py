@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from heirloom.distributed import is_main_rank
+from heirloom.distributed import say
 from heirloom.time_left import time_left
 from heirloom.training.callbacks.model_flops import Utilization
 
@@ -58,9 +58,3 @@ class Progress(TrainerCallback):
             f"{mfu}{time_left(left)}"
         )
         self.losses, self.line_time, self.line_tokens = [], now, state.num_input_tokens_seen
-
-
-def say(line: str) -> None:
-    """Print a line at once, on the main rank."""
-    if is_main_rank():
-        print(line, flush=True)

@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy
 
-from heirloom.distributed import barrier, gathered, is_first_rank_of_host, is_main_rank, world_size
+from heirloom.distributed import barrier, gathered, is_first_rank_of_host, is_main_rank, on_every_rank, world_size
 from heirloom.training.callbacks.loss_history import LossHistory
 
 COMPLETE = "complete.json"
@@ -73,8 +73,7 @@ def stat_facts(*paths: Path | None) -> dict[str, list]:
 
 def newest_complete(work: Path) -> Path | None:
     """Return the latest checkpoint that is complete on every host; each host deletes others. Every rank calls it."""
-    here = {folder.name for folder in work.glob(f"{PREFIX}*") if is_complete(folder)}
-    everywhere = set.intersection(*map(set, gathered(sorted(here))))
+    everywhere = on_every_rank(folder.name for folder in work.glob(f"{PREFIX}*") if is_complete(folder))
     if is_first_rank_of_host():
         for folder in work.glob(f"{PREFIX}*"):
             if folder.name not in everywhere:

@@ -19,8 +19,9 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.arguments.optimizers import zero_stage
 from heirloom.config.sections.training import TrainingSection
-from heirloom.distributed import is_main_rank, on_cpu
+from heirloom.distributed import on_cpu, say
 from heirloom.errors import HeirloomError
+from heirloom.failures import first_line
 from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.remote_code import loading, loading_from, trust
@@ -98,19 +99,13 @@ def trained_dtype(command: TrainingCommand) -> str:
     if not narrow or (stage and (mixed or section.default_dtype != "auto")):
         return section.default_dtype
     if section.default_dtype != "auto":
-        print_once(
+        say(
             f"warning: training.default_dtype: {dtype} weights are trained without a copy in float32, in which small "
             "steps are lost: set float32, or a deepspeed of ZeRO-1 to 3"
         )
         return section.default_dtype
-    print_once(f"{base}: is saved in {saved} and trained in float32, or small steps would be lost (default_dtype)")
+    say(f"{base}: is saved in {saved} and trained in float32, or small steps would be lost (default_dtype)")
     return "float32"
-
-
-def print_once(sentence: str) -> None:
-    """Print a sentence on the main rank."""
-    if is_main_rank():
-        print(sentence, flush=True)
 
 
 def check_not_quantized(config: PreTrainedConfig, base: Path) -> None:
@@ -141,7 +136,3 @@ def check_attention(name: str | None) -> None:
     """Raise HeirloomError for attention that this machine cannot train with."""
     if name is not None and on_cpu() and (problem := without_gpu(name)):
         raise HeirloomError(problem)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from heirloom.errors import HeirloomError
+from heirloom.failures import first_line
 from heirloom.models.language_models import class_name, without_adapter
 
 LENGTH = 16
@@ -48,7 +49,7 @@ def check_fused_output(model: torch.nn.Module, args: TrainingArguments) -> None:
                 fused = model(**inputs, labels=ids, fused_lm_head=True).log_probs.float()
             own = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise HeirloomError(
             f"{class_name(model)} ({model.config.model_type}) cannot give TRL's trainer its log-probabilities "
             f"({reason}): {REMEDY}{wider(args, reason)}"

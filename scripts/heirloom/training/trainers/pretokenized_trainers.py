@@ -7,7 +7,8 @@ from accelerate import Accelerator
 from datasets import Dataset
 from trl import DPOTrainer, SFTTrainer
 
-from heirloom.distributed import barrier, gathered, is_first_rank_of_host
+from heirloom.distributed import barrier, is_first_rank_of_host, on_every_rank
+from heirloom.models.language_models import without_adapter
 from heirloom.training.batches.document_isolation import DocumentsStayApart
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.losses.held_out_batches import HeldOutBatches
@@ -35,7 +36,7 @@ class HeadUnderZero3:
             return
         import deepspeed
 
-        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        model = without_adapter(self.model)
         for weights in model.get_output_embeddings().parameters():
             if hasattr(weights, "ds_id"):
                 deepspeed.zero.register_external_parameter(model, weights)
@@ -78,7 +79,7 @@ class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, DPOT
         """
         folder = Path(dataset.cache_files[0]["filename"]).parent
         kept = {file.name for file in folder.glob("cache-*.arrow")}
-        everywhere = set.intersection(*map(set, gathered(sorted(kept))))
+        everywhere = on_every_rank(kept)
         if is_first_rank_of_host():
             for file in kept - everywhere:
                 (folder / file).unlink()
