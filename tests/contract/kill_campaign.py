@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from clone import Clone, succeeded
+from watched_processes import processes_in
 
 ENGINES = {"snakemake": ["snakemake", "--nocolor"], "dvc": ["dvc", "repro"]}
 STAGES = ("train-other", "report-other")
@@ -118,18 +119,6 @@ class Campaign:
     def note(self, kind: str, *facts: object) -> None:
         self.found[kind] += 1
         self.notes.append(f"{kind}: {' · '.join(map(str, facts))}")
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes that work in a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == folder and (process / "stat").read_text().split()[2] != "Z":
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def run(made: Clone, place: Path, kills: int, seed: int) -> Campaign:

@@ -8,14 +8,12 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from attackers import PROGRAM, REQUEST, SECRET, pair
 from fuzzing import ODD, by_hand, mutated
 
-from heirloom.launcher.command import Program
 from heirloom.launcher.hosts.connection import Connection
-from heirloom.launcher.hosts.coordination import LaunchRequest, request_from
+from heirloom.launcher.hosts.coordination import request_from
 from heirloom.launcher.hosts.sealing import Seals
-from heirloom.launcher.ledger import Stage
-from heirloom.launcher.ranks import Ranks
 
 PLUGIN = Path(__file__).resolve().parents[2] / "workflow/plugins/snakemake-executor-plugin-sagemaker/src"
 sys.path.insert(0, str(PLUGIN))
@@ -23,20 +21,11 @@ sys.path.insert(0, str(PLUGIN))
 from snakemake_executor_plugin_sagemaker.container import channel  # noqa: E402 - found by the line above
 from snakemake_executor_plugin_sagemaker.container.failure import Failure  # noqa: E402
 
-SECRET = b"a secret of the job, of 32 bytes"
 EVENTS = [
     {"event": "join", "host": "algo-2", "stage": "train-x"},
     {"event": "alive"},
     {"event": "exited", "error": "é"},
 ]
-PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))
-REQUEST = LaunchRequest(PROGRAM, Stage("train-x", "a" * 64), Ranks(2, 8, "gpu"), commit="abc", port=4321)
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        other = socket.create_connection(server.getsockname())
-        return server.accept()[0], other
 
 
 def stream(purpose: str, head_nonce: bytes, chance: random.Random) -> bytes:

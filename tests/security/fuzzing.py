@@ -1,6 +1,6 @@
 """What the fuzzers share: bytes that are nearly right, from a seed, and how long to go on.
 
-python tests/security/fuzz_datasets.py --seed 7 --seconds 1200
+PYTHONPATH=scripts python tests/security/fuzz_datasets.py --seed 7 --seconds 1200
 """
 
 import argparse

@@ -6,17 +6,13 @@ import pickle
 from pathlib import Path
 
 import pytest
+from attackers import Planted
 
 from pipeline.dvc_project import cache_folder
 from pipeline.remembering import recall, remember
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN_CODE = ("scripts", "workflow/pipeline", "workflow/plugins", "docker", "slurm", "sagemaker")
-
-
-class Planted:
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (Path("pwned"),))
 
 
 @pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from attackers import Planted
 
 from heirloom.distributed import plain_parts_of_states, start_rank
 from heirloom.failures import sentence_of
-
-
-class Planted:
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (Path("pwned"),))
 
 
 @pytest.fixture

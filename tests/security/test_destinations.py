@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from heirloom.artifacts import destination, new_artifact
 from heirloom.errors import HeirloomError
@@ -98,26 +97,6 @@ def test_every_script_looks_before_it_works() -> None:
     assert {how for _, how in found} == {destination.__name__}
     for name in ("inference.py", "heirloom/training/inputs/training_command.py", "heirloom/data/datasets_by_hand.py"):
         assert "destination(" in (REPOSITORY / "scripts" / name).read_text(), name
-
-
-@pytest.fixture(scope="module")
-def s3() -> object:
-    """A client of an S3 on the loopback with the bucket `team`; the environment leads there too."""
-    import boto3
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("NO_PROXY", host)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="team")
-        yield client
-    server.stop()
 
 
 def keys(s3, prefix: str) -> set[str]:

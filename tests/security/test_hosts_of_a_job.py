@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from attackers import HEAD, PROGRAM, REQUEST, SECRET, pair
 
-from heirloom.launcher.command import Program
 from heirloom.launcher.hosts import coordination
 from heirloom.launcher.hosts.connection import Connection
 from heirloom.launcher.hosts.coordination import (
     HeadHost,
-    LaunchRequest,
     WorkerHosts,
     accept_workers,
     release_workers,
@@ -22,14 +21,10 @@ from heirloom.launcher.hosts.coordination import (
     wait_for_head,
 )
 from heirloom.launcher.hosts.sealing import Seals
-from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import Outcome
-from heirloom.launcher.ranks import Ranks, free_port
+from heirloom.launcher.ranks import free_port
 
-HEAD, WORKER = "127.0.0.1", "127.0.0.2"
-SECRET = b"a secret of the job, of 32 bytes"
-PROGRAM = Program("torchrun", Path("scripts/sft_train.py"), ("--output", "x"))
-REQUEST = LaunchRequest(PROGRAM, Stage("train-x", "a" * 64), Ranks(2, 8, "gpu"), commit="abc", port=4321)
+WORKER = "127.0.0.2"
 ODD = {
     "a list": b"[1]\n",
     "a number": b"7\n",
@@ -57,13 +52,6 @@ def connected(port: int) -> socket.socket:
             return socket.create_connection((HEAD, port), timeout=5)
         except ConnectionRefusedError:
             time.sleep(0.01)
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection."""
-    with socket.create_server((HEAD, 0)) as server:
-        other = socket.create_connection(server.getsockname())
-        return server.accept()[0], other
 
 
 def both_ends() -> tuple[Connection, Connection]:

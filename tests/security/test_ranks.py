@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.run
+from attackers import Planted
 from torch.distributed import TCPStore
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
@@ -43,11 +44,6 @@ def test_ranks_get_what_was_offered(group, number: int) -> None:
 
 def test_rows_of_all_ranks_are_one_list(group, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gathered_rows([{"row": 1}, {"row": 2}]) == [{"row": 1}, {"row": 2}]
-
-
-class Planted:
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (Path("pwned"),))
 
 
 def test_a_false_rank_runs_nothing(group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.sections.source import DatasetSource, ModelSource
@@ -18,26 +17,6 @@ from heirloom.hub import HubFile
 from heirloom.models.fetching import MODEL_FILES, fetch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def s3() -> object:
-    """A client of an S3 on the loopback with the bucket `strangers`; the environment leads there too."""
-    import boto3
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("NO_PROXY", host)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="strangers")
-        yield client
-    server.stop()
 
 
 KEYS = ("../../escaped", "/ANYWHERE/escaped", "a//escaped", "a/../../../escaped", "./escaped")

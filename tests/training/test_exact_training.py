@@ -32,6 +32,7 @@ from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.models.fresh_models import model_config
+from heirloom.models.tokenizer_files import copy_tokenizer
 from heirloom.training.batches import each_row_once
 from heirloom.training.batches.each_row_once import GroupedByLength
 from heirloom.training.inputs import training_data
@@ -79,8 +80,7 @@ def make_base(folder, workplace, model_type, *, dtype="float32", auto=AutoModelF
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **{**SIZES, **keys})
     auto.from_config(config, dtype=getattr(torch, dtype)).save_pretrained(folder)
-    for file in (workplace.folder / "tokenizer").iterdir():
-        shutil.copyfile(file, folder / file.name)
+    copy_tokenizer(workplace.folder / "tokenizer", folder)
     return folder
 
 
