@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from types import SimpleNamespace
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -189,6 +190,14 @@ def test_a_secret_of_several_lines_is_redacted_line_by_line_in_a_jobs_output(cap
     assert shown.startswith(b"begin\n[secret]\n") and b"progress 1\rprogress 2\r" in shown
     assert shown.count(b"X") == shown.count(b"Y") == 200_000
     assert "MIIE" not in child.tail(100_000)
+
+
+def test_an_open_line_of_little_but_secrets_loses_nothing(capfdbinary):
+    child = Child(LeakGuard({"KEY": "k" * 40_000}, formats=False))
+    chunks = iter([b"k" * 160_000 + b"Z" * 60_000, b"end", b""])  # redacted, shorter than the secret's longest form
+    child._process = SimpleNamespace(stdout=SimpleNamespace(read1=lambda _: next(chunks)))
+    child._forward_output()
+    assert capfdbinary.readouterr().out == b"[secret]" * 4 + b"Z" * 60_000 + b"end"
 
 
 def test_what_carries_a_secret_in_another_form_does_not_leave_this_machine():

@@ -107,7 +107,8 @@ class Child:
                 lines, held = [*lines, held], b""
             elif len(held) > _LONGEST_LINE + self.guard.longest:  # of an open line what may begin a secret is held back
                 clean = self.guard.redact(held)
-                lines, held = [*lines, clean[: -self.guard.longest or None]], clean[len(clean) - self.guard.longest :]
+                cut = max(len(clean) - self.guard.longest, 0)
+                lines, held = [*lines, clean[:cut]], clean[cut:]
             for line in lines:
                 self._show(line)
         if held:
