@@ -3,11 +3,11 @@
     python benchmarks/training_peers.py [--methods trainer sft dpo orpo characters] [--model FOLDER] [--steps 40]
                                         [--executions 3] [--output FILE]
 
-Every method trains a Llama of the demo's shape on two ranks: by our script, and by a plain script of its library, as
-its documentation shows it. With --model also a model of that folder, on one rank. `characters` is nanoGPT's task at its
-CPU settings: our train.py beside a bare PyTorch loop of the same model. Both sides run without DeepSpeed and in
-float32, one after the other. Counted are rank 0's CPU seconds after the steps that warm up, so neither start-up nor
-saving. Reported: medians of both sides, and ours : theirs.
+Every method trains the Llama of training_speed.py, of about half a million parameters, on two ranks: by our script, and
+by a plain script of its library, as its documentation shows it. With --model also a model of that folder, on one rank.
+`characters` is nanoGPT's task at its CPU settings: our train.py beside a bare PyTorch loop of the same model. Both
+sides run without DeepSpeed and in float32, one after the other. Counted are rank 0's CPU seconds after the steps that
+warm up, so neither start-up nor saving. Reported: medians of both sides, and ours : theirs.
 """
 
 import argparse
@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 
 from measuring import command_line, machine, write_result
+from training_speed import MODEL, VOCABULARY
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks/gpu_programs")]
 WARM_UP = 5
 """Steps that do not count."""
-DEMO = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
-DEMO |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 448, "tie_word_embeddings": True}
+SMALL = {key: value for key, value in MODEL.items() if key != "model_type"} | {"vocab_size": VOCABULARY}
 CHARACTERS = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 CHARACTERS |= {"num_key_value_heads": 4, "max_position_embeddings": 64, "vocab_size": 65, "tie_word_embeddings": True}
 """nanoGPT's config/train_shakespeare_char.py as its README gives it for a CPU: 4 layers, 4 heads, width 128, blocks of
@@ -110,8 +110,8 @@ def make_inputs(method: str, model: Path | None, folder: Path, rows: int, batch:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     rng = np.random.default_rng(0)
-    shape = CHARACTERS if method == "characters" else DEMO
-    inputs.make_models(folder, {**shape, "vocab_size": shape["vocab_size"]})
+    shape = CHARACTERS if method == "characters" else SMALL
+    inputs.make_models(folder, shape)
     if model:
         tokenizer = AutoTokenizer.from_pretrained(model)
         AutoModelForCausalLM.from_pretrained(model, dtype="float32").save_pretrained(folder / "base")

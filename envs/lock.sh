@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development,harness}.txt.
-# envs/hashes/locked.txt holds the hashes of all files that the index has of what they pin, for envs/install.sh: pip takes a
-# lock with hashes for all or nothing, and torch brings more than is locked, so the locks themselves have none.
+# envs/hashes/locked.txt holds the hashes of all files that the index has of what they pin, for envs/install.sh: pip
+# takes a lock with hashes for all or nothing, and torch brings more than is locked, so the locks themselves have none.
 # envs/audit.txt and envs/hashes/installer.txt stand alone.
 # What only the CUDA build of torch needs is left to torch's own metadata, which pins it exactly: so the same
 # file installs the CPU build where only that is offered and the CUDA build elsewhere.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a clone needs and git does not carry: the merge driver for dvc.lock and dvc.yaml, where `dvc push` goes, and
 # where DVC keeps its state. Run by every make target that sets up, with the environment's Python, relative to the
-# root; a remote that is already set is kept. git starts the driver at the top of its repository, which may be a folder above: so the paths are whole.
+# root; a remote that is already set is kept. git starts the driver at the top of its repository, which may be a folder
+# above: so the paths are whole.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case $1 in

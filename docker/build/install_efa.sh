@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what NCCL needs on p4 and p5 instances for EFA, the network between them: libfabric and the OFI plugin,
-# which AWS's installer holds both. EFA_VERSION is the installer's version; empty: nothing is installed. The installer runs
-# as root, so it must be the one that EFA_SHA256 says.
+# which AWS's installer holds both. EFA_VERSION is the installer's version; empty: nothing is installed. The installer
+# runs as root, so it must be the one that EFA_SHA256 says.
 set -euo pipefail
 
 [ -n "${EFA_VERSION:-}" ] || exit 0

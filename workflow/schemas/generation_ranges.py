@@ -119,16 +119,20 @@ def ranged(properties: dict[str, dict[str, Any]], left_out: Callable[[str], bool
     """Return the schemas of GenerationConfig's keys with their ranges and choices; keys `left_out` stay as they are."""
     model = tiny_model()
     transformers.logging.set_verbosity_error()
-    found = {}
-    for key, schema in properties.items():
-        kinds = schema.get("type", [])
-        more: dict[str, Any] = {}
-        if not left_out(key) and "number" in kinds:
-            more = limits(lambda value, key=key: takes(model, key, value), NUMBERS)
-        elif not left_out(key) and "integer" in kinds and "array" not in kinds:
-            more = limits(lambda value, key=key: takes(model, key, value), INTEGERS)
-        elif not left_out(key) and key in CHOICES:
-            texts = [text for text in CHOICES[key] if takes(model, key, text) or text.startswith(ON_GPUS)]
-            more = {"enum": [*([True, False] if "boolean" in kinds else []), *sorted(texts), None]}
-        found[key] = schema | more | SHAPES.get(key, {})
-    return found
+    return {
+        key: schema | ({} if left_out(key) else tried(model, key, schema)) | SHAPES.get(key, {})
+        for key, schema in properties.items()
+    }
+
+
+def tried(model: transformers.PreTrainedModel, key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what the values that transformers takes say of a key: the limits of a number, the choices of a text."""
+    kinds = schema.get("type", [])
+    if "number" in kinds:
+        return limits(functools.partial(takes, model, key), NUMBERS)
+    if "integer" in kinds and "array" not in kinds:
+        return limits(functools.partial(takes, model, key), INTEGERS)
+    if key in CHOICES:
+        texts = [text for text in CHOICES[key] if takes(model, key, text) or text.startswith(ON_GPUS)]
+        return {"enum": [*([True, False] if "boolean" in kinds else []), *sorted(texts), None]}
+    return {}

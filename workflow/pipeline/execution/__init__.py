@@ -12,6 +12,5 @@ from pipeline.execution.under_dvc import begin, end
 
 __all__ = [
     "CONTROLLER", "JOB_OUTPUT", "absent", "begin", "data_is_remote", "end", "job_remote", "join", "keep_output",
-    "local_job", "put_in_place",
-    "remote_job",
+    "local_job", "put_in_place", "remote_job",
 ]  # fmt: skip

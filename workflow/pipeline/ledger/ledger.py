@@ -94,7 +94,7 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
     return Ledger(
         graph=graph,
         names=names,
-        entries=entries | adopted,
+        entries=found,
         adopted=adopted,
         verdicts=verdicts,
         near=near,

@@ -118,11 +118,9 @@ def parse_block(block: str) -> dict[str, Entry]:
 def format_block(name: str, entry: Entry) -> str:
     """Return the block that DVC itself would write for an entry, but for lines that it would break wrongly."""
     text = formatted(name, entry)
-    if YAML(typ="safe").load(text) != {
-        name: entry
-    }:  # ruamel breaks a long line with a tab in it so that it reads otherwise
-        text = formatted(name, entry, width=UNBROKEN)
-    return text
+    # ruamel breaks a long line with a tab in it so that it reads otherwise
+    reads_as_it_was = YAML(typ="safe").load(text) == {name: entry}
+    return text if reads_as_it_was else formatted(name, entry, width=UNBROKEN)
 
 
 def formatted(name: str, entry: Entry, width: int | None = None) -> str:
