@@ -2,14 +2,21 @@
 
 # ruff: noqa: E501 - messages stand here as they are printed
 
+import errno
+import os
 from collections.abc import Callable
 
 import pytest
 
+from heirloom.config import files
 from heirloom.config.project import load_project
 from pipeline.graph.graph import build_graph
 
 CAN_CHANGE = "pin the commit (40 hex digits) that the hub shows under Files and versions → History of"
+SOURCES_AND_TARGETS = (
+    "tokenizer: tiny\nsource: {generator: demo, part: text, rows: 9}\n"
+    "processing: {processing_function: seq2seq_processing_function, max_length: 128}\n"
+)
 CREDENTIAL = "looks like a credential; delete it here, revoke it, and give it in the environment (HF_TOKEN, …)"
 
 
@@ -130,7 +137,25 @@ ONE_MISTAKE = {
         changed("config/models/tiny.yaml", "hidden_size: 96", "hidden_size: 96.5"),
         "config/models/tiny.yaml:2: init.hidden_size: expected a whole number, found 96.5",
     ),
+    "heads that share no keys alike": (
+        changed("config/models/tiny.yaml", "hidden_size: 96", "num_attention_heads: 8, num_key_value_heads: 3"),
+        "config/models/tiny.yaml:2: init.num_key_value_heads: 3 heads do not divide num_attention_heads, 8; give a number "
+        "that does",
+    ),
+    "heads that share no width alike": (
+        changed("config/models/tiny.yaml", "hidden_size: 96", "hidden_size: 96, num_attention_heads: 7"),
+        "config/models/tiny.yaml:2: init.num_attention_heads: 7 heads do not divide hidden_size, 96; give a number that "
+        "does",
+    ),
     # names
+    "leftover of an editor": (
+        written("config/runs/sft.yaml.orig", "base: tiny\n"),
+        "config/runs/sft.yaml.orig: is not read; only NAME.yaml belongs here: delete it or move it away",
+    ),
+    "folder of former runs": (
+        written("config/runs/old/sft.yaml", "base: tiny\n"),
+        "config/runs/old: is not read; only NAME.yaml belongs here: delete it or move it away",
+    ),
     "file with another suffix": (
         written("config/runs/x.yml", "base: tiny\n"),
         "config/runs/x.yml: is not read; only NAME.yaml belongs here: call it x.yaml or move it away",
@@ -174,6 +199,11 @@ ONE_MISTAKE = {
         changed("config/models/tiny.yaml", "train_on: text", "train_on: both"),
         "config/models/tiny.yaml:1: tokenizer.train_on: both is a mixture and has no raw text; name one of the datasets "
         "in it",
+    ),
+    "tokenizer of chats": (
+        changed("config/models/tiny.yaml", "train_on: text", "train_on: chats"),
+        "config/models/tiny.yaml:1: tokenizer.train_on: chats has chat rows (conversations), and a tokenizer is trained "
+        "on the `text` of raw rows; name a dataset of plain text",
     ),
     "circle of runs": (
         changed("config/runs/pretrain.yaml", "base: tiny", "base: dpo"),
@@ -386,12 +416,13 @@ ONE_MISTAKE = {
         "has text rows; choose another dataset or trainer",
     ),
     "perplexity of sources and targets": (
-        changed(
-            "config/datasets/text.yaml",
-            "{processing_function: plain_text_processing_function, max_length: 128, packed: true}",
-            "{processing_function: seq2seq_processing_function, max_length: 128}",
+        lambda workplace: (
+            workplace.write("config/datasets/pairs.yaml", SOURCES_AND_TARGETS),
+            workplace.write(
+                "config/runs/dpo.yaml", "base: tiny\ndataset: pairs\nevaluation: {metrics: [perplexity]}\n"
+            ),
         ),
-        "config/runs/pretrain.yaml:8: evaluation: perplexity is measured on text or chat rows, and text has seq2seq rows; "
+        "config/runs/dpo.yaml:3: evaluation: perplexity is measured on text or chat rows, and pairs has seq2seq rows; "
         "name another",
     ),
     "generation without dataset": (
@@ -551,6 +582,30 @@ ONE_MISTAKE = {
         "config/models/tiny.yaml:1: tokenizer.chat_template: there is no config/chat_templates/plan.jinja (paths are "
         "relative to the repository's root); put it there or mend it",
     ),
+    "chat template that is a folder": (
+        changed("config/models/tiny.yaml", "config/chat_templates/plain.jinja", "config/chat_templates"),
+        "config/models/tiny.yaml:1: tokenizer.chat_template: config/chat_templates is no file; name a Jinja template's",
+    ),
+    "chat template of random bytes": (
+        lambda workplace: (workplace.root / "config/chat_templates/plain.jinja").write_bytes(b"\x89\xff\x00{{"),
+        "config/models/tiny.yaml:1: tokenizer.chat_template: config/chat_templates/plain.jinja is not UTF-8 text; name a "
+        "Jinja template, or save it with that encoding",
+    ),
+    "chat template that does not parse": (
+        written("config/chat_templates/plain.jinja", "{% generation %}\n{% break %}\n{{ messages }\n"),
+        "config/models/tiny.yaml:1: tokenizer.chat_template: config/chat_templates/plain.jinja:3 is not valid Jinja: "
+        "unexpected '}'; mend it",
+    ),
+    "chat template with a filter that does not exist": (
+        written("config/chat_templates/plain.jinja", "{{ messages | nofilter }}"),
+        "config/models/tiny.yaml:1: tokenizer.chat_template: config/chat_templates/plain.jinja:1 is not valid Jinja: No "
+        "filter named 'nofilter'.; mend it",
+    ),
+    "local data that DVC has": (
+        lambda workplace: (workplace.root / "data/mine.jsonl").rename(workplace.root / "data/mine.jsonl.dvc"),
+        "config/datasets/more-chats.yaml:2: source.path: there is no data/mine.jsonl (paths are relative to the "
+        "repository's root); `dvc pull data/mine.jsonl.dvc` brings it",
+    ),
     "missing local data": (
         changed("config/datasets/more-chats.yaml", "data/mine", "data/yours"),
         "config/datasets/more-chats.yaml:2: source.path: there is no data/yours.jsonl (paths are relative to the "
@@ -661,6 +716,18 @@ def test_one_mistake_gives_one_sentence(workplace, name: str):
     spoil, message = ONE_MISTAKE[name]
     spoil(workplace)
     assert workplace.mistakes() == [message]
+
+
+def test_what_may_not_be_read_is_told(workplace, monkeypatch: pytest.MonkeyPatch):
+    """Tests run as root, who may read everything, so the system's refusal is put in its place."""
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(files, "read_bytes", refuse)
+    assert "config/runs/sft.yaml: cannot be read (Permission denied); mend or remove it" in workplace.mistakes()
+    monkeypatch.setattr(files.os, "listdir", refuse)
+    assert "config/runs: cannot be read (Permission denied); give the permission" in workplace.mistakes()
 
 
 def test_all_mistakes_of_all_files_come_at_once(workplace):

@@ -1,4 +1,4 @@
-"""Check the files that config/ names: DeepSpeed's settings and the user's own processing functions."""
+"""Check the files that config/ names: DeepSpeed's settings, chat templates, the user's own processing functions."""
 
 import ast
 import json
@@ -7,6 +7,7 @@ from typing import Any
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_bytes
+from heirloom.errors import HeirloomError
 
 BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
 
@@ -44,6 +45,17 @@ def stage_problem(settings: dict[str, Any]) -> str | None:
     stage = settings["zero_optimization"].get("stage", 0)
     if stage not in (0, 1, 2, 3) or isinstance(stage, bool):
         return f"zero_optimization.stage is {json.dumps(stage)}; ZeRO has stages 0 to 3"
+    return None
+
+
+def chat_template_problem(root: Path, path: str) -> str | None:
+    """Return what is wrong with the file of a chat template; None when nothing is."""
+    from heirloom.config.parsing.template_syntax import read_template  # Jinja takes as long to load as all of config/
+
+    try:
+        read_template(Path(path), root)
+    except HeirloomError as error:
+        return str(error)
     return None
 
 

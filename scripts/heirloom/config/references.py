@@ -8,7 +8,12 @@ from heirloom.config.arguments.instance_types import ranks
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
-from heirloom.config.linked_files import deepspeed_problem, how_to_share, user_function_problem
+from heirloom.config.linked_files import (
+    chat_template_problem,
+    deepspeed_problem,
+    how_to_share,
+    user_function_problem,
+)
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
@@ -29,6 +34,7 @@ class References:
         self.files = files
         self.root = files.root
         self.deepspeed_files: dict[str, str | None] = {}
+        self.templates: dict[str, str | None] = {}
 
     def problems(self) -> Iterator[Problem]:
         """Yield every mistake in what the files say about each other and about other files."""
@@ -141,7 +147,7 @@ class References:
             key = "path" if dataset.source.path is not None else "processed"
             yield from self.missing_file(dataset, ("source", key), dataset.source.local)
         if dataset.processing is not None:
-            yield from self.missing_file(dataset, ("processing", "chat_template"), dataset.processing.chat_template)
+            yield from self.template_problems(dataset, "processing", dataset.processing.chat_template)
             if dataset.processing.user_function is not None:
                 problem = user_function_problem(self.root, *dataset.processing.user_function)
                 if problem:
@@ -181,15 +187,40 @@ class References:
         if model.source is not None:
             yield from self.missing_file(model, ("source", "path"), model.source.path)
         if model.tokenizer is not None:
-            yield from self.missing_file(model, ("tokenizer", "chat_template"), model.tokenizer.chat_template)
+            yield from self.template_problems(model, "tokenizer", model.tokenizer.chat_template)
             name = model.tokenizer.train_on
             problem = self.unknown_dataset(name)
             if not problem and name is not None and self.files.datasets[name].given("mixture"):
                 problem = f"{name} is a mixture and has no raw text; name one of the datasets in it"
             elif not problem and name is not None and self.files.datasets[name].is_processed_already:
                 problem = f"{name} is processed already and has no raw text; name another dataset"
+            elif (
+                not problem
+                and name is not None
+                and (kind := self.kind_by_built_in_function(name)) not in ("text", None)
+            ):
+                problem = (
+                    f"{name} has {kind} rows ({FIELDS_OF_KIND[kind]}), and a tokenizer is trained on the `text` of raw "
+                    "rows; name a dataset of plain text"
+                )
             if problem:
                 yield model.path, ("tokenizer", "train_on"), problem
+
+    def kind_by_built_in_function(self, name: str) -> str | None:
+        """Return the kind of rows that raw ones are made into as they stand; a user's function may read any column."""
+        processing = self.files.datasets[name].processing
+        return processing.rows_kind if processing is not None and processing.user_function is None else None
+
+    def template_problems(self, file: Any, section: str, path: str | None) -> Iterator[Problem]:
+        """Yield what is wrong with the chat template that a section names."""
+        keys = (section, "chat_template")
+        missing = list(self.missing_file(file, keys, path))
+        yield from missing
+        if path is not None and not missing:
+            if path not in self.templates:
+                self.templates[path] = chat_template_problem(self.root, path)
+            if problem := self.templates[path]:
+                yield file.path, keys, problem
 
     def missing_file(self, file: Any, keys: tuple[str, ...], path: str | None) -> Iterator[Problem]:
         """Yield a path that does not exist."""

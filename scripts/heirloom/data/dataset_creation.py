@@ -131,10 +131,11 @@ class Creation:
             source = self.tokenizer.chat_template()
         else:
             source = None  # preference pairs may be plain texts
-        template = ChatTemplate(source, self.tokenizer.special_tokens) if source else None
+        tokens, owner = self.tokenizer.special_tokens, self.section.chat_template or self.tokenizer.folder
+        template = ChatTemplate(source, tokens, owner) if source else None
         tool_template = None
         if not self.section.chat_template and self.tokenizer.has_tool_template:
-            tool_template = ChatTemplate(self.tokenizer.chat_template(tools=[{}]), self.tokenizer.special_tokens)
+            tool_template = ChatTemplate(self.tokenizer.chat_template(tools=[{}]), tokens, owner)
         maker = ChatRows if self.kind == "chat" else PreferenceRows
         return maker(self.section, self.tokenizer, template, tool_template)
 

@@ -93,10 +93,18 @@ def check_nested_vocabulary(config: PreTrainedConfig, tokens: int) -> None:
 
 
 def initialise_model(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """Return a model with random weights that depend on nothing but `config` and `seed`; it is made on the CPU."""
+    """Return a model with random weights that depend on nothing but `config` and `seed`; it is made on the CPU.
+
+    Raises HeirloomError for sizes that do not go together.
+    """
     kind = architecture(config)
     torch.manual_seed(seed)
-    return kind.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+    try:
+        return kind.from_config(config, dtype=getattr(torch, str(config.dtype).removeprefix("torch.")))
+    except (StrictDataclassError, ValueError, ArithmeticError) as error:
+        raise HeirloomError(
+            f"init: no {config.model_type} has these sizes: {' '.join(str(error).split())}; change one of them"
+        ) from error
 
 
 def architecture(config: PreTrainedConfig) -> type:

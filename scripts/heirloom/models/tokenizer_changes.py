@@ -5,6 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from heirloom.config.parsing.template_syntax import read_template
 from heirloom.config.sections.tokenizer import TokenizerSection
 from heirloom.errors import HeirloomError
 
@@ -25,7 +26,7 @@ def special_tokens(section: TokenizerSection) -> list[str]:
 def adapt_tokenizer(tokenizer: PreTrainedTokenizerFast, section: TokenizerSection) -> None:
     """Set the special tokens and the chat template that `section` names; what it does not name stays.
 
-    Raises HeirloomError when the chat template's file is missing or the tokenizer has no end token.
+    Raises HeirloomError when the chat template's file is none, or the tokenizer has no end token.
     """
     for role in ROLES:
         if token := getattr(section, role):
@@ -33,9 +34,9 @@ def adapt_tokenizer(tokenizer: PreTrainedTokenizerFast, section: TokenizerSectio
     if section.additional_special_tokens:
         tokenizer.add_special_tokens({"additional_special_tokens": section.additional_special_tokens})
     if section.chat_template:
-        file = Path(section.chat_template)
-        if not file.is_file():
-            raise HeirloomError(f"tokenizer.chat_template names {file}, which does not exist")
-        tokenizer.chat_template = file.read_text(encoding="utf-8")
+        try:
+            tokenizer.chat_template = read_template(Path(section.chat_template))
+        except HeirloomError as error:
+            raise HeirloomError(f"tokenizer.chat_template: {error}") from None
     if tokenizer.eos_token is None:
         raise HeirloomError("the tokenizer has no end token, so no answer would ever end: give tokenizer.eos_token")

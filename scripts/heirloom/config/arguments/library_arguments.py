@@ -171,6 +171,22 @@ def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tup
         model.model_validate(known)
     except ValidationError as error:
         yield from explain(error, model, known)
+    else:
+        yield from head_problems(model_type, known)
+
+
+def head_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the numbers of attention heads that do not divide, where the file gives both numbers.
+
+    A model whose heads have a size of their own (`head_dim`, or several of them) needs no `hidden_size` that divides.
+    """
+    sizes = {key: kinds for key, kinds in model_configs()["models"][model_type].items() if key.endswith("head_dim")}
+    derived = "head_dim" not in keys and all(key == "head_dim" and "null" in kinds for key, kinds in sizes.items())
+    pairs = [("num_attention_heads", "num_key_value_heads"), *([("hidden_size", "num_attention_heads")] * derived)]
+    for whole, part in pairs:
+        total, count = keys.get(whole), keys.get(part)
+        if total is not None and count is not None and (count < 1 or total % count):
+            yield (part,), f"{count} heads do not divide {whole}, {total}; give a number that does"
 
 
 LIMITS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}

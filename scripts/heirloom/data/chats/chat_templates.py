@@ -17,6 +17,7 @@ from transformers.utils.chat_template_utils import (
     _plain_template_data,
 )
 
+from heirloom.config.parsing.template_syntax import read_template
 from heirloom.data.chats.message_forms import Message, is_plain
 from heirloom.data.chats.traced_templates import PROMPTED, Trace, TracedTemplate
 from heirloom.errors import HeirloomError
@@ -34,15 +35,15 @@ def template_date(form: str) -> str:
 
 
 class ChatTemplate:
-    """A compiled chat template with a tokenizer's special tokens."""
+    """A compiled chat template with a tokenizer's special tokens; `owner` is whose it is, for errors."""
 
-    def __init__(self, source: str, special_tokens: dict[str, str]):
+    def __init__(self, source: str, special_tokens: dict[str, str], owner: object = "the dataset"):
         self.source = source
         self.variables = dict(special_tokens)
         try:
             self.compiled = _compile_jinja_template(source)
         except TemplateError as error:
-            raise HeirloomError(f"the chat template is not valid Jinja: {error}") from None
+            raise HeirloomError(f"{owner}: its chat template is not valid Jinja: {error}") from None
         self.compiled.environment.globals["strftime_now"] = template_date
         # a plain dict is read several times faster than the chain of two that Jinja keeps, at every rendering
         self.compiled.globals = dict(self.compiled.globals)
@@ -104,8 +105,8 @@ def without_nothing(messages: list[Message]) -> list[Message]:
 
 
 def read_chat_template(file: str | Path) -> str:
-    """Return the text of a chat template file; raises HeirloomError when there is none."""
-    path = Path(file)
-    if not path.is_file():
-        raise HeirloomError(f"chat_template: {path}: there is no such file; give a Jinja template's path")
-    return path.read_text(encoding="utf-8")
+    """Return the text of a chat template's file; raises HeirloomError when it is none."""
+    try:
+        return read_template(Path(file))
+    except HeirloomError as error:
+        raise HeirloomError(f"processing.chat_template: {error}") from None
