@@ -1,10 +1,10 @@
 """What DeepSpeed needs to keep parameters or optimizer states outside the GPU, checked before anything is loaded."""
 
-import json
 import os
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from heirloom.json_files import read_json
 
 
 def check_offloading(deepspeed: Path | None) -> None:
@@ -19,7 +19,7 @@ def check_offloading(deepspeed: Path | None) -> None:
 
 def nvme_folders(deepspeed: Path) -> list[Path]:
     """Return the folders on a drive to which a DeepSpeed file offloads."""
-    stage = json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {})
+    stage = read_json(deepspeed).get("zero_optimization", {})
     parts = [stage.get(name, {}) for name in ("offload_param", "offload_optimizer")]
     return [Path(part.get("nvme_path", "")) for part in parts if part.get("device") == "nvme"]
 

@@ -13,12 +13,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from heirloom.config.arguments.attention import KNOWN
 from heirloom.config.sections.peft import PeftSection
+from heirloom.config.sections.source import ModelSource
+from heirloom.data.processed_dataset import load_split, read_description
+from heirloom.data.rows.tokenization import load_transformers_tokenizer
 from heirloom.errors import HeirloomError
-from heirloom.models import trained_checkpoints
+from heirloom.models import tokenizer_files, trained_checkpoints
+from heirloom.models.fetching import MODEL_FILES, fetch
 from heirloom.models.remote_code import trust
 from heirloom.offloading import check_offloading
 from heirloom.training.inputs.adapters import lora_config
-from heirloom.training.inputs.base_models import load_model
+from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.losses.token_mean_loss import check_causal_loss
 from heirloom.training.training_arguments import trainer_arguments
 
@@ -55,6 +59,82 @@ def test_the_attention_that_the_configuration_knows_is_that_of_transformers(work
     ):  # where code of a base may know it
         base = workplace.folder / "model"
         load_model(on_base(tmp_path, base, attn_implementation="sdpaa", trust_remote_code=True))
+
+
+DAMAGE = {
+    "weights cut short": ("model.safetensors", lambda old: old[: len(old) // 2], "bytes, and its head tells of"),
+    "weights cut in their table": ("model.safetensors", lambda old: old[:60], "60 bytes, and its head tells of"),
+    "no weights": ("model.safetensors", lambda _: b"weights!" * 9, "is damaged"),
+    "settings cut short": ("config.json", lambda old: old[:-9], "is damaged (it is no JSON: "),
+    "settings of random bytes": ("config.json", lambda _: b"\x9f\xff\x00", "is damaged (it is no JSON: 'utf-8' codec"),
+    "settings that are a list": ("config.json", lambda _: b"[]", "is damaged (it holds no object"),
+    "an empty tokenizer": ("tokenizer.json", lambda _: b"", "is damaged (it is no JSON: "),
+    "a tokenizer cut short": ("tokenizer.json", lambda old: old[: len(old) // 3], "is damaged (it is no JSON: "),
+    "a tokenizer's settings": ("tokenizer_config.json", lambda _: b"7", "is damaged (it holds no object"),
+    "a template of random bytes": ("chat_template.jinja", lambda _: b"\xff{{", "is damaged (it is no UTF-8 text: "),
+    "what transformers passes over": ("generation_config.json", lambda old: old[:5], "is damaged (it is no JSON: "),
+}
+"""File, what becomes of its bytes, what is said behind its name."""
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_of_a_model_is_named_wherever_it_is_loaded(workplace, tmp_path, name):
+    file, damage, said = DAMAGE[name]
+    folder = shutil.copytree(workplace.folder / "model", tmp_path / "model")
+    (folder / file).write_bytes(damage((folder / file).read_bytes()))
+    for_tokens = (load_tokenizer, tokenizer_files.load_tokenizer, trained_checkpoints.load_tokenizer,
+                  load_transformers_tokenizer)  # fmt: skip
+    for_model = (
+        lambda base: load_model(on_base(tmp_path, base)),
+        lambda base: trained_checkpoints.load_model(base, "auto"),
+    )
+    for load in for_tokens if file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja") else for_model:
+        with pytest.raises(HeirloomError) as caught:
+            load(folder)
+        assert str(caught.value).startswith(f"{folder / file} is damaged") and said in str(caught.value)
+    if file in ("model.safetensors", "config.json", "generation_config.json"):
+        with pytest.raises(
+            HeirloomError, match=rf"^source: what came from {folder} is not whole: .*/{file} is damaged"
+        ):
+            fetch(ModelSource(path=str(folder)), tmp_path / "fetched", MODEL_FILES)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"hidden_size": 32}, "its weights have other shapes than its config.json says"),
+        ({"hidden_size": "many"}, "Field 'hidden_size' expected int, got str"),
+        ({"model_type": "nonesuch"}, "nonesuch"),
+    ],
+)
+def test_settings_that_are_not_the_models_are_one_sentence(workplace, tmp_path, keys, said):
+    folder = shutil.copytree(workplace.folder / "model", tmp_path / "model")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | keys))
+    for load in (lambda: load_model(on_base(tmp_path, folder)), lambda: trained_checkpoints.load_model(folder, "auto")):
+        with pytest.raises(HeirloomError) as caught:
+            load()
+        assert str(caught.value).startswith(f"{folder}: cannot be loaded") and said in str(caught.value)
+
+
+def test_a_file_of_weights_that_the_index_names_and_that_is_gone(workplace, tmp_path):
+    folder = shutil.copytree(workplace.folder / "model", tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    with pytest.raises(
+        HeirloomError, match=r"model-00002-of-00002.safetensors is missing, which model.safetensors.ind"
+    ):
+        trained_checkpoints.load_model(folder, "auto")
+
+
+@pytest.mark.parametrize("file", ["dataset.json", "train/state.json", "train/dataset_info.json", "train/data-*.arrow"])
+def test_a_damaged_file_of_a_dataset_is_one_sentence(workplace, tmp_path, file):
+    folder = shutil.copytree(workplace.folder / "chat", tmp_path / "chat")
+    (damaged,) = folder.glob(file)
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    with pytest.raises(HeirloomError, match=r"dataset.json is damaged|train: its rows cannot be read \("):
+        read_description(folder), load_split(folder, "train")
 
 
 @pytest.mark.parametrize("name", ["eager", "sdpa"])

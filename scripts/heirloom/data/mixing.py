@@ -1,6 +1,5 @@
 """Mix processed datasets by weight: the same rows in the same order for the same section, on every machine."""
 
-import json
 import math
 import random
 import sys
@@ -10,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Value, concatenate_datasets, load_from_disk
+from datasets import Dataset, Value, concatenate_datasets
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.data.data_statistics import SplitStatistics
 from heirloom.data.dataset_storage import ROWS_AT_A_TIME, SplitWriter
+from heirloom.data.processed_dataset import load_rows
 from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.preference_rows import counted_pair
 from heirloom.data.rows.rows import FinishedRow
 from heirloom.data.rows.seq2seq_rows import counted_source_and_target
 from heirloom.data.seen_prompts import asked, read_keys, seen_rows, tell_seen, write_keys
 from heirloom.errors import HeirloomError
-from heirloom.json_files import write_json
+from heirloom.json_files import read_json, write_json
 
 # Facts of dataset.json that the parts of a mixture must share.
 SHARED_FACTS = ("kind", "max_length", "packed", "padded", "tokenizer")
@@ -45,9 +45,7 @@ def mix_datasets(
         partial.mkdir()
         metrics, splits, keys = {}, {}, {}
         for split in ("train", "test"):
-            parts = {
-                name: load_from_disk(str(folders[name] / split)) for name in facts if split in facts[name]["splits"]
-            }
+            parts = {name: load_rows(folders[name] / split) for name in facts if split in facts[name]["splits"]}
             if not parts:
                 continue
             sizes = {name: len(part) for name, part in parts.items()}
@@ -79,7 +77,7 @@ def read_facts(folders: Mapping[str, Path], name: str) -> dict[str, Any]:
     file = folders[name] / "dataset.json"
     if not file.is_file():
         raise HeirloomError(f"mixture.datasets: {folders[name]} is no processed dataset (it has no dataset.json)")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file)
 
 
 def check_facts(facts: Mapping[str, dict[str, Any]]) -> None:

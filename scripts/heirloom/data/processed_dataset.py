@@ -7,13 +7,13 @@ kind seq2seq      input_ids (the source), labels (the target)
 The test split has more columns (row_id, prompt, reference, …) for generation and scoring.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_from_disk
 
 from heirloom.errors import HeirloomError
+from heirloom.json_files import read_json
 
 COLUMNS = {
     "text": ("input_ids",),
@@ -34,7 +34,7 @@ def read_description(dataset: Path) -> dict[str, Any]:
         )
     if not file.is_file():
         raise HeirloomError(f"{dataset}: is no processed dataset (no dataset.json): make it with create_dataset.py")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file)
 
 
 def load_split(dataset: Path, split: str) -> Dataset | None:
@@ -42,8 +42,19 @@ def load_split(dataset: Path, split: str) -> Dataset | None:
     folder = dataset / split
     if not folder.is_dir():
         return None
-    rows = load_from_disk(str(folder))
+    rows = load_rows(folder)
     return rows if len(rows) else None
+
+
+def load_rows(folder: Path) -> Dataset:
+    """Return the rows of a split's folder, memory-mapped. Raises HeirloomError when they cannot be read."""
+    try:
+        return load_from_disk(str(folder))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        told = " ".join(str(error).split())
+        raise HeirloomError(
+            f"{folder}: its rows cannot be read ({told}): bring back the whole folder, or process the dataset again"
+        ) from error
 
 
 def held_out_rows(dataset: Path, purpose: str) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 from heirloom import hub, s3
 from heirloom.config.sections.source import ModelSource
 from heirloom.errors import HeirloomError
+from heirloom.models.damaged_files import check_files
 
 TOKENIZER_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "additional_chat_templates/*"),
@@ -23,7 +24,7 @@ MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "m
 def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> None:
     """Write the source's files that match one of `patterns` to the folder `destination`, which is made.
 
-    Raises HeirloomError when the place cannot be read or holds none of them.
+    Raises HeirloomError when the place cannot be read, holds none of them, or a damaged one.
     """
 
     def wanted(name: str) -> bool:
@@ -42,9 +43,13 @@ def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> 
         s3.download_prefix(source.s3, destination, wanted)
     else:
         copy_folder(Path(source.path), destination, wanted)
+    place = source.hub or source.s3 or source.path
     if not any(destination.iterdir()):
-        place = source.hub or source.s3 or source.path
         raise HeirloomError(f"source: {place} holds none of {', '.join(patterns)}")
+    try:
+        check_files(destination)
+    except HeirloomError as error:
+        raise HeirloomError(f"source: what came from {place} is not whole: {error}") from None
 
 
 def copy_folder(folder: Path, destination: Path, wanted: Callable[[str], bool]) -> None:

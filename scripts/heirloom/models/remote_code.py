@@ -4,13 +4,14 @@ transformers asks whether it may run such code wherever nobody has decided. So e
 which is no until a script says otherwise (`--trust_remote_code`, from the run's `trust_remote_code: true`).
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError
+from heirloom.json_files import read_json
+from heirloom.models.damaged_files import check_settings, not_loaded
 
 _trusted = False
 
@@ -32,15 +33,23 @@ def as_flag() -> tuple[str, ...]:
 
 
 @contextmanager
-def loading_from(folder: Path) -> Iterator[None]:
-    """Turn transformers' refusal to load a model without its code into a sentence. Raises HeirloomError."""
+def loading_from(folder: Path, purpose: str = "") -> Iterator[None]:
+    """Turn what transformers says of a model that it cannot load into a sentence. Raises HeirloomError.
+
+    It wants code of its own, or a file is damaged, or this version does not know it. `purpose`: " for training".
+    """
+    check_settings(folder)
     refuse_kernels(folder)
     try:
         yield
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
+    except HeirloomError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            raise HeirloomError(needs_code(folder)) from None
+        if (said := not_loaded(folder, error, purpose)) is None:
             raise
-        raise HeirloomError(needs_code(folder)) from None
+        raise said from error
 
 
 def needs_code(folder: Path) -> str:
@@ -57,7 +66,7 @@ def refuse_kernels(folder: Path) -> None:
     file = folder / "config.json"
     if _trusted or not file.is_file():
         return
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = read_json(file)
     named = [config.get(key) for key in ("attn_implementation", "_attn_implementation")]
     foreign = [name for name in named if isinstance(name, str) and "/" in name]
     if foreign:

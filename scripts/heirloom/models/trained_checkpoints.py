@@ -1,6 +1,5 @@
 """Load a checkpoint to use it: a whole model, a quantized one, or an adapter beside its base."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from transformers import (
 
 import heirloom.rank
 from heirloom.errors import HeirloomError
-from heirloom.failures import first_line
+from heirloom.json_files import read_json
 from heirloom.models.remote_code import loading, loading_from
 from heirloom.models.weights import WEIGHTS
 
@@ -46,9 +45,11 @@ def check_checkpoint(checkpoint: Path) -> None:
 
 
 def base_of(adapter: Path) -> Path:
-    """Return the base that an adapter names, as a path."""
-    settings = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
-    return Path(settings["base_model_name_or_path"])
+    """Return the base that an adapter names, as a path. Raises HeirloomError when its settings are damaged."""
+    base = read_json(adapter / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(base, str):
+        raise HeirloomError(f"{adapter / ADAPTER}: names no base (base_model_name_or_path): bring it back")
+    return Path(base)
 
 
 def folders_of(checkpoint: Path) -> list[Path]:
@@ -99,15 +100,12 @@ def load_model(checkpoint: Path, dtype: str, attention: str | None = None) -> Pr
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint
     chosen = {"attn_implementation": attention} if attention else {}
-    try:
-        with loading_from(place):
-            model = architecture.from_pretrained(place, dtype=dtype, **loading(), **chosen)
-    except HeirloomError:
-        raise
-    except (ImportError, ValueError) as error:
-        raise HeirloomError(f"{place}: cannot be loaded: {first_line(error)}") from error
+    with loading_from(place):
+        model = architecture.from_pretrained(place, dtype=dtype, **loading(), **chosen)
     if adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(checkpoint)).merge_and_unload()
+        with loading_from(checkpoint):
+            model = PeftModel.from_pretrained(model, str(checkpoint))
+        model = model.merge_and_unload()
     return model.eval()

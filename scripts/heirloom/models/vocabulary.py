@@ -1,9 +1,9 @@
 """A model and its tokenizer must agree on the token ids."""
 
-import json
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from heirloom.json_files import read_json
 
 
 def read_vocabulary_size(model: Path) -> int:
@@ -11,8 +11,12 @@ def read_vocabulary_size(model: Path) -> int:
     file = model / "config.json"
     if not file.is_file():
         raise HeirloomError(f"{model}: holds no model (no config.json)")
-    config = json.loads(file.read_text(encoding="utf-8"))
-    return config.get("vocab_size") or config["text_config"]["vocab_size"]
+    config = read_json(file)
+    inner = config.get("text_config")
+    size = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else None)
+    if not isinstance(size, int):
+        raise HeirloomError(f"{file}: says nothing of vocab_size, how many token ids the model knows: bring it back")
+    return size
 
 
 def check_vocabulary(tokens: int, known: int, tokenizer: Path, model: Path) -> None:

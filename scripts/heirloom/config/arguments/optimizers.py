@@ -1,9 +1,10 @@
 """Names of optimizers in earlier transformers versions and what does the same now; optimizers that ZeRO changes."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from heirloom.json_files import read_json
 
 FORMER_OPTIMIZERS = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
 
@@ -27,7 +28,7 @@ def zero_problem(optim: object, deepspeed: Path) -> str | None:
 
 def zero_stage(deepspeed: Path) -> int:
     """Return which stage of ZeRO a DeepSpeed file asks for: 0 to 3, 0 where it names none."""
-    return json.loads(deepspeed.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    return read_json(deepspeed).get("zero_optimization", {}).get("stage", 0)
 
 
 def former_optimizer_warning(optim: object) -> str | None:

@@ -1,7 +1,6 @@
 """Load a tokenizer without loading torch, and encode many texts at once."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from tokenizers import Encoding
 from heirloom.data.rows.long_texts import LongEncoding, encode_long
 from heirloom.data.rows.token_positions import TokenPositions
 from heirloom.errors import HeirloomError
+from heirloom.json_files import read_json
 from heirloom.models.remote_code import loading, loading_from
 
 # Classes of tokenizer_config.json that mean: everything is in tokenizer.json.
@@ -118,27 +118,13 @@ def load_transformers_tokenizer(folder: Path) -> Any:
     settings = folder / "tokenizer_config.json"
     if not folder.is_dir() or not any((folder / name).is_file() for name in (settings.name, "tokenizer.json")):
         raise HeirloomError(f"{folder}: holds no tokenizer; expected a folder with tokenizer.json")
-    name = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") if settings.is_file() else None
+    name = read_json(settings).get("tokenizer_class") if settings.is_file() else None
     if name in GENERIC_CLASSES and (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
         from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
-        return TokenizersBackend.from_pretrained(str(folder), local_files_only=True)
+        with loading_from(folder):
+            return TokenizersBackend.from_pretrained(str(folder), local_files_only=True)
     from transformers import AutoTokenizer
 
-    try:
-        with loading_from(folder):
-            return AutoTokenizer.from_pretrained(str(folder), **loading())
-    except HeirloomError:
-        raise
-    except (OSError, ValueError, ImportError) as error:
-        if not (folder / "tokenizer.json").is_file():
-            raise HeirloomError(
-                f"{folder}: holds no tokenizer.json, and what it holds cannot be converted here ({first_line(error)}): "
-                "load it where `sentencepiece` is installed, and give the folder that save_pretrained() writes"
-            ) from None
-        raise HeirloomError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the beginning of an error's message."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    with loading_from(folder):
+        return AutoTokenizer.from_pretrained(str(folder), **loading())

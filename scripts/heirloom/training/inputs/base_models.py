@@ -1,6 +1,5 @@
 """Load a base model and its tokenizer for training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from heirloom.config.arguments.optimizers import zero_stage
 from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import on_cpu, say
 from heirloom.errors import HeirloomError
-from heirloom.failures import first_line
+from heirloom.json_files import read_json
 from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.remote_code import loading, loading_from, trust
@@ -69,17 +68,12 @@ def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
     trust(section.trust_remote_code)
-    try:
-        with loading_from(base):
-            config = AutoConfig.from_pretrained(base, **loading())
-            check_not_quantized(config, base)
-            kind = architecture(config, section, base)
-            return kind.from_pretrained(base, **{"dtype": section.default_dtype, **loading(), **chosen})
-    except HeirloomError:
-        raise
-    except (ImportError, ValueError) as error:
-        zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
-        raise HeirloomError(f"{base}: cannot be loaded for training{zero3}: {first_line(error)}") from error
+    zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
+    with loading_from(base, f" for training{zero3}"):
+        config = AutoConfig.from_pretrained(base, **loading())
+        check_not_quantized(config, base)
+        kind = architecture(config, section, base)
+        return kind.from_pretrained(base, **{"dtype": section.default_dtype, **loading(), **chosen})
 
 
 def trained_dtype(command: TrainingCommand) -> str:
@@ -90,7 +84,7 @@ def trained_dtype(command: TrainingCommand) -> str:
     (ZeRO-1 to 3 with bf16 or fp16 do). An explicit type is obeyed, with a warning. Says what it does on the main rank.
     """
     section, base = command.training, command.base
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = read_json(base / "config.json")
     saved = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
     dtype = saved if section.default_dtype == "auto" else section.default_dtype
     narrow = dtype in ("bfloat16", "float16") and command.peft is None
