@@ -21,7 +21,6 @@ import sys
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import destination
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.config.sections.processing import ProcessingSection
@@ -30,7 +29,7 @@ from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import create_by_hand, is_by_hand
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_trust, stage_parser
+from heirloom.stage_arguments import add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -57,12 +56,12 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = stage_parser(__doc__, config="a file of config/datasets/")
+    parser = stage_parser(__doc__, config="a file of config/datasets/", sections=("processing", "source", "mixture"))
     parser.add_argument("--raw", type=Path, help="raw dataset: a file or a folder")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer")
     parser.add_argument("--datasets", type=name_and_folder, nargs="+", default=[], help="of a mixture: name=folder …")
-    parser.add_argument("--output", type=destination, required=True, help="folder to write")
-    parser.add_argument("--statistics", type=destination, help="JSON file to write the statistics to")
+    parser.add_argument("--output", type=output_path, required=True, help="folder to write")
+    parser.add_argument("--statistics", type=output_path, help="JSON file to write the statistics to")
     add_trust(parser)
     args = parser.parse_args()
     if args.sections != ["mixture"] and not (args.raw and args.tokenizer):

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.source import ModelSource
@@ -26,7 +26,7 @@ from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import trust
 from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
-from heirloom.stage_arguments import add_trust, stage_parser
+from heirloom.stage_arguments import add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -53,9 +53,9 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = stage_parser(__doc__, config="a file of config/models/")
+    parser = stage_parser(__doc__, config="a file of config/models/", sections=("init", "source"))
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    parser.add_argument("--output", type=output_path, required=True, help="folder to write")
     add_trust(parser)
     return parser.parse_args()
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from heirloom import stage
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import read_records
 from heirloom.report.page import render
 from heirloom.report.page_content import all_runs_content, run_content, stages_behind
-from heirloom.report.run_config import read_run_config
+from heirloom.report.run_config import REPORTED, read_run_config
 from heirloom.report.run_results import RunFiles
+from heirloom.stage_arguments import names_among, output_path
 
 INDEX = Path("reports/index.html")
 
@@ -40,10 +41,9 @@ def main() -> None:
 
 def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
     """Return the content of the page of the run that the options describe."""
-    configs = {options.config.stem: read_run_config(options.config, options.sections.split(","))}
-    for text in options.ancestors:
-        file, _, sections = text.partition("=")
-        configs[Path(file).stem] = read_run_config(Path(file), sections.split(","))
+    configs = {options.config.stem: read_run_config(options.config, options.sections)}
+    for file, sections in options.ancestors:
+        configs[file.stem] = read_run_config(file, sections)
     files = RunFiles(
         training=options.training,
         losses=options.losses,
@@ -70,15 +70,26 @@ def content_of_all_runs(output: Path) -> dict[str, Any]:
     return content
 
 
+def file_and_sections(text: str) -> tuple[Path, list[str]]:
+    """Return file and keys of `FILE=KEYS`. Raises argparse's error for keys that no run's file has."""
+    file, _, sections = text.partition("=")
+    return Path(file), names_among(REPORTED)(sections)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--all", action="store_true", help="the page of all runs, instead of one run's")
     parser.add_argument("--config", type=Path, help="file of the run")
-    parser.add_argument("--sections", help="keys of it that are shown")
+    parser.add_argument("--sections", type=names_among(REPORTED), help="keys of it that are shown, a,b")
     parser.add_argument(
-        "--ancestors", nargs="+", default=[], metavar="FILE=KEYS", help="files of the runs that it stands on"
+        "--ancestors",
+        type=file_and_sections,
+        nargs="+",
+        default=[],
+        metavar="FILE=KEYS",
+        help="files of the runs that it stands on",
     )
     parser.add_argument("--training", type=Path, help="metrics of the training, JSON")
     parser.add_argument("--losses", type=Path, help="the training step by step, CSV")
@@ -87,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
     parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")
-    parser.add_argument("--output", type=destination, help=f"HTML file to write; with --all {INDEX} unless given")
+    parser.add_argument("--output", type=output_path, help=f"HTML file to write; with --all {INDEX} unless given")
     options = parser.parse_args()
     if options.all:
         if options.config or options.sections:

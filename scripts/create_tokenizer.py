@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.source import ModelSource
 from heirloom.config.sections.tokenizer import TokenizerSection
@@ -22,7 +22,7 @@ from heirloom.models.remote_code import trust
 from heirloom.models.tokenizer_changes import adapt_tokenizer, special_tokens, wrap_tokenizer
 from heirloom.models.tokenizer_files import load_tokenizer, save_tokenizer
 from heirloom.models.tokenizer_training import train_bpe
-from heirloom.stage_arguments import add_trust, stage_parser
+from heirloom.stage_arguments import add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -44,9 +44,9 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = stage_parser(__doc__, config="a file of config/models/")
+    parser = stage_parser(__doc__, config="a file of config/models/", sections=("source", "tokenizer"))
     parser.add_argument("--raw", type=Path, help="raw dataset to train on, with `text` in each row")
-    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    parser.add_argument("--output", type=output_path, required=True, help="folder to write")
     add_trust(parser)
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.errors import HeirloomError
@@ -28,7 +28,7 @@ from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import check_same_prompts, win_rate
 from heirloom.inference.generation_files import read_generations
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_trust, stage_parser
+from heirloom.stage_arguments import add_attention, add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def opponent(words: str) -> tuple[str, Path]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = stage_parser(__doc__, config="run file with an `evaluation:` section")
+    parser = stage_parser(__doc__, config="run file with an `evaluation:` section", sections=("evaluation",))
     parser.add_argument("--generations", type=Path, help="folder with generations.jsonl or generations.parquet")
     parser.add_argument("--checkpoint", type=Path, help="model folder, for perplexity and preference")
     parser.add_argument("--base", type=Path, help="model folder that the checkpoint was trained from")
@@ -117,7 +117,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RUN=FOLDER",
         help="other runs' answers to the same prompts",
     )
-    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
     add_attention(parser)
     return parser.parse_args()

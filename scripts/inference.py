@@ -72,6 +72,8 @@ class InferenceArguments:
 
 def main() -> None:
     options, flags = read_arguments()
+    if options.sections != "generation":
+        raise HeirloomError(f"--sections {options.sections}: inference.py reads the section generation alone")
     trust(options.trust_remote_code)
     run = run_with_flags(options.config, flags, ("generation", "tracking")) if flags else read_yaml(options.config)
     section = validated_section(run, options.config, "generation", GenerationSection)

@@ -17,12 +17,12 @@ import json
 from pathlib import Path
 
 from heirloom import stage
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_trust, stage_parser
+from heirloom.stage_arguments import add_attention, add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = stage_parser(__doc__, config="run file with a section `lm_eval:`")
+    parser = stage_parser(__doc__, config="run file with a section `lm_eval:`", sections=("lm_eval",))
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
-    parser.add_argument("--metrics", type=destination, required=True, help="JSON file to write")
+    parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
     add_attention(parser)
     return parser.parse_args()

@@ -43,9 +43,15 @@ def new_artifact(target: Path | str) -> Iterator[Path]:
 def destination(path: Path | str) -> Path:
     """Return the path where an artifact may be put; for command lines, so that a mistake is told before any work.
 
-    Raises HeirloomError when something is there that no earlier call made, or that was changed since.
+    Raises HeirloomError when something is there that no earlier call made, or that was changed since; and where this
+    user may put nothing.
     """
     target = Path(path)
+    above = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise HeirloomError(f"{target} can be no place for a result, because {above} is no folder: choose another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise HeirloomError(f"{target} cannot be written: this user may not write to {above}: choose another place")
     if not by_hand() or not os.path.lexists(target):
         return target
     if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):

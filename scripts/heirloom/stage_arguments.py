@@ -1,17 +1,49 @@
 """What the command lines of stages share: the file of config/, its sections, and how a model is loaded."""
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from heirloom.artifacts import destination
+from heirloom.errors import HeirloomError
 
-def stage_parser(description: str | None, config: str) -> argparse.ArgumentParser:
-    """Return a parser that knows --config, which `config` describes, and --sections; the stage adds its own flags."""
+
+def stage_parser(description: str | None, config: str, sections: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser that knows --config, which `config` describes, and --sections; the stage adds its own flags.
+
+    `sections` are those that the stage reads, all or some of them.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help=config)
     parser.add_argument(
-        "--sections", type=lambda names: names.split(","), required=True, help="sections of it to read, a,b"
+        "--sections", type=names_among(sections), required=True, help=f"sections of it to read: {','.join(sections)}"
     )
     return parser
+
+
+def names_among(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what reads a flag's names, a,b; it raises argparse's error for one that is not known."""
+
+    def names(text: str) -> list[str]:
+        given = text.split(",")
+        if unknown := [name for name in given if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(unknown)}: no section that is read here; known: {', '.join(known)}"
+            )
+        return given
+
+    return names
+
+
+def output_path(text: str) -> Path:
+    """Return the path of what is to be made. Raises argparse's error with the sentence of `destination`.
+
+    Of the type of an argument argparse tells no other error's text.
+    """
+    try:
+        return destination(text)
+    except HeirloomError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import chat_templates
 import datasets
 import pytest
 
+from heirloom.data.chats.chat_templates import ChatTemplate
 from heirloom.errors import HeirloomError
 
 TEXT = "plain_text_processing_function"
@@ -125,17 +126,33 @@ def test_bad_rows_fail_the_stage_with_their_places(run_script, write_jsonl, toke
 @pytest.mark.parametrize(
     ("rows", "keys", "message"),
     [
-        ([{"text": " "}], {}, "train split is empty: of 1 raw rows none is left .*empty_text: 1"),
-        ([], {}, "train split is empty: of 0 raw rows"),
+        ([{"text": " "}], {}, "train split, from .*, is empty: of 1 raw rows none is left .*empty_text: 1"),
+        ([], {}, r"^processed: the train split, from \S+\.jsonl, is empty: of 0 raw rows"),
+        ([], {"test_rows": 1}, r"^processed: the train split, from \S+\.jsonl, is empty: of 0 raw rows"),
+        (
+            [{"text": "one"}],
+            {"test_rows": 1},
+            r"^processed: .* from \S+\.jsonl, is empty: the drawn test split",
+        ),
         ([{"text": "one"}], {"packed": True}, "do not fill one packed row of 512"),
         ([{"text": "same"}] * 4, {"test_rows": 1}, "takes all rows, since rows with the same prompt stay together"),
         ([{"text": "one"}], {"test_split": "held_out"}, "no split held_out; it has train"),
+        (
+            [],
+            {"processing_function": CHAT, "chat_template": "."},
+            "^processing.chat_template: . is no file; name",
+        ),
         ([{"text": "one"}], {"processing_function": "nowhere:f", "kind": "text"}, "there is no file nowhere.py"),
     ],
 )
 def test_what_would_train_on_nothing_is_refused(process, write_jsonl, rows, keys, message):
     with pytest.raises(HeirloomError, match=message):
         process(write_jsonl(rows), **{"processing_function": TEXT, **keys})
+
+
+def test_a_template_that_does_not_parse_is_told_with_its_owner():
+    with pytest.raises(HeirloomError, match="^tokenizers/tiny: its chat template is not valid Jinja: unexpected '}'"):
+        ChatTemplate("{{ messages }", {}, "tokenizers/tiny")
 
 
 def test_documents_are_closed_and_packed_without_loss(process, write_jsonl, tokenizer_folder):

@@ -47,6 +47,7 @@ from heirloom.json_files import write_json
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1_000_000
 BAD_ROWS_SHOWN = 10
+FILES_SHOWN = 3
 RAW_COLUMN = "raw"  # the raw row as JSON, where remove_columns is false
 UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, TemplateError, RecursionError, ArithmeticError)
 """What the processing function, a chat template or our own reading of a row raise for one that is odd."""
@@ -111,6 +112,7 @@ class Creation:
         self.column_names = ColumnNames(section.columns)
         self.hub = recorded_hub(raw)
         self.files, self.drawn = chosen_files(find_raw_files(raw), section)
+        self.title = title
         self.splits = ["train", "test"] if self.drawn or any(split == "test" for split, _ in self.files) else ["train"]
         self.statistics = {split: SplitStatistics() for split in self.splits}
         self.preview = Preview(title, tokenizer, self.kind)
@@ -340,22 +342,24 @@ class Creation:
         for split, counts in self.statistics.items():
             if counts.rows_out and counts.trained:
                 continue
-            why = ", ".join(f"{reason}: {count}" for reason, count in sorted(counts.dropped.items()))
-            dropped = f" ({why})" if why else ""
-            if self.drawn and not counts.rows_in:
+            read = [str(file.path) for name, file in self.files if self.drawn or name == split]
+            more = f" and {len(read) - FILES_SHOWN} more files" if len(read) > FILES_SHOWN else ""
+            problem = f"{self.title}: the {split} split, from {', '.join(read[:FILES_SHOWN])}{more}, is empty"
+            if self.drawn and not counts.rows_in and any(each.rows_in for each in self.statistics.values()):
                 raise HeirloomError(
-                    f"the {split} split is empty: the drawn test split takes all rows, since rows with the same "
-                    "prompt stay together; hold out fewer rows"
+                    f"{problem}: the drawn test split takes all rows, since rows with the same prompt stay together; "
+                    "hold out fewer rows"
                 )
             too_short = self.tokens_left_over(split)
             if too_short:
                 raise HeirloomError(
-                    f"the {split} split is empty: its {too_short} tokens do not fill one packed row of "
-                    f"{self.section.max_length}; give more text or a smaller max_length"
+                    f"{problem}: its {too_short} tokens do not fill one packed row of {self.section.max_length}; give "
+                    "more text or a smaller max_length"
                 )
+            why = ", ".join(f"{reason}: {count}" for reason, count in sorted(counts.dropped.items()))
             raise HeirloomError(
-                f"the {split} split is empty: of {counts.rows_in} raw rows none is left with a token to train on"
-                f"{dropped}"
+                f"{problem}: of {counts.rows_in} raw rows none is left with a token to train on"
+                f"{f' ({why})' if why else ''}"
             )
 
     def compare_prompts(self) -> None:

@@ -6,20 +6,19 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from heirloom.artifacts import destination
 from heirloom.config.sections.source import DatasetSource
 from heirloom.data.raw.data_folders import SOURCE_FILE, is_data, split_named_by
 from heirloom.errors import HeirloomError
 from heirloom.json_files import write_json
-from heirloom.stage_arguments import stage_parser
+from heirloom.stage_arguments import output_path, stage_parser
 
 ACTING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff'\"`$\\\\]")
 
 
 def raw_dataset_arguments(description: str) -> argparse.Namespace:
     """Read the command line: --config, --sections and --output."""
-    parser = stage_parser(description, config="a file of config/datasets/")
-    parser.add_argument("--output", type=destination, required=True, help="folder to write")
+    parser = stage_parser(description, config="a file of config/datasets/", sections=("source",))
+    parser.add_argument("--output", type=output_path, required=True, help="folder to write")
     return parser.parse_args()
 
 
