@@ -5,12 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 from clone import Clone, succeeded
-from snakemake.cli import parse_args
+from snakemake.cli import parse_args, parse_config
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
 from heirloom.errors import HeirloomError
 from pipeline.graph import Graph
-from pipeline.session.command_line import container_image, reject_unknown_targets, reject_unsupported
+from pipeline.session.command_line import (
+    container_image,
+    reject_unknown_targets,
+    reject_unsupported,
+    workflow_settings,
+)
 
 
 def test_selecting_runs(fresh: Clone, tmp_path) -> None:
@@ -85,6 +90,59 @@ def test_numbers_with_which_nothing_could_start_are_refused(words) -> None:
         reject_unsupported(parse_args(words)[1])
 
 
+def test_no_accelerator_at_all_is_refused() -> None:
+    """Stages with ranks ask for one: Snakemake would wait for ever."""
+    reject_unsupported(parse_args(["--resources", "accelerator=1", "mem_mb=5"])[1])
+    with pytest.raises(HeirloomError, match="accelerator=0: stages with ranks, which ask for one, could never start"):
+        reject_unsupported(parse_args(["--resources", "accelerator=0"])[1])
+
+
+@pytest.mark.parametrize(
+    ("typed", "settings"),
+    [
+        (["runs=1e3"], {"runs": "1e3"}),
+        (["runs="], {"runs": ""}),
+        (["runs=007", "force=a=b"], {"runs": "007", "force": "a=b"}),
+        ([], {}),
+    ],
+)
+def test_settings_are_the_text_that_was_typed(typed, settings, tmp_path, monkeypatch) -> None:
+    """Snakemake reads `1e3` as a number, `007` as 7, and `runs=` as nothing, which would be all runs."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", *typed] if typed else []
+    assert workflow_settings(parse_config(typed), parse_args(words)[1]) == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("config: [rums=sft]", "config: rums: not a setting of this workflow, which knows runs, force"),
+        ("config: {rums: sft}", "config: rums: not a setting of this workflow, which knows runs, force"),
+        ("config: 3", "config: expected a mapping of settings, found 3"),
+        ("config: [runs=sft]", None),
+    ],
+)
+@pytest.mark.parametrize("place", ["workflow/profiles/default", "profiles/mine", "mine"])
+def test_a_setting_in_a_profile_is_told_with_its_file(place, content, said, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / place / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    name = None if place.endswith("default") else "mine"
+    for options in (
+        SimpleNamespace(profile=[], workflow_profile=name, config=["force=x"]),
+        SimpleNamespace(profile=[str(file)], workflow_profile="none", config=["force=x"]),
+    ):
+        if said is None:  # what the command line says does not make a profile's settings forgotten
+            assert workflow_settings({"force": "x"}, options) == {"runs": "sft", "force": "x"}
+        else:
+            with pytest.raises(HeirloomError) as caught:
+                workflow_settings({}, options)
+            assert str(caught.value).startswith(
+                f"{options.profile[0] if options.profile else f'{place}/config.yaml'}: {said}"
+            )
+
+
 def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fresh: Clone) -> None:
     for target in ("train-sft", "checkpoints/sft"):
         done = fresh.snakemake("-n", target)
@@ -94,6 +152,22 @@ def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fr
         "there is nothing called chekpoints/sft; did you mean checkpoints/sft?"
         in fresh.snakemake("-n", "chekpoints/sft").stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "train is a rule for many stages: `snakemake --until train` brings them up to date"),
+        (
+            ["--until", "nowhere"],
+            "no rule is called nowhere; there are: baseline, download, evaluate, generate, harness",
+        ),
+        (["--omit-from", "trian"], "no rule is called trian; did you mean train?"),
+    ],
+)
+def test_a_rule_is_no_target_and_a_name_of_none_is_told(words, said) -> None:
+    with pytest.raises(HeirloomError, match=f"^{re.escape(said)}"):
+        reject_unknown_targets(parse_args(words)[1], Graph({}))
 
 
 def test_a_dataset_that_no_run_uses_is_told_with_the_program_that_shows_it(tmp_path, monkeypatch) -> None:

@@ -31,16 +31,18 @@ def command_line():
 def workflow_settings(config: dict, options) -> dict:
     """Return this workflow's settings; of a profile's `config:` also those that `--config` does not name.
 
-    Snakemake itself forgets a profile's `config:` as soon as the command line has one. Raises HeirloomError for a
-    setting that nothing reads.
+    Snakemake itself forgets a profile's `config:` as soon as the command line has one. Raises HeirloomError, which
+    names the profile, for a setting that nothing reads.
     """
-    settings = profile_config(options) | config | as_typed(options)
-    unknown = [key for key in settings if key not in SETTINGS]
-    if unknown:
-        raise HeirloomError(
-            f"--config {', '.join(unknown)}: not a setting of this workflow, which knows {', '.join(SETTINGS)}"
-        )
-    return settings
+    by_file = {file: profile_config(file) for file in profile_files(options)}
+    for file, given in [*by_file.items(), (None, config)]:
+        if unknown := [key for key in given if key not in SETTINGS]:
+            place = f"--config {', '.join(unknown)}" if file is None else f"{file}: config: {', '.join(unknown)}"
+            raise HeirloomError(f"{place}: not a setting of this workflow, which knows {', '.join(SETTINGS)}")
+    settings: dict = {}
+    for given in by_file.values():
+        settings |= given
+    return settings | config | as_typed(options)
 
 
 def as_typed(options) -> dict[str, str]:
@@ -49,23 +51,26 @@ def as_typed(options) -> dict[str, str]:
     return {key: value for key, equals, value in given if equals and key in SETTINGS}
 
 
-def profile_config(options) -> dict:
-    """Return the `config:` of the profiles on the command line, the last one first in rank."""
-    found: dict = {}
-    for file in profile_files(options):
-        content = read_yaml(file)
-        given = content.get("config") or {} if isinstance(content, dict) else {}
-        if not isinstance(given, dict | list):
-            raise HeirloomError(f"{file}: config: expected a mapping of settings, found {given!r}")
-        found |= given if isinstance(given, dict) else dict(str(item).partition("=")[::2] for item in given)
-    return found
+def profile_config(file: Path) -> dict:
+    """Return the `config:` of a profile's file. Raises HeirloomError for what is none."""
+    content = read_yaml(file)
+    given = content.get("config") or {} if isinstance(content, dict) else {}
+    if not isinstance(given, dict | list):
+        raise HeirloomError(f"{file}: config: expected a mapping of settings, found {given!r}")
+    return given if isinstance(given, dict) else dict(str(item).partition("=")[::2] for item in given)
 
 
 def profile_files(options) -> list[Path]:
-    """Return the files of the profiles that `--profile` names."""
+    """Return the files of the profiles that are in use, the last one first in rank: the workflow's goes on top."""
     from snakemake.cli import get_profile_dir
 
-    named = [get_profile_dir(name) for name in (options.profile or [])] if options else []
+    if options is None:
+        return []
+    named = [get_profile_dir(name) for name in (options.profile or [])]
+    if options.workflow_profile != "none":
+        name = options.workflow_profile or "default"
+        places = [Path(name), Path("profiles") / name, Path("workflow/profiles") / name]  # as Snakemake looks for it
+        named += [get_profile_dir(str(place)) for place in places if place.exists()][:1]
     return [file for _, file in filter(None, named)]
 
 
@@ -178,6 +183,12 @@ def reject_unsupported(options) -> None:
         raise HeirloomError(
             f"{', '.join(found)} acts on Snakemake's files, not on results: to execute a stage again, type "
             "`snakemake --config force=STAGE` (several: force=STAGE,STAGE); `make plan` lists the stages"
+        )
+    accelerators = (options.resources or {}).get("accelerator")
+    if accelerators is not None and accelerators.value == 0:
+        raise HeirloomError(
+            "resources: accelerator=0: stages with ranks, which ask for one, could never start; write accelerator=1 in "
+            "the profile, or for --resources"
         )
     for flag, number in (("--cores", options.cores), ("--jobs", options.jobs)):
         if isinstance(number, int) and number < 1:

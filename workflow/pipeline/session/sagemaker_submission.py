@@ -50,8 +50,8 @@ REQUIRED = {
 
 def setting_problems(options) -> list[str]:
     """Return a sentence for each setting of the profile that is missing or of a wrong form."""
-    files = profile_files(options)
-    place = f"{os.path.relpath(files[-1].resolve())}: " if files else ""
+    files = profile_files(options) if options.profile else []
+    place = f"{os.path.relpath(files[0].resolve())}: " if files else ""
     found = []
     for name, (form, meaning) in REQUIRED.items():
         value = setting(options, name)
