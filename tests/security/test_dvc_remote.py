@@ -72,6 +72,23 @@ def test_what_was_pushed_is_restored(place: Path) -> None:
     assert Path("out/a.txt").read_text() == "on Monday"
 
 
+@pytest.mark.parametrize("mode", [0o444, 0o644])
+def test_a_damaged_object_in_the_cache_is_never_put_in_place(place: Path, mode: int) -> None:
+    """What a failing disk left there; DVC itself believes an object that nobody may write."""
+    assert put_in_place("copy", read_lock()["copy"])
+    for found in Path(".dvc/cache/files/md5").rglob("*"):
+        if found.is_file() and not found.name.endswith(".dir"):
+            found.chmod(0o644)
+            found.write_text("no Monday")
+            found.chmod(mode)
+    shutil.rmtree("out")
+    shutil.move(place / "remote", place / "away")
+    assert not put_in_place("copy", read_lock()["copy"]) and not Path("out").exists()
+    shutil.move(place / "away", place / "remote")
+    assert put_in_place("copy", read_lock()["copy"])
+    assert Path("out/a.txt").read_text() == "on Monday"
+
+
 def test_a_changed_folder_object_is_refused(place: Path, capsys: pytest.CaptureFixture) -> None:
     rows = json.loads(listing(place).read_bytes())
     planted = stored(place, b"print('planted')\n")

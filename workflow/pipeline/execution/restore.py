@@ -3,14 +3,15 @@
 import os
 import sys
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from heirloom.artifacts import remove
 from heirloom.errors import HeirloomError
 from heirloom.failures import NOT_ALLOWED, causes, is_disk
-from heirloom.launcher.dvc_hashes import stat_signature
+from heirloom.launcher.dvc_hashes import FILES_AT_A_TIME, file_hash, stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
-from pipeline.folder_objects import DamagedListError, bring_list, has_list
+from pipeline.folder_objects import DamagedListError, bring_list, has_list, object_path, read_list
 from pipeline.ledger import Entry, Fingerprints
 
 
@@ -30,6 +31,8 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
         StageLoader.fill_from_lock(loaded, entry)
         outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
         try:
+            for out in outs:
+                take_out_damaged(repo, out)
             missing = [out for out in outs if not is_cached(repo, out)]
             for out in missing:
                 if workspace_holds(out.def_path, out.hash_info.value):
@@ -57,6 +60,24 @@ def is_cached(repo, out) -> bool:
     """Tell whether DVC's cache has all of a product; a folder's list is looked at before DVC follows it."""
     whole = not out.hash_info.isdir or has_list(repo, out.hash_info.value)
     return whole and not out.changed_cache()
+
+
+def take_out_damaged(repo, out) -> None:
+    """Delete the files of a product in DVC's cache that are not what their name says, so that they are fetched again.
+
+    DVC believes every object that nobody may write, and would put it in place whatever a disk has made of it.
+    """
+    value, cache = out.hash_info.value, Path(repo.cache.local.path)
+    values = {value}
+    if out.hash_info.isdir:
+        values = set(read_list(value, cache).values()) if has_list(repo, value) else set()
+    kept = {each: object_path(each, cache) for each in values if object_path(each, cache).is_file()}
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as threads:
+        found = dict(zip(kept, threads.map(file_hash, map(str, kept.values())), strict=True))
+    for each, now in found.items():
+        if now != each:
+            print(f"{kept[each]} is damaged: taken out of the cache", file=sys.stderr)
+            kept[each].unlink()
 
 
 def make_way(path: str, folder: bool) -> None:
