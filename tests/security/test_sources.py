@@ -164,7 +164,9 @@ def test_the_row_of_make_trace_is_one_word(tmp_path: Path, row: str) -> None:
     (tmp_path / "scripts/trace_generation.py").write_text("import sys\nprint(sys.argv[1:])\n")
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
-    command = ["make", "--no-print-directory", "trace", "RUN=x", f"ROW={row}"]  # `make test` may be around it
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = ["make", "--no-print-directory", "trace", f"ROW={row}"]  # `make test` may be around it
+    done = subprocess.run([*command, "RUN=x"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == f"{['generations/x', row]}\n", done.stderr
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "name the run: make trace RUN=demo-sft ROW=1" in done.stderr
     assert not (tmp_path / "PWNED").exists()

@@ -1,6 +1,7 @@
 """DVC's settings by its own reader, its lock file that was cut short, and places where DVC cannot work."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from heirloom.errors import HeirloomError
 from pipeline.dvc_project import cache_folder, dvc_repository, set_aside_damaged_lock
 from pipeline.graph import dvcfile
-from pipeline.ledger import WorkflowLock, read_lock
+from pipeline.ledger import WorkflowLock, content_hash, read_lock
 
 SETTINGS = {
     "plain": "[cache]\n    dir = /somewhere/shared\n",
@@ -54,6 +55,19 @@ def test_settings_that_dvc_cannot_read_are_one_sentence(project: Path) -> None:
 def test_where_dvc_cannot_work_is_one_sentence(project: Path) -> None:
     with pytest.raises(HeirloomError, match="DVC cannot work here: .*not a git repository"), dvc_repository():
         pass
+
+
+def test_a_folder_without_dvc_and_a_dvcignore_that_hides_an_artifact_are_one_sentence(project: Path) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    Path("checkpoints/a").mkdir(parents=True)
+    Path("checkpoints/a/weights").write_text("1")
+    assert content_hash("checkpoints/a").endswith(".dir")
+    Path(".dvcignore").write_text("checkpoints\n")
+    with pytest.raises(HeirloomError, match="^checkpoints/a: .dvcignore hides all of its files, so DVC could not"):
+        content_hash("checkpoints/a")
+    shutil.rmtree(".dvc")
+    with pytest.raises(HeirloomError, match="^DVC cannot work here: .*not inside of a DVC repository"):
+        content_hash("checkpoints/a")
 
 
 def test_a_lock_file_of_dvcs_cut_at_any_length_is_put_aside(project: Path, capsys: pytest.CaptureFixture) -> None:

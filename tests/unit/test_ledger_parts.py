@@ -1,6 +1,7 @@
 """The parts of workflow/pipeline that must agree with DVC to the letter are compared with DVC itself."""
 
 import copy
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dvc.utils.serialize import dumps_yaml
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import out_record
 from pipeline.execution.restore import put_in_place
-from pipeline.graph import Stage
+from pipeline.graph import Graph, Stage
 from pipeline.ledger import config_sections, lockfile, recording_by_blocks
 from pipeline.ledger.cache import cached
 from pipeline.ledger.fingerprints import Fingerprints, bytes_hash
@@ -335,3 +336,19 @@ def test_locks_of_two_branches_are_united(tmp_path: Path, monkeypatch: pytest.Mo
     write_entries({"a": ENTRY | {"cmd": "newer"}, "same": kept, "yours": kept}, theirs)
     merge_files(base, ours, theirs)
     assert read_lock(ours) == {"a": ENTRY | {"cmd": "newer"}, "mine": kept, "same": kept, "yours": kept}
+
+
+def test_a_stage_that_is_not_there_is_told_with_those_that_are() -> None:
+    graph = Graph({"train-sft": Stage("train", "sft", "")})
+    for name, hint in (("train-stf", "did you mean train-sft?"), ("nowhere", "there are: train-sft")):
+        with pytest.raises(HeirloomError, match=f"^no stage is called {name}; {re.escape(hint)}"):
+            graph.stage(name)
+
+
+def test_what_git_hands_over_to_be_merged_may_be_missing_or_odd(tmp_path: Path) -> None:
+    (tmp_path / "ours").write_text("schema: '2.0'\nstages:\n")
+    (tmp_path / "odd").write_bytes(b"\xff\xfe")
+    for other in ("nowhere", "odd", "."):
+        with pytest.raises(HeirloomError, match=f"^{re.escape(str(tmp_path / other))} cannot be merged: "):
+            merge_files(tmp_path / "ours", tmp_path / "ours", tmp_path / other)
+    assert (tmp_path / "ours").read_text() == "schema: '2.0'\nstages:\n"

@@ -3,7 +3,9 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from pipeline.defects import one_sentence
 from pipeline.execution.restore import make_way
 from pipeline.ledger import History, identity_of, markers
 from pipeline.ledger.ledger import listed
+from pipeline.session import session
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUTS = [{"path": "checkpoints/a", "hash": "md5", "md5": "0123456789abcdef0123456789abcdef.dir", "size": 1, "nfiles": 1}]
@@ -59,6 +62,48 @@ def test_a_line_cut_at_any_length_costs_no_other_line() -> None:
         Path(".dvc/history.jsonl").write_bytes(line + line[:length])
         History().add({"train-b": ENTRY | {"cmd": "python y.py"}})
         assert len(History().rows) == 2, length
+
+
+def test_a_history_that_cannot_be_written_is_one_sentence() -> None:
+    record()
+    with pytest.raises(HeirloomError, match=r"^gone/history.jsonl cannot be written \(No such file or dir"):
+        History(Path("gone/history.jsonl")).add_executed_here("train-a")
+    Path("history.jsonl").mkdir()
+    with pytest.raises(HeirloomError, match=r"^history.jsonl cannot be read \(Is a directory\): mend or remove it"):
+        History(Path("history.jsonl")).add_executed_here("train-a")
+
+
+def test_a_session_that_changes_nothing_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_the_end = []
+    monkeypatch.setattr(session.atexit, "register", lambda *call, **options: at_the_end.append((call, options)))
+    Path(".heirloom").mkdir()
+    folder = session.private_folder()
+    (folder / "checkpoints").mkdir()
+    assert folder.is_relative_to(".heirloom")
+    for (function, *words), options in at_the_end:
+        function(*words, **options)
+    assert os.listdir(".heirloom") == []
+
+
+@pytest.mark.parametrize(("made", "again"), [("e" * 32, True), (OUTS[0]["md5"], False)])
+def test_snakemake_starts_over_where_a_restored_stage_was_made_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, made: str, again: bool
+) -> None:
+    """Its data is near by name and damaged: what reads it was not scheduled."""
+    at_the_end = []
+    monkeypatch.setattr(session.atexit, "register", lambda *call: at_the_end.append(call))
+    monkeypatch.setenv(session.AGAIN, "")
+    monkeypatch.delenv(session.AGAIN)
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--config", "runs=a"])
+    markers.write_marker(Path("markers/checkpoints/a"), ENTRY | {"outs": [OUTS[0] | {"md5": made}]})
+    graph = SimpleNamespace(stages={"train-a": SimpleNamespace(artifact="checkpoints/a")})
+    ledger = SimpleNamespace(near=["train-a"], entries={"train-a": ENTRY})
+    this = SimpleNamespace(ledger=ledger, graph=graph, folder=Path("markers"), at_home=True)
+    for _ in range(2):  # the session that this one becomes does not start over again
+        session.Session.go_on(this)
+    restart = (os.execv, sys.executable, [sys.executable, "-m", "snakemake", "--config", "runs=a"])
+    assert at_the_end == [restart] * again
+    assert ("train-a could not be restored and was made anew: its readers follow" in capsys.readouterr().err) == again
 
 
 def test_only_a_marker_that_a_job_wrote_is_a_result_that_came_back() -> None:
@@ -116,3 +161,8 @@ def test_git_changes_no_byte_of_what_an_identity_reads() -> None:
         ["git", "check-attr", "text", *files], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout == "".join(f"{file}: text: unset\n" for file in files)
+
+
+def test_git_does_not_see_what_was_put_aside() -> None:
+    done = subprocess.run(["git", "check-ignore", "-q", "dvc.lock.damaged"], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0

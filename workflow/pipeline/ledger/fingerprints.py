@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
-from heirloom.launcher.dvc_hashes import file_hash, out_record, stat_signature
+from heirloom.launcher.dvc_hashes import file_hash, files_below, out_record, stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
@@ -83,12 +83,14 @@ def dvc_folder_hash(path: str) -> str:
     with dvc_repository(wait=False) as repo:
         odb = repo.cache.local
         try:
-            _, _, obj = build(odb, str(Path(path).resolve()), repo.fs, "md5", ignore=repo.dvcignore, dry_run=True)
+            _, meta, obj = build(odb, str(Path(path).resolve()), repo.fs, "md5", ignore=repo.dvcignore, dry_run=True)
         except DvcException as error:
             raise HeirloomError(
                 f"{path}: DVC cannot hash it: {sentence(error)} (.dvcignore may hide no artifact)"
             ) from error
-        return obj.hash_info.value
+    if not meta.nfiles and next(files_below(path, path), None) is not None:
+        raise HeirloomError(f"{path}: .dvcignore hides all of its files, so DVC could not keep it: take the line out")
+    return obj.hash_info.value
 
 
 def bytes_hash(path: str) -> str | None:
