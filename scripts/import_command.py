@@ -75,7 +75,11 @@ def text_of(path: str, value: dict, accounts: dict) -> str:
 
 def write(root: Path, texts: dict[str, str]) -> None:
     """Write the files. Raises HeirloomError, before it writes any, when one exists with another content."""
-    clash = [path for path, text in texts.items() if (root / path).exists() and (root / path).read_text() != text]
+    clash = [
+        path
+        for path, text in texts.items()
+        if (root / path).exists() and (root / path).read_text(encoding="utf-8") != text
+    ]
     if clash:
         raise HeirloomError(f"{', '.join(clash)}: exists already: give another --name, or move that file away")
     for path, text in texts.items():

@@ -91,7 +91,7 @@ def in_order(project: Project) -> list[str]:
 def read_scores(run: str) -> dict[str, dict[str, Any]]:
     """Return the run's metrics by the stage that wrote them, STAGES; those that there are."""
     files = {stage: METRICS / stage / f"{run}.json" for stage in STAGES}
-    return {stage: json.loads(file.read_text()) for stage, file in files.items() if file.is_file()}
+    return {stage: json.loads(file.read_text(encoding="utf-8")) for stage, file in files.items() if file.is_file()}
 
 
 def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:

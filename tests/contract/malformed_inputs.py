@@ -67,6 +67,12 @@ def cases() -> Iterator[Case]:
     for path in (".", "..", "/dev/null", "nowhere.jsonl", "checkpoints/sft", "generations/sft/content.txt"):
         harm = with_value("config/datasets/chats.yaml", ("source", "path"), path)
         yield Case(f"source.path: {path}", harm, "refuse", "source.path")
+    for name, make in LINKS.items():
+        yield Case(f"raw folder: {name}", raw_folder(make), "refuse", "raw")
+    for name, content in TEMPLATES.items():
+        yield Case(f"chat template: {name}", with_template(content), "refuse", "tokenizer.chat_template: my.jinja")
+    for name, (file, keys, value) in TOLD_BEFORE_A_STAGE.items():
+        yield Case(name, with_value(file, keys, value), "refuse", keys[-1])
     for name, remove in (("config", "config"), ("config/runs", "config/runs")):
         yield Case(f"{name} is a file", instead(remove), "refuse", name)
         yield Case(f"{name} is not there", without(remove), "refuse", name)
@@ -108,6 +114,8 @@ def recorded() -> Iterator[Case]:
     for name, text in DVC_SETTINGS.items():
         harm = written(".dvc/config.local", text.encode())
         yield Case(f".dvc/config.local: {name}", harm, "refuse", "DVC's settings")
+    harm = written(".dvc/config.local", b"\x89\xff\x00[core]")
+    yield Case(".dvc/config.local: random bytes", harm, "refuse", "DVC's settings")
     yield Case("cache listing: no JSON", damaged_listings, "heal")
 
 
@@ -116,6 +124,21 @@ DVC_SETTINGS = {
     "unknown option": "[core]\n    colour = red\n",
     "unknown kind of link": "[cache]\n    type = x\n",
     "remote without url": "['remote \"a\"']\n    jobs = 1\n",
+}
+LINKS = {
+    "a link that leads nowhere": lambda folder: (folder / "x.jsonl").symlink_to("nowhere"),
+    "a link to itself": lambda folder: (folder / "x.jsonl").symlink_to("x.jsonl"),
+    "a link to the folder above": lambda folder: (folder / "x").symlink_to(".."),
+}
+TEMPLATES = {
+    "a folder": None,
+    "random bytes": b"\x89\xff\x00{{",
+    "no Jinja": b"{% for x in y %}",
+    "a filter": b"{{ x|no }}",
+}
+TOLD_BEFORE_A_STAGE = {
+    "a tokenizer of chats": ("config/models/tiny.yaml", ("tokenizer", "train_on"), "chats"),
+    "heads that do not divide": ("config/models/tiny.yaml", ("init", "num_attention_heads"), 3),
 }
 DEEPSPEED = {
     "bf16: true": {"bf16": True, "zero_optimization": {"stage": 0}},
@@ -191,6 +214,28 @@ def with_value(file: str, keys: tuple[str, ...], value) -> Callable[[Path], None
             inner = inner[key]
         inner[keys[-1]] = value
         yaml.dump(content, project / file)
+
+    return harm
+
+
+def raw_folder(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Let a dataset be a folder of raw files with something odd among them."""
+
+    def harm(project: Path) -> None:
+        (project / "raw").mkdir()
+        (project / "raw/a.jsonl").write_text('{"messages": []}\n')
+        make(project / "raw")
+        with_value("config/datasets/chats.yaml", ("source", "path"), "raw")(project)
+
+    return harm
+
+
+def with_template(content: bytes | None) -> Callable[[Path], None]:
+    """Let a model name a chat template of that content; None: a folder."""
+
+    def harm(project: Path) -> None:
+        (project / "my.jinja").mkdir() if content is None else (project / "my.jinja").write_bytes(content)
+        with_value("config/models/tiny.yaml", ("tokenizer", "chat_template"), "my.jinja")(project)
 
     return harm
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from clone import Clone
-from malformed_inputs import Case, cases, cut
+from malformed_inputs import Case, cases, cut, damaged_listings, odd_files
 
 from heirloom.errors import HeirloomError
 from pipeline.ledger import open_ledger
 from pipeline.plan import print_plan
+from pipeline.upkeep import verify
 
 SEED = 7
 SAMPLE = 60
@@ -52,6 +53,25 @@ def test_every_case_is_told_or_harmless(pristine: Path, tmp_path: Path, monkeypa
             wrong[case.name] = outcome
         shutil.rmtree(project, ignore_errors=True)
     assert wrong == {}
+
+
+def test_verify_tells_of_what_is_odd_or_damaged(
+    pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    artifact = "checkpoints/sft/content.txt"
+    harms = {f"checkpoints/sft: {name}": harm for name, harm in odd_files(artifact) if name.startswith("a link")}
+    for name, harm in {**harms, "cache": damaged_listings}.items():
+        project = tmp_path / name.replace("/", " ")
+        shutil.copytree(pristine, project, symlinks=True)
+        monkeypatch.chdir(project)
+        assert verify() == 0, capsys.readouterr().out
+        harm(project)
+        assert verify() == 1
+        told = capsys.readouterr().out
+        if name == "cache":
+            assert "checkpoints/sft: the folder object" in told and "has other content than its name says" in told
+        else:
+            assert "train-sft: checkpoints/sft was edited\n" in told and "hashed: 1 wrong" in told, name
 
 
 def what_happens(case: Case, project: Path) -> str | None:

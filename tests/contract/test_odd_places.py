@@ -25,7 +25,7 @@ def test_any_folder_and_any_name_of_it(made: Clone, tmp_path: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = from_folder(clone, "scripts", "../workflow/pipeline", "plan", **plain)
     assert "training.learning_rate 1e-05 ? 2e-05" in succeeded(done).stdout
-    elsewhere = clone.snakemake("-n", "--directory", str(tmp_path))
+    elsewhere = clone.snakemake("-n", "--quiet", "all", "--directory", str(tmp_path))
     assert f"this workflow works in {clone.folder}, and here is {tmp_path}" in elsewhere.stderr
     yaml = (clone.folder / "dvc.yaml").read_text()
     (clone.folder / "config").rename(clone.folder / "elsewhere")

@@ -90,3 +90,17 @@ def test_the_citation_says_what_the_project_says():
     assert citation["title"].lower() == PROJECT["name"]
     assert citation["abstract"] == PROJECT["description"]
     assert citation["authors"] == [{"name": "Heirloom contributors"}]
+
+
+def test_text_is_utf8_whatever_the_locale_says() -> None:
+    """Where the locale is Latin-1, Python would read and write files of config/ and dvc.lock in that."""
+    files = [file for top in ("scripts", "workflow") for file in (REPOSITORY / top).rglob("*.py")]
+    silent = [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for file in files
+        if "/tests/" not in str(file.relative_to(REPOSITORY))
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", None) in ("read_text", "write_text")
+        if not any(keyword.arg == "encoding" for keyword in node.keywords)
+    ]
+    assert silent == []

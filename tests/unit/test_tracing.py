@@ -1,6 +1,11 @@
-"""Which line of a folder of generations is meant."""
+"""Which line of a folder of generations is meant, and that any terminal shows where it comes from."""
+
+import io
+import sys
+from pathlib import Path
 
 import pytest
+from rich.tree import Tree
 
 from heirloom.errors import HeirloomError
 from pipeline.provenance.trace import find_line
@@ -25,3 +30,26 @@ def test_a_row_a_sample_of_it_or_a_line():
 def test_a_line_that_is_not_there_is_told(wanted, sample, message):
     with pytest.raises(HeirloomError, match=message):
         find_line(ROWS, wanted, sample, "generations/x")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_terminal_of_few_characters_shows_what_it_can(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "scripts"))
+    import trace_generation
+
+    def trace_row(*_) -> None:
+        if not known:
+            raise HeirloomError("no line → nothing to trace")
+
+    monkeypatch.chdir(Path.cwd())  # the program goes to the repository's root
+    monkeypatch.setattr(trace_generation, "trace_row", trace_row)
+    monkeypatch.setattr(trace_generation, "trace_tree", lambda _: Tree("training.learning_rate 1e-5 → 2e-5"))
+    monkeypatch.setattr(sys, "argv", ["trace_generation.py", "generations/x", "1"])
+    shown = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, stream in shown.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding="ascii", write_through=True))
+    assert trace_generation.main() == (0 if known else 1)
+    if known:
+        assert shown["stdout"].getvalue() == b"training.learning_rate 1e-5 ? 2e-5\n"
+    else:
+        assert shown["stderr"].getvalue() == b"error: no line ? nothing to trace\n"

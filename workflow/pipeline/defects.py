@@ -25,7 +25,7 @@ def save_trace(error: BaseException) -> Path:
     for folder in (STATE / "traces", Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, errors="replace")
+            (folder / name).write_text(text, errors="replace", encoding="utf-8")
         except OSError:
             continue
         return folder / name

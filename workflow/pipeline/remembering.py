@@ -32,7 +32,7 @@ def remember(file: Path, version: Any, results: dict) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(file)
     except OSError:
         with suppress(OSError):  # where there is no folder, there is no file either

@@ -49,17 +49,17 @@ def model_files() -> Iterator[tuple[Path, str]]:
     for name, text in model_schemas():
         yield SCHEMAS / name, text
     readme = ROOT / "config" / "README.md"
-    yield readme, with_tables(readme.read_text())
+    yield readme, with_tables(readme.read_text(encoding="utf-8"))
     for name in DOCUMENTS:
-        yield ROOT / name, with_matrices(with_trainers((ROOT / name).read_text()))
-    yield ROOT / RULE, with_programs((ROOT / RULE).read_text())
+        yield ROOT / name, with_matrices(with_trainers((ROOT / name).read_text(encoding="utf-8")))
+    yield ROOT / RULE, with_programs((ROOT / RULE).read_text(encoding="utf-8"))
 
 
 def bring_up_to_date(files: Iterator[tuple[Path, str]], only_check: bool) -> int:
     """Write files whose text differs, or show how it differs; return how many there were."""
     stale = 0
     for path, text in files:
-        present = path.read_text() if path.exists() else ""
+        present = path.read_text(encoding="utf-8") if path.exists() else ""
         if text == present:
             continue
         stale += 1
@@ -68,7 +68,7 @@ def bring_up_to_date(files: Iterator[tuple[Path, str]], only_check: bool) -> int
             sys.stdout.writelines(difflib.unified_diff(lines(present), lines(text), name, f"{name} (generated)", n=1))
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             print(f"wrote {name}")
     return stale
 

@@ -113,7 +113,7 @@ def refusals(runs: dict[str, Run]) -> dict[str, list[str]]:
         for name, content in files.items():
             file = root / "config" / f"{name}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(content))
+            file.write_text(json.dumps(content), encoding="utf-8")
         (root / "config" / "deepspeed").symlink_to(DEEPSPEED)
         (root / "prompts.jsonl").touch()
         found: dict[str, list[str]] = {name: [] for name in runs}

@@ -63,7 +63,7 @@ def write_settings(file: Path, core: dict[str, str], cache: dict[str, str]) -> N
     settings["core"] = core | {"remote": "job"}
     settings["cache"] = cache
     settings["'remote \"job\"'"] = json.loads(os.environ[VARIABLE])
-    with file.open("w") as lines:
+    with file.open("w", encoding="utf-8") as lines:
         settings.write(lines)
 
 

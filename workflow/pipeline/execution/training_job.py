@@ -80,7 +80,7 @@ def explain(name: str, error: Exception) -> None:
     The end of this host's output would be Snakemake's words, which say less.
     """
     log = Path("logs", f"{name}.log")
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    lines = log.read_text(errors="replace", encoding="utf-8").splitlines() if log.is_file() else []
     shown: list[str] = []
     for line in reversed(lines):
         if sum(map(len, shown)) + len(shown) + len(line) > LONGEST_REASON:
@@ -88,7 +88,7 @@ def explain(name: str, error: Exception) -> None:
         shown.insert(0, line)
     file = ml_root() / "output" / "failure"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join([*shown, str(error)]))
+    file.write_text("\n".join([*shown, str(error)]), encoding="utf-8")
 
 
 def ml_root() -> Path:
@@ -102,4 +102,4 @@ def return_files(stage: Stage, succeeded: bool) -> None:
     if succeeded:
         found += [path for path in map(Path, stage.products) if path.is_file()]
     listed = [str(path) for path in found if path.is_file() and path.stat().st_size <= LARGEST_RETURNED]
-    Path(os.environ[RETURNED]).write_text("".join(f"{path}\n" for path in listed))
+    Path(os.environ[RETURNED]).write_text("".join(f"{path}\n" for path in listed), encoding="utf-8")

@@ -105,12 +105,12 @@ def write(graph: Graph, path: Path = DVC_YAML) -> bool:
     """Bring dvc.yaml in step with the config; tell whether it changed. Raises HeirloomError for a folder."""
     if path.is_dir():
         raise HeirloomError(f"{path} is a folder, and should be the file that `make dvc.yaml` writes: move it away")
-    found = path.read_text(errors="replace") if path.exists() else ""
+    found = path.read_text(errors="replace", encoding="utf-8") if path.exists() else ""
     text = dvc_yaml(graph, found)
     if found == text:
         return False
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
     return True
 
@@ -118,7 +118,7 @@ def write(graph: Graph, path: Path = DVC_YAML) -> bool:
 def check(graph: Graph, path: Path = DVC_YAML) -> None:
     """Raise HeirloomError, naming the stages, when dvc.yaml is not what the config says."""
     wanted = dvc_yaml(graph)
-    found = path.read_text(errors="replace") if path.is_file() else ""
+    found = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if found != wanted:
         then, now = blocks_of(found), blocks_of(wanted)
         parts = {
@@ -148,7 +148,7 @@ def check_stage(stage: Stage, words: Sequence[str], path: Path = DVC_YAML) -> No
     `words` follow `python scripts/launch.py`. DVC records what dvc.yaml says, the identity is of what the graph says:
     a result may only go from one to the other while they are the same.
     """
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if f"\n{block_of(stage)}" not in text:
         raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
     if list(words) != launched(stage.cmd):

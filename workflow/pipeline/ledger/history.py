@@ -138,7 +138,7 @@ def executed_here(stage: str) -> dict | None:
 def read_record(stage: str) -> dict:
     """Return launch.py's record of the last execution of a stage; empty without one that can be read."""
     try:
-        record = json.loads((RECORDS / f"{stage}.json").read_text())
+        record = json.loads((RECORDS / f"{stage}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

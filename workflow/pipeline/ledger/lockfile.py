@@ -64,7 +64,7 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
 def committed_lock(commit: str) -> dict[str, Entry]:
     """Return stage → entry as dvc.lock of a commit records it; empty when the commit has none. Writes nothing."""
     words = ["git", "show", f"{commit}:./{DVC_LOCK}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False)
     return (YAML(typ="safe").load(done.stdout) or {}).get("stages") or {} if done.returncode == 0 else {}
 
 
@@ -75,7 +75,7 @@ def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> No
     """
     if not changes:
         return
-    blocks = split_blocks(path.read_text(), path) if path.exists() else {}
+    blocks = split_blocks(path.read_text(encoding="utf-8"), path) if path.exists() else {}
     for name, entry in changes.items():
         if entry is None:
             blocks.pop(name, None)
@@ -87,7 +87,7 @@ def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> No
 def write_blocks(blocks: dict[str, str], path: Path) -> None:
     """Replace the lock by these blocks, in one step."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(HEAD + "".join(blocks.values()) if blocks else EMPTY)
+    partial.write_text(HEAD + "".join(blocks.values()) if blocks else EMPTY, encoding="utf-8")
     partial.replace(path)
 
 

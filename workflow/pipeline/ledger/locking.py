@@ -58,7 +58,7 @@ def text_between_writes(path: Path) -> str:
     perhaps for hours; then the file counts as it is, once it has not changed for a second.
     """
     if not DVC_LOCK_FILE.exists():
-        return path.read_text()  # no DVC has worked here
+        return path.read_text(encoding="utf-8")  # no DVC has worked here
     if not DVC_LOCK_FILE.is_file():
         raise HeirloomError(f"{DVC_LOCK_FILE} is no file, and DVC locks by it: delete it while no DVC runs")
     deadline = time.monotonic() + LOCK_TIMEOUT
@@ -69,7 +69,7 @@ def text_between_writes(path: Path) -> str:
             except BlockingIOError:
                 time.sleep(0.02)
             else:
-                return path.read_text()  # closing the file lets go of the lock
+                return path.read_text(encoding="utf-8")  # closing the file lets go of the lock
     return settled_text(path)
 
 
@@ -77,7 +77,7 @@ def settled_text(path: Path) -> str:
     """Return the text of a file that nothing has changed for SETTLED seconds."""
     while True:
         before = stamp(path.stat())
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         time.sleep(SETTLED)
         if stamp(path.stat()) == before:
             return text

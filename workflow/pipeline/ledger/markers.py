@@ -31,7 +31,7 @@ def marker_path(folder: Path, artifact: str) -> Path:
 def read_marker(folder: Path, artifact: str) -> Entry | None:
     """Return the entry that a marker holds; None when there is none or it was cut short."""
     try:
-        entry = json.loads(marker_path(folder, artifact).read_text())
+        entry = json.loads(marker_path(folder, artifact).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return entry if is_entry(entry) else None
@@ -56,7 +56,7 @@ def write_marker(path: Path, entry: Entry) -> None:
     if path.is_dir():
         shutil.rmtree(path)  # nobody of us makes a folder there
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(entry) + "\n")
+    partial.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     os.utime(partial, (LONG_AGO, LONG_AGO))
     partial.replace(path)
 

@@ -24,13 +24,13 @@ def merge_files(base: Path, ours: Path, theirs: Path) -> None:
     for name in common:
         if name not in yours and mine.get(name) == common[name]:
             merged.pop(name, None)
-    ours.write_text(head + "".join(merged[name] for name in sorted(merged)))
+    ours.write_text(head + "".join(merged[name] for name in sorted(merged)), encoding="utf-8")
 
 
 def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
     """Return what stands before the stages, and stage → its block of text."""
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HeirloomError(f"{file} cannot be merged: {error}") from error
     head, found, body = text.partition("stages:\n")

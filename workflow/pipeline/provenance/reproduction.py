@@ -108,7 +108,7 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     products = [compared(out, clone.folder) for out in entry["outs"]]
     if all(product.same for product in products):
         return Reproduction(products, [])
-    now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text())
+    now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text(encoding="utf-8"))
     if stage.startswith("report-"):
         return Reproduction(products, [REPORT])
     return Reproduction(products, reasons(History().made_with(stage, entry), now, " torchrun " in entry["cmd"]))

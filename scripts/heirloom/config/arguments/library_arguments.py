@@ -115,7 +115,7 @@ def known_elsewhere(key: str) -> bool:
 @functools.cache
 def argument_file(library: str) -> dict[str, Any]:
     """Return a generated description of one of the libraries' argument classes."""
-    return json.loads((ARGUMENTS / f"{library}.json").read_text())
+    return json.loads((ARGUMENTS / f"{library}.json").read_text(encoding="utf-8"))
 
 
 def argument_schemas(library: str) -> dict[str, dict[str, Any]]:
@@ -153,7 +153,7 @@ def built_model(schemas: dict[str, dict[str, Any]]) -> type[BaseModel]:
 @functools.cache
 def model_configs() -> dict[str, Any]:
     """Return the generated description of the configuration classes of models that can be trained from scratch."""
-    return json.loads(MODEL_CONFIGS.read_text())
+    return json.loads(MODEL_CONFIGS.read_text(encoding="utf-8"))
 
 
 def config_problems(model_type: str, keys: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:

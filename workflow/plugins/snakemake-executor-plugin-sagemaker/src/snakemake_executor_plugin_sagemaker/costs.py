@@ -68,5 +68,5 @@ def write_record(path: Path, rule: str, key: str, attempts: list[dict]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -21,7 +21,7 @@ class Journal:
     def open(self, training_job: str, key: str) -> None:
         """Note a training job before it is created."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / training_job).write_text(json.dumps({"key": key}))
+        (self._folder / training_job).write_text(json.dumps({"key": key}), encoding="utf-8")
 
     def close(self, training_job: str) -> None:
         """Forget a training job whose end was dealt with."""

@@ -117,7 +117,7 @@ class Job:
 
         Raises PlainTextSecretError when a result holds a secret; in logs secrets are replaced.
         """
-        listed = self.return_list.read_text().splitlines() if self.return_list.is_file() else []
+        listed = self.return_list.read_text(encoding="utf-8").splitlines() if self.return_list.is_file() else []
         paths = listed if failure else [*self.content["results"], *listed]
         for name in self.content["logs"]:
             self._redact(self.directory / name)

@@ -52,10 +52,10 @@ def failure_of(host: str, code: int, tail: str, root: Path) -> Failure:
     """Return the failure of a command that ended with CODE: what it wrote to the failure file, else its last output."""
     file = failure_file(root)
     if file.is_file() and file.stat().st_size:
-        return Failure(host, file.read_text(errors="replace").strip(), file.stat().st_mtime)
+        return Failure(host, file.read_text(errors="replace", encoding="utf-8").strip(), file.stat().st_mtime)
     return Failure.now(host, f"the command ended with exit status {code}\n{tail}".rstrip())
 
 
 def write_failure(failure: Failure, root: Path) -> None:
     """Write the failure file."""
-    failure_file(root).write_text(failure.sentence())
+    failure_file(root).write_text(failure.sentence(), encoding="utf-8")

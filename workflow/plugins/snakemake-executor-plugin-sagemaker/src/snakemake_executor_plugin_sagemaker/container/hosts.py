@@ -23,7 +23,7 @@ class Hosts:
     @classmethod
     def read(cls, root: Path) -> "Hosts":
         """Read SageMaker's description below ROOT."""
-        found = json.loads((root / "input/config/resourceconfig.json").read_text())
+        found = json.loads((root / "input/config/resourceconfig.json").read_text(encoding="utf-8"))
         return cls(
             # By number: algo-10 comes after algo-2, though SageMaker sorts it before.
             tuple(sorted(found["hosts"], key=lambda name: (len(name), name))),
