@@ -7,7 +7,6 @@ Reads RUN.json of metrics/training/, metrics/evaluation/ and metrics/harness/, a
 """
 
 import argparse
-import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from heirloom.config.project import Project, load_project
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError, plain
 from heirloom.inference.generation_files import read_generations
+from heirloom.json_files import read_json
 from heirloom.report.scores import flat_scores, is_finite, verdict
 from heirloom.report.terminal_text import forgive_characters
 
@@ -89,9 +89,9 @@ def in_order(project: Project) -> list[str]:
 
 
 def read_scores(run: str) -> dict[str, dict[str, Any]]:
-    """Return the run's metrics by the stage that wrote them, STAGES; those that there are."""
+    """Return the run's metrics by the stage that wrote them, STAGES; those that there are. Raises HeirloomError."""
     files = {stage: METRICS / stage / f"{run}.json" for stage in STAGES}
-    return {stage: json.loads(file.read_text(encoding="utf-8")) for stage, file in files.items() if file.is_file()}
+    return {stage: read_json(file) for stage, file in files.items() if file.is_file()}
 
 
 def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:

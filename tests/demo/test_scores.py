@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heirloom.demo.lessons import lessons
+from heirloom.errors import HeirloomError
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {  # perplexity, exact match, share of polite answers
@@ -120,6 +121,18 @@ def test_files_that_the_table_points_to_exist_on_a_terminal_of_few_characters_to
     for name in ("docs/demo.md", "config/README.md"):
         assert name in pointed
         assert (ROOT / name).is_file()
+
+
+def test_metrics_that_are_damaged_are_told_with_their_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import show_scores
+
+    monkeypatch.chdir(tmp_path)
+    file = write_metrics(tmp_path, GOOD) / "evaluation/demo-sft.json"
+    file.write_text(file.read_text()[:30])
+    for ask in (lambda: show_scores.read_scores("demo-sft"), lambda: lessons(Path("metrics"))):
+        with pytest.raises(HeirloomError, match="metrics/evaluation/demo-sft.json is damaged"):
+            ask()
 
 
 def test_without_scores_it_says_how_to_get_them(place):

@@ -16,6 +16,7 @@ from heirloom.evaluation.intervals import resampled, resamples
 from heirloom.evaluation.numeric_match import numeric_matches
 from heirloom.evaluation.repetition import distinct, ends_in_loop, repeated_trigrams
 from heirloom.evaluation.rouge import rouge_f1
+from heirloom.inference.generation_files import read_generations
 
 ROWS = [
     {"row_id": "t:1", "completion": "Gladly! It is 7.", "reference": "It is 7.", "finish_reason": "stop"},
@@ -231,3 +232,20 @@ def test_several_samples_of_a_prompt_count_as_one_prompt_in_the_interval():
     scores = score_answers(section(metrics=["exact_match"]), rows)
     statistic = scores.statistics[("exact_match",)]
     assert (scores.nested()["answers"], statistic.value, len(statistic.sums)) == (12, 0.25, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("generations.jsonl", b'{"row_id": 1}\n{"row_id"', "line 2: is no JSON ("),
+        ("generations.jsonl", b"\xff\xfe", "line 1: is no JSON ('utf-8' codec can't decode"),
+        ("generations.jsonl", b"[1]\n", "line 1: is no JSON object"),
+        ("generations.jsonl", b"\n", "holds no answers to score"),
+        ("generations.parquet", b"PAR1 and nothing", "cannot be read ("),
+    ],
+)
+def test_answers_that_are_damaged_are_told_with_their_file(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(HeirloomError) as caught:
+        read_generations(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / name)) and said in str(caught.value)

@@ -1,8 +1,9 @@
 """What each stage of the demo should have taught the model, checked on the scores of a real execution."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from heirloom.json_files import read_json
 
 SELDOM, MOSTLY = 0.1, 0.8  # shares of the held-out answers
 
@@ -20,9 +21,9 @@ def lessons(metrics: Path) -> list[Lesson]:
 
     Raises FileNotFoundError when a run has not been scored.
     """
-    training = read(metrics / "training" / "demo-pretrain.json")
+    training = read_json(metrics / "training" / "demo-pretrain.json")
     pretrained, tuned, preferred = (
-        read(metrics / "evaluation" / f"demo-{stage}.json") for stage in ("pretrain", "sft", "dpo")
+        read_json(metrics / "evaluation" / f"demo-{stage}.json") for stage in ("pretrain", "sft", "dpo")
     )
     before, after = training["before"]["perplexity"], pretrained["perplexity"]
     right = [scores["exact_match"] for scores in (pretrained, tuned, preferred)]
@@ -60,7 +61,3 @@ def lessons(metrics: Path) -> list[Lesson]:
             right[2] >= right[1] - 0.05,
         ),
     ]
-
-
-def read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))

@@ -30,7 +30,10 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
     elif (file := folder / NAMES["parquet"]).is_file():
         import pyarrow.parquet
 
-        rows = pyarrow.parquet.read_table(file).to_pylist()
+        try:
+            rows = pyarrow.parquet.read_table(file).to_pylist()
+        except (OSError, ValueError) as error:
+            raise HeirloomError(f"{file}: cannot be read ({error}); generate the answers again") from None
     else:
         raise HeirloomError(f"{folder / NAMES['jsonl']}: there is no such file; make it with inference.py")
     if not rows:
@@ -39,13 +42,16 @@ def read_generations(folder: Path) -> list[dict[str, Any]]:
 
 
 def rows_of_jsonl(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield a row a line. Raises HeirloomError for a line that is no JSON."""
+    """Yield a row a line. Raises HeirloomError for a line that is no JSON object."""
     # not splitlines: answers may hold characters that it takes for ends of lines, such as U+2028
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
         if line:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise HeirloomError(
-                    f"{file}, line {number}: is no JSON ({error}); generate the answers again"
-                ) from None
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                problem = f"is no JSON ({error})"
+            else:
+                problem = None if isinstance(row, dict) else "is no JSON object, {…}"
+            if problem:
+                raise HeirloomError(f"{file}, line {number}: {problem}; generate the answers again")
+            yield row

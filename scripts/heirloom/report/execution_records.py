@@ -35,8 +35,12 @@ def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = CO
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
-    """Return what was recorded of a stage's last execution in this clone; None without a record."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    """Return what was recorded of a stage's last execution in this clone; None without a record that can be read."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | None:
