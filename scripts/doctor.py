@@ -2,12 +2,12 @@
 
     python scripts/doctor.py              every check, for people (in the image: `doctor`)
     python scripts/doctor.py --json       the same for programs
-    python scripts/doctor.py --brief      what the machine is and what is not in order, a line each, without starting
-                                          torch: the launcher writes it at the head of a job's log
+    python scripts/doctor.py --brief      what the machine is and what is not in order, a line each: the launcher
+                                          writes it at the head of a job's log
     python scripts/doctor.py --offline    ask neither S3 nor the model hub
 
-It runs in a clone, in the image and in a job, takes under a second where torch is not started (that is: without GPUs,
-and with --brief), and changes nothing.
+It runs in a clone, in the image and in a job, takes under a second where torch is not started (that is: without
+GPUs), and changes nothing.
 Exit code: 0, or 1 when something will stop a training.
 """
 
@@ -31,8 +31,7 @@ def main() -> int:
     parser.set_defaults(show=print_findings)
     arguments = parser.parse_args()
 
-    starts_torch = arguments.show is not print_brief
-    findings = examine(LOCK, clone_of(Path.cwd()), arguments.offline, starts_torch)
+    findings = examine(LOCK, clone_of(Path.cwd()), arguments.offline)
     arguments.show(findings)
     return int(any(finding.level is Level.ERROR for finding in findings))
 

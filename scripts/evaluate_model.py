@@ -56,14 +56,12 @@ def main() -> None:
 
 def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
     """Add the scores for which the models run, on all ranks; torch is imported only here."""
-    from accelerate import PartialState
-
-    from heirloom.distributed import on_cpu, start_rank
+    from heirloom.distributed import start_rank, waiting_ranks
     from heirloom.evaluation.perplexity import measure_perplexity
     from heirloom.evaluation.preference import measure_preference
 
     start_rank()
-    ranks = PartialState(cpu=on_cpu())
+    ranks = waiting_ranks()
     attention = options.attn_implementation or section.attn_implementation
     how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
     if "perplexity" in section.metrics:

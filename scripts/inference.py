@@ -20,12 +20,10 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 import argparse
 import sys
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from heirloom import stage
@@ -34,7 +32,7 @@ from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import gathered_rows, is_main_rank, on_cpu, start_rank
+from heirloom.distributed import gathered_rows, is_main_rank, start_rank, waiting_ranks
 from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
@@ -83,8 +81,7 @@ def main() -> None:
     prompts = prompts_of(options, section)
     upload_to = upload_destination(options, run)
     start_rank()
-    # a rank that is done waits for the slowest; torchrun ends it when another one fails
-    ranks = PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
+    ranks = waiting_ranks()
     torch.use_deterministic_algorithms(True, warn_only=True)
 
     answerer = load_answerer(options.checkpoint, section, ranks)

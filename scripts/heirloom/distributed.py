@@ -11,12 +11,17 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import heirloom.rank
+from heirloom.errors import HeirloomError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 ALONE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # 0: any port that is free
@@ -102,18 +107,49 @@ def on_every_rank(names: Iterable[str]) -> set[str]:
 
 
 def start_rank() -> None:
-    """Fix what decides a rank's arithmetic, and have its errors printed in one piece."""
+    """Fix what decides a rank's arithmetic, and have its errors printed in one piece. Raises HeirloomError as below."""
     sys.excepthook = print_trace_at_once
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed|transformers")
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # whatever a library asks for: no file of states runs code
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     if "RANK" not in os.environ:
         os.environ |= ALONE
+    check_device()
     if on_cpu():
         torch.set_num_threads(1)
     else:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     heirloom.rank.imports_done()
+
+
+def waiting_ranks() -> "PartialState":
+    """Start the ranks of a program in which each works apart, and return them: one that is done waits for the slowest.
+
+    For a day, where NCCL's own patience is ten minutes; torchrun ends all of them when one fails.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=on_cpu(), timeout=timedelta(days=1))
+
+
+def check_device() -> None:
+    """Raise HeirloomError, with torch's own reason, when the launcher has promised a GPU that torch cannot use.
+
+    Libraries take the CPU then without a word: hours at the price of GPUs, and a record that says "gpu".
+    """
+    number = int(os.environ["LOCAL_RANK"])
+    if os.environ.get("HEIRLOOM_DEVICE") != "gpu" or (not on_cpu() and number < torch.cuda.device_count()):
+        return
+    try:
+        torch.cuda.init()
+        reason = f"it finds {torch.cuda.device_count()} of them"
+    except (AssertionError, RuntimeError) as failure:  # "not compiled with CUDA enabled", "driver is too old" …
+        reason = str(failure).strip().splitlines()[0].rstrip(".")
+    raise HeirloomError(
+        f"GPU {number} of this machine was promised to this rank, and torch {torch.__version__} (CUDA "
+        f"{torch.version.cuda}) cannot use it: {reason}; see `make doctor`, renew the driver or take a torch of an "
+        "older CUDA (TORCH_VARIANT in docs/image.md), or set CUDA_VISIBLE_DEVICES= (empty) to want the CPU"
+    )
 
 
 def start_deepspeed() -> None:

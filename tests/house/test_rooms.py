@@ -41,8 +41,8 @@ LIBRARY = [
     ["training"],
     ["report"],
     # beside the others: what starts the programs, looks at the machine, invents the demo's data, reads former commands
-    ["launcher", "doctor", "demo", "migration"],
-    ["launcher.hosts"],
+    ["launcher", "demo", "migration"],
+    ["launcher.hosts", "doctor"],
 ]
 HOUSES = [("workflow", "pipeline", PIPELINE), ("scripts", "heirloom", LIBRARY)]
 

@@ -13,10 +13,16 @@ import pytest
 from training_workplace import LAUNCH, Workplace, environment
 from watched_processes import alive, wait_for
 
+from heirloom import distributed
+from heirloom.errors import HeirloomError
+from heirloom.launcher import gpus
+from heirloom.launcher.environment import for_program
 from heirloom.launcher.failure import reason_of_failure
+from heirloom.launcher.gpus import visible_gpus
 from heirloom.launcher.hosts.detection import LocalHost
 from heirloom.launcher.processes import REPEATED_SECONDS
-from heirloom.launcher.ranks import visible_gpus
+from heirloom.launcher.ranks import Ranks
+from heirloom.launcher.work import WorkFolder
 
 IDENTITY = "0123456789abcdef" * 4
 PROGRAM = """
@@ -44,10 +50,10 @@ def ledger(place: Workplace, restored: bool, identity: str = IDENTITY) -> None:
 
 
 def test_two_cpu_ranks_with_one_thread_each_whatever_the_environment_says(place):
-    names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "PYTHONHASHSEED")
+    names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "PYTHONHASHSEED", "HEIRLOOM_DEVICE")
     body = f"sys.stdout.write(' '.join(os.environ[name] for name in {names}) + '\\n')"  # in one piece
     done = place.launch("torchrun", program(place, body), OMP_NUM_THREADS="7", PYTHONHASHSEED="5", PATH="/nowhere")
-    assert sorted(done.stdout.split("\n")) == ["", "0 2 1 0", "1 2 1 0"]
+    assert sorted(done.stdout.split("\n")) == ["", "0 2 1 0 cpu", "1 2 1 0 cpu"]
     assert (place.folder / "logs" / "program.log").read_text() == done.stdout
 
 
@@ -85,9 +91,84 @@ def test_one_rank_a_gpu(monkeypatch, tmp_path):
         if chosen is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
         assert visible_gpus() == count
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert LocalHost(gpus=4).ranks("torchrun").world_size == 4
     assert LocalHost(gpus=0).ranks("torchrun").world_size == 2
     assert LocalHost(gpus=4).ranks("python").world_size == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "promise"),
+    [
+        ({"SM_CURRENT_INSTANCE_TYPE": "ml.g5.12xlarge"}, "SageMaker says that this is an ml.g5.12xlarge"),
+        ({"SM_CURRENT_INSTANCE_TYPE": "ml.p4d.24xlarge"}, "SageMaker says that this is an ml.p4d.24xlarge"),
+        ({"SM_CURRENT_INSTANCE_TYPE": "ml.m5.xlarge"}, None),
+        ({"SLURM_JOB_GPUS": "0,1"}, r"Slurm has given this job GPUs \(SLURM_JOB_GPUS=0,1\)"),
+        ({"SLURM_GPUS_ON_NODE": "0"}, None),
+        ({"device": "nvidia0"}, "nvidia0 is there"),
+        ({"device": "nvidia0", "CUDA_VISIBLE_DEVICES": ""}, None),
+    ],
+)
+def test_a_machine_that_should_have_a_gpu_starts_no_cpu_ranks(monkeypatch, tmp_path, variables, promise):
+    """None of them has an nvidia-smi that lists one."""
+    monkeypatch.setattr(gpus, "DEVICES", str(tmp_path / "nvidia[0-9]"))
+    if device := variables.pop("device", None):
+        (tmp_path / device).touch()
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert LocalHost(visible_gpus()).ranks("python").world_size == 1
+    if promise is None:
+        assert LocalHost(visible_gpus()).ranks("torchrun").device == "cpu"
+    else:
+        with pytest.raises(HeirloomError, match=f"{promise}, but `nvidia-smi -L` lists no GPU"):
+            LocalHost(visible_gpus()).ranks("torchrun")
+
+
+def test_a_rank_whose_promised_gpu_torch_cannot_use_ends_with_torchs_own_reason(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for promised in (None, "cpu"):
+        if promised:
+            monkeypatch.setenv("HEIRLOOM_DEVICE", promised)
+        distributed.check_device()
+    monkeypatch.setenv("HEIRLOOM_DEVICE", "gpu")
+    if distributed.on_cpu():
+        with pytest.raises(HeirloomError, match="^GPU 1 of this machine .* cannot use it: .*(CUDA|NVIDIA|driver)"):
+            distributed.check_device()
+
+
+@pytest.mark.parametrize(
+    ("driver", "newer"), [("535.274.02", True), ("580.65.06", False), ("580.95.05", False), (None, False)]
+)
+def test_an_older_driver_gets_the_libraries_of_forward_compatibility(monkeypatch, tmp_path, driver, newer):
+    """As NVIDIA's images hold them: libcuda.so.1 is a link to the library of the driver that it belongs to."""
+    compat = tmp_path / "compat"
+    compat.mkdir()
+    (compat / "libcuda.so.580.65.06").touch()
+    (compat / "libcuda.so.1").symlink_to("libcuda.so.580.65.06")
+    monkeypatch.setattr(gpus, "COMPATIBLE", compat / "libcuda.so.1")
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "version")
+    if driver:
+        line = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {driver}  Release Build\nGCC version: 12\n"
+        gpus.DRIVER.write_text(line)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/own")
+    given = for_program("torchrun", Ranks(1, 2, "gpu"), WorkFolder(tmp_path), None, None)
+    assert given.get("LD_LIBRARY_PATH") == (f"{compat}{os.pathsep}/own" if newer else None)
+    assert "LD_LIBRARY_PATH" not in for_program("torchrun", Ranks(1, 2, "cpu"), WorkFolder(tmp_path), None, None)
+
+
+def test_ranks_on_gpus_share_the_cores_and_fragment_no_memory(monkeypatch, tmp_path):
+    work, eight = WorkFolder(tmp_path), Ranks(1, 8, "gpu")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(96)))
+    given = for_program("torchrun", eight, work, None, None)
+    assert (given["OMP_NUM_THREADS"], given["PYTORCH_ALLOC_CONF"]) == ("12", "expandable_segments:True")
+    assert (given["HEIRLOOM_DEVICE"], "DS_ACCELERATOR" in given) == ("gpu", False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
+    own = for_program("torchrun", eight, work, None, None)
+    assert not {"OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF"} & own.keys()
 
 
 def test_the_exit_code_and_the_first_error_of_a_rank_reach_the_user(place):

@@ -66,18 +66,18 @@ def test_several_hosts_without_a_secret_are_refused(monkeypatch, tmp_path, secre
     [(2, 8, Ranks(2, 8, "gpu")), (3, 4, Ranks(3, 4, "gpu")), (2, 0, Ranks(2, 1, "cpu"))],
 )
 def test_ranks_are_one_a_gpu_of_every_host_or_two_cpu_ranks_in_total(count, gpus, expected):
-    host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, 4321, SECRET)
+    host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, SECRET)
     assert host.ranks("torchrun") == expected
     assert host.ranks("python") == Ranks(1, 1, expected.device)
 
 
 def test_hosts_that_cannot_share_two_cpu_ranks_are_refused():
     with pytest.raises(HeirloomError, match="has 3 hosts without a GPU: .* set resources.instance_count to 1 or 2"):
-        SageMakerHost(("algo-1", "algo-2", "algo-3"), 0, 0, 4321, SECRET).ranks("torchrun")
+        SageMakerHost(("algo-1", "algo-2", "algo-3"), 0, 0, SECRET).ranks("torchrun")
 
 
 def test_each_host_starts_its_own_ranks_which_meet_at_the_head():
-    head, other = (SageMakerHost(("algo-1", "algo-2"), number, 8, 4321, SECRET) for number in (0, 1))
+    head, other = (SageMakerHost(("algo-1", "algo-2"), number, 8, SECRET, told=4321) for number in (0, 1))
     commands = [" ".join(host.command(PROGRAM, host.ranks("torchrun"))) for host in (head, other)]
     for number, command in enumerate(commands):
         meeting = "--rdzv-backend static --master-addr algo-1 --master-port 4321 scripts/sft_train.py --output x"

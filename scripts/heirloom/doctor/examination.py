@@ -14,13 +14,13 @@ from heirloom.doctor.neighbours import check_neighbours
 from heirloom.doctor.versions import check_lock, check_python
 
 
-def examine(lock: Path, project: Path | None, offline: bool, starts_torch: bool = True) -> list[Finding]:
+def examine(lock: Path, project: Path | None, offline: bool) -> list[Finding]:
     """Return what is found.
 
     lock: envs/training.txt, of the clone or of the image; project: the clone's folder, None without one; offline: ask
-    neither S3 nor the hub; starts_torch: let torch look at the GPUs, where there are some, which takes seconds.
+    neither S3 nor the hub. Where there are GPUs torch is started, to look at them, which takes seconds.
     """
-    gpus = check_gpus(starts_torch)
+    gpus = check_gpus()
     on_gpus = gpus[0].subject == "GPUs" and gpus[0].level in (Level.OK, Level.WARNING)
     return [
         *check_machine(),

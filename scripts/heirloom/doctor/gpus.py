@@ -1,6 +1,7 @@
 """The GPUs: which, how much of their memory is free, and whether this torch can compute on them."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from heirloom.doctor.finding import Finding, error, note, ok, warning
+from heirloom.launcher.gpus import compatibility_libraries, promised_gpus
 
 QUERY = ("name", "memory.total", "memory.used", "driver_version", "compute_cap")
 BUSY_SHARE = 0.05
@@ -32,8 +34,17 @@ def parse_listing(listing: str) -> list[Gpu]:
     return [Gpu(name, int(memory), int(used), driver, capability) for name, memory, used, driver, capability in rows]
 
 
-def check_gpus(starts_torch: bool = True) -> list[Finding]:
+def check_gpus() -> list[Finding]:
     """Find the GPUs, and what stands between them and a training. torch is started only where there are some."""
+    if shutil.which("nvidia-smi") is None and (promise := promised_gpus()):
+        return [
+            error(
+                "GPUs",
+                f"{promise}, but there is no nvidia-smi",
+                "no training starts: the launcher counts GPUs with it",
+                "put nvidia-smi on PATH; in a container ask for the driver's `utility` capability",
+            )
+        ]
     if shutil.which("nvidia-smi") is None:
         return [
             note(
@@ -59,7 +70,7 @@ def check_gpus(starts_torch: bool = True) -> list[Finding]:
                 "load or renew the NVIDIA driver of the host; a container uses the host's",
             )
         ]
-    return [*describe(gpus), *(check_torch(gpus) if starts_torch else [])]
+    return [*describe(gpus), *check_torch(gpus)]
 
 
 def describe(gpus: list[Gpu]) -> list[Finding]:
@@ -90,10 +101,13 @@ def check_torch(gpus: list[Gpu]) -> list[Finding]:
         installed = version("torch")
     except PackageNotFoundError:
         return []
+    newer = compatibility_libraries()  # the launcher gives them to ranks too
+    path = os.pathsep.join(filter(None, (str(newer or ""), os.environ.get("LD_LIBRARY_PATH"))))
     try:
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("torch_facts.py"))],
             capture_output=True, text=True, check=False, timeout=TORCH_SECONDS,
+            env={**os.environ, "LD_LIBRARY_PATH": path},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [
@@ -123,7 +137,7 @@ def judge_torch(installed: str, gpus: list[Gpu], facts: dict) -> list[Finding]:
             error(
                 "torch",
                 f"{installed} is a build without CUDA",
-                "trainings would start one rank a GPU and compute on the CPU",
+                "no training starts: ranks would compute on the CPU",
                 "install the CUDA build: pip install --force-reinstall torch from an index that has it",
             )
         ]
@@ -132,7 +146,7 @@ def judge_torch(installed: str, gpus: list[Gpu], facts: dict) -> list[Finding]:
             error(
                 "torch",
                 f"{installed} with CUDA {facts['cuda']} finds no GPU that it can use",
-                f"driver {gpus[0].driver} is usually too old for CUDA {facts['cuda']}",
+                f"{facts['reason'] or 'torch gives no reason'} (driver {gpus[0].driver}); no training starts",
                 "renew the host's driver, or take a torch of an older CUDA (TORCH_VARIANT in docs/image.md)",
             )
         ]

@@ -11,10 +11,20 @@ def main() -> None:
     facts = {
         "cuda": torch.version.cuda,
         "available": available,
+        "reason": None if available else why_not(),
         "architectures": torch.cuda.get_arch_list(),
         "nccl": ".".join(map(str, nccl)) if nccl else None,
     }
     print(json.dumps(facts))
+
+
+def why_not() -> str | None:
+    """Return what torch says where it can use no GPU: the driver is too old, the build has no CUDA …"""
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as failure:
+        return str(failure).strip().splitlines()[0].rstrip(".")
+    return None
 
 
 if __name__ == "__main__":

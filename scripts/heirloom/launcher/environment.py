@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
+from heirloom.launcher.gpus import compatibility_libraries
 from heirloom.launcher.grace import grace_seconds
 from heirloom.launcher.ranks import Ranks
 from heirloom.launcher.work import WorkFolder
@@ -29,15 +30,20 @@ CPU_RANKS = {
     "MKL_NUM_THREADS": "1",
     "DS_ACCELERATOR": "cpu",
 }
+GPU_RANKS = {
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # without it, cards of 24 and 40 GB are lost to fragments
+}
 ONE_MACHINE = {
     # no need of a network, nor of a host name that resolves; and no other machine reaches the ranks
     "GLOO_SOCKET_IFNAME": "lo",
     "NCCL_SOCKET_IFNAME": "=lo",
 }
+DEVICE = "HEIRLOOM_DEVICE"
+"""Tells a rank what it was promised: "gpu" or "cpu" (heirloom.distributed)."""
 COMPILED = Path(".heirloom/cache/inductor")
 """What torch compiles, and loads again. Its own choice is a folder in /tmp that whoever comes first can make."""
 FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""These decide the bytes of a result, so the user's environment does not override them; all others it does."""
+"""These decide the bytes of a result on CPUs, so the user's environment does not override them; all others it does."""
 
 
 def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None, commit: str | None) -> dict[str, str]:
@@ -47,12 +53,15 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
     if kind == "torchrun":
         variables |= RANKS
         variables["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(grace)  # else torchrun kills its ranks after 30 seconds
-        if ranks.device == "cpu":
-            variables |= CPU_RANKS
+        variables |= CPU_RANKS if ranks.device == "cpu" else gpu_ranks(ranks)
         if ranks.nodes == 1:
             variables |= ONE_MACHINE
     variables["TORCHINDUCTOR_CACHE_DIR"] = str(COMPILED.absolute())
-    kept = {name: value for name, value in variables.items() if name in FIXED or name not in os.environ}
+    fixed = FIXED if ranks.device == "cpu" else REPRODUCIBLE
+    kept = {name: value for name, value in variables.items() if name in fixed or name not in os.environ}
+    kept[DEVICE] = ranks.device
+    if ranks.device == "gpu" and (newer := compatibility_libraries()):
+        kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(newer), os.environ.get("LD_LIBRARY_PATH"))))
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if work.scratch:
         kept["HEIRLOOM_SCRATCH_DIR"] = str(work.scratch)
@@ -61,3 +70,16 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
     if commit:
         kept[COMMIT] = commit  # for trackers; artifacts hold none
     return kept
+
+
+def gpu_ranks(ranks: Ranks) -> dict[str, str]:
+    """Return the variables of ranks on GPUs, each of which has its share of the machine's cores.
+
+    torchrun would give each one thread, with which a step of an offloaded optimizer takes seconds for each 10^9
+    parameters. No bytes are promised there, so the number may be the machine's.
+    """
+    threads = max(1, len(os.sched_getaffinity(0)) // ranks.per_node)
+    ours = GPU_RANKS | {"OMP_NUM_THREADS": str(threads)}
+    if "PYTORCH_CUDA_ALLOC_CONF" in os.environ:  # the user's own choice, by the variable's former name
+        del ours["PYTORCH_ALLOC_CONF"]
+    return ours

@@ -13,8 +13,8 @@ JOBS = ("SLURM_JOB_ID", "TRAINING_JOB_NAME")
 """Environment variables by which Slurm and SageMaker name a job."""
 DOCTOR = Path(__file__).resolve().parents[2] / "doctor.py"
 HEALTHY, ILL = 0, 1
-DOCTOR_TIMEOUT = 30.0
-"""Seconds; it takes half of one, unless the GPUs' driver hangs, which is then worth a line."""
+DOCTOR_TIMEOUT = 150.0
+"""Seconds; it takes half of one, and some more where torch looks at GPUs, for which it has two minutes itself."""
 
 
 def first_lines() -> str:

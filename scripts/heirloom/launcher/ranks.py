@@ -1,14 +1,12 @@
 """How a program is spread over machines: what every kind of host shares."""
 
-import os
-import shutil
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
+from heirloom.launcher.gpus import promised_gpus
 
 CPU_RANKS = 2
 """Ranks in total on machines without a GPU, whatever their cores: the number of ranks decides the bytes of a result."""
@@ -32,11 +30,18 @@ def spread(kind: str, machines: int, gpus: int, lacking: str = "", remedy: str =
     """Return how a program of `kind` is spread over machines of `gpus` GPUs each.
 
     One rank a GPU, CPU_RANKS in total without GPUs, and a single process for kind "python". Raises HeirloomError when
-    the machines cannot share the CPU ranks evenly: it says what is `lacking` and what to set, the `remedy`.
+    the machines cannot share the CPU ranks evenly: it says what is `lacking` and what to set, the `remedy`. And when
+    there should be a GPU: a training that begins on the CPU of a GPU machine would cost hours and tell nobody.
     """
     device = "gpu" if gpus else "cpu"
     if kind == "python":
         return Ranks(nodes=1, per_node=1, device=device)
+    if not gpus and (promise := promised_gpus()):
+        raise HeirloomError(
+            f"{promise}, but `nvidia-smi -L` lists no GPU, so ranks would compute on the CPU: put nvidia-smi on PATH "
+            "(in a container: its `utility` capability), see what `make doctor` says of the driver, or set "
+            "CUDA_VISIBLE_DEVICES= (empty) to want the CPU"
+        )
     if not gpus and CPU_RANKS % machines:
         raise HeirloomError(f"{lacking}: {CPU_RANKS} CPU ranks in total cannot be shared evenly; set {remedy}")
     return Ranks(nodes=machines, per_node=gpus or CPU_RANKS // machines, device=device)
@@ -57,18 +62,6 @@ def torchrun_arguments(program: Program, ranks: Ranks, address: str, port: int) 
         *("--rdzv-backend", "static", "--master-addr", address, "--master-port", str(port)),
         *(str(program.script), *program.arguments),
     ]
-
-
-def visible_gpus() -> int:
-    """Return how many NVIDIA GPUs a program started here may use; CUDA_VISIBLE_DEVICES counts as CUDA reads it."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    present = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return present
-    return min(present, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
 
 
 def free_port(address: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from heirloom.launcher.command import Program
+from heirloom.launcher.gpus import visible_gpus
 from heirloom.launcher.hosts import sagemaker, slurm
 from heirloom.launcher.hosts.coordination import LaunchRequest
 from heirloom.launcher.processes import NO_PEERS, Peers
@@ -20,7 +21,6 @@ from heirloom.launcher.ranks import (
     single_process,
     spread,
     torchrun_arguments,
-    visible_gpus,
 )
 
 TORCHRUN_HERE = Path(__file__).with_name("torchrun_here.py")

@@ -57,7 +57,7 @@ def run(host: SageMakerHost, request: LaunchRequest, folder: WorkFolder, connect
     kind = request.program.kind
     variables = environment.for_program(kind, request.ranks, folder, request.stage.identity, request.commit)
     return processes.run(
-        replace(host, port=request.port).command(request.program, request.ranks),
+        replace(host, told=request.port).command(request.program, request.ranks),
         {**os.environ, **variables},
         log=record.log_file(request.stage.name),
         signal_to_forward=host.signal_to_forward,

@@ -11,10 +11,12 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
+from heirloom.launcher.gpus import visible_gpus
 from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, release_workers
 from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
@@ -25,7 +27,6 @@ from heirloom.launcher.ranks import (
     single_process,
     spread,
     torchrun_arguments,
-    visible_gpus,
 )
 
 SECRET_FILE = "SNAKEMAKE_SAGEMAKER_SECRET_FILE"
@@ -36,14 +37,20 @@ SECRET_FILE = "SNAKEMAKE_SAGEMAKER_SECRET_FILE"
 class SageMakerHost:
     """The hosts of a training job, the head first; this one is `names[number]` and has `gpus`, as each has.
 
-    Ranks meet at `port` of the head. By `secret` hosts know each other.
+    By `secret` hosts know each other.
     """
 
     names: tuple[str, ...]
     number: int
     gpus: int
-    port: int
     secret: bytes = field(repr=False)
+    told: int | None = None
+    """The port of the head at which ranks meet, where another host has chosen it."""
+
+    @cached_property
+    def port(self) -> int:
+        """Chosen at first use, when ranks are about to bind it: any connection that is opened before may get it."""
+        return self.told or free_port("")
 
     def ranks(self, kind: str) -> Ranks:
         """Return one rank a GPU, CPU_RANKS in total without GPUs, and a single process for kind "python".
@@ -90,4 +97,4 @@ def find() -> SageMakerHost | None:
             "other: build the image again, so that it has this version of snakemake-executor-plugin-sagemaker"
         )
     names = tuple(json.loads(os.environ["SM_HOSTS"]))
-    return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), free_port(""), secret)
+    return SageMakerHost(names, int(os.environ["SM_CURRENT_HOST_RANK"]), visible_gpus(), secret)

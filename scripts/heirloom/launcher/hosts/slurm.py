@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
+from heirloom.launcher.gpus import visible_gpus
 from heirloom.launcher.hosts.coordination import LaunchRequest
 from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
@@ -25,7 +26,6 @@ from heirloom.launcher.ranks import (
     single_process,
     spread,
     torchrun_arguments,
-    visible_gpus,
 )
 
 ON_EACH_NODE = """trap '' TERM
