@@ -16,6 +16,7 @@ from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.perplexity import measure_perplexity, read_rows
 from heirloom.evaluation.preference import measure_preference, read_pairs
+from heirloom.models import token_losses
 
 
 def evaluate(place, name: str, section: dict, *flags: str, ranks: int = 1, check: bool = True):
@@ -45,9 +46,11 @@ def nats_by_hand(place, dataset: str) -> list[float]:
     return nats
 
 
+@pytest.mark.parametrize("at_once", [token_losses.MOST_TOKENS, 10])
 @pytest.mark.parametrize("dataset", ["text", "chats"])
-def test_perplexity_is_that_computed_by_hand(place, dataset):
+def test_perplexity_is_that_computed_by_hand(place, monkeypatch, dataset, at_once):
     """Rows differ in length, so that a mean over rows or batches would differ."""
+    monkeypatch.setattr(token_losses, "MOST_TOKENS", at_once)
     measured = measure_perplexity(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
     scores, nats = measured.nested(), nats_by_hand(place, dataset)
     assert scores["tokens"] == len(nats) > 30

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,9 @@ from transformers import PreTrainedConfig
 
 from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
+from heirloom.models.batch_memory import in_halves
 from heirloom.models.language_models import longest_text
+from heirloom.models.token_losses import token_losses
 from heirloom.models.trained_checkpoints import load_config, load_model, put_on
 
 IGNORED = -100  # label of a token that does not count
@@ -39,7 +42,9 @@ def measure_rows(
     model = put_on(load_model(checkpoint, "auto", attention), ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
-    measured = [(index, negative_log_likelihoods(model, batches[index])) for index in mine]
+    measured = [
+        (index, in_halves(partial(negative_log_likelihoods, model), batches[index], "scored")) for index in mine
+    ]
     found = [tuple(row) for _, batch in sorted(gathered_rows(measured)) for row in batch]
     if not all(math.isfinite(nats) for nats, _ in found):
         raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
@@ -78,10 +83,10 @@ def negative_log_likelihoods(model: torch.nn.Module, batch: Sequence[Row]) -> li
         ids[index, : len(row_ids)] = torch.tensor(row_ids)
         mask[index, : len(row_ids)] = 1
         labels[index, : len(row_ids)] = torch.tensor(row_labels)
-    logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits  # (B, T, V)
-    targets = labels[:, 1:].to(device)  # (B, T-1): position t predicts token t+1
-    nats = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    sums = nats.double().view_as(targets).sum(dim=1)  # (B,)
+    targets = torch.full_like(labels, IGNORED)
+    targets[:, :-1] = labels[:, 1:]  # (B, T): position t predicts token t+1
+    targets = targets.to(device)
+    inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
+    nats = token_losses(model, inputs, targets)  # (B, T)
+    sums = nats.double().sum(dim=1)  # (B,)
     return list(zip(sums.tolist(), (targets != IGNORED).sum(dim=1).tolist(), strict=True))

@@ -13,9 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from accelerate.utils.memory import should_reduce_batch_size
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import gathered
@@ -25,6 +23,7 @@ from heirloom.inference.engine_check import Answers, check_engine
 from heirloom.inference.prompts import AnswerKey, Prompt, into_batches
 from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
 from heirloom.inference.zero_inference import load_partitioned
+from heirloom.models.batch_memory import in_halves
 from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
 
 Rows = list[dict[str, Any]]
@@ -110,15 +109,6 @@ class Engine:
 
     def answer(self, batch: list[Prompt]) -> Rows:
         """Answer a batch; where memory does not suffice, its halves one after the other, to the same result."""
-        try:
+        if self.together or self.answerer.synced_gpus:  # ranks that go in step must not go different ways
             return self.answerer.answer(batch)
-        except RuntimeError as error:
-            # ranks that go in step must not go different ways
-            alone = not self.together and not self.answerer.synced_gpus
-            if len(batch) == 1 or not alone or not should_reduce_batch_size(error):
-                raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = -(-len(batch) // 2)
-        print(f"memory does not suffice for a batch of {len(batch)}: it is answered in halves of {half}", flush=True)
-        return [*self.answer(batch[:half]), *self.answer(batch[half:])]
+        return in_halves(self.answerer.answer, batch, "answered")

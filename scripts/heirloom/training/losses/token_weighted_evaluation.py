@@ -5,13 +5,16 @@ ones, rows that fill up the last batch are counted twice, and the result depends
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
+from transformers.integrations import is_deepspeed_zero3_enabled
 
+from heirloom.models.batch_memory import in_halves
 from heirloom.models.language_models import is_masked_language_model, predicts_next_token
+from heirloom.models.token_losses import token_losses
 from heirloom.training.batches.collators import IGNORED
 
 
@@ -28,14 +31,27 @@ class TokenWeightedEvaluation:
         """Return (None, summed negative log-likelihood (B,), trained-on tokens (B,)) of a batch."""
         inputs = dict(self._prepare_inputs(inputs))
         targets = inputs.pop("labels")  # (B, T)
-        without_cache = {} if is_masked_language_model(self.model) else {"use_cache": False}
+        if predicts_next_token(self.model):  # position t is for token t+1
+            targets = torch.cat([targets[:, 1:], torch.full_like(targets[:, :1], IGNORED)], dim=1)
+        if not is_masked_language_model(self.model):
+            inputs["use_cache"] = False
+
+        def losses(rows: Sequence[int]) -> list[torch.Tensor]:
+            chosen = {name: rows_of(value, rows, targets) for name, value in inputs.items()}
+            return list(token_losses(model, chosen, rows_of(targets, rows, targets), self.model))
+
+        rows = range(len(targets))
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs, **without_cache).logits  # (B, T, V)
-        if predicts_next_token(self.model):
-            logits, targets = logits[:, :-1], targets[:, 1:]  # (B, T-1, V), (B, T-1): the token after each position
-        losses = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none")
-        per_row = losses.view_as(targets).double().sum(dim=1)  # (B,)
+            # under ZeRO-3 all ranks compute together: none may go a way of its own
+            found = losses(rows) if is_deepspeed_zero3_enabled() else in_halves(losses, rows, "evaluated")
+        per_row = torch.stack(found).double().sum(dim=1)  # (B,)
         return None, per_row, (targets != IGNORED).sum(dim=1)
+
+
+def rows_of(value: Any, rows: Sequence[int], targets: torch.Tensor) -> Any:
+    """Return the given rows of a batch's tensor (B, …); what is none is given back as it is."""
+    of_rows = isinstance(value, torch.Tensor) and value.shape[:1] == targets.shape[:1]
+    return value[rows[0] : rows[-1] + 1] if of_rows else value
 
 
 def token_weighted_metrics(prediction: EvalPrediction) -> dict[str, float]:
