@@ -150,10 +150,11 @@ MISSING_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:9"
             id="resources",
         ),
         pytest.param(
-            ['instance_type="ml.g5.xlarge", instance_count=2'],
+            ['instance_type="ml.g5.xlarge", instance_count=2, max_runtime=864000'],
             {"s3_prefix": "s3://nowhere/x", "image": MISSING_IMAGE},
             [
                 "quota of ml.g5.xlarge for training job usage is 1",
+                "quota of Longest run time for a training job is 432000 s, and a job has max_runtime 864000: lower it",
                 "the bucket nowhere does not exist",
                 f"the image {MISSING_IMAGE} does not exist in ECR",
             ],

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from loopback import SlowStart, server_error
 from loopback.examples import request
 from running import PREFIX
-from snakemake_executor_plugin_sagemaker import outcomes
+from snakemake_executor_plugin_sagemaker import ExecutorSettings, outcomes, submission
 from snakemake_executor_plugin_sagemaker.flights import Flight
 from snakemake_executor_plugin_sagemaker.names import training_job_name
 from snakemake_executor_plugin_sagemaker.outcomes import Meaning
@@ -84,6 +84,8 @@ def client_error(code: str, message: str = "", status: int = 400) -> ClientError
 
 QUOTA = "is {limit} Instances, with current utilization of 1 Instances and a request delta of {wanted} Instances."
 
+SECONDS = "is 432000 Seconds, with current utilization of 0 Seconds and a request delta of 864000 Seconds."
+
 
 @pytest.mark.parametrize(
     ("error", "meaning"),
@@ -91,6 +93,7 @@ QUOTA = "is {limit} Instances, with current utilization of 1 Instances and a req
         (client_error("ResourceInUse"), Meaning.EXISTS),
         (client_error("ResourceLimitExceeded", QUOTA.format(limit=4, wanted=4)), Meaning.QUOTA),
         (client_error("ResourceLimitExceeded", QUOTA.format(limit=0, wanted=1)), Meaning.FAILED),
+        (client_error("ResourceLimitExceeded", SECONDS), Meaning.FAILED),
         (client_error("ResourceLimitExceeded", "some other limit"), Meaning.QUOTA),
         (client_error("ThrottlingException"), Meaning.THROTTLED),
         (client_error("Whatever", status=503), Meaning.PLATFORM),
@@ -120,6 +123,22 @@ def test_errors_of_creation_have_a_meaning(error, meaning):
 def test_ends_have_a_meaning(status, secondary, reason, meaning):
     description = {"TrainingJobStatus": status, "SecondaryStatus": secondary, "FailureReason": reason}
     assert outcomes.of_end(description)[0] is meaning
+
+
+def test_a_wait_for_a_quota_is_told_at_first_and_then_every_hour(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(submission.time, "monotonic", lambda: now[0])
+    flight = Flight(
+        None, "train", "key", SimpleNamespace(instance_type="ml.g5.xlarge", spot=False, keep_alive=0), {}, [], []
+    )
+    submitter = submission.Submitter(None, ExecutorSettings(), None, None, LOGGER)
+    told = []
+    with caplog.at_level(logging.INFO):
+        for now[0] in (0.0, 60.0, 3590.0, 3610.0, 3700.0, 7300.0):
+            caplog.clear()
+            submitter.again(flight, Meaning.QUOTA, "all in use")
+            told.append("all in use" in caplog.text)
+    assert told == [True, False, False, True, False, True]
 
 
 def test_quota_counts_by_kind_of_instance():

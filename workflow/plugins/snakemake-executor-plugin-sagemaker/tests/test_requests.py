@@ -30,7 +30,14 @@ def request(environment=None, settings=None, **given) -> dict:
     job = SimpleNamespace(name="train", resources=given)
     store = ObjectStore(None, settings.s3_prefix)
     return training_job_request(
-        read_resources(job, settings), settings, environment or {}, store, DIGEST, "train", "checkpoints-key"
+        read_resources(job, settings),
+        settings,
+        environment or {},
+        store,
+        DIGEST,
+        "train",
+        "checkpoints-key",
+        "eu-west-1",
     )
 
 
@@ -38,6 +45,7 @@ def test_the_smallest_and_the_largest_request_are_valid():
     small = request()
     check_request(small, "train")
     assert small["AlgorithmSpecification"]["ContainerArguments"] == [PREFIX, DIGEST]
+    assert small["Environment"] == {"AWS_DEFAULT_REGION": "eu-west-1"}
     optional = {"CheckpointConfig", "EnableManagedSpotTraining", "VpcConfig", "EnableInterContainerTrafficEncryption"}
     assert not optional & set(small)
     key = "arn:aws:kms:eu-west-1:123456789012:key/0a1b"
@@ -77,7 +85,7 @@ def test_the_smallest_and_the_largest_request_are_valid():
     [
         ({"environment": {"LONG": "x" * 513}}, "Environment.LONG .* has 513 characters, more than 512"),
         ({"environment": {"not a name": "x"}}, "Environment key is 'not a name', which does not match"),
-        ({"environment": {f"N{n}": "" for n in range(101)}}, "Environment has 101 entries, more than 100"),
+        ({"environment": {f"N{n}": "" for n in range(101)}}, "Environment has 102 entries, more than 100"),
         ({"settings": {"role": "me"}}, r"RoleArn \('me'\) has 2 characters, fewer than 20"),
         ({"keep_alive": 21601}, "KeepAlivePeriodInSeconds is 21601, more than 21600"),
         ({"tags": "a;b=1"}, r"Tags\[1\].Key is 'a;b', which does not match"),

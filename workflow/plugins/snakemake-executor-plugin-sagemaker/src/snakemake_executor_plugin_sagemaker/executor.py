@@ -113,8 +113,9 @@ class Executor(RemoteExecutor):
         key = resources.job_key or jobfile.identity(content)
         data = jobfile.encode(content)
         self._guard.check(data, f"the job file of rule {job.name}")
+        digest = self._store.put_bytes(data)
         request = training_job_request(
-            resources, settings, self._environment, self._store, self._store.put_bytes(data), job.name, key_part(key)
+            resources, settings, self._environment, self._store, digest, job.name, key_part(key), self._region
         )
         check_request(request, job.name)
         self._guard.check(repr(request), f"the request of rule {job.name}")

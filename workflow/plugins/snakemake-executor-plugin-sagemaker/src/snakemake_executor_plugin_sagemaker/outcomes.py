@@ -9,7 +9,8 @@ ENDED = ("Completed", "Failed", "Stopped")
 _THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"}
 _PLATFORM = {"InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable"}
 _PLATFORM |= {"ServiceUnavailableException", "RequestTimeout"}
-_QUOTA_TEXT = re.compile(r"is (?P<limit>\d+) Instances.*?request delta of (?P<wanted>\d+) Instances", re.DOTALL)
+# of instances, and of seconds that a job may run: "… is 432000 Seconds … and a request delta of 864000 Seconds"
+_QUOTA_TEXT = re.compile(r"is (?P<limit>\d+) (?P<unit>\w+).*?request delta of (?P<wanted>\d+) (?P=unit)", re.DOTALL)
 
 
 class Meaning(Enum):

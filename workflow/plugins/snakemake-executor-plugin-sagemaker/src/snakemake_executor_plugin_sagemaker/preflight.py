@@ -14,6 +14,7 @@ _REQUIRED = {
     "role": "the ARN of the role that training jobs run with",
     "s3_prefix": "s3://BUCKET/PREFIX, where jobs keep their files",
 }
+_LONGEST_RUN = "Longest run time for a training job"  # as AWS names the quota; in seconds
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>[^:@]+)"
     r"(@(?P<digest>sha256:[0-9a-f]+)|:(?P<tag>[\w.-]+))?"
@@ -147,6 +148,7 @@ class Preflight:
             wanted[name] = max(wanted.get(name, 0), job.instance_count)
         if not wanted:
             return
+        longest = max(job.max_runtime for job in jobs)
         try:
             pages = self._session.client("service-quotas").get_paginator("list_service_quotas")
             quotas = {
@@ -160,6 +162,11 @@ class Preflight:
         for name, count in sorted(wanted.items()):
             if quotas.get(name, count) < count:
                 yield f"the account's quota of {name} is {quotas[name]:g}, a job asks for {count}; ask AWS to raise it"
+        if quotas.get(_LONGEST_RUN, longest) < longest:
+            yield (
+                f"the account's quota of {_LONGEST_RUN} is {quotas[_LONGEST_RUN]:g} s, and a job has max_runtime "
+                f"{longest}: lower it, or ask AWS to raise the quota"
+            )
 
     def _unknown(self, subject: str, error: Exception) -> None:
         self._logger.info(f"SageMaker: {subject} could not be checked before the first job ({error}).")

@@ -62,8 +62,13 @@ def training_job_request(
     job_file: str,
     rule: str,
     checkpoint_key: str,
+    region: str,
 ) -> dict:
-    """Return the request without its TrainingJobName; JOB_FILE is the digest of the job file."""
+    """Return the request without its TrainingJobName; JOB_FILE is the digest of the job file.
+
+    REGION is told to the job by the name that boto3 reads: SageMaker sets AWS_REGION alone, with which boto3 finds no
+    Secrets Manager, and an S3 in another region.
+    """
     limits = {"MaxRuntimeInSeconds": resources.max_runtime}
     hardware = {
         "InstanceType": resources.instance_type,
@@ -89,7 +94,7 @@ def training_job_request(
         "OutputDataConfig": output,
         "ResourceConfig": hardware,
         "StoppingCondition": limits,
-        "Environment": {**(_EFA_VARIABLES if resources.efa else {}), **environment},
+        "Environment": {"AWS_DEFAULT_REGION": region, **(_EFA_VARIABLES if resources.efa else {}), **environment},
         "Tags": [{"Key": key, "Value": value} for key, value in ({"snakemake:rule": rule} | resources.tags).items()],
     }
     if resources.subnets:

@@ -69,7 +69,7 @@ class ExecutorSettings(ExecutorSettingsBase):
     python: str = _setting("Python of the image.", "python", type=str)
     host_timeout: int = _setting(
         "Seconds that hosts of one job wait for each other to start. One that falls silent is given up after 30 s.",
-        300,
+        1800,  # images are pulled and checkpoints brought for minutes, on no two hosts equally long
         type=int,
     )
     retry_wait: float = _setting(

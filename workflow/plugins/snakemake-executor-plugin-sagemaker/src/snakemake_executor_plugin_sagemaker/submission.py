@@ -12,6 +12,7 @@ from .outcomes import Meaning, of_creation_error
 from .settings import ExecutorSettings
 
 _LONGEST_WAIT = 16  # times retry_wait
+_TOLD_AGAIN = 3600.0  # seconds after which a wait for a quota is told once more
 
 
 class SubmissionError(Exception):
@@ -27,6 +28,7 @@ class Submitter:
         self._lock = threading.Lock()
         self._stopped = False
         self._full: dict[tuple, float] = {}  # kind of instance → when its quota was found exhausted
+        self._told: dict[str, float] = {}  # key of a flight → when it was last told that it waits for a quota
 
     def submit(self, flight: Flight) -> None:
         """Submit FLIGHT, or postpone it when AWS cannot take it now. Raises SubmissionError when it never will."""
@@ -85,7 +87,9 @@ class Submitter:
         flight.postpone(seconds)
         if meaning is Meaning.QUOTA:
             self._full[flight.kind] = time.monotonic()
-        if meaning is not Meaning.QUOTA or not tries:  # a queue is told once
+        now = time.monotonic()
+        if meaning is not Meaning.QUOTA or not tries or now - self._told.get(flight.key, now) >= _TOLD_AGAIN:
+            self._told[flight.key] = now
             self._logger.info(f"{flight.label} waits {seconds:.0f} s and is submitted again ({meaning.value}): {text}")
 
     def slot_freed(self, kind: tuple) -> None:

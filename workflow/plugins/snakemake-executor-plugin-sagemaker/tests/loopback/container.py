@@ -84,8 +84,7 @@ def environment(job: TrainingJob, host: Host, image: dict[str, str], kind: HostK
         "HOSTNAME": host.name,
         "TRAINING_JOB_NAME": job.name,
         "TRAINING_JOB_ARN": job.arn,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,  # and not AWS_DEFAULT_REGION, which boto3 reads
     }
     if kind is HostKind.NAMESPACES:
         variables["HOME"] = "/tmp/home"

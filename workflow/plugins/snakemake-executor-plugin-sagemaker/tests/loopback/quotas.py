@@ -6,6 +6,8 @@ import hashlib
 from .errors import AwsError
 
 UNLIMITED = 1000.0
+LONGEST_RUN = "Longest run time for a training job"
+"""Seconds; AWS's default is five days."""
 
 
 class ServiceQuotas:
@@ -13,12 +15,20 @@ class ServiceQuotas:
 
     def __init__(self, instance_types: list[str]):
         self.limits: dict[str, float] = {}
+        self.limits[LONGEST_RUN] = 432000.0
         for instance_type in instance_types:
             for spot in (False, True):
                 self.limits[quota_name(instance_type, spot)] = UNLIMITED
 
-    def check(self, instance_type: str, spot: bool, count: int, in_use: int) -> None:
-        """Raise ResourceLimitExceeded when `count` more instances than the `in_use` ones are too many."""
+    def check(self, instance_type: str, spot: bool, count: int, in_use: int, seconds: int) -> None:
+        """Raise ResourceLimitExceeded when `count` instances beside those `in_use`, or `seconds`, are too many."""
+        if seconds > self.limits[LONGEST_RUN]:
+            raise AwsError(
+                "ResourceLimitExceeded",
+                f"The account-level service limit '{LONGEST_RUN}' is {self.limits[LONGEST_RUN]:g} Seconds, with "
+                f"current utilization of 0 Seconds and a request delta of {seconds} Seconds. Please use AWS Service "
+                "Quotas to request an increase for this quota.",
+            )
         name = quota_name(instance_type, spot)
         if in_use + count > self.limits[name]:
             raise AwsError(

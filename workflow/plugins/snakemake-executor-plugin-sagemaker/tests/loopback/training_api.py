@@ -47,7 +47,8 @@ class TrainingApi:
                 for job in self.jobs.values()
                 if job.status not in ENDED and (job.instance_type, job.spot) == (resources["InstanceType"], spot)
             )
-            self._quotas.check(resources["InstanceType"], spot, resources["InstanceCount"], in_use)
+            seconds = request["StoppingCondition"].get("MaxRuntimeInSeconds", 86400)
+            self._quotas.check(resources["InstanceType"], spot, resources["InstanceCount"], in_use, seconds)
             job = self.jobs[name] = TrainingJob(request, self._faults.for_job(name))
         self._start(job)
         return {"TrainingJobArn": job.arn}
