@@ -1,5 +1,7 @@
 """Every engine, any number of ranks and any batch size give the same answers; what an engine cannot do is told."""
 
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -16,11 +18,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.arguments.library_arguments import argument_problems
 from heirloom.config.sections.generation import GenerationSection
+from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.generation_files import read_generations, write_generations
 from heirloom.inference.prompts import read_prompts, repeated
 from heirloom.inference.prompts_file import prompt_ids, read_prompts_file
+from heirloom.inference.tensor_parallel import INJECTABLE, check_tensor_parallel
+from heirloom.models.trained_checkpoints import load_config
 from heirloom.models.weights import weights_hash
 
 GREEDY = {"max_new_tokens": 12}
@@ -299,10 +304,14 @@ def test_a_dataset_of_another_tokenizer_and_missing_parts_are_told(place, tmp_pa
 def test_kernels_and_heads_that_ranks_cannot_share(place):
     config = place.config("kernels", generation={"engine": "deepspeed", "replace_with_kernel_inject": True})
     done = place.run(*place.inference(config, "never"), check=False)
-    assert "DeepSpeed's kernels run on GPUs only, and this machine has none: delete it" in done.stderr
-    from heirloom.inference.tensor_parallel import check_tensor_parallel
-    from heirloom.models.trained_checkpoints import load_config
-
+    assert "DeepSpeed's kernels cannot stand in for the layers of a llama model" in done.stderr
+    kernels = GenerationSection(engine="deepspeed", replace_with_kernel_inject=True)
+    for kind in INJECTABLE:
+        module = inspect.getsource(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"))
+        assert "            outputs = block(" in module and "            hidden_states = outputs[0]" in module
+        if on_cpu():
+            with pytest.raises(HeirloomError, match="kernels run on GPUs only, and this machine has none: delete it"):
+                check_tensor_parallel(AutoConfig.for_model(kind), kernels, 1)
     with pytest.raises(HeirloomError, match=r"3 ranks cannot share 2 \(num_attention_heads\)"):
         check_tensor_parallel(load_config(place.folder / "model"), GenerationSection(engine="deepspeed"), 3)
 

@@ -10,9 +10,19 @@ from heirloom.errors import HeirloomError
 from heirloom.failures import is_disk, is_memory
 from heirloom.models.trained_checkpoints import was_saved_quantized
 
+INJECTABLE = ("bloom", "gpt_neo", "gptj")
+"""Model types whose layers DeepSpeed's kernels can stand in for: its layer returns a tuple, and transformers 5 goes on
+with what the layers of all others return as it is (GPT-2, GPT-NeoX, Llama, OPT)."""
+
 
 def check_tensor_parallel(config: PreTrainedConfig, section: GenerationSection, ranks: int) -> None:
     """Raise HeirloomError for a model whose heads the ranks cannot share, and for kernels that this machine lacks."""
+    if section.replace_with_kernel_inject and config.model_type not in INJECTABLE:
+        raise HeirloomError(
+            f"generation.replace_with_kernel_inject: DeepSpeed's kernels cannot stand in for the layers of a "
+            f"{config.model_type} model under this version of transformers (they can for {', '.join(INJECTABLE)}): "
+            "delete it; engine: deepspeed splits the model without them, engine: continuous is the faster one"
+        )
     if section.replace_with_kernel_inject and on_cpu():
         raise HeirloomError(
             "generation.replace_with_kernel_inject: DeepSpeed's kernels run on GPUs only, and this machine has none: "
