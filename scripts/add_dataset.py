@@ -43,7 +43,7 @@ def main() -> None:
     if options.tokenizer not in models:
         known = did_you_mean(options.tokenizer, models)
         raise HeirloomError(f"--tokenizer: there is no config/models/{options.tokenizer}.yaml; {known}")
-    source = place_of("PLACE", options.place, None)
+    source = place_of("FILE_OR_REPO", options.place, None)
     with tempfile.TemporaryDirectory() as folder:
         raw = fetched("download_dataset.py", source, Path(folder) / "raw")
         rows, splits = first_rows(raw)

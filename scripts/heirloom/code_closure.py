@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from heirloom.errors import HeirloomError
+
 SCRIPTS = Path(__file__).resolve().parent.parent
 PROJECT = SCRIPTS.parent
 INSTALLED = {"site-packages", "dist-packages"}
@@ -18,8 +20,16 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 def imported_names(file: Path) -> tuple[str, ...]:
-    """Return the dotted names that a source file imports; `from a import b` gives both `a` and `a.b`."""
-    return tuple(dict.fromkeys(names_in(ast.parse(file.read_bytes(), filename=str(file)), file)))
+    """Return the dotted names that a source file imports; `from a import b` gives both `a` and `a.b`.
+
+    Raises HeirloomError for a file that is no Python, as one may be that a user's own function imports.
+    """
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:  # ValueError: a null byte
+        place = f"{file}:{getattr(error, 'lineno', None) or 1}"
+        raise HeirloomError(f"{place}: is not valid Python: {getattr(error, 'msg', error)}; mend it") from None
+    return tuple(dict.fromkeys(names_in(tree, file)))
 
 
 def code_closure(script: Path, names_of: Callable[[Path], tuple[str, ...]] = imported_names) -> list[Path]:

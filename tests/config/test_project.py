@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from heirloom.config import files
-from heirloom.config.project import load_project
-from pipeline.graph.graph import build_graph
+from heirloom.config.project import ConfigErrors, load_project
+from pipeline.graph.graph import build_graph, load_graph
 
 CAN_CHANGE = "pin the commit (40 hex digits) that the hub shows under Files and versions → History of"
 SOURCES_AND_TARGETS = (
@@ -903,3 +903,31 @@ def test_what_stands_on_no_broken_file_can_be_used(workplace, break_it, left):
         path.stem for path in workplace.root.glob("config/runs/*")
     }
     assert all(stage.subject not in project.broken_runs for stage in build_graph(project).stages.values())
+
+
+def named_index(workplace):
+    (workplace.root / "config/runs/dpo.yaml").rename(workplace.root / "config/runs/index.yaml")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "left", "said"),
+    [
+        (named_index, {"pretrain", "sft"}, "index.yaml: reports/index.html is the page of all runs: give the run another name"),
+        (
+            changed("config/datasets/more-chats.yaml", "data/mine.jsonl", "generations/sft"),
+            {"pretrain"},
+            "sft.yaml: generate-sft → train-sft → process-both → process-more-chats → generate-sft: what a stage makes "
+            "is its own input: look at `base:` and `source.path:`",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_without_a_possible_graph_stops_no_other(workplace, monkeypatch, break_it, left, said):
+    (workplace.root / "generations/sft").mkdir(parents=True)
+    break_it(workplace)
+    monkeypatch.chdir(workplace.root)
+    project, graph = load_graph(strict=False)
+    assert project.runs.keys() == left == {name for name in project.runs if f"train-{name}" in graph.stages}
+    assert str(graph.mistakes[-1]) == f"config/runs/{said}"
+    with pytest.raises(ConfigErrors) as stopped:
+        load_graph()
+    assert stopped.value.mistakes == list(graph.mistakes)

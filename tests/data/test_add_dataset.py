@@ -140,6 +140,8 @@ def test_the_program_writes_a_file_that_is_accepted_and_shows_rows_with_their_ma
     assert "# TODO 1 of 61 rows cannot be used, the first because column 'messages' must be a list" in file.read_text()
     again = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tiny")
     assert again.returncode == 1 and "exists already: give another --name" in again.stderr
+    missing = run_script("add_dataset.py", "nowhere.jsonl", "--tokenizer", "tiny")
+    assert missing.stderr == "error: FILE_OR_REPO: there is no file nowhere.jsonl; give a path that is here\n"
     unknown = run_script("add_dataset.py", f"{kind}.jsonl", "--tokenizer", "tini", "--name", "x")
     assert "there is no config/models/tini.yaml; did you mean tiny?" in unknown.stderr
 

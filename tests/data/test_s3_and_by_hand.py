@@ -235,7 +235,11 @@ def test_a_local_model_and_dataset_need_no_hub(run_script, model_files, write_js
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("--dataset-name=./missing.jsonl", "--dataset-name: there is no ./missing.jsonl"),
+        ("--dataset-name=./missing", "--dataset-name: there is no ./missing; give a path that is here"),
+        *(
+            (f"--dataset-name={name}", f"--dataset-name: there is no file {name}; give a path that is here")
+            for name in ("nowhere.jsonl", "my_data/nowhere.CSV", "./nowhere.json.gz")
+        ),
         (
             "--processing-function=dumy_processing_function",
             "--processing-function: dumy.* is not built in; did you mean",

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from heirloom import code_closure
+from heirloom.errors import HeirloomError
 from pipeline.graph.remembered_imports import RememberedImports
 
 
@@ -29,6 +30,15 @@ def names(scripts: Path, text: str) -> list[str]:
     (scripts / "script.py").write_text(text)
     code_closure.direct_imports.cache_clear()
     return [str(path.relative_to(scripts)) for path in code_closure.code_closure(scripts / "script.py")]
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "said"), [(b"x = 1\nif\n", ":2: is not valid Python: "), (b"x\0", ": is not valid Python: ")]
+)
+def test_a_module_that_is_no_python_is_told_with_its_place(scripts: Path, bytes_: bytes, said: str) -> None:
+    (scripts / "lib" / "a.py").write_bytes(bytes_)
+    with pytest.raises(HeirloomError, match=rf"lib/a\.py.*{said}.*; mend it"):
+        names(scripts, "import lib.a")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The whole configuration, checked before any job starts, without importing a training library."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,14 +60,19 @@ class Project:
         return [next(known[kind][name] for kind in kinds if name in known[kind]) for kinds, name in names_in(file)]
 
 
-def load_project(root: Path, cache: Path | None, strict: bool = True) -> Project:
+def load_project(
+    root: Path, cache: Path | None, strict: bool = True, found_elsewhere: Iterable[Mistake] = ()
+) -> Project:
     """Read and check config/ below `root`; `cache` is a folder for what was found in unchanged files, or None.
+
+    `found_elsewhere` are mistakes in its files that only show where they are used.
 
     Raises ConfigErrors with every mistake at once, each with its file, line, key and remedy; where it is not `strict`
     the files with mistakes, and those that name them, are left out, and the mistakes are in the project.
     """
     files = read_files(Path(root), cache)
     mistakes = [*files.mistakes, *(files.mistake(*problem) for problem in References(files).problems())]
+    mistakes += found_elsewhere
     if mistakes and strict:
         raise ConfigErrors(mistakes)
     whole = without_broken(files, mistakes) if mistakes else files

@@ -22,6 +22,7 @@ from heirloom.config.sections.row_kinds import KIND_NAMES
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE
+from heirloom.data.raw.raw_files import READERS, suffix_of
 from heirloom.errors import HeirloomError
 from heirloom.models.remote_code import as_flag, trust
 from heirloom.s3 import SCHEME, check_destination, upload_folder
@@ -154,13 +155,18 @@ def renamed(text: str) -> tuple[str, str]:
 
 
 def place_of(flag: str, place: str, revision: str | None) -> dict[str, str]:
-    """Return the `source` section that a place means: an existing path, an S3 prefix, or else a hub repository."""
+    """Return the `source` section that a place means: an existing path, an S3 prefix, or else a hub repository.
+
+    Raises HeirloomError for what looks like a path, by its beginning, its slashes or the ending of a data file, and is
+    not here: the hub would be asked for it, and be blamed.
+    """
     if place.startswith(SCHEME):
         return {"s3": place}
     if Path(place).exists():
         return {"path": place}
-    if place.startswith(("/", "./", "../", "~")) or place.count("/") > 1:
-        raise HeirloomError(f"{flag}: there is no {place}")
+    is_file = suffix_of(Path(place)) in READERS
+    if is_file or place.startswith(("/", "./", "../", "~")) or place.count("/") > 1:
+        raise HeirloomError(f"{flag}: there is no {'file ' if is_file else ''}{place}; give a path that is here")
     return {"hub": place, **({"revision": revision} if revision else {})}
 
 

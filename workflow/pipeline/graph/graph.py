@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
-from heirloom.config.project import ConfigErrors, Mistake, load_project
+from heirloom.config.project import ConfigErrors, Mistake, Project, load_project
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
@@ -77,19 +77,35 @@ class Graph:
 def load_graph(strict: bool = True) -> tuple[object, Graph]:
     """Read and check the whole config; return it with the graph it describes. Raises HeirloomError.
 
-    Who wants single stages is not `strict`: files with mistakes, and runs that stand on them, are left out then.
+    Who wants single stages is not `strict`: files with mistakes, runs that stand on them, and runs of which no stages
+    can be made are left out then.
     """
     project = load_project(Path(), CACHE, strict)
-    graph = build_graph(project)
+    try:
+        graph = build_graph(project)
+    except HeirloomError:
+        project = load_project(Path(), CACHE, strict, impossible_runs(project))
+        graph = build_graph(project)
     remembered_imports().save()
     return project, graph
 
 
-def build_graph(project) -> Graph:
-    """Return the stages of every enabled run and of all that they stand on, in run order.
+def impossible_runs(project: Project) -> list[Mistake]:
+    """Return why there can be no graph of some of the enabled runs, each looked at by itself."""
+    mistakes: list[Mistake] = []
+    for run in (run for run in project.runs.values() if run.enabled):
+        try:
+            build_graph(project, [run.name])
+        except HeirloomError as error:
+            mistakes.append(Mistake(str(run.path), None, "", str(error)))
+    return mistakes
 
-    `project` is a `heirloom.config.project.Project`. Raises HeirloomError when a run wants a trainer whose
-    script this repository does not have.
+
+def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
+    """Return the stages of some runs (None: every enabled one) and of all that they stand on, in run order.
+
+    Raises HeirloomError when a run wants a trainer whose script is not here, has the name of the page of all runs, or
+    reads what it makes itself.
     """
     stages: dict[str, Stage] = {}
     trusted = trust_by_model(project)
@@ -125,9 +141,8 @@ def build_graph(project) -> Graph:
         add(run_stages(run, project))
         add(report_stages(run, project))
 
-    for name, run in project.runs.items():
-        if run.enabled:
-            add_run(name)
+    for name in (name for name, run in project.runs.items() if run.enabled) if runs is None else runs:
+        add_run(name)
     return Graph(in_run_order(stages), tuple(project.mistakes))
 
 

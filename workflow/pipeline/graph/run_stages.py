@@ -25,10 +25,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         trainer = TRAINERS[run.trainer]
         script = trainer.script
         if not (PROJECT / script).exists():
-            raise HeirloomError(
-                f"{path}: trainer {run.trainer} needs {script}, which this version of Heirloom does not have yet: "
-                "set `enabled: false` or choose another trainer"
-            )
+            raise HeirloomError(f"trainer {run.trainer} needs {script}, which is not here: `git checkout {script}`")
         sections = present(run, *trainer.sections(run.predicts_with_generate))
         deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
@@ -159,7 +156,7 @@ def report_stages(run, project) -> Iterator[Stage]:
     if run.trainer is None and run.evaluation is None:
         return
     if run.name == PAGE_OF_ALL_RUNS:
-        raise HeirloomError(f"{run.path}: reports/{run.name}.html is the page of all runs: call this run otherwise")
+        raise HeirloomError(f"reports/{run.name}.html is the page of all runs: give the run another name")
     sections = present(run, *REPORTED)
     ancestors = {
         str(ancestor.path): present(ancestor, *REPORTED)
