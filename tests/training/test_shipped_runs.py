@@ -1,5 +1,7 @@
 """The shipped datasets and big runs, on replicas of the hub's rows and a stand-in of two layers for the real model.
 
+What import_command.py makes of the former tool's README commands stands on them, too.
+
 The replicas have the columns and types of the repositories that config/ names: HuggingFaceH4/no_robots (prompt,
 prompt_id, messages, category), trl-internal-testing/hh-rlhf-helpful-base-trl-style (prompt a text, chosen and rejected
 whole conversations that begin with it), and a tokenizer with the special tokens of Llama 3 and its first token.
@@ -7,6 +9,7 @@ whole conversations that begin with it), and a tokenizer with the special tokens
 
 import io
 import json
+import shlex
 
 import datasets
 import pytest
@@ -20,12 +23,29 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.project import load_project
 from heirloom.evaluation.perplexity import measure_perplexity
+from heirloom.migration.commands import commands_in
+from heirloom.migration.imported_files import imported
 from heirloom.models.tokenizer_training import train_bpe
+from pipeline.graph.graph import build_graph
 
 TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|start_header_id|>"]
 TOKENS += ["<|end_header_id|>", "<|eot_id|>"]
 VOCABULARY = 300
+SHORT = {"max_steps": 2, "global_batch_size": 8, "learning_rate": 1e-3}
 BIG = ("llama3-sft", "llama3-dpo", "llama3-orpo")
+FORMER = {
+    "llm-training": ("create_dataset", "training"),
+    "llm-rlhf": ("rlhf",),
+    "llm-inference": ("inference",),
+}
+"""The runs that the former tool's README commands become, and the scripts (tests/unit/former_commands)."""
+REPLICAS = {
+    "models/meta-llama-3-8b-instruct": "models/llama3-8b",
+    "data/processed/no_robots": "data/processed/no-robots",
+    "data/processed/llm-inference-data": "data/processed/no-robots",
+    "data/processed/llm-rlhf-data": "data/processed/hh-helpful",
+}
+"""What these runs stand on, and what stands in its place here."""
 
 
 def parquet(rows: list[dict]) -> bytes:
@@ -111,6 +131,7 @@ def made(tmp_path_factory) -> Workplace:
         place.run(str(ROOT / "tests/training/programs_in_turn.py"), "programs.json", **reach)
     commands = [two_steps(place, name) for name in BIG]
     commands.append(two_steps(place, "llama3-sft", "sft-zero2", deepspeed="zero2"))
+    commands += (former(place, name, tmp_path_factory.mktemp(name)) for name in FORMER)
     (folder / "said").write_text(place.torchrun("many_trainings.py", [{"arguments": words} for words in commands]))
     return place
 
@@ -121,7 +142,7 @@ def two_steps(place: Workplace, name: str, output: str | None = None, **changed:
     training = {key: value for key, value in run["training"].items() if key != "num_train_epochs"}
     run |= changed
     output = output or name
-    run["training"] = {**training, "max_steps": 2, "global_batch_size": 8, "learning_rate": 1e-3}
+    run["training"] = {**training, **SHORT}
     config = place.config(f"{output}.yaml", **run | {"tracking": {"logging_steps": 1}})
     base = {"llama3-dpo": "checkpoints/llama3-sft"}.get(name, "models/llama3-8b")
     sections = ",".join(key for key in ("training", "peft", "quantization") if key in run)
@@ -131,6 +152,38 @@ def two_steps(place: Workplace, name: str, output: str | None = None, **changed:
         *("--deepspeed", f"config/deepspeed/{run['deepspeed']}.json", "--output", f"checkpoints/{output}"),
         *("--metrics", f"metrics/training/{output}.json", "--loss", f"metrics/loss/{output}.csv"),
     ]
+
+
+def former(place: Workplace, name: str, root) -> list[str]:
+    """Import commands of the former tool; return the run's first command in the graph of what they became.
+
+    Of the run only that is changed which needs another machine or model: its length, 16 bits, the names of layers that
+    no Llama has (which the importer tells), the id of Llama 3's end of turn, S3.
+    """
+    (root / "config").mkdir()
+    (root / "config" / "deepspeed").symlink_to(ROOT / "config" / "deepspeed")
+    scripts = [ROOT / "tests" / "unit" / "former_commands" / f"{script}.sh" for script in FORMER[name]]
+    files, _ = imported(
+        [command for script in scripts for command in commands_in(script.read_text(), script.name)], None
+    )
+    for path, value in files.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(json.dumps(value))
+    kind = "train" if "trainer" in files[f"config/runs/{name}.yaml"] else "generate"
+    words = shlex.split(build_graph(load_project(root, None)).stages[f"{kind}-{name}"].cmd)[3:]
+
+    run = files[f"config/runs/{name}.yaml"]
+    if kind == "train":
+        run["training"] = {
+            key: value for key, value in run["training"].items() if key not in ("fp16", "num_train_epochs")
+        }
+        run["training"] |= SHORT
+        run.get("peft", {})["target_modules"] = "q_proj,v_proj,k_proj"
+    else:
+        run["generation"] |= {"eos_tokens": "<|eot_id|>", "max_new_tokens": 4, "default_dtype": "float32"}
+        del run["tracking"]["s3_upload_dir"]
+    words[words.index("--config") + 1] = place.config(f"{name}.yaml", **run)
+    return [str(ROOT / words[0]), *(REPLICAS.get(word, word) for word in words[1:])]
 
 
 @pytest.mark.parametrize("name", ["no-robots", "hh-helpful"])
@@ -152,8 +205,8 @@ def test_an_output_layer_of_its_own_is_trained_under_zero3_as_under_zero2(made):
     assert zero3["before"]["loss"] - zero3["after"]["loss"] > 0.2
 
 
-@pytest.mark.parametrize("name", BIG)
-def test_a_shipped_run_trains_two_steps(made, name):
+@pytest.mark.parametrize("name", [*BIG, "llm-training", "llm-rlhf"])
+def test_a_run_trains_two_steps(made, name):
     metrics = measured(made, name)
     assert metrics["after"]["loss"] < metrics["before"]["loss"], (made.folder / "said").read_text()[-3000:]
     losses = (made.folder / "metrics" / "loss" / f"{name}.csv").read_text().splitlines()
@@ -165,3 +218,9 @@ def test_the_shipped_run_that_only_scores_has_something_to_score(made):
     model, rows = (made.folder / path for path in ("models/llama3-8b", "data/processed/no-robots"))
     scores = measure_perplexity(model, rows, 8, PartialState(cpu=True))
     assert 100 < scores.nested()["perplexity"] < 1000  # a model of 300 tokens that has learned nothing
+
+
+def test_an_imported_inference_answers_every_prompt(made):
+    lines = (made.folder / "generations" / "llm-inference" / "generations.jsonl").read_text().splitlines()
+    assert len(lines) == 8, (made.folder / "said").read_text()[-3000:]
+    assert all(0 < json.loads(line)["completion_tokens"] <= 4 for line in lines)

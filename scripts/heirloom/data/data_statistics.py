@@ -69,8 +69,9 @@ class SplitStatistics:
 def summary(metrics: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yield a line for each split of a new dataset."""
     for split, counts in metrics.items():
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in counts["dropped"].items())
         yield (
             f"{split}: {counts['rows_out']:,} rows, {counts['tokens']:,} tokens, "
             f"{counts['share_trained_on']:.1%} trained on; of {counts['rows_in']:,} raw rows "
-            f"{counts['rows_dropped']:,} left out"
+            f"{counts['rows_dropped']:,} left out{f' ({reasons})' if reasons else ''}"
         )

@@ -362,6 +362,9 @@ class ImportedRun:
         if not wanted:
             for flag in ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"):
                 account.settle(flag, "dropped", "has no effect without --use_peft=True")
+        elif "," in (account["lora_target_modules"] or ""):
+            words = "every name must be a layer that the model has; PEFT alone passes over those that it has not"
+            account.open(f"peft.target_modules: {words}")
         for flag in ("load_in_8bit", "load_in_4bit"):
             if flag in account.flags and not truth(account[flag]):
                 account.settle(flag, "default", f"quantization.{flag}")
