@@ -233,7 +233,7 @@ class References:
             if keys[0] == "source":
                 remedy += f"; whoever has it shares it by {how_to_share(path)}"
             if tracked:
-                remedy = f"`dvc pull {tracked[0].relative_to(self.root)}.dvc` brings it"
+                remedy = f"`make pull` brings what {tracked[0].relative_to(self.root)}.dvc names"
             problem = f"there is no {path} (paths are relative to the repository's root); {remedy}"
             yield file.path, keys, problem
         elif not (place.is_file() or place.is_dir()):

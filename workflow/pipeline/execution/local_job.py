@@ -10,7 +10,7 @@ from pathlib import Path
 from heirloom.errors import HeirloomError
 from heirloom.failures import causes, sentence_of
 from pipeline.dvc_project import dvc_repository, sentence, set_aside_damaged_lock
-from pipeline.execution.restore import put_in_place
+from pipeline.execution.restore import bring_own_data, put_in_place
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import (
     Entry,
@@ -117,10 +117,12 @@ def data_is_here(name: str, entry: Entry) -> bool:
 
 
 def pull(names: Sequence[str] = ()) -> None:
-    """Bring what is recorded of all stages, or of these, into the working tree. Executes nothing.
+    """Bring what is recorded of all stages, or of these, and the user's own data. Executes nothing.
 
     Raises HeirloomError for a stage that is none or that has no record, and when some data is nowhere to be had.
     """
+    if own := bring_own_data():
+        raise HeirloomError(f"{', '.join(own)}: the data is not on the remote: `dvc push` where it was added")
     graph, entries = load_graph()[1], read_lock()
     chosen = [graph.stage(name).name for name in names] or [name for name in graph.stages if name in entries]
     if unknown := [name for name in chosen if name not in entries]:

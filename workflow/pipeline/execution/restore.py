@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from heirloom.errors import HeirloomError
 from heirloom.failures import NOT_ALLOWED, causes, is_disk
 from heirloom.launcher.dvc_hashes import FILES_AT_A_TIME, file_hash, stat_signature
 from pipeline.dvc_project import dvc_repository, sentence
-from pipeline.folder_objects import DamagedListError, bring_list, has_list, object_path, read_list
+from pipeline.folder_objects import DamagedListError, bring_list, has_list, is_hash, object_path, read_list
+from pipeline.git import git
 from pipeline.ledger import Entry, Fingerprints
 
 
@@ -22,37 +23,75 @@ def put_in_place(stage: str, entry: Entry, paths: Collection[str] | None = None)
     that DVC is executing. Raises HeirloomError when the data may be there and only room or permission is missing: to
     make it anew would not help.
     """
-    from dvc.exceptions import DvcException
     from dvc.stage.loader import StageLoader
-    from dvc_objects.errors import ObjectFormatError
 
     with dvc_repository() as repo:
         loaded = repo.stage.load_one(name=stage)
         StageLoader.fill_from_lock(loaded, entry)
-        outs = [out for out in loaded.outs if paths is None or out.def_path in paths]
-        try:
-            for out in outs:
-                take_out_damaged(repo, out)
-            missing = [out for out in outs if not is_cached(repo, out)]
-            for out in missing:
-                if workspace_holds(out.def_path, out.hash_info.value):
-                    out.add()
-                elif not out.hash_info.isdir or bring_list(repo, out.hash_info.value):
-                    for objects in (out.get_used_objs() or {}).values():
-                        repo.cloud.pull(objects)
-            if not all(is_cached(repo, out) for out in missing):
-                lost = "neither DVC's cache here nor its remote has all of it"
-                print(f"{stage}: its recorded result could not be restored: {lost}", file=sys.stderr)
-                return False
-            for out in outs:
-                make_way(out.def_path, folder=out.hash_info.isdir)
-                out.checkout(force=True)
-        except (DvcException, ObjectFormatError, DamagedListError, OSError) as error:
-            problem = f"{stage}: its recorded result could not be restored: {sentence(error)}"
-            if any(is_disk(each) or getattr(each, "errno", None) in NOT_ALLOWED for each in causes(error)):
-                raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
-            print(problem, file=sys.stderr)
+        return brought(repo, [out for out in loaded.outs if paths is None or out.def_path in paths], stage)
+
+
+def bring_own_data() -> list[str]:
+    """Put into the working tree what the user's own pointers (NAME.dvc in git) name and is not there.
+
+    What is there stays as it is, edited or not. Returns the pointers whose data is nowhere to be had; raises
+    HeirloomError for one that DVC cannot read, and as `put_in_place` does.
+    """
+    from dvc.exceptions import DvcException
+
+    pointers = pointers_in_git()
+    if not pointers:
+        return []
+    lost = []
+    with dvc_repository() as repo:
+        for pointer in pointers:
+            try:
+                outs = [out for stage in repo.stage.load_file(pointer) for out in stage.outs if not out.exists]
+            except DvcException as error:
+                raise HeirloomError(f"{pointer}: {sentence(error)}") from error
+            if outs and all(is_hash(out.hash_info.value) for out in outs) and brought(repo, outs, pointer):
+                print(f"{pointer}: restored", flush=True)
+            elif outs:
+                lost.append(pointer)
+    return lost
+
+
+def pointers_in_git() -> list[str]:
+    """Return the files of DVC's that stand for data of the user's; none where there is no git to ask."""
+    try:
+        return [name for name in git("ls-files", "-z", "--", "*.dvc").split("\0") if name and Path(name).is_file()]
+    except HeirloomError:
+        return []
+
+
+def brought(repo, outs: Sequence, whose: str) -> bool:
+    """Put outputs as DVC's `repo` has loaded them into the working tree; False, and why, when it cannot be done."""
+    from dvc.exceptions import DvcException
+    from dvc_objects.errors import ObjectFormatError
+
+    try:
+        for out in outs:
+            take_out_damaged(repo, out)
+        missing = [out for out in outs if not is_cached(repo, out)]
+        for out in missing:
+            if workspace_holds(os.path.relpath(out.fs_path), out.hash_info.value):
+                out.add()
+            elif not out.hash_info.isdir or bring_list(repo, out.hash_info.value):
+                for objects in (out.get_used_objs() or {}).values():
+                    repo.cloud.pull(objects)
+        if not all(is_cached(repo, out) for out in missing):
+            lost = "neither DVC's cache here nor its remote has all of it"
+            print(f"{whose}: its recorded result could not be restored: {lost}", file=sys.stderr)
             return False
+        for out in outs:
+            make_way(os.path.relpath(out.fs_path), folder=out.hash_info.isdir)
+            out.checkout(force=True)
+    except (DvcException, ObjectFormatError, DamagedListError, OSError) as error:
+        problem = f"{whose}: its recorded result could not be restored: {sentence(error)}"
+        if any(is_disk(each) or getattr(each, "errno", None) in NOT_ALLOWED for each in causes(error)):
+            raise HeirloomError(f"{problem}; free the space or give the permission, and start again") from error
+        print(problem, file=sys.stderr)
+        return False
     return True
 
 
