@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from heirloom import stage
-from heirloom.config.linked_files import how_to_share
+from heirloom.config.linked_files import how_to_share, pointer_of
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.dataset_creation import create_dataset
@@ -60,7 +60,7 @@ def main() -> None:
         print("\n".join(f"to decide: {words}" for words in todo) or "nothing is left to decide")
         show(raw, Path("tokenizers") / options.tokenizer, processing, Path(folder) / "tried")
     print(f"\nall rows, as a run will have them: python scripts/preview_dataset.py {file.stem}")
-    if "path" in source:
+    if "path" in source and pointer_of(Path(options.place)) is None:
         print(f"a colleague needs {options.place} as well: {how_to_share(options.place)}")
 
 

@@ -79,6 +79,12 @@ def user_function_problem(root: Path, module: str, function: str) -> str | None:
     return None
 
 
+def pointer_of(path: Path) -> Path | None:
+    """Return the file NAME.dvc with which DVC carries a path, or a folder that holds it; None where there is none."""
+    tops = (top for top in (path, *path.parents) if top.name)
+    return next((pointer for top in tops if (pointer := top.with_name(f"{top.name}.dvc")).is_file()), None)
+
+
 def how_to_share(path: str) -> str:
     """Return how a file of the user's that no stage makes gets to a colleague's clone."""
     return f"`git add {path}`, or of a large one `dvc add {path}`, `git add {path.rstrip('/')}.dvc` and `dvc push`"

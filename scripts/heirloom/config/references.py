@@ -12,6 +12,7 @@ from heirloom.config.linked_files import (
     chat_template_problem,
     deepspeed_problem,
     how_to_share,
+    pointer_of,
     user_function_problem,
 )
 from heirloom.config.model import Model
@@ -228,12 +229,12 @@ class References:
             return
         place = self.root / path
         if not place.exists():
-            tracked = [top for top in (place, *place.parents) if (top.parent / f"{top.name}.dvc").is_file()]
+            pointer = pointer_of(place)
             remedy = "put it there or mend it"
             if keys[0] == "source":
                 remedy += f"; whoever has it shares it by {how_to_share(path)}"
-            if tracked:
-                remedy = f"`make pull` brings what {tracked[0].relative_to(self.root)}.dvc names"
+            if pointer is not None:
+                remedy = f"`make pull` brings what {pointer.relative_to(self.root)} names"
             problem = f"there is no {path} (paths are relative to the repository's root); {remedy}"
             yield file.path, keys, problem
         elif not (place.is_file() or place.is_dir()):

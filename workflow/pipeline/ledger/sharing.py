@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePath
 
-from heirloom.config.linked_files import how_to_share
+from heirloom.config.linked_files import how_to_share, pointer_of
 from heirloom.errors import HeirloomError
 from pipeline.git import git
 from pipeline.paths import ROOT
@@ -18,7 +18,7 @@ def only_here(project) -> list[str]:
     in_use = project.files_in_use()
     files = [file for file in (*project.datasets.values(), *project.models.values()) if file.path in in_use]
     named = {file.source.local: file.path for file in files if file.source is not None and file.source.local}
-    asked = [path for path in named if is_inside(path) and not has_pointer(path)]
+    asked = [path for path in named if is_inside(path) and pointer_of(Path(path)) is None]
     return [
         f"{named[path]}: {path} is in this clone only, and a colleague's needs it as well: {how_to_share(path)}"
         for path in untracked(asked)
@@ -28,11 +28,6 @@ def only_here(project) -> list[str]:
 def is_inside(path: str) -> bool:
     """Tell whether a path leads to a place in this clone."""
     return Path(path).resolve().is_relative_to(ROOT)
-
-
-def has_pointer(path: str) -> bool:
-    """Tell whether DVC carries a path, or a folder that holds it."""
-    return any(top.name and top.with_name(f"{top.name}.dvc").is_file() for top in (Path(path), *Path(path).parents))
 
 
 def untracked(paths: list[str]) -> list[str]:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from heirloom.config.files import read_files
+from heirloom.config.linked_files import pointer_of
 from pipeline.dvc_project import cache_folder, dvc_repository, sentence
-from pipeline.folder_objects import bring_list
+from pipeline.folder_objects import bring_list, is_hash
 from pipeline.git import git
 from pipeline.interpreter import interpreter_first_on_path
 from pipeline.ledger import bytes_hash
@@ -89,6 +91,23 @@ class CleanClone:
                         found.append(path)
                 except Exception as error:  # noqa: BLE001 - whatever a remote's client raises, another place may do
                     print(f"{path}: {sentence(error)}", file=sys.stderr)
+        return found
+
+    def own_data(self) -> dict[str, str]:
+        """Return path → DVC hash of what config/ reads and the user's pointers (NAME.dvc) in git stand for.
+
+        The whole config is checked before a stage runs, and what it names has to be there.
+        """
+        files = read_files(self.folder, None)
+        sources = [
+            file.source for file in (*files.datasets.values(), *files.models.values()) if file.source is not None
+        ]
+        pointers = {pointer_of(self.folder / source.local) for source in sources if source.local} - {None}
+        found = {}
+        for pointer in sorted(pointers):
+            for out in YAML(typ="safe").load(pointer).get("outs", []):
+                if is_hash(out.get("md5")):
+                    found[str((pointer.parent / out["path"]).relative_to(self.folder))] = out["md5"]
         return found
 
     def copy_user_file(self, path: str) -> None:

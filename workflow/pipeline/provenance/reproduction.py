@@ -118,9 +118,13 @@ def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> No
     """Put what the stage reads into the clone. Raises HeirloomError naming what is nowhere to be had."""
     recorded = recorded_outs(committed_lock(commit))
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    own = clone.own_data()
     missing = clone.fetch({path: recorded[path]["md5"] for path in deps if path in recorded})
-    for path in [path for path in deps if path not in recorded and not (clone.folder / path).exists()]:
-        if bytes_hash(path) == deps[path]:
+    clone.fetch({path: value for path, value in own.items() if path not in recorded})
+    for path, value in (deps | own).items():
+        if path in recorded or (clone.folder / path).exists():
+            continue
+        if bytes_hash(path) == value:
             clone.copy_user_file(path)
         else:
             missing.append(path)
