@@ -155,4 +155,6 @@ def record(stage: str) -> dict[str, Any]:
         "seconds": 5400.0,
         "exit_code": 0,
         "ranks": {"nodes": 2, "per_node": 8, "device": "cuda"},
+        "machine": {"system": "Linux", "processor": "x", "cores": 96},
+        "versions": {"python": "3.11.7"},
     }

@@ -6,16 +6,14 @@ import random
 import socket
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 from attackers import PROGRAM, REQUEST, SECRET, pair
-from fuzzing import ODD, by_hand, mutated
+from fuzzing import PLUGIN, by_hand, mutated, spoiled
 
 from heirloom.launcher.hosts.connection import Connection
 from heirloom.launcher.hosts.coordination import request_from
 from heirloom.launcher.hosts.sealing import Seals
 
-PLUGIN = Path(__file__).resolve().parents[2] / "workflow/plugins/snakemake-executor-plugin-sagemaker/src"
 sys.path.insert(0, str(PLUGIN))
 
 from snakemake_executor_plugin_sagemaker.container import channel  # noqa: E402 - found by the line above
@@ -75,25 +73,6 @@ def attack_container(chance: random.Random) -> None:
     head.close()
     expected = [event for event in EVENTS if event["event"] != "alive"]
     assert received == expected[: len(received)]
-
-
-def odd(chance: random.Random) -> object:
-    """Return a value of JSON that nobody expects."""
-    numbers = [None, True, -1, 2**70, 1.5, float("nan")]
-    plain = [*numbers, "", "x" * 5000, "\x1b]52;c;eA==\x07", "../" * 9, [], {}, [[1]], {"a": 1}]
-    return chance.choice([*plain, *(each.decode("utf-8", "replace") for each in ODD)])
-
-
-def spoiled(value: object, chance: random.Random) -> object:
-    """Return a value with one part of it exchanged, left out or added."""
-    if isinstance(value, dict) and value and chance.random() < 0.9:
-        key = chance.choice(list(value))
-        kept = {each: value[each] for each in value if each != key or chance.random() < 0.9}
-        return {**kept, chance.choice([key, key, key, "more"]): spoiled(value[key], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.7:
-        at = chance.randrange(len(value))
-        return [*value[:at], spoiled(value[at], chance), *value[at + 1 :]]
-    return odd(chance)
 
 
 def attack_words(chance: random.Random) -> None:

@@ -7,7 +7,9 @@ import argparse
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+PLUGIN = Path(__file__).resolve().parents[2] / "workflow/plugins/snakemake-executor-plugin-sagemaker/src"
 ODD = [
     b"[" * 2000, b"{" * 300, b'{"a":' * 150, b"9" * 5000, b"1e999", b"-Infinity", b"NaN", b"null", b"x" * 70_000,
     b"\xff\xfe", b"\xef\xbb\xbf", b"\\ud83d", b"\xed\xa0\xbd", b"\x00", b"\xe2\x80\xa8", b'"', b'""', b"\t", b",",
@@ -35,6 +37,34 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
             case _:
                 made[at:at] = chance.randbytes(chance.choice((1, 3, 200)))
     return bytes(made)
+
+
+def deep(levels: int) -> list:
+    """Return lists in lists."""
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def odd(chance: random.Random) -> object:
+    """Return a value of JSON that nobody expects."""
+    numbers = [None, True, -1, 2**70, 1.5, float("nan")]
+    lists = [[], [[1]], deep(chance.choice((90, 900))), {}, {"a": 1}]
+    plain = [*numbers, *lists, "", "x" * 5000, "\x1b]52;c;eA==\x07", "../" * 9]
+    return chance.choice([*plain, *(each.decode("utf-8", "replace") for each in ODD)])
+
+
+def spoiled(value: object, chance: random.Random) -> object:
+    """Return a value with one part of it exchanged, left out or added."""
+    if isinstance(value, dict) and value and chance.random() < 0.9:
+        key = chance.choice(list(value))
+        kept = {each: value[each] for each in value if each != key or chance.random() < 0.9}
+        return {**kept, chance.choice([key, key, key, "more"]): spoiled(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.7:
+        at = chance.randrange(len(value))
+        return [*value[:at], spoiled(value[at], chance), *value[at + 1 :]]
+    return odd(chance)
 
 
 def go_on(attack: Callable[[random.Random], None], seed: int, executions: int, seconds: float = float("inf")) -> int:

@@ -3,12 +3,14 @@
 import random
 
 import fuzz_datasets
+import fuzz_results
 import fuzz_wire
 import pytest
 from fuzzing import go_on, mutated
 
 SEED = 20261128
 WIRE = {"launcher": 400, "container": 400, "words": 60}
+RESULTS = {"result": 300, "marker": 200, "history": 200, "record": 200}
 DATASETS = {"text": 600, "packed": 200, "binary": 200}
 
 
@@ -20,6 +22,11 @@ def test_nobody_between_hosts_is_believed(name: str) -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_no_file_of_rows_ends_in_a_trace(name: str) -> None:
     assert go_on(fuzz_datasets.ATTACKS[name], SEED, DATASETS[name]) == DATASETS[name]
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_what_jobs_return_is_taken_whole_or_not_at_all(name: str) -> None:
+    assert go_on(fuzz_results.ATTACKS[name], SEED, RESULTS[name]) == RESULTS[name]
 
 
 def test_a_fuzzer_finds_a_fault_and_names_its_seed() -> None:

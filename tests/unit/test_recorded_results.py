@@ -21,6 +21,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OUTS = [{"path": "checkpoints/a", "hash": "md5", "md5": "0123456789abcdef0123456789abcdef.dir", "size": 1, "nfiles": 1}]
 EXPECTED = {"cmd": "python x.py", "outs": [{"path": "checkpoints/a"}]}
 ENTRY = EXPECTED | {"outs": OUTS}
+MADE_WITH = {
+    "started": "2026-11-29T00:00:00Z",
+    "seconds": 3,
+    "ranks": {"nodes": 1, "per_node": 1, "device": "cpu"},
+    "machine": {"system": "Linux", "processor": "x", "cores": 2},
+    "versions": {"python": "3.11.7"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(exit_code: int = 0, outs: list | None = OUTS) -> None:
     Path(".heirloom/records").mkdir(parents=True, exist_ok=True)
-    facts = {"stage": "train-a", "identity": identity_of(ENTRY), "exit_code": exit_code, "outs": outs, "seconds": 3}
+    facts = {"stage": "train-a", "identity": identity_of(ENTRY), "exit_code": exit_code, "outs": outs, **MADE_WITH}
     Path(".heirloom/records/train-a.json").write_text(json.dumps(facts))
 
 
@@ -44,7 +51,7 @@ def test_an_execution_here_is_known_before_anybody_wrote_it_down() -> None:
     assert len(Path(".dvc/history.jsonl").read_text().splitlines()) == 1
     Path(".heirloom/records/train-a.json").unlink()
     assert list(History().find("train-a", EXPECTED)) == [ENTRY]
-    assert History().made_with("train-a", ENTRY) == {"seconds": 3}
+    assert History().made_with("train-a", ENTRY) == MADE_WITH
 
 
 @pytest.mark.parametrize(("exit_code", "outs"), [(1, OUTS), (0, None), (0, [OUTS[0] | {"md5": "f" * 32}])])

@@ -5,11 +5,14 @@ What is not recorded is said to be so; nothing is estimated.
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 RECORDS = Path(".heirloom/records")
+MOST = 1 << 20
+"""Machines, ranks or cores of an execution."""
 COSTS = Path(".heirloom/costs")
 """What the executor plugin for SageMaker writes of its jobs."""
 
@@ -21,7 +24,8 @@ def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = CO
     """
     rows = []
     for stage in stages:
-        record = read_record(folder / f"{stage}.json")
+        found = read_record(folder / f"{stage}.json")
+        record = found if is_execution(found) else None
         rows.append({"stage": stage, "record": record, "usd": cost(record, read_record(costs / f"{stage}.json"))})
     recorded = [row["record"] for row in rows if row["record"]]
     priced = [row["usd"] for row in rows if row["usd"] is not None]
@@ -35,12 +39,32 @@ def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = CO
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
-    """Return what was recorded of a stage's last execution in this clone; None without a record that can be read."""
+    """Return what a file of records says; None without one, or where nobody of us wrote it (a job may have)."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def is_execution(value: Any) -> bool:
+    """Tell whether a value has the form of what launch.py records of an execution: programs may show all of it."""
+    if not isinstance(value, dict):
+        return False
+    ranks, machine, versions = (value.get(part) for part in ("ranks", "machine", "versions"))
+    if not (isinstance(ranks, dict) and isinstance(machine, dict) and isinstance(versions, dict)):
+        return False
+    texts = [value.get("started"), ranks.get("device"), machine.get("system"), *versions, *versions.values()]
+    texts += [text for text in (value.get("commit"), machine.get("processor")) if text is not None]
+    counts = [ranks.get("nodes"), ranks.get("per_node"), machine.get("cores", 1) or 1]
+    seconds = value.get("seconds")
+    return (
+        all(isinstance(text, str) and text.isprintable() for text in texts)
+        and all(type(count) is int and 0 < count < MOST for count in counts)
+        and type(seconds) in (int, float)
+        and math.isfinite(seconds)
+        and seconds >= 0
+    )
 
 
 def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | None:

@@ -1,18 +1,38 @@
 """Whether something read from a file has the form of an entry of dvc.lock."""
 
+import json
 from typing import Any
 
+from heirloom.data.raw.text_files import is_deep
 from pipeline.folder_objects import is_hash
+
+SIZES = ("size", "nfiles")
+
+
+def parsed(text: str | bytes) -> Any:
+    """Return what JSON from elsewhere says; None for what is no JSON, is too deep, or has half a character in it."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # dvc.lock could not be written with half a character
+    except (ValueError, RecursionError):
+        return None
+    return None if is_deep(value) else value
+
+
+def are_outs(value: Any) -> bool:
+    """Tell whether a value has the form of the products that an entry of dvc.lock records."""
+    if not isinstance(value, list) or not all(
+        isinstance(out, dict) and isinstance(out.get("path"), str) for out in value
+    ):
+        return False
+    return all(is_hash(out.get("md5")) and all(type(out.get(key, 0)) is int for key in SIZES) for out in value)
 
 
 def is_entry(value: Any) -> bool:
     """Tell whether a value has the form of an entry of dvc.lock with its products."""
     if not isinstance(value, dict) or not isinstance(value.get("cmd"), str):
         return False
-    deps, outs = value.get("deps", []), value.get("outs", [])
-    if not (isinstance(deps, list) and isinstance(outs, list)):
-        return False
-    right = all(isinstance(row, dict) and isinstance(row.get("path"), str) for row in (*deps, *outs))
-    hashed = right and all(is_hash(out.get("md5")) for out in outs)
-    params = value.get("params", {})
-    return hashed and isinstance(params, dict) and all(isinstance(values, dict) for values in params.values())
+    deps, params = value.get("deps", []), value.get("params", {})
+    named = isinstance(deps, list) and all(isinstance(dep, dict) and isinstance(dep.get("path"), str) for dep in deps)
+    sections = isinstance(params, dict) and all(isinstance(values, dict) for values in params.values())
+    return named and sections and are_outs(value.get("outs", []))

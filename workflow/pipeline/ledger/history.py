@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from heirloom.errors import HeirloomError
+from heirloom.report.execution_records import is_execution
 from pipeline.ledger.entries import Entry
+from pipeline.ledger.entry_form import are_outs, parsed
 from pipeline.ledger.identity import identity_of
 from pipeline.paths import HISTORY, RECORDS
 
@@ -118,19 +120,21 @@ def ends_with_newline(file: BinaryIO) -> bool:
 
 def row_of(line: bytes) -> dict | None:
     """Return what a line of the history says; None for one that is cut short, or that nobody of us wrote."""
-    try:
-        row = json.loads(line)
-        right = all(isinstance(row[key], kind) for key, kind in (("identity", str), ("stage", str), ("outs", list)))
-        right &= all(isinstance(out["path"], str) and isinstance(out["md5"], str) for out in row["outs"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    row = parsed(line)
+    if not isinstance(row, dict) or not are_outs(row.get("outs")):
         return None
-    return {"record": {}, **row} if right and isinstance(row.get("record", {}), dict) else None
+    if not all(isinstance(row.get(key), str) for key in ("identity", "stage")):
+        return None
+    record = row.get("record")
+    return {**row, "record": record if is_execution(record) else {}}
 
 
 def executed_here(stage: str) -> dict | None:
     """Return {identity, outs} of the last execution of a stage that launch.py saw to its end here; None without one."""
     record = read_record(stage)
-    if record.get("exit_code") != 0 or not record.get("identity") or not record.get("outs"):
+    if record.get("exit_code") != 0 or not isinstance(record.get("identity"), str) or not are_outs(record.get("outs")):
+        return None
+    if not record["identity"] or not record["outs"]:
         return None
     return {"identity": record["identity"], "outs": record["outs"]}
 
@@ -138,8 +142,8 @@ def executed_here(stage: str) -> dict | None:
 def read_record(stage: str) -> dict:
     """Return launch.py's record of the last execution of a stage; empty without one that can be read."""
     try:
-        record = json.loads((RECORDS / f"{stage}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = parsed((RECORDS / f"{stage}.json").read_bytes())
+    except OSError:
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -147,7 +151,7 @@ def read_record(stage: str) -> dict:
 def execution_record(stage: str, identity: str) -> dict:
     """Return what launch.py recorded about this very execution: times, machine, versions; empty when it did not."""
     record = read_record(stage)
-    if record.get("identity") != identity:
+    if record.get("identity") != identity or not is_execution(record):
         return {}
     hidden = ("stage", "identity", "command", "exit_code", "outs")
     return {key: value for key, value in record.items() if key not in hidden}

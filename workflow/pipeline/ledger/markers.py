@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.graph import Graph
 from pipeline.ledger.entries import Entry
-from pipeline.ledger.entry_form import is_entry
+from pipeline.ledger.entry_form import is_entry, parsed
 
 LONG_AGO = 1_000_000_000
 """Modification time of every marker, in seconds since 1970: no marker is ever newer than another."""
@@ -31,8 +31,8 @@ def marker_path(folder: Path, artifact: str) -> Path:
 def read_marker(folder: Path, artifact: str) -> Entry | None:
     """Return the entry that a marker holds; None when there is none or it was cut short."""
     try:
-        entry = json.loads(marker_path(folder, artifact).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        entry = parsed(marker_path(folder, artifact).read_bytes())
+    except OSError:
         return None
     return entry if is_entry(entry) else None
 

@@ -81,7 +81,8 @@ def parameter_differences(stage: Stage, recorded: dict[str, dict], sections: Cal
     found = []
     for file in dict.fromkeys([*stage.params, *recorded]):
         names = stage.params.get(file, ())
-        now = {name: value for name, value in sections(file).items() if name in names}
+        # a file that the entry alone names may be any: what comes from elsewhere has no file read
+        now = {name: value for name, value in sections(file).items() if name in names} if names else {}
         then = recorded.get(file, {})
         if now != then:
             found += field_differences(then, now)

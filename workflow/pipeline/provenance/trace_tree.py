@@ -83,16 +83,16 @@ class ArtifactTree:
             branch.add("environment: not recorded here (neither in .dvc/history.jsonl nor in .heirloom/records)")
             return
         machine, ranks, versions = made_with["machine"], made_with["ranks"], made_with["versions"]
-        execution = branch.add(f"executed {made_with['started']} from code commit {made_with['commit']}")
+        execution = branch.add(safe(f"executed {made_with['started']} from code commit {made_with.get('commit')}"))
         count = ranks["nodes"] * ranks["per_node"]
         on = f" on {ranks['nodes']} machines" if ranks["nodes"] > 1 else ""
-        execution.add(f"{count} {ranks['device']} rank{'s' if count > 1 else ''}{on}")
+        execution.add(safe(f"{count} {ranks['device']} rank{'s' if count > 1 else ''}{on}"))
         first = self._environments.setdefault(json.dumps([machine, versions]), stage)
         if first != stage:
             execution.add(f"machine and versions as for {first}")
             return
-        execution.add(safe(f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"))
-        execution.add(", ".join(f"{name} {version}" for name, version in versions.items()))
+        execution.add(safe(f"{machine['system']}, {machine.get('processor')}, {machine.get('cores')} cores"))
+        execution.add(safe(", ".join(f"{name} {version}" for name, version in versions.items())))
 
 
 def add_values(branch: Tree, values: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .objects import DamagedObjectError, ObjectStore
-from .transfer import UnsafePathError, receive
+from .objects import LARGEST_RESULT, DamagedObjectError, ObjectStore
+from .transfer import UnsafePathError, are_entries, receive
 
 
 class ResultsError(Exception):
@@ -30,15 +30,29 @@ def collect(store: ObjectStore, training_job: str, root: Path, allowed: Sequence
         data = store.get_result(training_job)
         if data is None:
             return {}
-        result = json.loads(data)
+        result = _read(data, training_job)
         receive([*result["files"], *result["logs"]], root, store, allowed)
     except (BotoCoreError, ClientError) as error:
         text = f"the results of {training_job} could not be fetched: {error}"
         if isinstance(error, ClientError) and error.response["Error"]["Code"] in ("404", "NoSuchKey"):
             raise ResultsError(text) from error
         raise UnreachableResultsError(f"{text}; they are kept, the next invocation tries again") from error
-    except (DamagedObjectError, UnsafePathError) as error:
+    except (DamagedObjectError, UnsafePathError, OSError) as error:
         raise ResultsError(f"the results of {training_job} were not taken: {error}") from error
+    return result
+
+
+def _read(data: bytes, training_job: str) -> dict:
+    """Return a result. Raises ResultsError for one that no container of ours writes."""
+    try:
+        result = json.loads(data) if len(data) <= LARGEST_RESULT else None
+    except (ValueError, RecursionError):
+        result = None
+    if not isinstance(result, dict) or not (are_entries(result.get("files")) and are_entries(result.get("logs"))):
+        raise ResultsError(
+            f"the results of {training_job} were not taken: its result file is not what a job writes; somebody else "
+            "can write to the prefix, or its image has another version of the plugin"
+        )
     return result
 
 

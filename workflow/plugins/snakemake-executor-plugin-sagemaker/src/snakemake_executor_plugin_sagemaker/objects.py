@@ -13,7 +13,8 @@ import os
 import tempfile
 from pathlib import Path
 
-_CHUNK = 1 << 20
+LARGEST_RESULT = 1 << 26
+"""Bytes of what a job returned: 200 000 files."""
 
 
 class DamagedObjectError(Exception):
@@ -98,9 +99,9 @@ class ObjectStore:
         )
 
     def get_result(self, training_job: str) -> bytes | None:
-        """Return what TRAINING_JOB returned, None when it returned nothing."""
+        """Return what TRAINING_JOB returned, None when nothing; of more than LARGEST_RESULT the beginning."""
         key = self._path("results", f"{training_job}.json")
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read(LARGEST_RESULT + 1)
         except self._client.exceptions.NoSuchKey:
             return None

@@ -4,17 +4,30 @@ An entry is {"path", "sha256", "executable"} for a file and {"path", "directory"
 relative, with forward slashes.
 """
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from .objects import ObjectStore
 from .secrets import LeakGuard
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PROTECTED = {".git", ".snakemake"}  # what comes back may replace results, never hooks or Snakemake's own state
 
 
 class UnsafePathError(Exception):
     """A path that may not be carried."""
+
+
+def are_entries(value: object) -> bool:
+    """Say whether VALUE has the form of a list of entries."""
+    return isinstance(value, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("path"), str)
+        and (entry.get("directory") is True or bool(_SHA256.fullmatch(str(entry.get("sha256")))))
+        for entry in value
+    )
 
 
 def relative_path(path: str, root: Path) -> str:
@@ -70,6 +83,14 @@ def send(paths: Iterable[str], root: Path, store: ObjectStore, guard: LeakGuard,
     return [entries[name] for name in sorted(entries)]
 
 
+def _names_a_file(path: str) -> bool:
+    """Say whether a file system takes PATH as a name."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def receive(entries: Iterable[dict], root: Path, store: ObjectStore, allowed: Iterable[str] | None = None) -> list[str]:
     """Write entries below ROOT and return their paths.
 
@@ -81,12 +102,13 @@ def receive(entries: Iterable[dict], root: Path, store: ObjectStore, allowed: It
     for entry in entries:
         pure = PurePosixPath(entry["path"])
         own = {part.casefold() for part in pure.parts}  # .GIT is .git on some file systems
-        if not own or pure.is_absolute() or ".." in own or _PROTECTED & own:
-            raise UnsafePathError(f"a job returned {entry['path']}, which may not be written here")
+        outside = not own or pure.is_absolute() or ".." in own
+        if outside or _PROTECTED & own or not _names_a_file(entry["path"]):
+            raise UnsafePathError(f"a job returned {entry['path']!r}, which may not be written here")
         if places is not None and not places & {pure, *pure.parents}:
             raise UnsafePathError(
-                f"a job returned {entry['path']}, which is no output or log of its rule; if it should, name it in the "
-                "resource return_files"
+                f"a job returned {entry['path']!r}, which is no output or log of its rule; if it should, name it in "
+                "the resource return_files"
             )
     for entry in entries:
         target = root.joinpath(*PurePosixPath(entry["path"]).parts)
