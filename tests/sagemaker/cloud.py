@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from loopback import LoopbackSageMaker
+from loopback.permissions import Permissions
 from loopback.plugin import CREDENTIALS, Aws, moto_server, reset
+from policies import PERSON, policies
 
 PLUGIN_SOURCES = Path(__file__).resolve().parents[2] / "workflow/plugins/snakemake-executor-plugin-sagemaker/src"
 BUCKET = "heirloom"
@@ -18,16 +20,17 @@ OWN = {name: value for name, value in CREDENTIALS.items() if not name.endswith("
 
 @dataclass
 class Cloud:
-    """SageMaker and the rest of AWS."""
+    """SageMaker and the rest of AWS; who submits and the jobs may do there what SECURITY.md's policies allow."""
 
     sagemaker: LoopbackSageMaker
     aws: Aws
+    permissions: Permissions
 
     @property
     def variables(self) -> dict[str, str]:
         """What leads AWS's clients here, and Snakemake to the plugin, as though it were installed."""
         endpoints = self.aws.variables | self.sagemaker.endpoint_variables
-        return OWN | endpoints | {"PYTHONPATH": str(PLUGIN_SOURCES)}
+        return OWN | self.permissions.variables[PERSON] | endpoints | {"PYTHONPATH": str(PLUGIN_SOURCES)}
 
     def stages(self) -> list[str]:
         """Return the stages whose jobs were submitted, in that order, as their tags say."""
@@ -68,8 +71,10 @@ def cloud_on_loopback(image: dict[str, str], hide: tuple[str, ...], grace: float
         for name, value in OWN.items():  # of this process's own clients
             own.setenv(name, value)
         reset(endpoint)
-        aws = Aws(endpoint)
-        options = {"container_env": aws.variables | image, "hide": hide, "s3_endpoint": endpoint, "grace": grace}
-        with LoopbackSageMaker(**options) as sagemaker:
-            yield Cloud(sagemaker, aws)
-        assert not sagemaker.problems, "\n".join(sagemaker.problems)
+        permissions = Permissions(policies())
+        with permissions.enforced(endpoint) as everything:
+            aws = Aws(endpoint, everything)
+            options = {"container_env": aws.variables | image, "hide": hide, "s3_endpoint": endpoint, "grace": grace}
+            with LoopbackSageMaker(**options, permissions=permissions) as sagemaker:
+                yield Cloud(sagemaker, aws, permissions)
+            assert not sagemaker.problems, "\n".join(sagemaker.problems)

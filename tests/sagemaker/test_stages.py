@@ -9,6 +9,7 @@ from pathlib import Path
 from clone import Clone, succeeded
 from cloud import BUCKET, Cloud
 from loopback import SlowStart
+from policies import PERSON
 from submitting import PROFILE, start, submit, wait_until
 
 from pipeline.ledger.lockfile import read_lock
@@ -161,10 +162,12 @@ def test_inputs_that_were_never_pushed_are_told_before_a_job_starts(clone: Clone
 
 
 def test_secrets_are_nowhere_but_in_the_job(clone: Clone, cloud: Cloud) -> None:
-    token, password, own_key = ("tok" + "en-of-the-hub-1", "pass" + "word-of-mine-2", "key" + "-of-the-remote-3")
-    arn = cloud.aws.client("secretsmanager").create_secret(Name="hub", SecretString=json.dumps({"token": token}))["ARN"]
+    token, password = "tok" + "en-of-the-hub-1", "pass" + "word-of-mine-2"
+    key, own_key = cloud.permissions.variables[PERSON].values()
+    store = cloud.aws.client("secretsmanager")
+    arn = store.create_secret(Name="heirloom/hub", SecretString=json.dumps({"token": token}))["ARN"]
     clone.edit(PROFILE, "# sagemaker-environment:", f"sagemaker-environment: ['HF_TOKEN=secretsmanager:{arn}#token']")
-    mine = f"['remote \"storage\"']\n    access_key_id = mine\n    secret_access_key = {own_key}\n"
+    mine = f"['remote \"storage\"']\n    access_key_id = {key}\n    secret_access_key = {own_key}\n"
     clone.write(".dvc/config.local", mine)
     told = 'print("the token ends in", os.environ["HF_TOKEN"][-1], os.environ["HF_TOKEN"])'
     clone.edit("scripts/create_report.py", '__main__":', f'__main__":\n    {told}')

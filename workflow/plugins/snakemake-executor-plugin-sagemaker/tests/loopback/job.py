@@ -38,6 +38,7 @@ class TrainingJob:
         self.name = request["TrainingJobName"]
         self.arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{self.name}"
         self.tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+        self.role = request["RoleArn"]
         self.instance_type = request["ResourceConfig"].get("InstanceType", "")
         self.instance_count = request["ResourceConfig"].get("InstanceCount", 1)
         self.spot = request.get("EnableManagedSpotTraining", False)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -17,6 +18,9 @@ from .kinds import HostKind
 from .logs import CloudWatchLogs
 from .sandbox import Sandbox
 from .storage import CheckpointMirror, checkpoint_folder, upload_result
+
+if TYPE_CHECKING:
+    from .permissions import Permissions  # which imports moto
 
 _TICK = 0.05  # seconds between two looks at a running job
 _CAPACITY = (
@@ -30,7 +34,7 @@ class Platform:
     """What all jobs of a server share."""
 
     root: Path
-    s3: Callable  # makes the client: without S3 in a request none is needed
+    s3: Callable  # makes the client of a role: without S3 in a request none is needed
     logs: CloudWatchLogs
     image: dict[str, str]
     ports: list[int]
@@ -39,6 +43,7 @@ class Platform:
     checkpoint_interval: float
     kind: HostKind
     container_image: str | None  # of hosts of that kind
+    permissions: "Permissions | None"  # of the jobs' roles
     problems: list[str] = field(default_factory=list)  # failures of the loopback itself
     # some kinds of hosts share the machine's ports: two jobs of several hosts would meet on the rendezvous port
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
@@ -76,7 +81,10 @@ class Lifecycle:
             self._job.finish("Failed", "Failed", reason=f"InternalServerError: the loopback failed: {error!r}")
 
     def _live(self) -> None:
-        job = self._job
+        job, permissions = self._job, self._platform.permissions
+        image = job.request["AlgorithmSpecification"].get("TrainingImage", "")
+        if permissions and not permissions.may_pull(job.role, image):
+            return job.finish("Failed", "Failed", reason=f"ClientError: Cannot pull the image {image} with {job.role}.")
         if (fault := self._take(faults.CapacityError)) is not None:
             ending = self._pause(fault.after)
             if ending:
@@ -133,15 +141,17 @@ class Lifecycle:
         job.started = job.started or time.time()
         began = time.monotonic()
         job.enter("InProgress", "Downloading", "Downloading input data")
-        s3 = platform.s3() if job.request.get("InputDataConfig") or job.request.get("CheckpointConfig") else None
+        needs_s3 = job.request.get("InputDataConfig") or job.request.get("CheckpointConfig")
+        s3 = platform.s3(job.role) if needs_s3 else None
         for host in hosts:
             container.write_tree(job, host, hosts, s3)
         with contextlib.ExitStack() as at_the_end:  # in reverse: processes, logs, checkpoints
             for host in hosts:
                 self._mirror(host, s3, at_the_end)
             for host in hosts:
-                stream = platform.logs.open(f"{job.name}/{host.name}-{time.time_ns() // 1_000_000}", host.log)
-                at_the_end.callback(stream.absorb, finished=True)
+                stream = f"{job.name}/{host.name}-{time.time_ns() // 1_000_000}"
+                if platform.permissions is None or platform.permissions.may_log(job.role, stream):
+                    at_the_end.callback(platform.logs.open(stream, host.log).absorb, finished=True)
             job.enter("InProgress", "Training", "Training image download completed. Training in progress.")
             sandbox = self._sandbox(folder, hosts)
             at_the_end.callback(sandbox.close)
@@ -157,7 +167,8 @@ class Lifecycle:
     def _sandbox(self, folder: Path, hosts: list[container.Host]) -> Sandbox:
         job, platform = self._job, self._platform
         late = self._take(faults.LateNames)
-        variables = {host.name: container.environment(job, host, platform.image, platform.kind) for host in hosts}
+        image = platform.image | (platform.permissions.variables[job.role] if platform.permissions else {})
+        variables = {host.name: container.environment(job, host, image, platform.kind) for host in hosts}
         spec = {
             "folder": str(folder),
             "hosts": [{"name": h.name, "folder": str(h.folder), "env": variables[h.name]} for h in hosts],
@@ -255,7 +266,8 @@ class Lifecycle:
         for host in hosts:
             for part, name in (("model", "model"), ("output/data", "output")):
                 if any(path.is_file() for path in (host.ml / part).rglob("*")):
-                    upload_result(self._platform.s3(), host.ml / part, uri, name, output.get("CompressionType", "GZIP"))
+                    s3, compression = self._platform.s3(job.role), output.get("CompressionType", "GZIP")
+                    upload_result(s3, host.ml / part, uri, name, compression)
 
     def _finish(self, ending: Ending) -> None:
         job = self._job

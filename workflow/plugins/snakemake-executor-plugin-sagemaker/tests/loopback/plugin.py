@@ -8,7 +8,8 @@ the server's options by a fixture `loopback_options` of its own, which returns t
 
 import contextlib
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import boto3
 import pytest
@@ -32,9 +33,10 @@ _REMOVED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 @dataclass(frozen=True)
 class Aws:
-    """moto's server for every service that the loopback does not serve."""
+    """moto's server for every service that the loopback does not serve; `own`: the tests' own key where it asks."""
 
     endpoint: str
+    own: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -43,7 +45,8 @@ class Aws:
 
     def client(self, service: str):
         """A boto3 client of a service on moto."""
-        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION)
+        key = {name.lower(): value for name, value in self.own.items()}
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, **key)
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """The content of every object below a prefix by its key, for a test to compare or to search for secrets."""

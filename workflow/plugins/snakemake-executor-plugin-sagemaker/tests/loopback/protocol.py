@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import botocore.session
 
@@ -12,6 +13,9 @@ from .errors import AwsError
 from .faults import FaultPlan
 from .recording import Recorder, Request
 from .validation import check_request, violations
+
+if TYPE_CHECKING:
+    from .permissions import Permissions  # which imports moto
 
 Operation = Callable[[dict], dict | None]
 
@@ -31,12 +35,18 @@ class JsonServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, operations: dict[str, dict[str, Operation]], faults: FaultPlan, recorder: Recorder):
+    def __init__(
+        self,
+        operations: dict[str, dict[str, Operation]],
+        faults: FaultPlan,
+        recorder: Recorder,
+        permissions: "Permissions | None" = None,
+    ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self._operations = {
             service_model(name).metadata["targetPrefix"]: (name, ops) for name, ops in operations.items()
         }
-        self._faults, self._recorder = faults, recorder
+        self._faults, self._recorder, self._permissions = faults, recorder, permissions
 
     def answer(self, target: str, headers: dict[str, str], body: bytes) -> dict:
         """The answer to one request. Raises AwsError."""
@@ -45,7 +55,7 @@ class JsonServer(ThreadingHTTPServer):
         request = Request(operation, headers, body, parameters)
         self._recorder.add(request)
         try:
-            return self._call(prefix, operation, parameters)
+            return self._call(prefix, operation, parameters, headers)
         except AwsError as error:
             request.error = error.code
             raise
@@ -53,13 +63,15 @@ class JsonServer(ThreadingHTTPServer):
             request.error = "InternalFailure"
             raise
 
-    def _call(self, prefix: str, operation: str, parameters: dict) -> dict:
+    def _call(self, prefix: str, operation: str, parameters: dict, headers: dict[str, str]) -> dict:
         refusal = self._faults.refusal(operation, str(parameters.get("TrainingJobName", "")))
         if refusal:
             raise AwsError(refusal.code, refusal.message, refusal.status)
         service, operations = self._operations.get(prefix, (None, {}))
         if operation not in operations:
             raise AwsError("UnknownOperationException", f"The loopback does not serve {prefix}.{operation}.")
+        if self._permissions:
+            self._permissions.check(headers, service, operation, parameters)
         model = service_model(service).operation_model(operation)
         check_request(model.input_shape, parameters)
         answer = operations[operation](parameters) or {}

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -20,6 +21,9 @@ from .relay import PortRelay
 from .sandbox import namespaces, short_folder, start_janitor
 from .training_api import TrainingApi
 
+if TYPE_CHECKING:
+    from .permissions import Permissions  # which imports moto
+
 
 class LoopbackSageMaker:
     """SageMaker's training jobs on 127.0.0.1; use it as a context manager.
@@ -33,6 +37,7 @@ class LoopbackSageMaker:
     use_namespaces: None chooses by what the machine allows. Without, a container finds its tree by `SM_ML_ROOT`.
     hide: folders that the containers see empty, such as the submitting machine's clone; only in namespaces.
     container_image: the name of an image that podman has: each host is a container of it, on the machine's network.
+    permissions: policies that requests, and the roles of jobs, have to have; without, everybody may do everything.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class LoopbackSageMaker:
         use_namespaces: bool | None = None,
         hide: tuple[str, ...] = (),
         container_image: str | None = None,
+        permissions: "Permissions | None" = None,
     ):
         self.faults, self.requests, self.logs = FaultPlan(), Recorder(), CloudWatchLogs()
         self.quotas = ServiceQuotas(service_model("sagemaker").shape_for("TrainingInstanceType").enum)
@@ -54,14 +60,14 @@ class LoopbackSageMaker:
         self.kind = HostKind.NAMESPACES if use_namespaces else HostKind.PLAIN
         if container_image:
             self.kind = HostKind.IMAGE
-        self._container_image = container_image
+        self._container_image, self._permissions = container_image, permissions
         self._api = TrainingApi(self.faults, self.quotas, self._start_job)
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "LoopbackSageMaker":
         self.root = short_folder()
         self._janitor = start_janitor(self.root, self.kind)
-        self._server = JsonServer(self.operations(), self.faults, self.requests)
+        self._server = JsonServer(self.operations(), self.faults, self.requests, self._permissions)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         image = self._image()
         ports = sorted({int(port) for value in image.values() for port in re.findall(r"//127\.0\.0\.1:(\d+)", value)})
@@ -77,6 +83,7 @@ class LoopbackSageMaker:
             checkpoint_interval=self._checkpoint_interval,
             kind=self.kind,
             container_image=self._container_image,
+            permissions=self._permissions,
         )
         return self
 
@@ -175,15 +182,13 @@ class LoopbackSageMaker:
             defaults["PATH"] = os.pathsep.join(path)
         return defaults | self._container_env | self.endpoint_variables
 
-    def _s3(self):
+    def _s3(self, role: str):
         variables = self._container_env
         endpoint = self._s3_endpoint or variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
         if endpoint is None:
             raise ValueError("this job needs S3: give s3_endpoint or AWS_ENDPOINT_URL_S3 in container_env")
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id="platform",
-            aws_secret_access_key="platform",
-        )
+        key = {"AWS_ACCESS_KEY_ID": "platform", "AWS_SECRET_ACCESS_KEY": "platform"}
+        if self._permissions:  # the platform moves a job's files with the job's role
+            key = self._permissions.variables[role]
+        credentials = {name.lower(): value for name, value in key.items()}
+        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=REGION, **credentials)
