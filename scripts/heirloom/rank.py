@@ -7,6 +7,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -58,8 +59,9 @@ def allow(*names: str) -> None:
 
 
 def silence(logger: str, beginning: str) -> None:
-    """Drop the records of one logger that begin so."""
-    logging.getLogger(logger).addFilter(lambda record: not record.getMessage().startswith(beginning))
+    """Drop the records of one logger that begin so, whichever rank accelerate puts before them."""
+    begins = re.compile(rf"(\[RANK \d+\] )?{re.escape(beginning)}")
+    logging.getLogger(logger).addFilter(lambda record: not begins.match(record.getMessage()))
 
 
 def imports_done() -> None:

@@ -604,7 +604,7 @@ ONE_MISTAKE = {
     "local data that DVC has": (
         lambda workplace: (workplace.root / "data/mine.jsonl").rename(workplace.root / "data/mine.jsonl.dvc"),
         "config/datasets/more-chats.yaml:2: source.path: there is no data/mine.jsonl (paths are relative to the "
-        "repository's root); `dvc pull data/mine.jsonl.dvc` brings it",
+        "repository's root); `make pull` brings what data/mine.jsonl.dvc names",
     ),
     "missing local data": (
         changed("config/datasets/more-chats.yaml", "data/mine", "data/yours"),

@@ -13,6 +13,7 @@ from heirloom.rank import HARMLESS
 def test_only_the_harmless_warning_of_a_library_is_silent(caplog: pytest.LogCaptureFixture, name: str) -> None:
     logger = logging.getLogger(name)
     logger.warning("%s and more", HARMLESS[name])
+    logger.warning("[RANK 1] %s and more", HARMLESS[name])  # accelerate.logging.MultiProcessAdapter
     logger.warning("something else: %s", HARMLESS[name])
     assert [record.getMessage() for record in caplog.records] == [f"something else: {HARMLESS[name]}"]
 

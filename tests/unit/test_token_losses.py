@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from heirloom.models import token_losses as module
-from heirloom.models.batch_memory import in_halves
+from heirloom.models.batches import in_halves
 from heirloom.models.token_losses import losses_of, token_losses
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
-from heirloom.models.batch_memory import in_halves
+from heirloom.models.batches import in_halves
 from heirloom.models.language_models import longest_text
 from heirloom.models.token_losses import token_losses
 from heirloom.models.trained_checkpoints import load_config, load_model, put_on

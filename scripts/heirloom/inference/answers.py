@@ -14,8 +14,8 @@ from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
 from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
+from heirloom.models.batches import padded_batch
 from heirloom.models.language_models import is_encoder_decoder, longest_text
-from heirloom.models.padding import padded_batch
 
 FIRST_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")
 """What opens the answers of encoder-decoder models, as their checkpoints say."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from heirloom.models.batches import padded_batch
 from heirloom.models.language_models import is_encoder_decoder
-from heirloom.models.padding import padded_batch
 
 DECIMALS = 4
 """More digits differ from one batch to another: sums of floating-point numbers depend on their order."""

@@ -23,7 +23,7 @@ from heirloom.inference.engine_check import Answers, check_engine
 from heirloom.inference.prompts import AnswerKey, Prompt, into_batches
 from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
 from heirloom.inference.zero_inference import load_partitioned
-from heirloom.models.batch_memory import in_halves
+from heirloom.models.batches import in_halves
 from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
 
 Rows = list[dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from heirloom.errors import HeirloomError
-from heirloom.models.padding import padded_batch
+from heirloom.models.batches import padded_batch
 
 IGNORED = -100
 """The label of a token that is not trained on: torch.nn.functional.cross_entropy's ignore_index."""

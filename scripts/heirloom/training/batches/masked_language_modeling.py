@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from heirloom.errors import HeirloomError
-from heirloom.models.padding import padded_batch
+from heirloom.models.batches import padded_batch
 from heirloom.training.batches.collators import IGNORED, attention_mask, check_labels
 
 

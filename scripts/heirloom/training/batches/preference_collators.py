@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from heirloom.config.arguments.collator_names import CollatorName
 from heirloom.config.trainers.spec import TrainerSpec
-from heirloom.models.padding import padded_batch
+from heirloom.models.batches import padded_batch
 from heirloom.training.batches.collators import IGNORED, CausalCollator
 from heirloom.training.inputs.training_command import TrainingCommand
 

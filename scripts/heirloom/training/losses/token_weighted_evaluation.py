@@ -12,7 +12,7 @@ import torch
 from transformers import EvalPrediction
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from heirloom.models.batch_memory import in_halves
+from heirloom.models.batches import in_halves
 from heirloom.models.language_models import is_masked_language_model, predicts_next_token
 from heirloom.models.token_losses import token_losses
 from heirloom.training.batches.collators import IGNORED

@@ -1,13 +1,27 @@
-"""What to do where memory does not suffice for a batch: its halves, one after the other."""
+"""Batches: token ids as one tensor, for training and for answers alike; halves, where memory does not suffice."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
+from torch.nn.utils.rnn import pad_sequence
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+
+def padded_batch(
+    sequences: Sequence[Sequence[int] | torch.Tensor],
+    value: int,
+    multiple: int | None = None,
+    side: Literal["left", "right"] = "right",
+) -> torch.Tensor:
+    """Return sequences (T_i,) as (B, T), filled with `value`; T is the longest, or the next multiple of `multiple`."""
+    tensors = [torch.as_tensor(sequence, dtype=torch.int64) for sequence in sequences]
+    batch = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
+    missing = -batch.shape[1] % multiple if multiple else 0
+    return torch.nn.functional.pad(batch, (missing, 0) if side == "left" else (0, missing), value=value)
 
 
 def in_halves(compute: Callable[[Sequence[Row]], list[Result]], batch: Sequence[Row], word: str) -> list[Result]:
