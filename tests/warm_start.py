@@ -1,14 +1,19 @@
 """A Python that has imported the heavy libraries once and forks a process for each program that it is told to run.
 
-Several programs begin with the same four seconds of imports. Each still runs as `python PROGRAM OPTIONS` does: its
-own process, its own folder first on sys.path, none of this repository's modules imported before.
+Several programs begin with the same five seconds of imports. Each still runs as `python PROGRAM OPTIONS` does: its
+own process, its own folder first on sys.path, none of this repository's modules imported before. Signals to the
+process that stands for it are its own, and it dies with that process.
 """
 
+import atexit
+import contextlib
+import functools
 import gc
 import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,6 +23,19 @@ import traceback
 from pathlib import Path
 
 
+@functools.cache
+def warm_ranks() -> dict[str, str]:
+    """Return the variable that lets torchrun take its ranks from a warm start, one for all tests of this process."""
+    from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
+
+    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}).__enter__()
+    atexit.register(warm.__exit__)
+    program = Path(warm.folder.name, "python")
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(warm.python)} "$@"\n')
+    program.chmod(0o755)
+    return {"PYTHON_EXEC": str(program)}
+
+
 class WarmStart:
     """Use as a context manager; programs have the variables of `environment`."""
 
@@ -25,14 +43,14 @@ class WarmStart:
         self.environment = environment
 
     def __enter__(self) -> "WarmStart":
-        self.folder = tempfile.TemporaryDirectory(prefix="warm-")  # short: a socket's path has at most 107 bytes
+        self.folder = tempfile.TemporaryDirectory(prefix="torch-", dir="/tmp")  # a socket's path has at most 107 bytes
         self.place = f"{self.folder.name}/socket"
         command = [sys.executable, __file__, "--serve", self.place]
         self.server = subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.server.stdout.readline() == b"ready\n"
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.server.stdin.close()
         self.server.wait()
         self.folder.cleanup()
@@ -47,18 +65,28 @@ class WarmStart:
         with log.open("wb") as said:
             command = [*self.python, str(program), *options]
             done = subprocess.run(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        return done.returncode if done.returncode < 128 else 128 - done.returncode
+        return done.returncode
 
 
 def ask(place: str, program: str, options: list[str]) -> int:
-    """Let the server run a program with this process's folder, variables and streams; return its exit code."""
+    """Let the server run a program with this process's folder, variables and streams; return its exit code.
+
+    This process ends by the signal that has ended the program.
+    """
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(place)
         request = json.dumps([str(Path(program).absolute()), options, str(Path.cwd()), dict(os.environ)]).encode()
         socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
         server.sendall(request)
-        code = int(server.makefile().readline() or 1)
-    return code if code >= 0 else 128 - code
+        answers = server.makefile()
+        process = int(answers.readline())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, lambda received, _: os.kill(process, received))
+        code = int(answers.readline() or 1)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    return code
 
 
 def serve(place: str) -> None:
@@ -91,17 +119,27 @@ def answer(asked: socket.socket) -> None:
     if process == 0:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        for stream in streams:
+            os.close(stream)
+        asked.close()
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
         become(program, options)
-    asked.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n".encode())
+    asked.sendall(f"{process}\n".encode())
+    ended = os.pidfd_open(process)
+    if ended not in select.select([ended, asked], [], [])[0]:  # whoever asked is gone, and says nothing any more
+        os.kill(process, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    with contextlib.suppress(OSError):
+        asked.sendall(f"{code}\n".encode())
     os._exit(0)
 
 
 def become(program: str, options: list[str]) -> None:
     """Run a program in this process, and end with it."""
     sys.argv, sys.path[0] = [program, *options], str(Path(program).parent)
+    sys.modules.pop("__mp_main__", None)  # this file, which is no module of the program's
     code = 0
     try:
         runpy.run_path(program, run_name="__main__")
@@ -121,4 +159,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         serve(sys.argv[2])
     else:
-        sys.exit(ask(sys.argv[1], sys.argv[2], sys.argv[3:]))
+        words = [word for number, word in enumerate(sys.argv[2:]) if number or word != "-u"]  # as torchrun asks
+        sys.exit(ask(sys.argv[1], words[0], words[1:]))

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm_start import warm_ranks
+
 from heirloom.data.dataset_storage import SplitWriter
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -40,11 +42,13 @@ class Place:
         return file
 
     def run(self, *command: str | Path, ranks: int = 1, check: bool = True) -> subprocess.CompletedProcess:
-        """Run a script to its end: itself as one rank, or under the launcher as two."""
+        """Run a script to its end, its libraries loaded before: itself as one rank, or under the launcher as two."""
+        warm = warm_ranks()
+        words = self.command(*command, ranks=ranks)
         done = subprocess.run(
-            self.command(*command, ranks=ranks),
+            words if ranks == 2 else [warm["PYTHON_EXEC"], *words[1:]],
             cwd=self.folder,
-            env=environment(),
+            env=environment() | warm,
             capture_output=True,
             text=True,
             timeout=240,

@@ -7,6 +7,9 @@ import pytest
 from made_once import made_once
 from training_workplace import RUNS, UNWATCHED, WATCHED, Workplace, make_workplace, training_command
 
+COLD = ("test_by_hand", "test_interruption", "test_launcher", "test_resuming")
+"""What asks how ranks begin and end: there each imports its libraries itself."""
+
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory) -> Path:
@@ -24,7 +27,7 @@ def made_runs(pristine, tmp_path_factory) -> Path:
     """A copy in which pretrain → SFT → DPO have run at ZeRO-2, watched closely; NAME.said is what each printed."""
 
     def make(folder: Path) -> None:
-        place = Workplace(Path(shutil.copytree(pristine, folder)))
+        place = Workplace(Path(shutil.copytree(pristine, folder)), warm=True)
         for name in RUNS:
             said = place.launch(*training_command(place, name, f"runs/{name}", WATCHED)).stdout
             (folder / f"{name}.said").write_text(said)
@@ -37,7 +40,7 @@ def made_zero3_runs(made_runs, tmp_path_factory) -> Path:
     """A copy of that in which SFT and DPO have run at ZeRO-3 too."""
 
     def make(folder: Path) -> None:
-        place = Workplace(Path(shutil.copytree(made_runs, folder)))
+        place = Workplace(Path(shutil.copytree(made_runs, folder)), warm=True)
         for name in ("sft", "dpo"):
             place.launch(*training_command(place, name, f"zero3/{name}", UNWATCHED, zero="zero3"))
 
@@ -45,9 +48,10 @@ def made_zero3_runs(made_runs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workplace(pristine, tmp_path_factory) -> Workplace:
+def workplace(request, pristine, tmp_path_factory) -> Workplace:
     """A workplace of each test file's own, in which its tests may make what they like."""
-    return Workplace(Path(shutil.copytree(pristine, tmp_path_factory.mktemp("training") / "workplace")))
+    folder = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("training") / "workplace"))
+    return Workplace(folder, warm=request.module.__name__ not in COLD)
 
 
 @pytest.fixture(scope="module")

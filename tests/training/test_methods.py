@@ -139,7 +139,8 @@ def test_losses_are_what_they_were(methods):
     for name, (*_, sections, before, after) in METHODS.items():
         measured = json.loads((folder / name / "metrics.json").read_text())
         exact = "training" not in sections or "bf16" not in sections["training"]
-        tolerance = 1e-4 if exact else 3e-3  # 16 bits round, and a processor may round in another order
+        # 16 bits round, and a processor may round in another order; ORPO's loss itself has 16 bits: its last digit
+        tolerance = 1e-4 if exact else after * 2**-8 if name.startswith("orpo") else 3e-3
         assert measured["before"]["loss"] == pytest.approx(before, abs=tolerance), name
         assert measured["after"]["loss"] == pytest.approx(after, abs=tolerance), name
         assert measured["train"]["steps"] == STEPS

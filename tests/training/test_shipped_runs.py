@@ -101,7 +101,7 @@ def made(tmp_path_factory) -> Workplace:
     """A workplace with the shipped datasets, the stand-in and all that is trained by two steps of the big runs."""
     folder = tmp_path_factory.mktemp("shipped")
     (folder / "config").symlink_to(ROOT / "config")
-    place = Workplace(folder)
+    place = Workplace(folder, warm=True)
     project = load_project(ROOT, None)
     hub = LoopbackHub()
     for name, rows in (("no-robots", no_robots), ("hh-helpful", helpful)):

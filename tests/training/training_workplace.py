@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm_start import warm_ranks
+
 from heirloom.launcher.environment import CPU_RANKS, ONE_MACHINE, REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +47,13 @@ MODEL_CONFIG = {
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder in which scripts run as in a repository; configuration files are JSON, which is YAML too."""
+    """A folder in which scripts run as in a repository; configuration files are JSON, which is YAML too.
+
+    `warm`: ranks begin with their libraries loaded; for tests that ask nothing about how ranks begin, or are ended.
+    """
 
     folder: Path
+    warm: bool = False
 
     def launch(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
         """Run `launch.py COMMAND` here to its end."""
@@ -60,7 +66,7 @@ class Workplace:
         done = subprocess.run(
             [sys.executable, *words],
             cwd=self.folder,
-            env=environment(**variables),
+            env=environment(**(warm_ranks() if self.warm else {}), **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
