@@ -5,9 +5,11 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from snakemake_executor_plugin_sagemaker import Executor, cloudwatch
 from snakemake_executor_plugin_sagemaker.container import channel
 from snakemake_executor_plugin_sagemaker.container.failure import Failure
 from snakemake_executor_plugin_sagemaker.container.hosts import Hosts
@@ -191,3 +193,10 @@ def test_another_hosts_failure_does_nothing_to_a_terminal():
     told = Failure.read({"host": "algo-2", "text": "a\x1b]52;c;eA==\x07\nb\u202e" + "x" * 100_000, "time": 1.0})
     assert told.text.replace("\n", "").isprintable() and len(told.text) <= 10_000
     assert Failure.read(Failure("algo-2", "a\n\tb", 1.0).as_dict()) == Failure("algo-2", "a\n\tb", 1.0)
+
+
+def test_what_a_failed_jobs_log_ends_with_does_nothing_to_a_terminal(monkeypatch):
+    monkeypatch.setattr(cloudwatch, "tail", lambda *_: ["--- algo-1", "KeyError: 'é\x1b[2J\x9b1A'"])
+    executor = SimpleNamespace(_logs=None, _region="eu-west-1", executor_settings=SimpleNamespace(log_lines=2))
+    told = Executor._explanation(executor, SimpleNamespace(training_job="train"), "its reason \x1b]52;c;eA==\x07")
+    assert told.replace("\n", "").isprintable() and "\n--- algo-1\nKeyError: 'é\\x1b[2J\\x9b1A'\nLog: " in told

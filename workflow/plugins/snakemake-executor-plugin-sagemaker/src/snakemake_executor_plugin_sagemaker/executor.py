@@ -18,6 +18,7 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from . import archive, cloudwatch, costs, jobfile
 from .collection import ResultsError, UnreachableResultsError, collect, require_success
+from .container.failure import shown
 from .flights import Flight, Flights
 from .journal import Journal, Orphans
 from .names import job_label, key_part
@@ -221,8 +222,7 @@ class Executor(RemoteExecutor):
         lines = cloudwatch.tail(self._logs, flight.training_job, self.executor_settings.log_lines)
         return "\n".join(
             [
-                f"training job {flight.training_job}: {text}",
-                *lines,
+                *map(shown, (f"training job {flight.training_job}: {text}", *lines)),
                 f"Log: {cloudwatch.console_url(self._region, flight.training_job)}",
                 "",
             ]

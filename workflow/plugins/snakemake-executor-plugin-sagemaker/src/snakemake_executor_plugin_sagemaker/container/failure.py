@@ -30,8 +30,7 @@ class Failure:
             isinstance(host, str) and isinstance(text, str) and isinstance(moment, int | float) and abs(moment) < 1e12
         ):
             return None
-        shown = "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
-        return cls(host[:200], shown[-10 * LONGEST :], float(moment))
+        return cls(host[:200], shown(text)[-10 * LONGEST :], float(moment))
 
     def as_dict(self) -> dict:
         """Return what Failure(**…) takes."""
@@ -41,6 +40,11 @@ class Failure:
         """Return host and text, the end of the text when it is long."""
         text = f"{self.host}: {self.text}"
         return text if len(text) <= LONGEST else f"{self.host}: …{self.text[-(LONGEST - len(self.host) - 3) :]}"
+
+
+def shown(text: str) -> str:
+    """Return a text of anybody's with what acts on a terminal as its code."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
 
 
 def failure_file(root: Path) -> Path:
