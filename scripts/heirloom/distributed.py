@@ -28,6 +28,7 @@ ALONE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # 0: any port that is
 """What torchrun would tell a rank that has no others: DeepSpeed wants to be told."""
 LARGEST_GATHERED = 1 << 31
 """Bytes that a rank may offer to the others."""
+WHO = "somebody else can reach the ports of this training: run it where nobody can (SECURITY.md)"
 
 
 def rank() -> int:
@@ -73,7 +74,8 @@ def gathered(value: Any) -> list[Any]:
     """Return the values that all ranks call this with, in the order of the ranks. Every rank calls it.
 
     `value` is what JSON holds, and comes back as such (a tuple as a list). torch's own collectives of objects carry
-    pickles: whoever got into the group of ranks would run code in all of them.
+    pickles: whoever got into the group of ranks would run code in all of them. Raises HeirloomError for what is no
+    value of a rank of ours.
     """
     if not torch.distributed.is_initialized():
         return [value]
@@ -82,11 +84,16 @@ def gathered(value: Any) -> list[Any]:
     sizes = all_gathered(torch.tensor([len(data)], dtype=torch.int64, device=device))
     longest = int(max(sizes))
     if longest > LARGEST_GATHERED or int(min(sizes)) < 1:
-        raise ValueError(f"a rank offers {longest:,} bytes to all others; at most {LARGEST_GATHERED:,} are taken")
+        raise HeirloomError(
+            f"a rank offers {longest:,} bytes to all others, at most {LARGEST_GATHERED:,} are taken; {WHO}"
+        )
     padded = torch.zeros(longest, dtype=torch.uint8, device=device)
     padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
     rows = all_gathered(padded)
-    return [json.loads(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    try:
+        return [json.loads(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    except (ValueError, RecursionError) as error:
+        raise HeirloomError(f"what a rank sent to all others is no value of ours; {WHO}") from error
 
 
 def all_gathered(tensor: torch.Tensor) -> list[torch.Tensor]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dvc_project import dvc_repository
+from pipeline.execution.job_remote import remote_for_jobs
 from pipeline.execution.restore import put_in_place
 from pipeline.ledger import read_lock
 
@@ -170,3 +171,16 @@ def test_a_place_for_dvcs_state_that_the_user_names_holds(place: Path) -> None:
         file.write(f"[core]\n    site_cache_dir = {place}/mine\n")
     with dvc_repository() as repo:
         assert Path(repo.site_cache_dir).is_relative_to(place / "mine")
+
+
+def test_a_remote_that_anybody_may_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    setting = "[core]\n    remote = all\n['remote \"all\"']\n    url = s3://bucket/data\n    acl = "
+    for acl, wrong in (
+        ("public-read", ["the DVC remote all has acl = public-read, by which anybody"]),
+        ("private", []),
+    ):
+        Path(".dvc/config").write_text(setting + acl)
+        found = remote_for_jobs()[1]
+        assert [text[: len(start)] for text, start in zip(found, wrong, strict=True)] == wrong

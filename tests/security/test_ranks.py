@@ -1,20 +1,23 @@
 """What ranks tell each other is data: a process that gets into their group runs no code in the others."""
 
 import ast
+import contextlib
 import os
 import pickle
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed.run
 from attackers import Planted
-from torch.distributed import TCPStore
+from torch.distributed import PrefixStore, TCPStore
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 from heirloom.distributed import gathered, gathered_rows
+from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
 from heirloom.launcher.environment import for_program
 from heirloom.launcher.hosts import torchrun_here
@@ -22,6 +25,8 @@ from heirloom.launcher.hosts.detection import LocalHost
 from heirloom.launcher.ranks import Ranks, free_port
 from heirloom.launcher.work import WorkFolder
 
+SOMEBODY = 2001
+"""The number of another user."""
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -52,8 +57,47 @@ def test_a_false_rank_runs_nothing(group, tmp_path: Path, monkeypatch: pytest.Mo
     payload = torch.frombuffer(bytearray(pickle.dumps(Planted())), dtype=torch.uint8)
     sent = iter([[torch.tensor([1]), torch.tensor([len(payload)])], [torch.zeros(1, dtype=torch.uint8), payload]])
     monkeypatch.setattr(torch.distributed, "all_gather", lambda found, _: found.__setitem__(slice(None), next(sent)))
-    with pytest.raises(ValueError):
+    with pytest.raises(HeirloomError, match="is no value of ours; somebody else can reach the ports"):
         gathered(["x"])
+    assert not Path("pwned").exists()
+
+
+def false_rank(port: int, limit: timedelta) -> None:
+    """Do what the attack did, as another user: know the port alone, become rank 1, offer a pickle to rank 0."""
+    os.setgroups([])
+    os.setgid(SOMEBODY)
+    os.setuid(SOMEBODY)
+    torch.distributed.init_process_group("gloo", store=meeting_place(port, limit), rank=1, world_size=2, timeout=limit)
+    payload = torch.frombuffer(bytearray(pickle.dumps(Planted())), dtype=torch.uint8)
+    for offered in (torch.tensor([len(payload)]), payload):
+        torch.distributed.all_gather([torch.empty_like(offered) for _ in range(2)], offered)
+
+
+def meeting_place(port: int, limit: timedelta) -> PrefixStore:
+    return PrefixStore("none", TCPStore("127.0.0.1", port, is_master=False, timeout=limit))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user is played by a process that root gives away")
+def test_another_user_of_the_machine_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the loopback torch's store asks nobody who they are: whoever is a rank ends the training, and no more."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    limit = timedelta(seconds=60)
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=limit)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(Exception):
+            false_rank(server.port, limit)
+        os._exit(0)
+    store = meeting_place(server.port, limit)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=2, timeout=limit)
+    try:
+        with pytest.raises(HeirloomError, match="is no value of ours; somebody else can reach the ports"):
+            gathered(["x"])
+    finally:
+        torch.distributed.destroy_process_group()
+        os.waitpid(child, 0)
     assert not Path("pwned").exists()
 
 
@@ -89,11 +133,14 @@ def test_ranks_of_one_machine_meet_where_no_other_machine_can_reach_them(monkeyp
         store = StaticTCPRendezvous("127.0.0.1", port, 0, 1, "none", 30).next_rendezvous().store
         store.set("key", "value")
         rank = TCPStore("127.0.0.1", port, is_master=False)
-        found.update(listening=listening(port), value=rank.get("none/key"), arguments=arguments)
+        found.update(listening=listening(port), value=rank.get("none/key"), arguments=arguments[2:])
+        found["notes"] = Path(arguments[1])
+        assert arguments[0] == "--log-dir" and found["notes"].is_dir()
 
     monkeypatch.setattr(StaticTCPRendezvous, "next_rendezvous", StaticTCPRendezvous.next_rendezvous)  # put back later
     monkeypatch.setattr(torch.distributed.run, "main", start)
     torchrun_here.run(["--rdzv-backend", "static"])
+    assert not found.pop("notes").exists()
     assert found == {"listening": {"0100007F"}, "value": b"value", "arguments": ["--rdzv-backend", "static"]}
 
 

@@ -119,6 +119,22 @@ def test_a_config_that_is_nested_without_end_is_one_sentence(text: str) -> None:
 ESCAPES = "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x9b1Ad\u202ee\r"
 
 
+def test_a_link_in_a_models_folder_brings_no_other_file(tmp_path: Path) -> None:
+    """The attack: a folder with tokenizer_x → ~/.aws/credentials, which would be copied, recorded and pushed."""
+    folder = tmp_path / "hub/snapshots/0123"
+    (tmp_path / "hub/blobs").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    (tmp_path / "hub/blobs/aa").write_text("{}")
+    (folder / "tokenizer.json").symlink_to("../../blobs/aa")  # as the Hub's own cache has it
+    fetch(ModelSource(path=str(folder)), tmp_path / "copied", MODEL_FILES + ("tokenizer*",))
+    assert (tmp_path / "copied/tokenizer.json").read_text() == "{}"
+    (tmp_path / "credentials").write_text("mine")
+    (folder / "tokenizer_x").symlink_to(tmp_path / "credentials")
+    with pytest.raises(HeirloomError, match="tokenizer_x is a link to .*credentials, which is no part of the model"):
+        fetch(ModelSource(path=str(folder)), tmp_path / "again", MODEL_FILES + ("tokenizer*",))
+    assert "credentials" not in str(list((tmp_path / "again").iterdir()))
+
+
 def test_nothing_that_acts_on_a_terminal_is_printed() -> None:
     assert plain(f"ä🙂\n\t{ESCAPES}") == "ä🙂\n\ta\\x1b]52;c;ZXZpbA==\\x07b\\x1b[2Jc\\x9b1Ad\\x202ee\\x0d"
     assert str(HeirloomError(ESCAPES)).isprintable()

@@ -52,6 +52,12 @@ def fetch(source: ModelSource, destination: Path, patterns: tuple[str, ...]) -> 
         raise HeirloomError(f"source: what came from {place} is not whole: {error}") from None
 
 
+def leads_out(file: Path, folder: Path) -> bool:
+    """Say whether a file of a folder is a link to another place; the cache of the Hub links to its own `blobs`."""
+    own, there = folder.resolve(), file.resolve()
+    return not there.is_relative_to(own) and there.parent != own.parent.parent / "blobs"
+
+
 def copy_folder(folder: Path, destination: Path, wanted: Callable[[str], bool]) -> None:
     """Copy the files of a local folder whose relative name is `wanted`."""
     if not folder.is_dir():
@@ -59,6 +65,9 @@ def copy_folder(folder: Path, destination: Path, wanted: Callable[[str], bool]) 
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.is_file() and wanted(name):
+            if leads_out(file, folder):
+                problem = f"source.path: {file} is a link to {file.resolve()}, which is no part of the model"
+                raise HeirloomError(f"{problem}: put the file itself there")
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

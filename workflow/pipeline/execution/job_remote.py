@@ -44,6 +44,10 @@ def remote_for_jobs() -> tuple[dict[str, str], list[str]]:
         for key in ("url", "endpointurl")
         if "@" in urlsplit(remote.get(key, "")).netloc
     ]
+    if str(remote.get("acl", "")).startswith("public"):
+        wrong.append(
+            f"the DVC remote {name} has acl = {remote['acl']}, by which anybody could read results: take it out"
+        )
     return {key: str(remote[key]) for key in SENT if key in remote}, wrong
 
 

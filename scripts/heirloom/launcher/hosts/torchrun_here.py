@@ -6,6 +6,7 @@ password: whoever reaches it becomes a rank. Here it listens on the loopback alo
 
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -30,7 +31,8 @@ def run(arguments: list[str]) -> None:
         return usual(self)
 
     StaticTCPRendezvous.next_rendezvous = next_rendezvous
-    main(arguments)
+    with tempfile.TemporaryDirectory(prefix="torchelastic_") as folder:  # torchrun's own choice stays when it ends
+        main(["--log-dir", folder, *arguments])
 
 
 if __name__ == "__main__":

@@ -56,9 +56,10 @@ def save_checkpoint(
             write_json(partial / FACTS, facts)
             write_json(partial / STATE, trainer_state(trainer, log_history))
             (partial / "README.md").write_text(card, encoding="utf-8")
+            usual = (partial / "README.md").stat().st_mode & 0o666  # as the user's umask has it
             for file in partial.rglob("*"):
                 if file.is_file():
-                    file.chmod(0o644)  # safetensors writes for its owner alone
+                    file.chmod(usual)  # safetensors writes for its owner alone
     barrier()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import tarfile
 from types import SimpleNamespace
@@ -111,6 +112,16 @@ def test_files_and_folders_arrive_as_they_were(store, tmp_path):
     assert (target / "scripts/run.sh").stat().st_mode & 0o111
     assert not (target / "Snakefile").stat().st_mode & 0o111
     assert send(["scripts", "Snakefile"], target, store, NOTHING_SECRET, "the file") == entries
+
+
+def test_what_comes_back_has_the_rights_that_the_umask_leaves(store, tmp_path):
+    entries = [{"path": name, "sha256": store.put_bytes(b"x"), "executable": name == "run"} for name in ("run", "read")]
+    usual = os.umask(0o027)
+    try:
+        receive(entries, tmp_path, store)
+    finally:
+        os.umask(usual)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("run", "read")] == [0o750, 0o640]
 
 
 def test_a_changed_object_is_noticed_and_the_old_file_stays(store, aws, tmp_path):

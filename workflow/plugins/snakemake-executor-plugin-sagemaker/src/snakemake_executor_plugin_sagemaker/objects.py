@@ -9,8 +9,7 @@ Objects are put again when they are used again, so that a lifecycle rule by age 
 """
 
 import hashlib
-import os
-import tempfile
+import secrets
 from pathlib import Path
 
 LARGEST_RESULT = 1 << 26
@@ -80,14 +79,12 @@ class ObjectStore:
     def get_file(self, digest: str, target: Path) -> None:
         """Write the object's content to TARGET, which appears complete or not at all."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        partial = Path(name)
+        partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+        partial.touch(exist_ok=False)  # with the rights that the user's umask gives
         try:
-            self._client.download_file(self._bucket, self._path("objects", digest), name)
+            self._client.download_file(self._bucket, self._path("objects", digest), str(partial))
             if file_sha256(partial) != digest:
                 raise DamagedObjectError(f"{self.uri('objects', digest)} was changed after it was stored")
-            partial.chmod(0o644)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

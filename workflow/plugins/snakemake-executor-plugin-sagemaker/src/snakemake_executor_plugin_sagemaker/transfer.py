@@ -117,6 +117,7 @@ def receive(entries: Iterable[dict], root: Path, store: ObjectStore, allowed: It
         else:
             store.get_file(entry["sha256"], target)
             if entry.get("executable"):
-                target.chmod(0o755)
+                usual = target.stat().st_mode
+                target.chmod(usual | (usual & 0o444) >> 2)  # for whoever may read it
         received.append(entry["path"])
     return received
