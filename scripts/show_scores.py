@@ -60,8 +60,9 @@ def main() -> None:
         raise HeirloomError(f"{which} yet: `snakemake` trains and scores those of config/runs/")
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(score_table(project, scores), soft_wrap=False)
-    if any("change" in found.get("evaluation", {}) for found in scores.values()):
-        console.print(change_table(scores), soft_wrap=False)
+    changes = change_table(scores)
+    if changes.row_count:
+        console.print(changes, soft_wrap=False)
     for line in other_scores(scores):
         console.print(line)
     for line in sample_answers(list(scores)):
@@ -125,16 +126,16 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
 
 
 def change_table(scores: dict[str, dict[str, Any]]) -> Table:
-    """Return one line a run that was scored beside its base: by how much its training changed the answers' scores."""
+    """Return one line a run whose answers were scored beside its base's: by how much the scores changed."""
     evaluations = {name: found["evaluation"] for name, found in scores.items() if "evaluation" in found}
     patterns = dict.fromkeys(name for found in evaluations.values() for name in found.get("patterns", {}))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("change from base,\nin points (95 %)", no_wrap=True)
     for title in ("exact match", *patterns):
         table.add_column(f"\n{title}", justify="right", no_wrap=True)
+    keys = ("exact_match", *(f"patterns.{pattern}" for pattern in patterns))
     for name, found in evaluations.items():
-        if "change" in found:
-            keys = ("exact_match", *(f"patterns.{pattern}" for pattern in patterns))
+        if found.get("change", {}).keys() & {*keys}:
             table.add_row(name, *(points(key, found["change"].get(key)) for key in keys))
     return table
 

@@ -10,6 +10,7 @@ import pytest
 
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
+from show_scores import change_table
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {  # perplexity, exact match, share of polite answers
@@ -139,3 +140,11 @@ def test_without_scores_it_says_how_to_get_them(place):
     done = show_scores(place)
     assert done.returncode == 1
     assert done.stderr == "error: no run has been scored yet: `snakemake` trains and scores those of config/runs/\n"
+
+
+def test_a_change_without_a_column_makes_no_table():
+    """Of a run whose perplexity alone was compared there is nothing to say in points."""
+    compared = {"perplexity": 2.0, "change": {"perplexity": {"difference": -1.0}}}
+    assert change_table({"a": {"evaluation": compared}}).row_count == 0
+    scored = {"exact_match": 0.5, "change": {"exact_match": {"difference": 0.5}}}
+    assert change_table({"a": {"evaluation": compared}, "b": {"evaluation": scored}}).row_count == 1

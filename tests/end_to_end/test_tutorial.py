@@ -97,9 +97,8 @@ class Reader:
             self.demo.write(name, text)
 
     def of(self, command: str) -> str:
-        """Return what the block with a command printed."""
-        (said,) = (said for text, said in self.said if f"\n{command}" in f"\n{text}")
-        return said
+        """Return what the first block with a command printed."""
+        return next(said for text, said in self.said if f"\n{command}" in f"\n{text}")
 
 
 @pytest.fixture(scope="module")
