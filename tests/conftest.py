@@ -18,6 +18,7 @@ LONGEST = (
     "tests/training/test_methods.py",
     "tests/contract/test_contract.py",
     "tests/training/test_interruption.py",
+    "tests/end_to_end/test_tutorial.py",
 )
 """What takes longest begins first, so that no worker is left alone with it at the end."""
 SHOWN = 10
