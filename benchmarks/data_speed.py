@@ -49,6 +49,7 @@ TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 SHORT_ANSWER = 14  # words
+MARKS = {"ascii": "", "quotes": "“", "emoji": "\U0001f600"}
 FUNCTIONS = {
     "messages": "dummy_processing_function",
     "instruction": "instruction_processing_function",
@@ -70,7 +71,9 @@ def main() -> None:
         for name, words in (("long_rows", None), ("short_rows", SHORT_ANSWER)):
             results[name] = compared(work, args, tokenizer, words)
         results["one_chat_cpu_s"] = {str(count): one_chat(work, tokenizer, count) for count in args.messages}
-        results["one_document"] = one_document(work, tokenizer, args.document_mb)
+        results["one_document"] = {
+            mark: one_document(work, tokenizer, args.document_mb, MARKS[mark]) for mark in args.documents
+        }
     results["load_after"] = round(os.getloadavg()[0], 1)
     print(json.dumps(results, indent=2))
     write_result(args.output, results)
@@ -113,17 +116,21 @@ def one_chat(work: Path, tokenizer: Path, messages: int) -> dict[str, float]:
     return {way: in_own_process(way, raw, tokenizer)["cpu_s"] for way in ("bare", "ours", "axolotl_like")}
 
 
-def one_document(work: Path, tokenizer: Path, megabytes: float) -> dict[str, float]:
-    """Return the memory and CPU seconds that one long text takes, above those of a short one."""
+def one_document(work: Path, tokenizer: Path, megabytes: float, mark: str) -> dict[str, float]:
+    """Return the memory and CPU seconds that one long text takes, above those of a short one.
+
+    One word of 2,000 begins with `mark`, by which Python takes one, two or four bytes for each character.
+    """
     rng = random.Random(0)
-    words = [word for row in made_up_rows(200) for word in row["output"].split(" ")]
+    words = [word for row in made_up_rows(200) for word in row["output"].split(" ")][:2000]
+    words[0] = mark + words[0]
     text = " ".join(rng.choices(words, k=int(megabytes * 1e6 / (sum(map(len, words)) / len(words) + 1))))
     raw = work / "document.jsonl"
-    raw.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
+    raw.write_text(json.dumps({"text": text}, ensure_ascii=False) + "\n", encoding="utf-8")
     run = in_own_process("ours", raw, tokenizer)
-    above = run["peak_memory_mb"] - run["peak_memory_before_mb"]
-    ratio = round(above * 2**20 / len(text), 2)
-    return {"bytes": len(text), "cpu_s": run["cpu_s"], "memory_above_mb": above, "memory_to_bytes": ratio}
+    above, size = run["peak_memory_mb"] - run["peak_memory_before_mb"], len(text.encode())
+    ratio = round(above * 2**20 / size, 2)
+    return {"bytes": size, "cpu_s": run["cpu_s"], "memory_above_mb": above, "memory_to_bytes": ratio}
 
 
 def in_own_process(way: str, raw: Path, tokenizer: Path) -> dict[str, float]:
@@ -298,6 +305,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--messages", type=int, nargs="*", default=[50, 100, 200, 400, 800], help="of one long chat")
     parser.add_argument("--document-mb", type=float, default=20, help="size of one long text")
+    parser.add_argument(
+        "--documents", nargs="*", default=list(MARKS), choices=list(MARKS), help="what they have in them"
+    )
     parser.add_argument("--executions", type=int, default=5, help="of each way")
     parser.add_argument("--measure", choices=("bare", "ours", "TRL", "axolotl_like"), help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -93,7 +93,7 @@ def test_config_load(result_of):
 
 
 def test_data_speed(result_of, warm):
-    one_long = ("--messages", "4", "--document-mb", "0.01")
+    one_long = ("--messages", "4", "--document-mb", "0.01", "--documents", "emoji")
     result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", *one_long, warm=warm)
     for name in ("long_rows", "short_rows"):
         rows = result[name]
@@ -103,7 +103,7 @@ def test_data_speed(result_of, warm):
         for figure in ("peak_memory_of_ours_mb", "cpu_of_ours_to_bare"):
             measured(rows[figure])
     assert result["one_chat_cpu_s"]["4"].keys() == {"bare", "ours", "axolotl_like"}
-    measured(result["one_document"]["cpu_s"])
+    measured(result["one_document"]["emoji"]["cpu_s"])
 
 
 def test_inference_speed(result_of, warm):

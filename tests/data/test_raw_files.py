@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heirloom.data.raw import json_rows
+from heirloom.data.raw import json_rows, text_files
 from heirloom.data.raw.data_folders import find_raw_files
 from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.raw.row_counts import count_rows
@@ -121,15 +121,43 @@ def test_plain_text_is_one_text_a_line(tmp_path):
             [2, 3],
             {1: "has two columns of the name a"},
         ),
+        ("a.jsonl", '{"a" : 1, "b": 2, "a" : 3}\n{"a": "a", "b": {"b": 1}}\n', [2], {1: "two columns of the name a"}),
+        ("a.json", '[{"b": 1}, {"a": 1, "a": 2}, {"c": "c"}]', [1, 3], {2: "has two columns of the name a"}),
     ],
 )
-def test_broken_rows_stand_in_their_place(tmp_path, name, content, good, bad):
+@pytest.mark.parametrize("piece", [1 << 20, 3])
+def test_broken_rows_stand_in_their_place(tmp_path, monkeypatch, name, content, good, bad, piece):
+    """Whether they are read as lines of text, or in pieces as long ones are."""
+    monkeypatch.setattr(text_files, "SLICE", piece)
+    monkeypatch.setattr(json_rows, "CHUNK", piece)
     (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     (file,) = find_raw_files(tmp_path)
     rows = dict(read_rows(file))
     problems = {number: row.problem for number, row in rows.items() if isinstance(row, UnreadableRow)}
     assert [number for number in rows if number not in problems] == good
     assert list(problems) == list(bad) and all(bad[number] in problem for number, problem in problems.items())
+
+
+ODD_ROWS = [
+    {"a": 'x\\" \\\\', "b": [[{}], {"a": "]}"}], "ä": "\U0001f600\u2028\x7f", "c": [1e400, -0.0, 1e-7, 10**30, None]},
+    {"a": " \r\n", "": {"": [True, False]}, "d": "{[", "e": "\\u0041"},
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("as_ascii", [True, False])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_row_is_the_same_in_pieces_of_any_size(tmp_path, monkeypatch, name, as_ascii, end):
+    lines = [json.dumps(row, ensure_ascii=as_ascii) for row in ODD_ROWS]
+    text = end.join(lines) + end if name == "a.jsonl" else f"[{f',{end}'.join(lines)}]"
+    (tmp_path / name).write_bytes(text.encode())
+    (file,) = find_raw_files(tmp_path)
+    for piece in (1 << 20, *range(1, 12), *(len(line) + more for line in lines for more in (0, 1, 2))):
+        monkeypatch.setattr(text_files, "SLICE", piece)
+        monkeypatch.setattr(json_rows, "CHUNK", piece)
+        assert [(number, repr(row)) for number, row in read_rows(file)] == [
+            (number, repr(json.loads(line))) for number, line in enumerate(lines, 1)
+        ]
 
 
 @pytest.mark.parametrize(

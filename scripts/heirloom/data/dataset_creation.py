@@ -149,14 +149,8 @@ class Creation:
                 split: stack.enter_context(SplitWriter(folder / split, self.columns(split))) for split in self.splits
             }
             for raw_row, finished in self.finished_rows(held_out):
-                columns = finished.columns
-                if "row_id" in writers[raw_row.split].features:
-                    columns = {**columns, "row_id": raw_row.row_id}
-                if not self.section.remove_columns:
-                    columns = {**columns, RAW_COLUMN: raw_json(raw_row)}
-                writers[raw_row.split].add(columns)
-                self.statistics[raw_row.split].keep(finished)
-                self.preview.keep(raw_row.split, raw_row.row_id, columns)
+                self.keep(writers[raw_row.split], raw_row, finished)
+                del raw_row, finished  # they may be a whole book, here and below, and the next one is read now
             self.column_names.check_all_seen(sum(counts.rows_in for counts in self.statistics.values()))
             self.check_bad_rows()
         self.check_not_empty()
@@ -171,6 +165,17 @@ class Creation:
             keys.write(folder, split)
         (folder / "preview.html").write_text(self.preview.page(metrics), encoding="utf-8")
         return metrics
+
+    def keep(self, writer: SplitWriter, raw_row: RawRow, finished: FinishedRow) -> None:
+        """Write a finished row, count it and show it among the first."""
+        columns = finished.columns
+        if "row_id" in writer.features:
+            columns = {**columns, "row_id": raw_row.row_id}
+        if not self.section.remove_columns:
+            columns = {**columns, RAW_COLUMN: raw_json(raw_row)}
+        writer.add(columns)
+        self.statistics[raw_row.split].keep(finished)
+        self.preview.keep(raw_row.split, raw_row.row_id, columns)
 
     def columns(self, split: str) -> dict[str, str]:
         """Return the columns of a split and their types."""
@@ -191,13 +196,16 @@ class Creation:
             for number, row in islice(read_rows(file), self.first_rows):
                 progress.advance()
                 yield split, f"{file.name}:{number}", row
+                del row
 
     def records(self, held_out: np.ndarray | None = None, purpose: str = "rows") -> Iterator[RawRow | Problem]:
         """Yield what the processing function makes of every raw row, in its split.
 
         `held_out` says which rows are in a drawn test split, in the order of the raw rows.
         """
-        for index, (split, row_id, row) in enumerate(self.raw_rows(purpose)):
+        index = -1  # not enumerate(): it holds the last row
+        for split, row_id, row in self.raw_rows(purpose):
+            index += 1
             if held_out is not None and held_out[index]:
                 split = "test"
             if isinstance(row, UnreadableRow):
@@ -216,12 +224,14 @@ class Creation:
                 yield Problem(row_id, split, BAD_ROW, told(error))
                 continue
             yield RawRow(row_id, split, row, record)
+            del row, record
 
     def draw_test_rows(self) -> np.ndarray:
         """Return for each raw row whether it is in the drawn test split."""
         split = TestSplit(self.section.seed)
         for row in self.records(purpose="prompts"):
             split.add(self.keys_of(row) if isinstance(row, RawRow) else None)
+            del row
         return split.draw(self.section.test_rows, self.section.test_fraction)
 
     def keys_of(self, row: RawRow) -> list[int] | None:
@@ -242,6 +252,11 @@ class Creation:
                 if waiting:
                     yield from self.finish(waiting)
                 waiting = batch
+                del batch
+                if any(len(text) > LONG for _, prepared in rows for text in prepared.texts):
+                    yield from self.finish(waiting)  # before anything more is read
+                    waiting = None
+                    rows.clear()
             if waiting:
                 yield from self.finish(waiting)
 
@@ -267,6 +282,7 @@ class Creation:
                 continue
             batch.append((row, prepared))
             characters += sum(map(len, prepared.texts))
+            del row, prepared
             if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
                 yield batch
                 batch, characters = [], 0
@@ -305,15 +321,14 @@ class Creation:
         """Yield the finished rows of a batch."""
         for (row, prepared), encodings in zip(batch.rows, batch.encodings.result(), strict=True):
             try:
-                finished = list(self.maker.finish(prepared, encodings, row.split))
+                for finished in self.maker.finish(prepared, encodings, row.split):
+                    yield row, finished
             except Dropped as reason:
                 self.drop(Problem(row.row_id, row.split, str(reason), str(reason)))
             except (ValueError, RecursionError) as error:
                 self.drop(Problem(row.row_id, row.split, BAD_ROW, told(error)))
             else:
                 self.prompts[row.split].add(self.maker.prompt_keys(prepared))
-                for finished_row in finished:
-                    yield row, finished_row
 
     # checks and facts
 

@@ -17,6 +17,7 @@ from heirloom.content_hashes import content_hash
 from heirloom.json_files import write_json
 
 ROWS_AT_A_TIME = 1000  # rows of a record batch
+VALUES_AT_A_TIME = 32_000_000  # token ids and characters of a record batch, about: rows may be long
 SHARD_BYTES = 500_000_000  # as `datasets` has it
 
 # What a column holds: its Arrow type, and what `datasets` calls it.
@@ -38,6 +39,7 @@ class SplitWriter:
             metadata={"huggingface": json.dumps({"info": {"features": self.features}})},
         )
         self.pending: list[dict[str, Any]] = []
+        self.values = 0  # that are pending
         self.shards: list[Path] = []
         self.file = self.stream = None
         self.rows = 0
@@ -60,7 +62,8 @@ class SplitWriter:
     def add(self, row: dict[str, Any]) -> None:
         """Append a row, given as {column: value}."""
         self.pending.append(row)
-        if len(self.pending) == ROWS_AT_A_TIME:
+        self.values += sum(map(len, row.values()))
+        if len(self.pending) == ROWS_AT_A_TIME or self.values >= VALUES_AT_A_TIME:
             self.flush()
 
     def add_batches(self, batches: Iterable[pyarrow.RecordBatch]) -> None:
@@ -75,6 +78,7 @@ class SplitWriter:
             arrays = [arrow_array([row[field.name] for row in self.pending], field.type) for field in self.schema]
             self.write(pyarrow.record_batch(arrays, schema=self.schema))
             self.pending.clear()
+            self.values = 0
 
     def write(self, batch: pyarrow.RecordBatch) -> None:
         """Write a record batch to the present shard, or to a new one when that is full."""

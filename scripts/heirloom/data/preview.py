@@ -4,8 +4,10 @@ One HTML file without scripts or outside resources; readable in light and dark, 
 """
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.tokenization import Tokenizer
@@ -58,7 +60,7 @@ class Preview:
         """Yield the HTML of one row."""
         if self.kind == "seq2seq":
             for name, column in (("source", "input_ids"), ("target", "labels")):
-                ids = list(map(int, columns[column]))
+                ids = columns[column]
                 yield f"<h3>{escaped(row_id)}: {name} <small>{len(ids)} tokens</small></h3>"
                 labels = ids if name == "target" else [IGNORED] * len(ids)
                 yield f"<pre>{self.coloured(ids, labels, 'trained')}</pre>"
@@ -71,19 +73,19 @@ class Preview:
                 labels = [IGNORED] * len(prompt) + answer
                 yield f"<pre>{self.coloured(prompt + answer, labels, name)}</pre>"
             return
-        ids = list(map(int, columns["input_ids"]))
-        labels = list(map(int, columns.get("labels", ids)))
-        trained = sum(label != IGNORED for label in labels)
+        ids = columns["input_ids"]
+        labels = columns.get("labels", ids)
+        trained = int((np.asarray(labels) != IGNORED).sum())
         yield f"<h3>{escaped(row_id)} <small>{len(ids)} tokens, {trained} trained on</small></h3>"
         yield f"<pre>{self.coloured(ids, labels, 'trained')}</pre>"
 
-    def coloured(self, ids: list[int], labels: list[int], name: str) -> str:
+    def coloured(self, ids: Sequence[int], labels: Sequence[int], name: str) -> str:
         """Return the text of token ids with the trained parts marked."""
         shown = min(len(ids), TOKENS_A_TEXT)
         trained = [label != IGNORED for label in labels[:shown]]
         edges = [at for at in range(shown + 1) if at in (0, shown) or trained[at] != trained[at - 1]]
         parts = []
-        for start, part in zip(edges, self.texts.parts(ids, edges), strict=False):
+        for start, part in zip(edges, self.texts.parts(list(map(int, ids[:shown])), edges), strict=False):
             text = written(part).replace("\n", "<i>↵</i>\n")
             parts.append(f'<mark class="{name}">{text}</mark>' if trained[start] else text)
         if len(ids) > shown:

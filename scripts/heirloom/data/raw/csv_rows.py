@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heirloom.data.raw import text_files
-from heirloom.data.raw.text_files import NO_MORE, NumberedRows, UnreadableRow, bad_bytes, next_line, open_text, repeated
+from heirloom.data.raw.text_files import (
+    NO_MORE,
+    Lines,
+    NumberedRows,
+    UnreadableRow,
+    bad_bytes,
+    open_text,
+    repeated,
+    text_of,
+)
 from heirloom.errors import HeirloomError
 
 REMEDY = "write a quote inside a value twice, and close the one that opens it"
@@ -58,10 +67,11 @@ def read_csv(path: Path, delimiter: str = ",") -> NumberedRows:
 
 def whole_lines(file: io.TextIOBase) -> Iterator[str]:
     """Yield the lines of a file. Raises csv.Error, which the reader of CSV passes on, for one that is too long."""
-    while line := next_line(file):
+    lines = Lines(file)
+    while line := lines.next():
         if isinstance(line, UnreadableRow):
             raise csv.Error(f"line {line.problem}{NO_MORE}")
-        yield line
+        yield text_of(line)
 
 
 def read_tsv(path: Path) -> NumberedRows:

@@ -75,15 +75,60 @@ class BoundedArchive(gzip.GzipFile):
         return data
 
 
-def next_line(file: io.TextIOBase) -> str | UnreadableRow:
-    """Return a file's next line with its end, empty at the end of the file; of one that is too long say that."""
-    line = file.readline(LONGEST_ROW)
-    if len(line) < LONGEST_ROW or line[-1] in "\r\n":
-        return line
-    line = ""  # or two pieces of it were held at a time
-    while (piece := file.readline(SLICE)) and piece[-1] not in "\r\n":
-        pass
-    return UnreadableRow(too_long(LONGEST_ROW))
+class Lines:
+    """The lines of a text file, each with its end.
+
+    A long line comes as its bytes: as text it would be held twice while it is joined from pieces, and a single wide
+    character makes Python take four bytes for each.
+    """
+
+    def __init__(self, file: io.TextIOBase):
+        self.file, self.most = file, min(SLICE, LONGEST_ROW)
+        self.parted = False  # whether the last piece may have ended between \r and \n
+
+    def next(self) -> str | bytes | UnreadableRow:
+        """Return the next line, empty at the end of the file; of one that is too long say that."""
+        piece = self.piece()
+        if self.is_last(piece):
+            return piece
+        line, size = io.BytesIO(), 0
+        while size + len(piece) < LONGEST_ROW or piece[-1:] in ("\r", "\n"):
+            line.write(piece.encode(errors="surrogateescape"))
+            size += len(piece)
+            if self.is_last(piece):
+                return line.getvalue()
+            piece = self.piece()
+        del line
+        while not self.is_last(piece):
+            piece = self.piece()
+        return UnreadableRow(too_long(LONGEST_ROW))
+
+    def piece(self) -> str:
+        """Return what comes next of a line."""
+        piece = self.file.readline(self.most)
+        if self.parted and piece == "\n":
+            piece = self.file.readline(self.most)
+        self.parted = len(piece) == self.most and piece[-1] == "\r"
+        return piece
+
+    def is_last(self, piece: str) -> bool:
+        """Tell whether a piece is the last of its line."""
+        return len(piece) < self.most or piece[-1] in "\r\n"
+
+
+def text_of(line: str | bytes) -> str:
+    """Return a line as text."""
+    return line if isinstance(line, str) else line.decode(errors="surrogateescape")
+
+
+def without_end(line: str | bytes) -> str:
+    """Return a line as text without its end."""
+    if isinstance(line, str):
+        return line.rstrip("\r\n")
+    size = len(line)
+    while line[size - 1 : size] in (b"\r", b"\n"):
+        size -= 1
+    return str(memoryview(line)[:size], "utf-8", "surrogateescape")
 
 
 def too_long(size: int) -> str | None:
@@ -132,12 +177,17 @@ def checked(value: Any) -> Row | UnreadableRow:
 
 def read_txt(path: Path) -> NumberedRows:
     """Yield each line that is not empty as the column `text`."""
-    number = 0
+    number, line = 0, ""
     with open_text(path) as file:
-        while line := next_line(file):
+        lines = Lines(file)
+        while line := lines.next():
             number += 1
             if isinstance(line, UnreadableRow):
                 yield number, line
-            elif line.strip():
-                problem = bad_bytes(line)
-                yield number, UnreadableRow(problem) if problem else {"text": line.rstrip("\r\n")}
+            elif not line.isspace():
+                text, line = without_end(line), ""  # a line is held once: it may be a whole book
+                problem = bad_bytes(text)
+                row = UnreadableRow(problem) if problem else {"text": text}
+                text = ""
+                yield number, row
+                row = {}

@@ -164,7 +164,7 @@ class ChatRows:
         if not self.trains_an_end and split == "train":
             self.look_for_end(ids, trained, keep)
         labels = labels_of(ids[keep], [(max(0, start - first), max(0, end - first)) for start, end in trained])
-        columns: dict[str, Any] = {"input_ids": kept_part(ids, ids[:0], keep), "labels": labels}
+        columns: dict[str, Any] = {"input_ids": kept_part(ids, keep), "labels": labels}
         if self.section.padding:
             columns = padded(columns, self.section.max_length, self.tokenizer.pad_token_id)
         if split == "test":

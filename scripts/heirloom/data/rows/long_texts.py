@@ -1,4 +1,4 @@
-"""Encode a very long text piece by piece: the tokens of the whole, in the memory of its ids.
+"""Encode a very long text piece by piece: the tokens of the whole, in the memory of its ids, or of a piece of them.
 
 What the tokenizer keeps of each token while it encodes takes about 25 times the text's bytes. So a long text goes
 through it in windows that overlap. Two neighbours are joined in the middle of what they share, and only where both
@@ -8,6 +8,7 @@ in one letter repeated without end, the text is encoded whole.
 
 from array import array
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,27 +38,52 @@ class Piece(NamedTuple):
         return Piece(self.ids[first:last], self.offsets[first:last])
 
 
-def encode_long(encode: Encode, text: str, add_special_tokens: bool, with_offsets: bool) -> LongEncoding:
-    """Return the tokens of a text as `encode(text, add_special_tokens)` makes them.
+class LongText:
+    """A long text on its way through the tokenizer: its tokens piece by piece, or together as an encoding has them.
 
-    `encode` tracks characters. Without `with_offsets` the offsets are empty, (0, 2).
+    Nothing is encoded before it is asked for.
     """
-    ids, offsets = array("i"), array("i")
-    for piece in joined_pieces(encode, text):
-        ids.frombytes(piece.ids.tobytes())
-        if with_offsets:
-            offsets.frombytes(piece.offsets.tobytes())
-    around = encode("a", add_special_tokens)
-    added = np.array(around.special_tokens_mask, dtype=bool)
-    before, after = int(np.argmin(added)), int(np.argmin(added[::-1]))
-    first, last = around.ids[:before], around.ids[len(around.ids) - after :]
-    whole = np.frombuffer(ids, dtype=np.int32)
-    places = np.frombuffer(offsets, dtype=np.int32).reshape(-1, 2)
-    if before or after:
-        whole = np.concatenate([np.array(first, np.int32), whole, np.array(last, np.int32)])
-        if with_offsets:
-            places = np.pad(places, ((before, after), (0, 0)))
-    return LongEncoding(whole, places)
+
+    def __init__(self, encode: Encode, text: str, add_special_tokens: bool, with_offsets: bool):
+        """`encode` tracks characters; whether `whole` has them is `with_offsets`."""
+        self.encode, self.text = encode, text
+        self.add_special_tokens, self.with_offsets = add_special_tokens, with_offsets
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield the token ids of the text in order, (T,) int32 of some thousand each."""
+        return (piece.ids for piece in self.closed_pieces())
+
+    @cached_property
+    def whole(self) -> LongEncoding:
+        """All tokens; without `with_offsets` the offsets are empty, (0, 2)."""
+        ids, offsets = array("i"), array("i")
+        for piece in self.closed_pieces():
+            ids.frombytes(piece.ids.tobytes())
+            if self.with_offsets:
+                offsets.frombytes(piece.offsets.tobytes())
+        return LongEncoding(np.frombuffer(ids, np.int32), np.frombuffer(offsets, np.int32).reshape(-1, 2))
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.whole.ids
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return self.whole.offsets
+
+    def closed_pieces(self) -> Iterator[Piece]:
+        """Yield the tokens in order, with those that the tokenizer puts around a text."""
+        around = self.encode("a", self.add_special_tokens)
+        added = np.array(around.special_tokens_mask, dtype=bool)
+        before, after = int(np.argmin(added)), int(np.argmin(added[::-1]))
+        yield added_tokens(around.ids[:before])
+        yield from joined_pieces(self.encode, self.text)
+        yield added_tokens(around.ids[len(around.ids) - after :])
+
+
+def added_tokens(ids: list[int]) -> Piece:
+    """Return tokens that stand for no character of a text."""
+    return Piece(np.array(ids, np.int32), np.zeros((len(ids), 2), np.int32))
 
 
 def joined_pieces(encode: Encode, text: str) -> Iterator[Piece]:

@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers
 from tokenizers import Encoding, decoders, normalizers
 
-from heirloom.data.rows.long_texts import LONG, encode_long
+from heirloom.data.rows.long_texts import LONG, LongText
 
 Span = tuple[int, int]  # characters, or tokens, [start, end)
 UNICODE_FORMS = (normalizers.NFC, normalizers.NFD, normalizers.NFKC, normalizers.NFKD)
@@ -61,7 +61,7 @@ class TokenPositions:
             if len(ends) and ends[-1] == size and self.keeps(text):
                 return [token_span_by_ends(ends, *byte_span(text, span)) for span in spans]
             if len(text) > LONG:
-                encoding = encode_long(self.encode_tracked, text, add_special_tokens, True)
+                encoding = LongText(self.encode_tracked, text, add_special_tokens, True)
             else:
                 encoding = self.encode_tracked(text, add_special_tokens)
         offsets = np.asarray(encoding.offsets)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Encoding
 
-from heirloom.data.rows.long_texts import LongEncoding, encode_long
+from heirloom.data.rows.long_texts import LongText
 from heirloom.data.rows.token_positions import TokenPositions
 from heirloom.errors import HeirloomError
 from heirloom.json_files import read_json
@@ -95,9 +95,9 @@ class Tokenizer:
         encode = self.backend.encode_batch if self.positions.tracked else self.backend.encode_batch_fast
         return encode(texts, add_special_tokens=add_special_tokens)
 
-    def encode_pieces(self, text: str, add_special_tokens: bool) -> LongEncoding:
-        """Encode a very long text in little memory."""
-        return encode_long(self.positions.encode_tracked, text, add_special_tokens, self.positions.tracked)
+    def encode_pieces(self, text: str, add_special_tokens: bool) -> LongText:
+        """Return a very long text, to be encoded in little memory."""
+        return LongText(self.positions.encode_tracked, text, add_special_tokens, self.positions.tracked)
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies this tokenizer in dataset.json: its size, special tokens and the hash of its file."""

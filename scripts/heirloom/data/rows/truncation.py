@@ -1,6 +1,7 @@
 """Bring rows to their length: which tokens stay, and padding."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -29,14 +30,9 @@ def kept(
     return slice(length - limit, length)
 
 
-def kept_part(ids: np.ndarray, end: np.ndarray, keep: slice) -> np.ndarray:
-    """Return what stays of tokens (T,) and of those that close them, (0,) or (1,).
-
-    Of a much longer row it is a copy, so that the rest does not stay in memory.
-    """
+def kept_part(ids: np.ndarray, keep: slice) -> np.ndarray:
+    """Return what stays of tokens (T,); of a much longer row a copy, so that the rest does not stay in memory."""
     part = ids[keep.start : keep.stop]
-    if keep.stop > len(ids):
-        return np.concatenate([part, end])
     return part.copy() if 2 * len(part) < len(ids) else part
 
 
@@ -57,6 +53,27 @@ def shortened(
         )
     end = len(ids) - last
     return [*ids[:first], *ids[first:end][kept(end - first, section, room, reason)], *ids[end:]]
+
+
+def kept_of_pieces(pieces: Iterable[np.ndarray], section: ProcessingSection) -> tuple[np.ndarray, int]:
+    """Return what stays of a sequence whose tokens come in pieces, (T,) each, and how many there were.
+
+    Not much more than what stays is held at a time. Raises Dropped as `kept` does.
+    """
+    limit, from_start = section.max_length, section.truncation_mode == "keep_start"
+    held: deque[np.ndarray] = deque()
+    size = length = 0
+    for piece in pieces:
+        length += len(piece)
+        if from_start and size + len(piece) > limit:
+            piece = piece[: limit - size].copy()
+        held.append(piece)
+        size += len(piece)
+        while not from_start and size - len(held[0]) >= limit:
+            size -= len(held.popleft())
+    keep = kept(length, section)
+    ids = np.concatenate(held)
+    return (ids if from_start else ids[size - (keep.stop - keep.start) :]), length
 
 
 class Packer:
