@@ -7,7 +7,7 @@ from heirloom.evaluation.scores import Scores, score_report
 from heirloom.report.page import duration, number, signed
 from heirloom.report.sample_generations import side_by_side
 from heirloom.report.scores import score_rows, verdict, win_rows
-from heirloom.report.seeds import compare, group_scores
+from heirloom.report.seeds import compare, group_scores, pairs_to_compare
 
 
 def report_of(run: list[int], base: list[int], name: str = "exact_match") -> dict:
@@ -67,3 +67,26 @@ def test_several_samples_are_one_prompt():
     rows = [{"row_id": f"t:{index // 2}", "sample": index % 2, "prompt": "?", "completion": ""} for index in range(14)]
     prompts, in_all = side_by_side({"run": rows})
     assert (len(prompts), in_all) == (14, 7)
+
+
+@pytest.mark.parametrize(("runs", "whole"), [(30, True), (31, False), (200, False)])
+def test_the_page_of_many_runs_does_not_grow_with_their_square(runs, whole):
+    """Run 7 is the best of one score and run 9 of another; each run stands on the one five before it, up to run 4."""
+    configs = {f"r{at}": {"base": f"r{at - 5}" if at >= 5 else "some-model"} for at in range(runs)}
+    groups = [
+        {
+            "runs": [name],
+            "scores": {
+                "exact_match": {"mean": -abs(at - 7)},
+                "perplexity": {"mean": abs(at - 9)},
+                "tokens": {"mean": at},
+            },
+        }
+        for at, name in enumerate(configs)
+    ]
+    pairs = pairs_to_compare(groups, configs)
+    assert pairs == sorted(set(pairs), key=lambda pair: pair[::-1])
+    every = {(first, second) for second in range(runs) for first in range(second)}
+    best = {pair for pair in every if 7 in pair or 9 in pair}
+    below = {(first, second) for first, second in every if (second - first) % 5 == 0}
+    assert set(pairs) == (every if whole else best | below)

@@ -38,7 +38,7 @@ def render(content: dict[str, Any], records: dict[str, Any]) -> str:
 
 def embedded(content: dict[str, Any]) -> dict[str, Any]:
     """Return what the page's script draws; the rest is in the HTML already."""
-    names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "groups", "comparisons")
+    names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "groups", "comparisons", "all_compared")
     curves = [{"name": run["name"], "curves": run["curves"]} for run in content["runs"]]
     return {"runs": curves, **{name: content[name] for name in names}}
 

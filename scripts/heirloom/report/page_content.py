@@ -1,7 +1,8 @@
 """What a page shows, as one JSON value: of a run with the runs that it stands on, or of all runs.
 
 Both kinds of page have the same shape: {"title", "subject" (a run's name, or None for all runs), "runs", "configs",
-"lineage", "data", "prompts", "prompts_in_all", "groups", "comparisons"}.
+"lineage", "data", "prompts", "prompts_in_all", "groups", "comparisons",
+"all_compared" (whether any two groups are, whose scores can be)}.
 """
 
 from collections.abc import Collection
@@ -13,7 +14,7 @@ from heirloom.report.lineage import lineage
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results
 from heirloom.report.sample_generations import side_by_side
-from heirloom.report.seeds import compare, group_scores, seed_groups
+from heirloom.report.seeds import ALL_PAIRS, compare, group_scores, pairs_to_compare, seed_groups
 
 
 def run_content(
@@ -36,6 +37,7 @@ def run_content(
         "runs": [run_results(name, files)],
         "groups": [],
         "comparisons": [],
+        "all_compared": True,
         **shared_content(configs, files.data, generations, reported),
     }
 
@@ -55,8 +57,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     ]
     comparisons = [
         {"first": first, "second": second, "rows": rows}
-        for second in range(len(groups))
-        for first in range(second)
+        for first, second in pairs_to_compare(groups, ordered)
         if (rows := compare(groups[first]["scores"], groups[second]["scores"]))
     ]
     data = tuple(sorted({path for found in files.values() for path in found.data}))
@@ -66,6 +67,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
         "runs": list(runs.values()),
         "groups": groups,
         "comparisons": comparisons,
+        "all_compared": len(groups) <= ALL_PAIRS,
         **shared_content({name: ordered[name] for name in with_bases(runs, ordered)}, data, generations, linked),
     }
 

@@ -241,7 +241,9 @@ function addComparison() {
       element("td", {}, short(row.difference), row.interval ? element("small", {}, ` ${short(row.interval[0])} to ${short(row.interval[1])}`) : null,
         element("br"), element("span", { class: `verdict ${row.verdict.replaceAll(" ", "-")}` }, row.verdict),
         row.one_seed && row.interval ? element("small", {}, " (one seed)") : null)));
-    const none = element("tr", {}, element("td", { colspan: 4 }, "These two share no score."));
+    const why = found || content.all_compared ? "These two share no score."
+      : "These two are not compared: on a page of so many runs each is compared with those that it stands on and with the best of each score.";
+    const none = element("tr", {}, element("td", { colspan: 4 }, why));
     document.querySelector("#comparison tbody").replaceChildren(...(rows.length ? rows : [none]));
   };
   for (const select of [first, second]) select.addEventListener("change", show);
