@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,7 +39,7 @@ from measuring import command_line, machine, write_result
 
 from heirloom.config.sections.processing import ProcessingSection
 from heirloom.data.chats.chat_templates import ChatTemplate
-from heirloom.data.dataset_creation import Creation
+from heirloom.data.dataset_creation import BATCH_ROWS, Creation
 from heirloom.data.raw.data_folders import find_raw_files
 from heirloom.data.raw.raw_files import read_rows
 from heirloom.data.rows import processing
@@ -198,10 +199,13 @@ def ours(raw: Path, tokenizer: Tokenizer, kind: str, output: Path) -> Callable[[
 
 
 def bare(raw: Path, tokenizer: Tokenizer, kind: str, output: Path) -> Callable[[], int]:
-    """Return what encodes the rendered texts and does nothing else."""
+    """Return what encodes the rendered texts and does nothing else, a batch at a time."""
     template = ChatTemplate(tokenizer.chat_template(), tokenizer.special_tokens)
     texts = [template.render(messages) for messages in chats_in(raw, kind)]
-    return lambda: sum(map(len, tokenizer.backend.encode_batch(texts, add_special_tokens=False)))
+    # All texts at once would take a hundred times their bytes.
+    batches = [texts[start : start + BATCH_ROWS] for start in range(0, len(texts), BATCH_ROWS)]
+    encode = partial(tokenizer.backend.encode_batch, add_special_tokens=False)
+    return lambda: sum(len(encoding) for batch in batches for encoding in encode(batch))
 
 
 def axolotl_like(raw: Path, tokenizer: Tokenizer, kind: str, output: Path) -> Callable[[], int]:

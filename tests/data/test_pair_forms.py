@@ -7,6 +7,7 @@ from trained_spans import assistant, user
 
 from heirloom.data.rows.preference_pairs import pair_of, up_to_turn
 from heirloom.data.rows.processing import dummy_rlhf_processing_function, sharegpt_rlhf_processing_function
+from heirloom.errors import HeirloomError
 
 Q, GOOD, BAD = user("Which?"), assistant("this"), assistant("that")
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -57,6 +58,28 @@ def test_a_text_prompt_that_answers_repeat_is_the_prompt():
     assert (pair.prompt, pair.chosen, pair.rejected) == ("Human: q\n\nAssistant:", " a", " b")
     with pytest.raises(ValueError, match="does not stand at the start"):
         pair_of({"prompt": "Other?", "chosen": [Q, GOOD], "rejected": [Q, BAD]})
+
+
+ASKED = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: q\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": ASKED, "rejected": f"{ASKED} no"},  # as some rows of HH-RLHF
+        {"chosen": f"{ASKED} yes", "rejected": f"{ASKED} \n"},
+        {"prompt": "q", "chosen": " ", "rejected": "no"},
+        {"prompt": [Q], "chosen": [assistant("")], "rejected": [BAD]},
+        {"chosen": [Q, GOOD], "rejected": [Q, assistant(" ")]},
+        {"prompt": "Which?", "chosen": [Q, assistant("")], "rejected": [Q, BAD]},
+    ],
+    ids=[*"ABCDEF"],
+)
+def test_an_answer_that_says_nothing_is_a_bad_row(process, write_jsonl, tmp_path, row):
+    (tmp_path / "t.jinja").write_text(chat_templates.LLAMA3, encoding="utf-8")
+    keys = {"processing_function": "dummy_rlhf_processing_function", "chat_template": str(tmp_path / "t.jinja")}
+    with pytest.raises(HeirloomError, match="1 of 1 raw rows.*\n.*chosen or rejected answer is empty"):
+        process(write_jsonl([row]), **keys)
 
 
 def test_prompts_of_texts_end_where_a_turn_ends():

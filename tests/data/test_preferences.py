@@ -26,7 +26,13 @@ PLAIN = [
     {"prompt": "How many legs? ", "chosen": "Eight.", "rejected": "Six legs.</s>"},
     {"prompt": "Is that all?", "chosen": " Yes.", "rejected": "Yes."},
 ]
-SHARED_PLAIN = [{"chosen": "A spider has eight legs", "rejected": "A spider has six legs"}]
+SHARED_PLAIN = [
+    {"chosen": "A spider has eight legs", "rejected": "A spider has six legs"},
+    {
+        "chosen": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: How many legs?\n\nAssistant: Let me think: eight",
+        "rejected": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: How many legs?\n\nAssistant: Let me go",
+    },
+]
 PRETENDED = [{"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "ab", "chosen": "c", "rejected": "d"}]
 
 

@@ -88,6 +88,12 @@ def without_repeated(prompt: Part, chosen: Part, rejected: Part) -> tuple[Part, 
     return chosen, rejected
 
 
+def ends_with_speaker(text: str) -> bool:
+    """Tell whether a text ends with the line that lets the assistant speak, and nothing after it."""
+    text = text.rstrip()
+    return any(found.end() == len(text) for found in SPEAKER.finditer(text))
+
+
 def up_to_turn(prompt: str) -> str:
     """Return a shared text up to the last line that lets the assistant speak; all of it when it has none."""
     ends = [found.end() for found in SPEAKER.finditer(prompt)]

@@ -10,7 +10,7 @@ from heirloom.data.chats.chat_templates import ChatTemplate
 from heirloom.data.chats.message_forms import as_json
 from heirloom.data.chats.turns import TurnFinder
 from heirloom.data.rows.chat_rows import is_empty
-from heirloom.data.rows.preference_pairs import Pair, Part, pair_of, up_to_turn
+from heirloom.data.rows.preference_pairs import Pair, Part, ends_with_speaker, pair_of, up_to_turn
 from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.tokenization import Tokenizer
@@ -50,7 +50,7 @@ class PreferenceRows:
 
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         pair = pair_of(record)
-        if says_nothing(pair.chosen) or says_nothing(pair.rejected):
+        if says_nothing(pair, pair.chosen) or says_nothing(pair, pair.rejected):
             raise ValueError("its chosen or rejected answer is empty, so there is nothing to prefer")
         if pair.same:
             raise Dropped(NOTHING_TO_PREFER)
@@ -130,9 +130,16 @@ def counted_pair(columns: dict[str, Any], cut: int = 0) -> FinishedRow:
     return FinishedRow(columns, prompt + longer, shorter + longer, cut, prompt + shorter)
 
 
-def says_nothing(answer: Part) -> bool:
-    """Tell whether an answer is empty: a text without a character, or messages that end in an empty one."""
-    return not answer or (not isinstance(answer, str) and is_empty(answer[-1]))
+def says_nothing(pair: Pair, answer: Part) -> bool:
+    """Tell whether an answer is empty: a blank text, or messages that end in an empty one.
+
+    Of texts that share their prompt, one that ends where the assistant begins to speak (`Assistant:`).
+    """
+    if not isinstance(answer, str):
+        return not answer or is_empty(answer[-1])
+    if not pair.implicit:
+        return not answer.strip()
+    return not answer or ends_with_speaker(pair.prompt + answer)
 
 
 def text_of(answer: Part) -> str:
