@@ -11,7 +11,7 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 
 # isort: split
 import argparse
-import readline  # noqa: F401  input() then edits its line and remembers earlier ones
+import readline  # input() then edits its line and remembers earlier ones
 import sys
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from heirloom.models.remote_code import trust
 from heirloom.report.terminal_text import forgive_characters
 from heirloom.stage_arguments import add_attention, add_trust
 
+PASTED_WHOLE = "set enable-bracketed-paste on"  # Python switches it off: each pasted line would be asked by itself
 HELP = "Ctrl-C ends an answer, /new begins anew, /exit or Ctrl-D leaves."
 
 
@@ -37,6 +38,7 @@ def main() -> None:
     options = parse_arguments()
     forgive_characters()
     sys.stdin.reconfigure(errors="surrogateescape")
+    readline.parse_and_bind(PASTED_WHOLE)
     trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
     answerer = load_answerer(options.checkpoint, how_to_answer(options), PartialState(cpu=on_cpu()))

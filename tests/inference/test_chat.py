@@ -1,5 +1,7 @@
 """scripts/chat.py: what it says, what it remembers, what it refuses."""
 
+import os
+import pty
 import runpy
 import shutil
 import subprocess
@@ -118,6 +120,21 @@ def test_ctrl_c_at_the_prompt_asks_anew_and_other_bytes_are_told(program, monkey
     monkeypatch.setattr("builtins.input", typing)
     assert program["asked"]() == "Ada?"
     assert "what was typed is no UTF-8 text" in capsys.readouterr().err
+
+
+def test_pasted_lines_are_one_text(program):
+    code = f"import readline; readline.parse_and_bind({program['PASTED_WHOLE']!r}); print(repr(input('> ')))"
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(sys.executable, [sys.executable, "-c", code], {**os.environ, "TERM": "xterm"})
+    with open(terminal, "r+b", buffering=0) as screen:
+        shown = b""
+        while b"> " not in shown:
+            shown += screen.read(100)
+        screen.write(b"\x1b[200~one\ntwo\x1b[201~\r")  # what a terminal sends for a paste, and the key Enter
+        while b"two'" not in shown:
+            shown += screen.read(100)
+    assert os.waitpid(child, 0)[1] == 0 and rb"'one\ntwo'" in shown
 
 
 def answers(printed: str) -> list[str]:
