@@ -116,6 +116,12 @@ def test_inference_speed(result_of, warm):
     assert result["claims"]["engine_times_bare"]["measured"].keys() == {"continuous-1"}
 
 
+def test_flip_rates(result_of, warm):
+    small = ("--types", "float32", "--batches", "2", "--limit", "2", "--new-tokens", "2")
+    result = result_of("flip_rates", *small, warm=warm)
+    assert result["answers_that_differ"] == {"float32": {"batches of 2": 0}}
+
+
 def test_plan_scale(result_of):
     result = result_of("plan_scale", "--runs", "1", "--executions", "1")
     rows = result["nothing to do"]["1 runs"]
