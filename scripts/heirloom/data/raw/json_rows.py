@@ -32,7 +32,6 @@ MANY_COLUMNS = 64  # from which on none is looked for in the text: that would ta
 DECODER = json.JSONDecoder()
 OUTSIDE, INSIDE = re.compile(r'["\[\]{}]'), re.compile(r'["\\]')  # what says, of a string, how far a value goes
 NOT_JSON, TOO_DEEP = "is not JSON: ", "is nested too deep to be read"
-TOO_LONG_NUMBER = "holds a number that is too long to be read"
 
 
 def read_jsonl(path: Path) -> NumberedRows:
@@ -135,7 +134,7 @@ def what_is_wrong(error: Exception) -> str:
         return f"{NOT_JSON}{error.msg} at column {error.colno}"
     if isinstance(error, RecursionError):
         return TOO_DEEP
-    return f"{TOO_LONG_NUMBER} ({str(error).partition(';')[0]})"
+    return f"holds a number that is too long to be read ({str(error).partition(';')[0]})"
 
 
 class ValueEnd:
@@ -222,6 +221,9 @@ def read_long_row(file: io.TextIOBase, text: str) -> tuple[Row | UnreadableRow, 
     if problem := too_long(size + len(text[:end])):
         return UnreadableRow(problem if end else problem + NO_MORE), text[end:]
     row, text = row_of_long_line(line.getvalue()), text[end:]
-    if isinstance(row, UnreadableRow) and (end is None or row.problem.startswith((NOT_JSON, TOO_LONG_NUMBER))):
-        row = UnreadableRow(f"{row.problem.partition(' at column')[0]}{NO_MORE}")
+    if isinstance(row, UnreadableRow):
+        try:
+            DECODER.decode(text_of(line.getvalue()))
+        except (ValueError, RecursionError) as error:  # where it ends is then not known either
+            row = UnreadableRow(f"{what_is_wrong(error).partition(' at column')[0]}{NO_MORE}")
     return row, text
