@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import in_terminal
 from training_workplace import LAUNCH, Workplace, environment
 from watched_processes import alive, wait_for
 
@@ -195,6 +196,17 @@ def test_a_log_that_cannot_be_written_does_not_end_the_program(place):
     done = place.launch("python", program(place, "print('one')\nprint('two', flush=True)"))
     assert "logs/program.log cannot be written to (No space left on device): the program goes on" in done.stdout
     assert "one\ntwo\n" in done.stdout
+
+
+def test_what_a_program_prints_gives_a_terminal_no_orders_and_the_log_has_all(place):
+    """Progress may still redraw its line; characters of any script arrive, also across the pieces of a pipe."""
+    said = "\x1b]0;title\x07\x1b[2J red \u202eturned \x9b31m\n 1/2\r 2/2\nхорошо 你好\n"
+    name = program(place, f"for byte in {said!r}.encode(): os.write(1, bytes([byte]))")
+    code, shown = in_terminal([sys.executable, str(LAUNCH), "python", name], place.folder, environment(), 200)
+    assert code == 0, shown
+    expected = "\\x1b]0;title\\x07\\x1b[2J red \\x202eturned \\x9b31m\n 1/2\r 2/2\nхорошо 你好\n"
+    assert shown.replace("\r\n", "\n") == expected
+    assert (place.folder / "logs" / "program.log").read_bytes().decode() == said
 
 
 @pytest.mark.parametrize("kind", ["python", "torchrun"])

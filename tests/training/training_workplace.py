@@ -15,6 +15,7 @@ from heirloom.launcher.environment import CPU_RANKS, ONE_MACHINE, REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "data"))  # loopback_hub
+sys.path.append(str(ROOT / "tests" / "contract"))  # pseudo_terminal
 LAUNCH = ROOT / "scripts" / "launch.py"
 NAMES = ("Ada", "Bob", "Cem", "Dea", "Eli")
 THINGS = ("a red kite", "a blue bowl", "a green boat", "a grey lamp")

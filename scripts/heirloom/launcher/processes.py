@@ -17,6 +17,7 @@ from typing import Protocol
 from heirloom.launcher import reaper
 from heirloom.launcher.failure import own_sentence, reason_of_failure
 from heirloom.launcher.grace import grace_seconds
+from heirloom.launcher.terminal import for_descriptor
 
 REMEMBERED_LINES = 2000
 LONGEST_LINE = 1 << 16
@@ -188,7 +189,10 @@ def copy_output(program: subprocess.Popen, log: Path, lines: deque[str]) -> None
     """
     last = LastLines(lines)
     with log.open("ab", buffering=0) as file, selectors.DefaultSelector() as selector:
-        copies = {str(log): file.fileno(), "the terminal": sys.stdout.fileno()}
+        copies = {
+            name: (descriptor, for_descriptor(descriptor))
+            for name, descriptor in ((str(log), file.fileno()), ("the terminal", sys.stdout.fileno()))
+        }
         selector.register(program.stdout, selectors.EVENT_READ)
         ended_at = None
         while ended_at is None or time.monotonic() < ended_at + 1:
@@ -230,10 +234,12 @@ class LastLines:
             self._lines.append(self._open.decode("utf-8", "replace"))
 
 
-def write_to_each(copies: dict[str, int], data: bytes) -> None:
-    """Write `data` to each file descriptor; one that fails (a full disk, a closed terminal) is told of and left out."""
-    for name, descriptor in list(copies.items()):
-        rest = memoryview(data)
+def write_to_each(copies: dict[str, tuple[int, Callable[[bytes], bytes]]], data: bytes) -> None:
+    """Write `data` to each file descriptor, as it may have it; one that fails (a full disk, a closed terminal) is told
+    of and left out.
+    """
+    for name, (descriptor, form) in list(copies.items()):
+        rest = memoryview(form(data))
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
