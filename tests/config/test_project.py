@@ -874,6 +874,25 @@ def test_an_instance_type_that_is_not_known_is_a_warning(workplace):
     ]
 
 
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ("instance_type: ml.p4d.24xlarge, instance_count: 2", True),
+        ("instance_type: ml.p5en.48xlarge, instance_count: 4", True),
+        ("instance_type: ml.p4d.24xlarge, instance_count: 2, efa: true", False),
+        ("instance_type: ml.p4d.24xlarge, instance_count: 1", False),
+        ("instance_type: ml.g5.48xlarge, instance_count: 2", False),
+    ],
+)
+def test_several_big_machines_without_their_network_are_a_warning(workplace, resources, told):
+    workplace.change("config/runs/dpo.yaml", "base: sft", f"base: sft\nresources: {{{resources}}}")
+    workplace.change("config/runs/dpo.yaml", "global_batch_size: 64", "global_batch_size: 256")
+    text = (workplace.root / "config/runs/dpo.yaml").read_text()
+    assert told == any("without `efa: true` talk over TCP" in str(warning) for warning in workplace.load().warnings), (
+        text
+    )
+
+
 def test_a_disabled_run_is_checked_too(workplace):
     workplace.change("config/runs/dpo.yaml", "base: sft", "enabled: false\nbase: nobody")
     assert workplace.mistakes()[0].startswith(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from heirloom.errors import HeirloomError
+from heirloom.launcher import gpus
 from heirloom.launcher.command import Program
 from heirloom.launcher.hosts import coordination
 from heirloom.launcher.hosts.connection import Connection
@@ -69,6 +70,18 @@ def test_ranks_are_one_a_gpu_of_every_host_or_two_cpu_ranks_in_total(count, gpus
     host = SageMakerHost(tuple(f"algo-{number}" for number in range(1, count + 1)), 0, gpus, SECRET)
     assert host.ranks("torchrun") == expected
     assert host.ranks("python") == Ranks(1, 1, expected.device)
+
+
+def test_a_job_that_asks_for_efa_does_not_begin_in_an_image_without_it(monkeypatch, tmp_path):
+    host = SageMakerHost(("algo-1", "algo-2"), 0, 8, SECRET)
+    monkeypatch.setattr(gpus, "EFA_FOLDERS", (str(tmp_path),))
+    assert host.ranks("torchrun") == Ranks(2, 8, "gpu")
+    monkeypatch.setenv("FI_PROVIDER", "efa")
+    with pytest.raises(HeirloomError, match="has no NCCL plugin for EFA: the 2 hosts would talk over TCP"):
+        host.ranks("torchrun")
+    assert host.ranks("python") == Ranks(1, 1, "gpu")
+    (tmp_path / "libnccl-net-ofi.so").touch()
+    assert host.ranks("torchrun") == Ranks(2, 8, "gpu")
 
 
 def test_hosts_that_cannot_share_two_cpu_ranks_are_refused():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from heirloom.config.arguments.instance_types import ranks
+from heirloom.config.arguments.instance_types import ranks, slow_network
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
@@ -66,6 +66,8 @@ class References:
             machines = run.resources
             if machines is None or run.training is None:
                 continue
+            if slow := slow_network(machines.instance_type, machines.instance_count, machines.efa):
+                yield run.path, ("resources", "instance_count"), slow
             if ranks(machines.instance_type, machines.instance_count) is None:
                 yield (
                     run.path,

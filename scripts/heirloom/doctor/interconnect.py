@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 
 from heirloom.doctor.finding import Finding, error, ok, warning
+from heirloom.launcher.gpus import has_efa_plugin
 
 SHARED_MEMORY = Path("/dev/shm")
 ENOUGH_SHARED = 2**30
 """NCCL wants a few MB for each pair of ranks, data loader workers a batch each; docker's default is 64 MB."""
 EFA_DEVICES = Path("/sys/class/infiniband")
-PLUGINS = "libnccl-net*.so*"
-PLUGIN_FOLDERS = ("/opt/amazon", "/opt/aws-ofi-nccl")
 
 
 def check_shared_memory(folder: Path = SHARED_MEMORY) -> list[Finding]:
@@ -44,7 +43,7 @@ def check_efa() -> list[Finding]:
     if not devices:
         return []
     found = f"{len(devices)} device{'s' if len(devices) > 1 else ''}"
-    if not any(next(Path(folder).rglob(PLUGINS), None) for folder in PLUGIN_FOLDERS if Path(folder).is_dir()):
+    if not has_efa_plugin():
         return [
             warning(
                 "EFA",

@@ -12,6 +12,9 @@ DEVICES = "/dev/nvidia[0-9]*"
 DRIVER = Path("/proc/driver/nvidia/version")
 COMPATIBLE = Path("/usr/local/cuda/compat/libcuda.so.1")
 """CUDA's forward compatibility package, which NVIDIA's images bring: a newer libcuda for a host's older driver."""
+EFA_PLUGINS = "libnccl-net*.so*"
+EFA_FOLDERS = ("/opt/amazon", "/opt/aws-ofi-nccl")
+"""Where AWS's installer puts NCCL's plugin for the Elastic Fabric Adapter."""
 SLURMS = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_ON_NODE")
 WITH_GPUS = re.compile(r"ml\.[pg]\d")
 """SageMaker's machines with NVIDIA GPUs: ml.p4d.24xlarge, ml.g5.12xlarge, ml.g6e.xlarge …"""
@@ -67,6 +70,11 @@ def compatibility_libraries() -> Path | None:
     newer = numbers(COMPATIBLE.resolve().name.removeprefix("libcuda.so."))
     found = re.search(r"Kernel Module .*?(\d+(?:\.\d+)+)", DRIVER.read_text(encoding="utf-8", errors="replace"))
     return COMPATIBLE.parent if found and newer > numbers(found[1]) else None
+
+
+def has_efa_plugin() -> bool:
+    """Say whether NCCL finds a way to the Elastic Fabric Adapter here; without one it takes TCP and says nothing."""
+    return any(next(Path(folder).rglob(EFA_PLUGINS), None) for folder in EFA_FOLDERS if Path(folder).is_dir())
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -26,7 +26,19 @@ GPUS = {
     "g6e.48xlarge": 8,
 } | {f"{family}.{size}xlarge": 1 for family in ("g4dn", "g5", "g6", "g6e") for size in ("", "2", "4", "8", "16")}
 CPU_FAMILIES = re.compile(r"(t\d|m\d|c\d|r\d)[a-z]*\.")
+WITH_EFA = re.compile(r"(p3dn|p4de?|p5e?n?|p6-\w+)\.(?!4xlarge)")
+"""Families whose machines have the Elastic Fabric Adapter and GPUs enough to train on several of them."""
 CPU_RANKS = 2
+
+
+def slow_network(instance_type: str | None, instance_count: int | None, efa: bool | None) -> str | None:
+    """Return why hosts would train slowly together; None for one host, and where there is nothing better."""
+    if efa or (instance_count or 1) < 2 or not WITH_EFA.match((instance_type or "").removeprefix("ml.")):
+        return None
+    return (
+        f"{instance_count} × {instance_type} without `efa: true` talk over TCP on one network card: what ZeRO-3 "
+        "exchanges in a step takes several times as long as the step; add it, with an image that has EFA (docs/image.md)"
+    )
 
 
 def ranks(instance_type: str | None, instance_count: int | None) -> int | None:
