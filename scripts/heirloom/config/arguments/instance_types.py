@@ -37,7 +37,7 @@ def slow_network(instance_type: str | None, instance_count: int | None, efa: boo
         return None
     return (
         f"{instance_count} × {instance_type} without `efa: true` talk over TCP on one network card: what ZeRO-3 "
-        "exchanges in a step takes several times as long as the step; add it, with an image that has EFA (docs/image.md)"
+        "exchanges in a step takes several times as long as the step; add it, and an image that has EFA (docs/image.md)"
     )
 
 
