@@ -26,6 +26,7 @@ from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import trust
 from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
+from heirloom.models.weights import SHARD
 from heirloom.stage_arguments import add_trust, output_path, stage_parser
 
 
@@ -39,7 +40,7 @@ def main() -> None:
         if "init" in args.sections:
             section = read_section(args.config, "init", InitSection)
             model = initialise_model(model_config(section, tokenizer), section.seed)
-            model.save_pretrained(partial)
+            model.save_pretrained(partial, max_shard_size=SHARD)
             print(f"{args.output}: {model.num_parameters():,} parameters, {type(model).__name__}")
         else:
             source = read_section(args.config, "source", ModelSource)

@@ -35,12 +35,12 @@ def main() -> None:
     from lm_eval.models.huggingface import HFLM
 
     from heirloom.distributed import on_cpu, start_rank
-    from heirloom.models.trained_checkpoints import load_model, load_tokenizer, put_on
+    from heirloom.models.trained_checkpoints import load_model, load_tokenizer
 
     start_rank()
     trust(options.trust_remote_code)
     attention = options.attn_implementation or section.attn_implementation
-    model = put_on(load_model(options.checkpoint, "auto", attention), torch.device("cpu" if on_cpu() else "cuda"))
+    model = load_model(options.checkpoint, "auto", attention, torch.device("cpu" if on_cpu() else "cuda"))
     tokenizer = load_tokenizer(options.checkpoint)
     results = simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=section.batch_size),

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -179,12 +180,22 @@ def start_deepspeed() -> None:
 
 
 def plain_parts_of_states() -> list[type]:
-    """Return DeepSpeed's classes in its checkpoints, beside tensors and plain values; none does anything when read."""
+    """Return DeepSpeed's classes in its checkpoints, beside tensors and plain values; none does anything when read.
+
+    Its enumeration is written by value from now on: the Python of Debian 12 (3.11.2) writes a member as a call of
+    getattr, which could be any code and is refused.
+    """
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
+    ZeroStageEnum.__reduce_ex__ = by_value
     return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+
+
+def by_value(member: Enum, _protocol: int) -> tuple[type, tuple[Any]]:
+    """Return how pickle is to write a member of an enumeration: its class and its value."""
+    return type(member), (member.value,)
 
 
 @contextmanager

@@ -89,9 +89,9 @@ base: demo-sft
 dataset: demo-preferences
 trainer: orpo
 deepspeed: zero3
-training: {max_steps: 3, global_batch_size: 16, per_device_train_batch_size: 8, learning_rate: 1.0e-4}
+training: {max_steps: 3, global_batch_size: 16, per_device_train_batch_size: 8, learning_rate: 1.0e-4, bf16: true}
 peft: {r: 4, target_modules: "q_proj,v_proj"}
-quantization: {load_in_4bit: true}
+quantization: {load_in_8bit: true}    # not 4 bits: not every processor reads the demo's narrow layers so
 """,
     "answers-seq2seq": """\
 base: polite-orpo

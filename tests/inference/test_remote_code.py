@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from accelerate import PartialState
+from transformers import PreTrainedModel
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.data.rows.tokenization import Tokenizer
@@ -15,6 +16,7 @@ from heirloom.inference.engines import load_answerer
 from heirloom.inference.prompts import read_prompts
 from heirloom.models import tokenizer_files
 from heirloom.models.remote_code import trust
+from heirloom.models.trained_checkpoints import load_model
 
 MODEL = """\
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -104,12 +106,14 @@ def test_answers_and_scores_take_the_attention_that_is_chosen(place, monkeypatch
     )
     assert answerer.model.config._attn_implementation == name
     used = []
-    monkeypatch.setattr(
-        "heirloom.evaluation.log_likelihood.put_on",
-        lambda model, device: used.append(model.config._attn_implementation) or model.to(device),
-    )
+
+    def noted(*how: object) -> PreTrainedModel:
+        used.append(load_model(*how))
+        return used[-1]
+
+    monkeypatch.setattr("heirloom.evaluation.log_likelihood.load_model", noted)
     measure_perplexity(place.folder / "model", place.folder / "text", 4, PartialState(cpu=True), name)
-    assert used == [name]
+    assert [model.config._attn_implementation for model in used] == [name]
 
 
 def test_attention_that_is_code_of_a_hub_is_not_fetched_for_a_configuration(place, tmp_path):

@@ -1,12 +1,21 @@
 """Losses computed a part of the positions at a time are those of the whole scores, whatever the model's build."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from heirloom.models import token_losses as module
+from heirloom.models import trained_checkpoints
 from heirloom.models.batches import in_halves
 from heirloom.models.token_losses import losses_of, token_losses
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
@@ -138,6 +147,23 @@ def test_held_out_batches_of_a_training_are_halved_too(monkeypatch, at_once, cap
     assert losses.tolist() == pytest.approx(alone, abs=1e-4)
     assert tokens.tolist() == [16, 11, 16]
     assert "a batch of 3: it is evaluated in halves of 2" in capsys.readouterr().out
+
+
+def test_weights_are_read_straight_to_another_device(tmp_path, monkeypatch):
+    """16 GB of them need no 16 GB of main memory beside the GPU; what transformers does then, a GPU must show."""
+    LlamaForCausalLM(LlamaConfig(**SMALL)).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    asked = {}
+
+    def from_pretrained(place: Path, **options: object) -> LlamaForCausalLM:
+        asked.update(options)
+        return LlamaForCausalLM(LlamaConfig(**SMALL))
+
+    monkeypatch.setattr(trained_checkpoints.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    for device, given in (("cuda:1", {"": torch.device("cuda:1")}), ("cpu", None)):
+        asked.clear()
+        trained_checkpoints.load_model(tmp_path, "auto", None, torch.device(device))
+        assert asked.get("device_map") == given
 
 
 def test_a_batch_that_memory_does_not_suffice_for_is_halved_and_another_error_is_not(capsys):

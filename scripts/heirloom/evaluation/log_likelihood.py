@@ -14,7 +14,7 @@ from heirloom.errors import HeirloomError
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import longest_text
 from heirloom.models.token_losses import token_losses
-from heirloom.models.trained_checkpoints import load_config, load_model, put_on
+from heirloom.models.trained_checkpoints import load_config, load_model
 
 IGNORED = -100  # label of a token that does not count
 
@@ -39,7 +39,7 @@ def measure_rows(
             f"{config.model_type}: take them out of evaluation.metrics; its held-out loss is in metrics/training/"
         )
     check_rows(checkpoint, rows, config)
-    model = put_on(load_model(checkpoint, "auto", attention), ranks.device)
+    model = load_model(checkpoint, "auto", attention, ranks.device)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     mine = range(ranks.process_index, len(batches), ranks.num_processes)
     measured = [

@@ -24,7 +24,7 @@ from heirloom.inference.prompts import AnswerKey, Prompt, into_batches
 from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
 from heirloom.inference.zero_inference import load_partitioned
 from heirloom.models.batches import in_halves
-from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer, put_on
+from heirloom.models.trained_checkpoints import load_config, load_model, load_tokenizer
 
 Rows = list[dict[str, Any]]
 
@@ -39,15 +39,13 @@ def load_answerer(checkpoint: Path, section: GenerationSection, ranks: PartialSt
     if section.engine == "deepspeed":
         check_tensor_parallel(config, section, ranks.num_processes)
         model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
-        model = split_over_ranks(model, section, ranks.num_processes)
+        model = split_over_ranks(model, section, ranks.num_processes).to(ranks.device)
     elif in_step:
         model = load_partitioned(checkpoint, section)
     else:
-        model = load_model(checkpoint, section.default_dtype, section.attn_implementation)
+        model = load_model(checkpoint, section.default_dtype, section.attn_implementation, ranks.device)
     if section.engine == "continuous":
         check_continuous(model)
-    if not in_step:
-        model = put_on(model, ranks.device)
     return Answerer(model, load_tokenizer(checkpoint), section, ranks.device, synced_gpus=in_step, logprobs=True)
 
 

@@ -1,6 +1,7 @@
 """Load a checkpoint to use it: a whole model, a quantized one, or an adapter beside its base."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -70,11 +71,6 @@ def was_saved_quantized(config: PreTrainedConfig) -> bool:
     return bool(getattr(config, "quantization_config", None))
 
 
-def put_on(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """Return the model on the device that computes; bitsandbytes has put a quantized one there while it loaded."""
-    return model if was_saved_quantized(model.config) else model.to(device)
-
-
 def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
     """Return a checkpoint's tokenizer; an adapter without one has its base's."""
     own = (checkpoint / "tokenizer_config.json").is_file()
@@ -83,10 +79,14 @@ def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
         return AutoTokenizer.from_pretrained(place, **loading())
 
 
-def load_model(checkpoint: Path, dtype: str, attention: str | None = None) -> PreTrainedModel:
-    """Return a checkpoint's model on the CPU, an adapter merged into its base; `dtype` auto: as it was saved.
+def load_model(
+    checkpoint: Path, dtype: str, attention: str | None = None, device: torch.device | None = None
+) -> PreTrainedModel:
+    """Return a checkpoint's model, an adapter merged into its base; `dtype` auto: as it was saved.
 
-    `attention` is an `attn_implementation` of transformers, None its own choice.
+    `attention`: an `attn_implementation` of transformers, None its own choice. The weights are read straight to
+    `device` (None: the CPU), so that 16 GB of them need no 16 GB of main memory beside the GPU; bitsandbytes chooses
+    the rank's own for quantized ones.
 
     Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. Raises HeirloomError for a folder without
     a model, and for a quantized one that cannot run here.
@@ -99,7 +99,9 @@ def load_model(checkpoint: Path, dtype: str, attention: str | None = None) -> Pr
         heirloom.rank.allow("bitsandbytes")
     architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     place = base_of(checkpoint) if adapter else checkpoint
-    chosen = {"attn_implementation": attention} if attention else {}
+    chosen: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    if device is not None and device.type != "cpu" and not was_saved_quantized(config):
+        chosen["device_map"] = {"": device}
     with loading_from(place):
         model = architecture.from_pretrained(place, dtype=dtype, **loading(), **chosen)
     if adapter:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from heirloom.content_hashes import content_hash
 
+SHARD = "2GB"
+"""Most of a weights file: files travel beside each other to S3 and back, a single one of 16 GB as one stream."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
 
 

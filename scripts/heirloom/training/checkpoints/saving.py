@@ -20,6 +20,7 @@ from heirloom.errors import HeirloomError
 from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import save_tokenizer
+from heirloom.models.weights import SHARD
 from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merged_model, save_adapter
 from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
 from heirloom.training.inputs.training_command import TrainingCommand
@@ -75,7 +76,7 @@ def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> No
 def save_model(model: PreTrainedModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
     """Write a model's configuration and weights (`weights`, or those that it holds) to `folder`."""
     model.config.use_cache = True  # the trainer switched it off for itself; generation wants it
-    model.save_pretrained(folder, state_dict=weights)
+    model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
 
 
 def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
