@@ -43,7 +43,11 @@ def make_project(root: Path, count: int) -> None:
     for folder in ("datasets", "models", "runs", "deepspeed"):
         (root / "config" / folder).mkdir(parents=True)
     (root / "config/deepspeed/zero2.json").write_text('{"zero_optimization": {"stage": 2}}')
-    model = "tokenizer: {train_on: d0, vocab_size: 512}\ninit: {model_type: llama, hidden_size: 96}\n"
+    (root / "config/datasets/text.yaml").write_text(
+        "tokenizer: tiny\nsource: {generator: demo, part: text, rows: 4000}\n"
+        "processing: {processing_function: plain_text_processing_function, max_length: 128}\n"
+    )
+    model = "tokenizer: {train_on: text, vocab_size: 512}\ninit: {model_type: llama, hidden_size: 96}\n"
     (root / "config/models/tiny.yaml").write_text(model)
     for number in range(count):
         (root / f"config/datasets/d{number}.yaml").write_text(

@@ -1,7 +1,7 @@
 """How many greedy answers another batch size changes, in each type of numbers: the price of 16 bits.
 
-    python benchmarks/flip_rates.py --model FOLDER --prompts FILE [--types float32 bfloat16 float16] [--batches 8 32]
-                                    [--limit 32] [--new-tokens 24] [--output FILE]
+    python benchmarks/flip_rates.py [--model FOLDER --prompts FILE] [--types float32 bfloat16 float16]
+                                    [--batches 8 32] [--limit 32] [--new-tokens 24] [--output FILE]
 
 FOLDER is a checkpoint, FILE one of prompts as `generation.prompts_file` takes it. Each answer is compared with that of
 a batch of one, in the same type. Without both, a model with random weights answers random prompts: that tries the

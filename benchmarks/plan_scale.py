@@ -23,7 +23,7 @@ OF_ITS_OWN = ("config/runs", "config/datasets", "config/models", "dvc.", ".dvc/h
 """What the made repository has of its own, or does not need."""
 
 MODEL = """
-tokenizer: {train_on: dataset-0, vocab_size: 300}
+tokenizer: {train_on: text, vocab_size: 300}
 init: {model_type: llama, hidden_size: 8, seed: 0}
 """
 DATASET = """
@@ -31,6 +31,7 @@ tokenizer: tiny
 source: {path: config/rows.jsonl}
 processing: {processing_function: dummy_processing_function, max_length: 16}
 """
+TEXT = DATASET.replace("dummy_processing_function", "plain_text_processing_function")
 RUN = """
 base: tiny
 dataset: dataset-NUMBER
@@ -126,6 +127,7 @@ def make_repository(folder: Path, runs: int, environment: dict[str, str]) -> Pat
         (folder / "config" / kind).mkdir(parents=True, exist_ok=True)
     (folder / "config/rows.jsonl").write_text('{"messages": []}\n')
     (folder / "config/models/tiny.yaml").write_text(MODEL)
+    (folder / "config/datasets/text.yaml").write_text(TEXT)
     for number in range(runs):
         (folder / f"config/datasets/dataset-{number}.yaml").write_text(DATASET)
         (folder / f"config/runs/run-{number}.yaml").write_text(RUN.replace("NUMBER", str(number)))

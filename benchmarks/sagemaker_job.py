@@ -79,10 +79,12 @@ def on_loopback(place: Path, run: Callable, *arguments) -> list[float]:
 def echo(place: Path, cloud, rules: int) -> None:
     """Run so many rules that say `echo`, one after the other."""
     from cloud import BUCKET
+    from policies import ROLE
     from running import Workflow
 
+    workflow = Workflow(place / "work", ECHO.replace("RULES", str(rules)))
     with mock.patch.dict(os.environ, cloud.variables):
-        code, said = Workflow(place / "work", ECHO.replace("RULES", str(rules))).run(s3_prefix=f"s3://{BUCKET}/rules")
+        code, said = workflow.run(s3_prefix=f"s3://{BUCKET}/jobs", role=ROLE)
     if code:
         raise RuntimeError(said)
 

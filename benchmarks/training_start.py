@@ -16,7 +16,7 @@ from pathlib import Path
 from measuring import command_line, machine, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "benchmarks" / "gpu_programs"), str(ROOT / "tests" / "training"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("benchmarks/gpu_programs", "tests", "tests/training", "scripts")]
 SHAPE = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 SHAPE |= {
     "num_attention_heads": 2,
