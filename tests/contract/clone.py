@@ -249,6 +249,9 @@ class Clone:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         wait_for(lambda: not processes_in(self.folder), seconds=30, every=0.1)  # what it started notices, and ends
+        held = self.folder / ".dvc/tmp/rwlock"  # DVC counts the killed ones until the first process has collected them
+        numbers = set(re.findall(r'"pid": (\d+)', held.read_text() if held.exists() else ""))
+        wait_for(lambda: not any(Path("/proc", number).exists() for number in numbers), seconds=60, every=0.1)
 
     def wait_until_slow(self, process: subprocess.Popen) -> None:
         """Wait until the slow stage is half-way."""

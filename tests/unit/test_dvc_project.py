@@ -1,14 +1,16 @@
 """DVC's settings by its own reader, its lock file that was cut short, and places where DVC cannot work."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from heirloom.errors import HeirloomError
-from pipeline.dvc_project import cache_folder, dvc_repository, set_aside_damaged_lock
+from pipeline.dvc_project import cache_folder, dvc_repository, release_what_the_dead_hold, set_aside_damaged_lock
 from pipeline.graph import dvcfile
 from pipeline.ledger import WorkflowLock, content_hash, read_lock
 
@@ -85,6 +87,25 @@ def test_a_lock_file_of_dvcs_cut_at_any_length_is_put_aside(project: Path, capsy
     file.write_text(held)
     set_aside_damaged_lock()
     assert file.read_text() == held
+
+
+def test_a_killed_process_that_nobody_has_waited_for_holds_nothing(project: Path) -> None:
+    """DVC takes it for living: it has a number still."""
+    file = Path(".dvc/tmp/rwlock")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+        dead, living = ({"pid": number, "cmd": "dvc repro"} for number in (killed.pid, os.getpid()))
+        held = {"write": {"/a/x": dead, "/a/y": living}, "read": {"/a/z": [dead, living], "/a/w": [dead]}}
+        file.write_text(json.dumps(held))
+        release_what_the_dead_hold()
+        assert json.loads(file.read_text()) == held
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not collected
+        release_what_the_dead_hold()
+        assert json.loads(file.read_text()) == {"write": {"/a/y": living}, "read": {"/a/z": [living]}}
+    for odd in ("[]", '{"read": {"/a": [3]}}', '{"write": {"/a": {"pid": "x"}}}', "{"):
+        file.write_text(odd)
+        release_what_the_dead_hold()
+        assert file.read_text() == odd
 
 
 @pytest.mark.parametrize("in_its_place", [".heirloom", ".heirloom/lock"])

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from heirloom.errors import HeirloomError, plain
@@ -81,6 +81,47 @@ def set_aside_damaged_lock() -> None:
     except OSError as error:
         raise HeirloomError(f"{file} is damaged and cannot be put aside ({error.strerror}): delete it") from error
     print(f"{file} was cut short when a process was killed or a disk full: put aside as {aside.name}", file=sys.stderr)
+
+
+def release_what_the_dead_hold() -> None:
+    """Take killed processes that nobody has waited for yet out of DVC's read/write lock.
+
+    They hold nothing, and DVC takes them for living: in a container whose first process collects no orphans, every
+    command of DVC's would say for ever that a killed one is busy.
+    """
+    file, guard = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock")
+    if not file.exists() or not any(is_zombie(holder["pid"]) for holder in holders(file)):
+        return
+    with suppress(OSError), guard.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        content = json.loads(file.read_bytes())
+        for kind, held in content.items():
+            for path, by in list(held.items()):
+                left = [holder for holder in (by if isinstance(by, list) else [by]) if not is_zombie(holder["pid"])]
+                if not left:
+                    del held[path]
+                elif kind == "read":
+                    held[path] = left
+        file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def holders(file: Path) -> list[dict]:
+    """Return who holds what, as DVC notes it; nobody in a file of another form, which DVC tells of itself."""
+    try:
+        content = json.loads(file.read_bytes())
+        held = [by for kind in ("read", "write") for by in content.get(kind, {}).values()]
+        found = [holder for by in held for holder in (by if isinstance(by, list) else [by])]
+        return found if all(type(holder["pid"]) is int for holder in found) else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def is_zombie(process: int) -> bool:
+    """Say whether a process has ended and only its parent has not asked how; False where /proc does not tell."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def whole(file: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.failures import causes, sentence_of
-from pipeline.dvc_project import dvc_repository, sentence, set_aside_damaged_lock
+from pipeline.dvc_project import dvc_repository, release_what_the_dead_hold, sentence, set_aside_damaged_lock
 from pipeline.execution.restore import bring_own_data, put_in_place
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import (
@@ -150,6 +150,7 @@ def execute(name: str, force: bool) -> Entry:
         os.environ[FORCE] = "1"
     before = read_lock().get(name)
     set_aside_damaged_lock()
+    release_what_the_dead_hold()
     try:
         with dvc_repository() as repo, recording_by_blocks():
             repo.reproduce(name, single_item=True, force=force)

@@ -13,7 +13,7 @@ from pathlib import Path
 from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
-from pipeline.dvc_project import set_aside_damaged_lock
+from pipeline.dvc_project import release_what_the_dead_hold, set_aside_damaged_lock
 from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote
 from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph, shown
 from pipeline.ledger import (
@@ -230,6 +230,7 @@ def open_session(workflow, config: dict) -> Session:
     away = executor(options) != "local"
     if real:
         set_aside_damaged_lock()
+        release_what_the_dead_hold()
         update_ledger_files(ledger)
         if not away or to_sagemaker:  # SageMaker's jobs get no variable that is not announced, its local ones this
             os.environ[CONTROLLER] = str(os.getpid())

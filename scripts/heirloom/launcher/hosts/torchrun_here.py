@@ -4,9 +4,12 @@ torchrun's own store listens at every address of the machine, whatever `--master
 password: whoever reaches it becomes a rank. Here it listens on the loopback alone.
 """
 
+import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -31,8 +34,19 @@ def run(arguments: list[str]) -> None:
         return usual(self)
 
     StaticTCPRendezvous.next_rendezvous = next_rendezvous
-    with tempfile.TemporaryDirectory(prefix="torchelastic_") as folder:  # torchrun's own choice stays when it ends
+    with log_folder() as folder:
         main(["--log-dir", folder, *arguments])
+
+
+@contextmanager
+def log_folder() -> Iterator[str]:
+    """Give torchrun a folder that ends with the stage's work; its own choice in /tmp stays, also when it is killed."""
+    work = os.environ.get("HEIRLOOM_SCRATCH_DIR") or os.environ.get("HEIRLOOM_WORK_DIR")
+    if work:
+        yield str(Path(work, "torchelastic"))
+    else:
+        with tempfile.TemporaryDirectory(prefix="torchelastic_") as folder:
+            yield folder
 
 
 if __name__ == "__main__":
