@@ -145,7 +145,7 @@ def check_device() -> None:
 
     Libraries take the CPU then without a word: hours at the price of GPUs, and a record that says "gpu".
     """
-    number = int(os.environ["LOCAL_RANK"])
+    number = int(os.environ.get("LOCAL_RANK", "0"))
     if os.environ.get("HEIRLOOM_DEVICE") != "gpu" or (not on_cpu() and number < torch.cuda.device_count()):
         return
     try:

@@ -110,7 +110,7 @@ class Account:
         )
         settings = ExecutorSettings(role=ROLE, s3_prefix=PREFIX)
         file = store.put_bytes(jobfile.encode(content))
-        request = training_job_request(resources, settings, self.references, store, file, key, key)
+        request = training_job_request(resources, settings, self.references, store, file, key, key, "us-east-1")
         return Flight(None, key, key, resources, request, ["out"], ["out", "log"])
 
 
