@@ -1,14 +1,16 @@
 """Nothing is deleted that this project did not make, wherever an artifact is put."""
 
+import argparse
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from heirloom.artifacts import destination, new_artifact
+from heirloom.artifacts import new_artifact
 from heirloom.errors import HeirloomError
 from heirloom.s3 import LISTING, check_destination, upload_folder
+from heirloom.stage_arguments import output_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WRITTEN = re.compile(r'"--(output|metrics|statistics|loss)", type=(\w+)')
@@ -94,7 +96,9 @@ def test_every_script_looks_before_it_works() -> None:
     files = [*(REPOSITORY / "scripts").glob("*.py"), *(REPOSITORY / "scripts/heirloom").rglob("*.py")]
     found = [match.groups() for file in files for match in WRITTEN.finditer(file.read_text())]
     assert len(found) >= 8
-    assert {how for _, how in found} == {destination.__name__}
+    assert {how for _, how in found} == {output_path.__name__}
+    with pytest.raises(argparse.ArgumentTypeError, match="exists, and is not"):
+        output_path(str(REPOSITORY / "scripts"))
     for name in ("inference.py", "heirloom/training/inputs/training_command.py", "heirloom/data/datasets_by_hand.py"):
         assert "destination(" in (REPOSITORY / "scripts" / name).read_text(), name
 

@@ -35,4 +35,4 @@ def is_entry(value: Any) -> bool:
     deps, params = value.get("deps", []), value.get("params", {})
     named = isinstance(deps, list) and all(isinstance(dep, dict) and isinstance(dep.get("path"), str) for dep in deps)
     sections = isinstance(params, dict) and all(isinstance(values, dict) for values in params.values())
-    return named and sections and are_outs(value.get("outs", []))
+    return named and sections and are_outs(value.get("outs"))
