@@ -151,6 +151,7 @@ def become(program: str, options: list[str]) -> None:
         traceback.print_exc()
         code = 1
     finally:
+        atexit._run_exitfuncs()  # as at the end of a process of its own: trackers write their last lines then
         sys.stdout.flush()
         os._exit(code)
 

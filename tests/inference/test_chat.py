@@ -134,7 +134,7 @@ def test_pasted_lines_are_one_text(program):
         screen.write(b"\x1b[200~one\ntwo\x1b[201~\r")  # what a terminal sends for a paste, and the key Enter
         while b"two'" not in shown:
             shown += screen.read(100)
-    assert os.waitpid(child, 0)[1] == 0 and rb"'one\ntwo'" in shown
+        assert os.waitpid(child, 0)[1] == 0 and rb"'one\ntwo'" in shown  # before the terminal hangs up
 
 
 def answers(printed: str) -> list[str]:

@@ -27,7 +27,7 @@ def made_runs(pristine, tmp_path_factory) -> Path:
     """A copy in which pretrain → SFT → DPO have run at ZeRO-2, watched closely; NAME.said is what each printed."""
 
     def make(folder: Path) -> None:
-        place = Workplace(Path(shutil.copytree(pristine, folder)), warm=True)
+        place = Workplace(Path(shutil.copytree(pristine, folder)))  # cold: a card names the libraries that were loaded
         for name in RUNS:
             said = place.launch(*training_command(place, name, f"runs/{name}", WATCHED)).stdout
             (folder / f"{name}.said").write_text(said)
@@ -40,7 +40,7 @@ def made_zero3_runs(made_runs, tmp_path_factory) -> Path:
     """A copy of that in which SFT and DPO have run at ZeRO-3 too."""
 
     def make(folder: Path) -> None:
-        place = Workplace(Path(shutil.copytree(made_runs, folder)), warm=True)
+        place = Workplace(Path(shutil.copytree(made_runs, folder)))
         for name in ("sft", "dpo"):
             place.launch(*training_command(place, name, f"zero3/{name}", UNWATCHED, zero="zero3"))
 

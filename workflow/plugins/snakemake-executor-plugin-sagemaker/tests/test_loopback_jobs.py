@@ -243,6 +243,7 @@ def test_the_jobs_clients_reach_the_same_endpoints(aws, loopback, sagemaker):
         "import boto3;print(boto3.client('ssm').get_parameter(Name='/llm/key',WithDecryption=True)"
         "['Parameter']['Value'],len(boto3.client('sagemaker').list_training_jobs()['TrainingJobSummaries']))"
     )
-    sagemaker.create_training_job(**python("clients", code))
+    own = {"Environment": {"AWS_DEFAULT_REGION": "us-east-1"}}  # SageMaker sets AWS_REGION alone
+    sagemaker.create_training_job(**python("clients", code), **own)
     loopback.wait("clients")
     assert loopback.logs.text("clients") == "resolved 1"
