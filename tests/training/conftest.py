@@ -7,8 +7,8 @@ import pytest
 from made_once import made_once
 from training_workplace import RUNS, UNWATCHED, WATCHED, Workplace, make_workplace, training_command
 
-COLD = ("test_by_hand", "test_interruption", "test_launcher", "test_resuming")
-"""What asks how ranks begin and end: there each imports its libraries itself."""
+COLD = ("test_by_hand", "test_interruption", "test_launcher", "test_resuming", "test_trainers")
+"""What asks how ranks begin and end, or for the bytes of a card: there each rank imports its libraries itself."""
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,11 @@ def are_outs(value: Any) -> bool:
     return all(is_hash(out.get("md5")) and all(type(out.get(key, 0)) is int for key in SIZES) for out in value)
 
 
-def is_entry(value: Any) -> bool:
-    """Tell whether a value has the form of an entry of dvc.lock with its products."""
+def is_entry(value: Any, with_products: bool = True) -> bool:
+    """Tell whether a value has the form of an entry of dvc.lock; one that has no products may stand there, too."""
     if not isinstance(value, dict) or not isinstance(value.get("cmd"), str):
         return False
     deps, params = value.get("deps", []), value.get("params", {})
     named = isinstance(deps, list) and all(isinstance(dep, dict) and isinstance(dep.get("path"), str) for dep in deps)
     sections = isinstance(params, dict) and all(isinstance(values, dict) for values in params.values())
-    return named and sections and are_outs(value.get("outs"))
+    return named and sections and are_outs(value.get("outs", None if with_products else []))

@@ -54,7 +54,7 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
     except (YAMLError, KeyError, TypeError, RecursionError) as error:
         raise DamagedLockError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     for name, entry in entries.items():
-        if hashes[name] not in known and not is_entry(entry):
+        if hashes[name] not in known and not is_entry(entry, with_products=False):
             raise DamagedLockError(f"{path}: {name} is not an entry as DVC writes them (cmd, deps, params, outs)")
     if set(known) != set(hashes.values()):
         remember(CACHE / "lock.json", _VERSION, {hashes[name]: entry for name, entry in entries.items()})
