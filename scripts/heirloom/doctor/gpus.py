@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from heirloom.doctor.finding import Finding, error, note, ok, warning
-from heirloom.launcher.gpus import compatibility_libraries, promised_gpus
+from heirloom.launcher.gpus import library_path, promised_gpus
 
 QUERY = ("name", "memory.total", "memory.used", "driver_version", "compute_cap")
 BUSY_SHARE = 0.05
@@ -101,13 +101,11 @@ def check_torch(gpus: list[Gpu]) -> list[Finding]:
         installed = version("torch")
     except PackageNotFoundError:
         return []
-    newer = compatibility_libraries()  # the launcher gives them to ranks too
-    path = os.pathsep.join(filter(None, (str(newer or ""), os.environ.get("LD_LIBRARY_PATH"))))
     try:
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("torch_facts.py"))],
             capture_output=True, text=True, check=False, timeout=TORCH_SECONDS,
-            env={**os.environ, "LD_LIBRARY_PATH": path},
+            env={**os.environ, **library_path()},  # as the launcher starts ranks
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [

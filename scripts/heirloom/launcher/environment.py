@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
-from heirloom.launcher.gpus import compatibility_libraries
+from heirloom.launcher.gpus import library_path
 from heirloom.launcher.grace import grace_seconds
 from heirloom.launcher.ranks import Ranks
 from heirloom.launcher.work import WorkFolder
@@ -60,8 +60,8 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
     fixed = FIXED if ranks.device == "cpu" else REPRODUCIBLE
     kept = {name: value for name, value in variables.items() if name in fixed or name not in os.environ}
     kept[DEVICE] = ranks.device
-    if ranks.device == "gpu" and (newer := compatibility_libraries()):
-        kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(newer), os.environ.get("LD_LIBRARY_PATH"))))
+    if ranks.device == "gpu":
+        kept |= library_path()
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if work.scratch:
         kept["HEIRLOOM_SCRATCH_DIR"] = str(work.scratch)

@@ -72,6 +72,13 @@ def compatibility_libraries() -> Path | None:
     return COMPATIBLE.parent if found and newer > numbers(found[1]) else None
 
 
+def library_path() -> dict[str, str]:
+    """Return LD_LIBRARY_PATH with these libraries before the user's own; nothing where the driver's own will do."""
+    newer = compatibility_libraries()
+    own = os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, (str(newer), own)))} if newer else {}
+
+
 def has_efa_plugin() -> bool:
     """Say whether NCCL finds a way to the Elastic Fabric Adapter here; without one it takes TCP and says nothing."""
     return any(next(Path(folder).rglob(EFA_PLUGINS), None) for folder in EFA_FOLDERS if Path(folder).is_dir())

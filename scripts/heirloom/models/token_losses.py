@@ -34,9 +34,9 @@ def token_losses(
     if targets.numel() <= MOST_TOKENS:
         return losses_of(model(**inputs).logits, targets)
     causal = without_adapter(model if whole is None else whole)
-    if is_encoder_decoder(causal) or is_deepspeed_zero3_enabled():
-        return in_parts(model(**inputs).logits, targets)
-    layers, output = output_of_layers(causal, inputs)
+    layers = output = None
+    if not is_encoder_decoder(causal) and not is_deepspeed_zero3_enabled():
+        layers, output = output_of_layers(causal, inputs)
     if output is None:
         return in_parts(model(**inputs).logits, targets)
     losses = []
