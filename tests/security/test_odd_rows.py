@@ -2,12 +2,12 @@
 
 import gzip
 import json
-import time
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from work_done import watchdog
 
 from heirloom.data.chats.message_forms import read_json
 from heirloom.data.raw import text_files
@@ -163,7 +163,7 @@ def write(path: Path, table: pyarrow.Table) -> None:
             stream.write_table(table)
 
 
-COLUMNS = [f"column{number}" for number in range(30_000)]
+COLUMNS = [f"column{number}" for number in range(120_000)]
 LARGE = {
     "columns": ("a.jsonl", json.dumps(dict.fromkeys(COLUMNS, 1)), [1]),
     "columns of CSV": ("a.csv", f"{','.join(COLUMNS)}\n{','.join(COLUMNS)}\n", [1]),
@@ -175,12 +175,11 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_reading_takes_time_by_length_only(tmp_path: Path, name: str) -> None:
-    """A row with many columns took their number times its length, 0.5 s for 8,000 of them and 7 s for 30,000."""
+def test_reading_does_not_take_columns_times_length(tmp_path: Path, name: str) -> None:
+    """A row with many columns took their number times its length: 7 s for 30,000 of them, and so 112 s for these."""
     file, content, good = LARGE[name]
-    began = time.process_time()
-    found, _ = read(tmp_path, file, content)
-    assert time.process_time() - began < 3
+    with watchdog():
+        found, _ = read(tmp_path, file, content)
     assert found[: len(good)] == good
 
 

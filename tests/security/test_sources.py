@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from work_done import watchdog
 
 from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.sections.source import DatasetSource, ModelSource
@@ -79,12 +79,11 @@ def test_a_card_in_an_unexpected_form_is_one_sentence(name: str) -> None:
         choose_files(DatasetSource(hub="org/data"), files, declared_configurations(BROKEN_CARDS[name], "org/data"))
 
 
-def test_no_card_and_no_pattern_takes_long() -> None:
-    began = time.process_time()
-    assert declared_configurations("---" + "\n" * 400_000, "org/data") == {}
-    assert not matches("a" * 4000 + ".jsonl", ["*a" * 40 + "b"])
-    assert not matches("/".join("a" * 300), ["**/a/" * 100 + "b"])
-    assert time.process_time() - began < 3
+def test_no_card_and_no_pattern_goes_on_for_ever() -> None:
+    with watchdog():
+        assert declared_configurations("---" + "\n" * 400_000, "org/data") == {}
+        assert not matches("a" * 4000 + ".jsonl", ["*a" * 40 + "b"])
+        assert not matches("/".join("a" * 300), ["**/a/" * 100 + "b"])
 
 
 PATTERNS = {
