@@ -1,6 +1,6 @@
 """The demo's chain with few steps and prompts: made at home once for all tests, to hold against what is made elsewhere.
 
-By `dvc repro` alone, as jobs of Slurm, as jobs of SageMaker: the same bytes.
+At home by `dvc repro` alone; elsewhere by Snakemake, as jobs of Slurm and as jobs of SageMaker: the same bytes.
 """
 
 import sys
@@ -78,11 +78,11 @@ def create(folder: Path, home: Path) -> Demo:
 
 @pytest.fixture(scope="session")
 def at_home(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A clone in which plain `snakemake` has made everything. Copy it; do not change it."""
+    """A clone in which `dvc repro` alone has made everything. Copy it; do not change it."""
 
     def make(folder: Path) -> None:
         demo = create(folder / "heirloom", folder)
-        demo.run("snakemake", "--quiet", "rules")
+        demo.run("dvc", "repro")
         demo.commit("made at home")
 
     folder = made_once(tmp_path_factory, "short-chain-at-home", make)
