@@ -8,7 +8,7 @@ Reads RUN.json of metrics/training/, metrics/evaluation/ and metrics/harness/, a
 
 import argparse
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from heirloom.report.terminal_text import forgive_characters
 METRICS = Path("metrics")
 WIDTH = 79
 STAGES = ("training", "evaluation", "harness")
-IN_THE_TABLE = ("perplexity", "nll_per_token", "exact_match", "answer_found", "patterns", "token_counts")
+EXACT_MATCH = "exact_match"
+IN_THE_TABLE = ("perplexity", "nll_per_token", EXACT_MATCH, "answer_found", "patterns", "token_counts")
 """Families of scores that have columns, or go without saying beside one."""
 DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
 NEXT = """\
@@ -97,17 +98,14 @@ def read_scores(run: str) -> dict[str, dict[str, Any]]:
 
 def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
     """Return one line a run: held-out perplexity before and after training, then the scores of its answers."""
-    patterns = dict.fromkeys(
-        name for found in scores.values() for name in found.get("evaluation", {}).get("patterns", {})
-    )
+    shares = columns_of_shares(found.get("evaluation", {}) for found in scores.values())
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for title in ("\nrun", "\ntrainer"):
         table.add_column(title, no_wrap=True)
     for title in (
         "perplexity\nbefore",
         "\nafter",
-        "exact\nmatch",
-        *(f"\n{name}" for name in patterns),
+        *("exact\nmatch" if key == EXACT_MATCH else f"\n{title}" for key, title in shares.items()),
         "tokens/\nanswer",
     ):
         table.add_column(title, justify="right", no_wrap=True)
@@ -118,8 +116,7 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
             run.trainer or "-",
             number(training.get("before", {}).get("perplexity", evaluation.get("base", {}).get("perplexity"))),
             number(training.get("after", {}).get("perplexity", evaluation.get("perplexity"))),
-            share(evaluation.get("exact_match")),
-            *(share(evaluation.get("patterns", {}).get(pattern)) for pattern in patterns),
+            *(share(flat_scores(evaluation).get(key)) for key in shares),
             number(evaluation.get("token_counts", {}).get("completion", {}).get("mean")),
         )
     return table
@@ -128,16 +125,25 @@ def score_table(project: Project, scores: dict[str, dict[str, Any]]) -> Table:
 def change_table(scores: dict[str, dict[str, Any]]) -> Table:
     """Return one line a run whose answers were scored beside its base's: by how much the scores changed."""
     evaluations = {name: found["evaluation"] for name, found in scores.items() if "evaluation" in found}
-    patterns = dict.fromkeys(name for found in evaluations.values() for name in found.get("patterns", {}))
+    shares = columns_of_shares(evaluations.values())
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("change from base,\nin points (95 %)", no_wrap=True)
-    for title in ("exact match", *patterns):
+    for title in shares.values():
         table.add_column(f"\n{title}", justify="right", no_wrap=True)
-    keys = ("exact_match", *(f"patterns.{pattern}" for pattern in patterns))
     for name, found in evaluations.items():
-        if found.get("change", {}).keys() & {*keys}:
-            table.add_row(name, *(points(key, found["change"].get(key)) for key in keys))
+        if found.get("change", {}).keys() & shares.keys():
+            table.add_row(name, *(points(key, found["change"].get(key)) for key in shares))
     return table
+
+
+def columns_of_shares(evaluations: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return score → title of the shares of answers that any of these runs has: exact match, then its patterns."""
+    titles: dict[str, str] = {}
+    for found in evaluations:
+        if EXACT_MATCH in found:
+            titles[EXACT_MATCH] = "exact match"
+        titles |= {f"patterns.{name}": name for name in found.get("patterns", {})}
+    return dict(sorted(titles.items(), key=lambda column: column[0] != EXACT_MATCH))
 
 
 def other_scores(scores: dict[str, dict[str, Any]]) -> Iterator[Text]:

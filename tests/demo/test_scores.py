@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError
-from show_scores import change_table
+from show_scores import change_table, score_table
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {  # perplexity, exact match, share of polite answers
@@ -148,3 +149,13 @@ def test_a_change_without_a_column_makes_no_table():
     assert change_table({"a": {"evaluation": compared}}).row_count == 0
     scored = {"exact_match": 0.5, "change": {"exact_match": {"difference": 0.5}}}
     assert change_table({"a": {"evaluation": compared}, "b": {"evaluation": scored}}).row_count == 1
+
+
+def test_a_share_that_no_run_has_gets_no_column():
+    found = {"a": {"evaluation": {"perplexity": 2.0, "patterns": {"polite": 0.5}}}}
+    runs = {"a": SimpleNamespace(trainer="dpo")}
+    titles = [str(column.header).strip() for column in score_table(SimpleNamespace(runs=runs), found).columns]
+    assert titles == ["run", "trainer", "perplexity\nbefore", "after", "polite", "tokens/\nanswer"]
+    found["b"] = {"evaluation": {"exact_match": 0.5, "change": {"exact_match": {"difference": 0.5}}}}
+    runs["b"] = runs["a"]
+    assert score_table(SimpleNamespace(runs=runs), found).columns[4].header == "exact\nmatch"

@@ -13,7 +13,8 @@ import pytest
 from moto_server import CREDENTIALS, moto_server
 
 from heirloom.doctor import access, deepspeed_ops, disk, gpus, interconnect, versions
-from heirloom.doctor.finding import Level
+from heirloom.doctor.finding import Finding, Level
+from heirloom.doctor.report import print_brief, print_findings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCTOR = REPOSITORY / "scripts/doctor.py"
@@ -245,3 +246,12 @@ def test_the_local_settings_of_dvc_come_first(clone: Path) -> None:
     (clone / ".dvc/config").unlink()
     (clone / ".dvc/config.local").unlink()
     assert access.default_remote(clone) is None
+
+
+@pytest.mark.parametrize("show", [print_findings, print_brief])
+def test_what_others_say_is_text_to_a_terminal(show, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bucket's answer, a driver's name, a path."""
+    show([Finding("bucket", Level.ERROR, "said \x1b[2Jgone", "\x1b]0;title\x07", "see \u202etxt.exe")])
+    printed = capsys.readouterr().out
+    assert r"said \x1b[2Jgone" in printed and r"\x1b]0;title\x07" in printed and r"\x202e" in printed
+    assert "\x1b" not in printed

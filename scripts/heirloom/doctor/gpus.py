@@ -36,16 +36,16 @@ def parse_listing(listing: str) -> list[Gpu]:
 
 def check_gpus() -> list[Finding]:
     """Find the GPUs, and what stands between them and a training. torch is started only where there are some."""
-    if shutil.which("nvidia-smi") is None and (promise := promised_gpus()):
-        return [
-            error(
-                "GPUs",
-                f"{promise}, but there is no nvidia-smi",
-                "no training starts: the launcher counts GPUs with it",
-                "put nvidia-smi on PATH; in a container ask for the driver's `utility` capability",
-            )
-        ]
     if shutil.which("nvidia-smi") is None:
+        if promise := promised_gpus():
+            return [
+                error(
+                    "GPUs",
+                    f"{promise}, but there is no nvidia-smi",
+                    "no training starts: the launcher counts GPUs with it",
+                    "put nvidia-smi on PATH; in a container ask for the driver's `utility` capability",
+                )
+            ]
         return [
             note(
                 "GPUs",

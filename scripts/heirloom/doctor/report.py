@@ -1,7 +1,7 @@
 """The findings on a terminal, in a log and as JSON."""
 
 from heirloom.doctor.finding import Finding, Level
-from heirloom.errors import plain_json
+from heirloom.errors import plain, plain_json
 
 SIGNS = {Level.OK: "✓", Level.SKIPPED: "-", Level.NOTE: "·", Level.WARNING: "!", Level.ERROR: "✗"}
 MACHINE = ("machine", "memory", "GPUs")
@@ -21,10 +21,10 @@ def print_findings(findings: list[Finding]) -> None:
     """Print a line a finding, and below it what it means and what to do. Also for a Python without any package."""
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        print(f"{SIGNS[finding.level]} {finding.subject:<{width}}  {finding.found}")
+        print(plain(f"{SIGNS[finding.level]} {finding.subject:<{width}}  {finding.found}"))
         for label, text in (("means", finding.meaning), ("do", finding.remedy)):
             if text:
-                print(f"  {'':<{width}}  {label}: {text}")
+                print(plain(f"  {'':<{width}}  {label}: {text}"))
     print(summary(findings))
 
 
@@ -32,10 +32,10 @@ def print_brief(findings: list[Finding]) -> None:
     """Print what the machine is and one line a finding that is not in order, for the head of a job's log."""
     for finding in findings:
         if finding.level is Level.OK and finding.subject in MACHINE:
-            print(f"doctor: {finding.subject}: {finding.found}")
+            print(plain(f"doctor: {finding.subject}: {finding.found}"))
         elif finding.level not in (Level.OK, Level.SKIPPED):
             remedy = f" → {finding.remedy}" if finding.remedy else ""
-            print(f"doctor: {finding.level}: {finding.subject}: {finding.found}; {finding.meaning}{remedy}")
+            print(plain(f"doctor: {finding.level}: {finding.subject}: {finding.found}; {finding.meaning}{remedy}"))
     print(f"doctor: {summary(findings)}", flush=True)
 
 
