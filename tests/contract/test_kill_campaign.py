@@ -1,4 +1,4 @@
-"""A few kills of tests/contract/kill_campaign.py, which is run by hand for hundreds."""
+"""Ten kills of tests/contract/kill_campaign.py, which is run by hand for hundreds."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from clone import Clone
 from kill_campaign import run
 
 
-def test_a_few_kills_need_no_hand(made: Clone, tmp_path: Path) -> None:
-    campaign = run(made, tmp_path, kills=3, seed=3)
+def test_ten_kills_need_no_hand(made: Clone, tmp_path: Path) -> None:
+    campaign = run(made, tmp_path, kills=10, seed=3)
     assert campaign.notes == []
-    assert campaign.kills == 3
+    assert campaign.kills == 10
