@@ -10,17 +10,25 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
 # dataset. It is not exported, because make would expand it for that.
 as_typed = '$(subst ','\'',$(value $(1)))'
-unexport RUN ROW
+unexport RUN ROW DIR REMOTE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
+# in a project of one's own it runs in a clone of its own
+DEMO := $(if $(wildcard config/project.yaml),.heirloom/demo)
+
 demo: setup  ## set everything up and run the main job: raw data to scored model (VERBOSE=1: all that is said)
-	snakemake $(if $(VERBOSE),--verbose)
-	python scripts/show_scores.py
+	$(if $(DEMO),@workflow/demo_clone.sh $(DEMO) $(abspath $(VENV))/bin/python)
+	$(if $(DEMO),cd $(DEMO) && )snakemake $(if $(VERBOSE),--verbose)
+	$(if $(DEMO),cd $(DEMO) && )python scripts/show_scores.py
+
+new-project:  ## a project of your own, upgradable from here: make new-project DIR=../mine REMOTE=s3://bucket/mine
+	$(if $(value DIR),,$(error name a folder: make new-project DIR=../mine))
+	@$(PYTHON) scripts/new_project.py $(if $(value REMOTE),--remote=$(call as_typed,REMOTE)) -- $(call as_typed,DIR)
 
 test: $(VENV)/development clone-settings  ## set everything up and run all tests
 	ruff check . && ruff format --check .

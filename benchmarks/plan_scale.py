@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from working_tree import copy_working_tree
 
-OF_ITS_OWN = ("config/runs", "config/datasets", "config/models", "dvc.", ".dvc/history", "tests")
+OWN_FOLDERS = tuple(f"config/{name}" for name in ("runs", "datasets", "models", "demo", "examples"))
+OF_ITS_OWN = (*OWN_FOLDERS, "dvc.", ".dvc/history", "tests")
 """What the made repository has of its own, or does not need."""
 
 MODEL = """

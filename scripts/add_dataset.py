@@ -20,6 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from heirloom import stage
+from heirloom.config.folders import named_files
 from heirloom.config.linked_files import how_to_share, pointer_of
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.processing import ProcessingSection
@@ -37,9 +38,9 @@ HELD_OUT = 0.02
 def main() -> None:
     options = parse_arguments()
     file = Path("config/datasets") / f"{options.name or name_of(options.place)}.yaml"
-    if file.exists():
-        raise HeirloomError(f"{file}: exists already: give another --name, or delete it")
-    models = sorted(path.stem for path in Path("config/models").glob("*.yaml"))
+    if other := named_files(Path(), "datasets").get(file.stem):
+        raise HeirloomError(f"{other}: exists already: give another --name, or delete it")
+    models = named_files(Path(), "models")
     if options.tokenizer not in models:
         known = did_you_mean(options.tokenizer, models)
         raise HeirloomError(f"--tokenizer: there is no config/models/{options.tokenizer}.yaml; {known}")

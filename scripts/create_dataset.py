@@ -1,6 +1,6 @@
 """Make a processed dataset: raw rows become token ids, training masks and splits; or processed datasets are mixed.
 
-    python scripts/launch.py python scripts/create_dataset.py --config config/datasets/demo-chat.yaml \\
+    python scripts/launch.py python scripts/create_dataset.py --config config/demo/datasets/demo-chat.yaml \\
         --sections processing --raw data/raw/demo-chat --tokenizer tokenizers/demo-tiny \\
         --output data/processed/demo-chat --statistics metrics/data/demo-chat.json
 

@@ -1,6 +1,6 @@
 """Make a base model: with fresh weights, or taken from a source.
 
-    python scripts/launch.py python scripts/create_model.py --config config/models/demo-tiny.yaml \\
+    python scripts/launch.py python scripts/create_model.py --config config/demo/models/demo-tiny.yaml \\
         --sections init --tokenizer tokenizers/demo-tiny --output models/demo-tiny
 
 In: the section `init` (a transformers configuration, seed, dtype) or `source`, and the model's tokenizer.

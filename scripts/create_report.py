@@ -1,8 +1,8 @@
 """Make one HTML page of a run's results, or of all runs, that opens anywhere without a network.
 
-    python scripts/launch.py python scripts/create_report.py --config config/runs/demo-sft.yaml
+    python scripts/launch.py python scripts/create_report.py --config config/demo/runs/demo-sft.yaml
         --sections base,dataset,trainer,training,generation,evaluation
-        --ancestors config/runs/demo-pretrain.yaml=base,dataset,trainer,training,generation,evaluation
+        --ancestors config/demo/runs/demo-pretrain.yaml=base,dataset,trainer,training,generation,evaluation
         --training metrics/training/demo-sft.json --losses metrics/loss/demo-sft.csv --data metrics/data/demo-chat.json
         --evaluation metrics/evaluation/demo-sft.json --generations generations/demo-sft
         --base-generations generations/demo-pretrain --output reports/demo-sft.html
@@ -19,6 +19,7 @@ from typing import Any
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
+from heirloom.config.folders import named_files
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import read_records
 from heirloom.report.page import render
@@ -60,7 +61,7 @@ def content_of_all_runs(output: Path) -> dict[str, Any]:
 
     Raises HeirloomError when none has.
     """
-    configs = {file.stem: read_run_config(file) for file in sorted(Path("config/runs").glob("*.yaml"))}
+    configs = {name: read_run_config(file) for name, file in sorted(named_files(Path(), "runs").items())}
     linked = [name for name in configs if (output.parent / f"{name}.html").is_file()]
     content = all_runs_content(configs, linked)
     if not content["runs"]:

@@ -1,6 +1,6 @@
 """Make the tokenizer of a model: trained on raw text, or taken from a source with a few changes.
 
-    python scripts/launch.py python scripts/create_tokenizer.py --config config/models/demo-tiny.yaml \\
+    python scripts/launch.py python scripts/create_tokenizer.py --config config/demo/models/demo-tiny.yaml \\
         --sections tokenizer --raw data/raw/demo-text --output tokenizers/demo-tiny
 
 In: the sections `tokenizer` (with `train_on`: the raw text in --raw) or `source`, and both for changes to a source's.

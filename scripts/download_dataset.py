@@ -1,6 +1,6 @@
 """Bring a raw dataset here: from the Hugging Face Hub or from S3.
 
-    python scripts/launch.py python scripts/download_dataset.py --config config/datasets/no-robots.yaml \\
+    python scripts/launch.py python scripts/download_dataset.py --config config/examples/datasets/no-robots.yaml \\
         --sections source --output data/raw/no-robots
 
 In: the section `source`; credentials only from the environment (HF_TOKEN; AWS_PROFILE and the like).

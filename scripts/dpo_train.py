@@ -1,8 +1,9 @@
 """Tune a model to preferences (DPO): TRL's DPOTrainer on pre-tokenized pairs.
 
-    python scripts/launch.py torchrun scripts/dpo_train.py --config config/runs/demo-dpo.yaml --sections training \\
-        --dataset data/processed/demo-preferences --base checkpoints/demo-sft --deepspeed config/deepspeed/zero2.json \\
-        --output checkpoints/demo-dpo --metrics metrics/training/demo-dpo.json --loss metrics/loss/demo-dpo.csv
+    python scripts/launch.py torchrun scripts/dpo_train.py --config config/demo/runs/demo-dpo.yaml \\
+        --sections training --dataset data/processed/demo-preferences --base checkpoints/demo-sft \\
+        --deepspeed config/deepspeed/zero2.json --output checkpoints/demo-dpo \\
+        --metrics metrics/training/demo-dpo.json --loss metrics/loss/demo-dpo.csv
 
 In: a processed dataset of kind preference; a model with its tokenizer, which is also the reference model.
 Out: a checkpoint, held-out loss, accuracy and margin of the implicit rewards before and after, the loss by step.

@@ -1,6 +1,6 @@
 """Score a checkpoint and its answers to held-out prompts.
 
-    python scripts/launch.py torchrun scripts/evaluate_model.py --config config/runs/demo-sft.yaml
+    python scripts/launch.py torchrun scripts/evaluate_model.py --config config/demo/runs/demo-sft.yaml
         --sections evaluation --generations generations/demo-sft --checkpoint checkpoints/demo-sft
         --dataset data/processed/demo-chat --metrics metrics/evaluation/demo-sft.json
 

@@ -1,6 +1,6 @@
 """Write a raw dataset by the project's own seeded generator (docs/demo.md).
 
-    python scripts/launch.py python scripts/generate_dataset.py --config config/datasets/demo-text.yaml \\
+    python scripts/launch.py python scripts/generate_dataset.py --config config/demo/datasets/demo-text.yaml \\
         --sections source --output data/raw/demo-text
 
 In: the section `source` with generator, part, rows and seed.

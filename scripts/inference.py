@@ -1,6 +1,6 @@
 """Let a checkpoint answer prompts: the held-out ones of a dataset, or those of a file.
 
-    python scripts/launch.py torchrun scripts/inference.py --config config/runs/demo-sft.yaml --sections generation
+    python scripts/launch.py torchrun scripts/inference.py --config config/demo/runs/demo-sft.yaml --sections generation
         --checkpoint checkpoints/demo-sft --dataset data/processed/demo-chat --output generations/demo-sft
 
 In:  a checkpoint (whole, quantized, or an adapter beside its base) with its tokenizer; a processed dataset whose test

@@ -1,7 +1,7 @@
 """Score a checkpoint on tasks of the lm-evaluation-harness that lie in this project.
 
-    python scripts/launch.py python scripts/lm_eval_harness.py --config config/runs/demo-sft.yaml --sections lm_eval
-        --checkpoint checkpoints/demo-sft --metrics metrics/harness/demo-sft.json
+    python scripts/launch.py python scripts/lm_eval_harness.py --config config/demo/runs/demo-sft.yaml \\
+        --sections lm_eval --checkpoint checkpoints/demo-sft --metrics metrics/harness/demo-sft.json
 
 In:  a checkpoint with its tokenizer; the run's section `lm_eval:`, which names a folder of task files and their data.
 Out: one JSON file: for each task its scores and their standard errors under the harness's own names.

@@ -1,6 +1,6 @@
 """Fine-tune a model on preferences without a reference model (ORPO): TRL's ORPOTrainer on pre-tokenized pairs.
 
-    python scripts/launch.py torchrun scripts/orpo_train.py --config config/runs/llama3-orpo.yaml \\
+    python scripts/launch.py torchrun scripts/orpo_train.py --config config/examples/runs/llama3-orpo.yaml \\
         --sections training,peft --dataset data/processed/hh-helpful --base models/llama3-8b \\
         --deepspeed config/deepspeed/zero2.json --output checkpoints/llama3-orpo \\
         --metrics metrics/training/llama3-orpo.json --loss metrics/loss/llama3-orpo.csv

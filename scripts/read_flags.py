@@ -1,6 +1,7 @@
 """Say what a run's file becomes with flags put over its keys, or what is wrong with them.
 
-    python scripts/read_flags.py --config config/runs/demo-dpo.yaml --read training,peft --trainer dpo -- --beta=0.2
+    python scripts/read_flags.py --config config/demo/runs/demo-dpo.yaml --read training,peft \\
+        --trainer dpo -- --beta=0.2
 
 In:  the run's file; the sections that the flags may go to; the script's trainer, if it is not the file's own.
 Out: the file's value with the flags in it, as JSON on one line. The training scripts and inference.py call it when they

@@ -1,8 +1,9 @@
 """Fine-tune a model on chats (SFT): TRL's SFTTrainer on pre-tokenized, masked rows.
 
-    python scripts/launch.py torchrun scripts/sft_train.py --config config/runs/demo-sft.yaml --sections training \\
-        --dataset data/processed/demo-chat --base checkpoints/demo-pretrain --deepspeed config/deepspeed/zero2.json \\
-        --output checkpoints/demo-sft --metrics metrics/training/demo-sft.json --loss metrics/loss/demo-sft.csv
+    python scripts/launch.py torchrun scripts/sft_train.py --config config/demo/runs/demo-sft.yaml \\
+        --sections training --dataset data/processed/demo-chat --base checkpoints/demo-pretrain \\
+        --deepspeed config/deepspeed/zero2.json --output checkpoints/demo-sft \\
+        --metrics metrics/training/demo-sft.json --loss metrics/loss/demo-sft.csv
 
 In: a processed dataset of kind chat, whose labels say which tokens are trained on, or text; a model with its tokenizer.
 Out: a checkpoint, held-out loss and perplexity before and after, the loss by step.

@@ -1,9 +1,9 @@
 """Train a language model (pre-training, continued or from scratch): transformers' Trainer on pre-tokenized rows.
 
-    python scripts/launch.py torchrun scripts/train.py --config config/runs/demo-pretrain.yaml --sections training \\
-        --dataset data/processed/demo-text --base models/demo-tiny --deepspeed config/deepspeed/zero2.json \\
-        --output checkpoints/demo-pretrain --metrics metrics/training/demo-pretrain.json \\
-        --loss metrics/loss/demo-pretrain.csv
+    python scripts/launch.py torchrun scripts/train.py --config config/demo/runs/demo-pretrain.yaml \\
+        --sections training --dataset data/processed/demo-text --base models/demo-tiny \\
+        --deepspeed config/deepspeed/zero2.json --output checkpoints/demo-pretrain \\
+        --metrics metrics/training/demo-pretrain.json --loss metrics/loss/demo-pretrain.csv
 
 In: a processed dataset of kind text, or chat to continue pre-training on chats; a model with its tokenizer: a causal
 one, or a masked one with `collator: mlm`. Kind seq2seq is for encoder-decoder models.

@@ -1,6 +1,6 @@
 """Train with the trainer that the run's file names, by hand: one program for all methods.
 
-    torchrun --nproc-per-node 2 scripts/unified_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
+    torchrun --nproc-per-node 2 scripts/unified_train.py --config config/demo/runs/demo-dpo.yaml --learning_rate 2e-5
 
 Everything but `trainer:` is as for the script of that trainer, which takes this process over; with --config, `--help`
 lists its flags. The workflow names that script itself, so that an edit of one makes no run of the others stale.
@@ -25,7 +25,7 @@ def chosen_script(arguments: list[str]) -> str:
     parser.add_argument("--config", nargs="?")
     config = parser.parse_known_args(arguments)[0].config
     if config is None:
-        raise HeirloomError("unified_train.py needs --config and a run's file, e.g. config/runs/demo-sft.yaml")
+        raise HeirloomError("unified_train.py needs --config and a run's file, e.g. config/demo/runs/demo-sft.yaml")
     run = read_yaml(config)
     trainer = run.get("trainer") if isinstance(run, dict) else None
     if trainer not in TRAINERS:

@@ -17,6 +17,10 @@ quoted() { # for the shell that git starts
 if git rev-parse --git-dir >/dev/null 2>&1; then
     git config merge.dvc-stages.name "unite the stages of dvc.lock and dvc.yaml"
     git config merge.dvc-stages.driver "$(quoted "$python") $(quoted "$PWD/workflow/pipeline") merge %O %A %B"
+    if [ -f config/project.yaml ]; then # a project of one's own: Heirloom's page, known by its first line, is not merged into its own
+        git config merge.project-readme.name "keep the project's own README.md"
+        git config merge.project-readme.driver "head -n 1 %B | grep -qx '# Heirloom' || git merge-file --marker-size=%L %A %O %B"
+    fi
 fi
 
 # The default remote is a folder of yours outside the clone; docs/storage.md shows the one edit to s3://…

@@ -169,6 +169,29 @@ ONE_MISTAKE = {
         written("config/models/dpo.yaml", "source: {path: data}\n"),
         "config/runs/dpo.yaml: there is also config/models/dpo.yaml, and `base: dpo` could mean either; rename one",
     ),
+    # folders
+    "a name in two folders": (
+        written("config/demo/runs/dpo.yaml", "base: sft\ngeneration: {dataset: chats}\n"),
+        "config/demo/runs/dpo.yaml: there is also config/runs/dpo.yaml, and a name is one file's: rename one (or see "
+        "config/project.yaml)",
+    ),
+    "a mistake in a folder beside": (
+        written("config/examples/runs/more.yaml", "base: stf\ngeneration: {dataset: chats}\n"),
+        "config/examples/runs/more.yaml:1: base: there is no model and no run stf; did you mean sft?",
+    ),
+    "folder that is not there": (
+        written("config/project.yaml", "# mine\nalso_read:\n  - demmo\n"),
+        "config/project.yaml:3: also_read[0]: there is no folder config/demmo; there are: none",
+    ),
+    "folder that is none to read": (
+        written("config/project.yaml", "also_read: [runs]\n"),
+        "config/project.yaml:1: also_read: 'runs' is no folder with datasets/, models/ and runs/ in it; name one of "
+        "config/",
+    ),
+    "unknown key of the project": (
+        written("config/project.yaml", "also_reed: []\n"),
+        "config/project.yaml:1: also_reed: there is no such key; did you mean also_read?",
+    ),
     # references
     "unknown base": (
         changed("config/runs/dpo.yaml", "base: sft", "base: stf"),
@@ -950,3 +973,20 @@ def test_a_run_without_a_possible_graph_stops_no_other(workplace, monkeypatch, b
     with pytest.raises(ConfigErrors) as stopped:
         load_graph()
     assert stopped.value.mistakes == list(graph.mistakes)
+
+
+def test_folders_beside_ones_own_are_read_as_the_project_says(workplace):
+    workplace.write("config/demo/runs/more.yaml", "base: sft\ngeneration: {dataset: chats}\n")
+    workplace.write("config/team-a/runs/theirs.yaml", "base: dpo\ngeneration: {dataset: chats}\n")
+    own = {"pretrain", "sft", "dpo"}
+
+    def runs(text: str | None) -> set[str]:
+        if text is not None:
+            workplace.write("config/project.yaml", text)
+        return set(workplace.load().runs)
+
+    assert runs(None) == own | {"more"}
+    assert runs("# nothing said\n") == own | {"more"}
+    assert runs("also_read: []\n") == own
+    assert runs("also_read: [team-a]\n") == own | {"theirs"}
+    assert workplace.load().runs["theirs"].path == "config/team-a/runs/theirs.yaml"

@@ -61,12 +61,12 @@ def schema_mistakes(registry: Registry, kind: str, value: object) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [path.relative_to(ROOT) for kind in KINDS for path in ROOT.glob(f"config/{kind}/*.yaml")]
+    "path", [path.relative_to(ROOT) for kind in KINDS for path in ROOT.glob(f"config/*/{kind}/*.yaml")]
 )
 def test_shipped_files_satisfy_the_schema_that_their_first_line_names(registry, path: Path):
     kind = path.parent.name.removesuffix("s")
     text = (ROOT / path).read_text()
-    assert text.startswith(f"# yaml-language-server: $schema=../../workflow/schemas/{kind}.schema.json\n")
+    assert text.startswith(f"# yaml-language-server: $schema=../../../workflow/schemas/{kind}.schema.json\n")
     assert schema_mistakes(registry, kind, read_yaml(ROOT / path)) == []
 
 
@@ -121,7 +121,7 @@ def test_every_section_has_its_table_in_the_readme():
     tables = re.findall(r"<!-- keys: (\w+) -->", readme)
     sections = {key for model in KINDS.values() for key in model.model_fields}
     plain = {"base", "dataset", "trainer", "deepspeed", "enabled", "trust_remote_code"}
-    assert set(tables) == (sections - plain) | {"run", "dataset", "model", "model_source"}
+    assert set(tables) == (sections - plain) | {"run", "dataset", "model", "model_source", "project"}
 
 
 def test_keys_of_machines_stand_once_in_the_readme():

@@ -37,7 +37,7 @@ def test_the_big_runs_are_what_the_readme_says():
 
 def test_a_source_that_is_not_pinned_is_said():
     warned = {warning.file for warning in load_project(ROOT, None).dormant_warnings}
-    assert {"config/models/llama3-8b.yaml", "config/datasets/no-robots.yaml"} <= warned
+    assert {"config/examples/models/llama3-8b.yaml", "config/examples/datasets/no-robots.yaml"} <= warned
 
 
 def test_checking_imports_no_training_library():

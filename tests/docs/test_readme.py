@@ -14,9 +14,12 @@ from pipeline.graph.graph import build_graph
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
+TEMPLATE = REPOSITORY / "workflow" / "project_template"
+"""Files that a project of one's own begins with, at the same places."""
 DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "scripts/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    TEMPLATE / "README.md",
 ]
 
 
@@ -46,7 +49,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_link_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
-    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    folder = REPOSITORY if document.parent == TEMPLATE else document.parent
+    missing = [link for link in links if "://" not in link and not (folder / link).exists()]
     assert missing == []
 
 

@@ -61,7 +61,7 @@ def create(folder: Path, home: Path) -> Demo:
     demo = Demo.create(folder, home)
     yaml = YAML()
     for name, changes in RUNS.items():
-        file = folder / "config" / "runs" / f"{name}.yaml"
+        file = folder / "config" / "demo" / "runs" / f"{name}.yaml"
         run = yaml.load(file) if file.exists() else {}
         for section, values in changes.items():
             run[section] = run.get(section, {}) | values if isinstance(values, dict) else values

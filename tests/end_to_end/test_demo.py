@@ -63,7 +63,7 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     clone.run("dvc", "pull")
     clone.nothing_to_do()
 
-    run = clone.folder / "config/runs/demo-dpo.yaml"  # (d)
+    run = clone.folder / "config/demo/runs/demo-dpo.yaml"  # (d)
     text = run.read_text()
     run.write_text("# a comment\n\n" + text.replace("save_steps: 40", "save_steps:   20"))
     in_step(clone)

@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from demo_clone import Demo
+import released_bytes
+from demo_clone import REPOSITORY, Demo
 
+from pipeline.graph.stages import KINDS
 from pipeline.ledger.fingerprints import bytes_hash
+from pipeline.upkeep.changelog import SAME, bytes_told
 
 TRAINING = "training: {max_steps: 1, global_batch_size: 4, per_device_train_batch_size: 2, learning_rate: 1.0e-3}"
 PROCESSING = "processing_function: dummy_processing_function, max_length: 96, train_on: assistant"
@@ -52,6 +57,7 @@ dataset: mixed
 trainer: sft
 {TRAINING}
 generation: {{max_new_tokens: 2, do_sample: true, num_return_sequences: 2, seed: 0}}
+evaluation: {{base: true, metrics: [perplexity, token_counts]}}
 """,
     "runs/asked.yaml": """\
 base: second
@@ -70,12 +76,13 @@ generation: {max_new_tokens: 2, prompts_file: config/prompts.jsonl, output_forma
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A project with two trainings on a mixture of made and own data, committed after everything has run."""
     demo = Demo.create(tmp_path_factory.mktemp("project") / "heirloom", tmp_path_factory.mktemp("home"))
-    for kind in ("models", "datasets", "runs"):
+    for kind in ("models", "datasets", "runs", "demo", "examples"):
         shutil.rmtree(demo.folder / "config" / kind)
     for name, text in CONFIG.items():
         file = demo.folder / "config" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
+    demo.environment |= released_bytes.PINNED
     demo.make("clone-settings")
     demo.run(sys.executable, "workflow/pipeline", "write")
     with demo.warm_start() as warm:
@@ -269,3 +276,25 @@ def test_sampled_answers_are_reproduced_to_the_byte(project: Demo) -> None:
     done = project.make("reproduce", "STAGE=generate-second", "COMMIT=HEAD")
     (out,) = (line.split() for line in done.splitlines() if line.startswith("same "))
     assert out[1:] == ["generations/second", bytes_hash(str(project.folder / "generations/second"))]
+
+
+def test_bytes_are_those_of_the_last_version_or_the_changelog_says_why(made: Demo) -> None:
+    """One line of CHANGELOG.md for each kind of stage, and hashes of what the stages of this project made."""
+    found = released_bytes.measured(made)
+    assert found.keys() == set(KINDS) - {*released_bytes.NOT_MEASURED}
+    if os.environ.get("RECORD_BYTES"):
+        version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+        released_bytes.record(found, version)
+    told = bytes_told((REPOSITORY / "CHANGELOG.md").read_text())
+    last = released_bytes.recorded()
+    other = [kind for kind in last if found[kind] != last[kind] and told[kind] == SAME]
+    assert other == [], (
+        f"stages of these kinds make other bytes than in the last version, and CHANGELOG.md says `{SAME}`: users would "
+        "train again. If that was not meant, find what changed them. If it was, write under `### Bytes` "
+        + ", ".join(f"- `{kind}`: other bytes: WHY" for kind in other)
+    )
+    if "train" not in last:
+        pytest.skip(
+            f"weights and scores were not compared: none are recorded for processors of {released_bytes.processor()}; "
+            f"compared were {', '.join(last)}"
+        )

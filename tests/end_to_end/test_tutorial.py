@@ -1,6 +1,8 @@
 """docs/tutorial.md, command by command: a tiny model and a few rows stand where the reader's own do.
 
-Beside the page's two runs a third one answers from a dataset that `create_dataset.py` made elsewhere (docs/data.md).
+Beside the page's two runs stand those that import_command.py makes of two commands of the former tool's README,
+verbatim: model and data are at their paths on S3, the data made there by `create_dataset.py` (docs/migrating.md).
+The page begins with a project of its reader's, which then is upgraded as its README says.
 """
 
 import json
@@ -9,15 +11,21 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import torch
 from demo_clone import REPOSITORY, Demo, hashes
+from moto.server import ThreadedMotoServer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from heirloom.config.parsing.reading import read_yaml
 from heirloom.data.datasets_by_hand import create_by_hand
 from heirloom.models.tokenizer_training import train_bpe
+from new_project import name_remote
 
 BLOCKS = re.findall(
     r"^```(\w+)\n(.*?)^```", (REPOSITORY / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
@@ -39,10 +47,21 @@ PAIRS = [
     }
     for row in QUESTIONS
 ]
+FORMER = REPOSITORY / "tests" / "unit" / "former_commands"
+BUCKETS = ("deepspeed_test_datasets", "llama3", "deepspeed-inference")
+"""What these commands name."""
 ELSEWHERE = {
-    "config/datasets/elsewhere.yaml": "tokenizer: smollm2\nsource: {processed: made_elsewhere, kind: chat}\n",
-    "config/runs/other-rows.yaml": "base: assistant\ngeneration: {dataset: elsewhere, max_new_tokens: 1, limit: 2}\n",
+    "tokenizer": "meta-llama-3-8b-instruct",
+    "source": {"processed": "s3://deepspeed_test_datasets", "kind": "chat"},
 }
+"""What the importer says is to be written where a command names a product of `create_dataset.py`."""
+SHORT = {
+    "llm-training": {"training": {"max_steps": 2, "global_batch_size": 16, "learning_rate": 1e-3}},
+    "llm-inference": {"generation": {"eos_tokens": "<|im_end|>", "max_new_tokens": 4, "default_dtype": "float32"}},
+}
+"""What the tiny model needs of another kind; and a CPU has no float16."""
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+NOT_HERE = ("fp16", "num_train_epochs")
 
 
 def write_model(folder: Path) -> None:
@@ -59,46 +78,82 @@ def write_model(folder: Path) -> None:
 
 
 class Reader:
-    """A clone in which the page is followed; `said` holds what each block of commands printed."""
+    """Somebody who follows the page from a clone on; `said` holds what each block of commands printed."""
 
-    def __init__(self, demo: Demo) -> None:
-        self.demo, self.said = demo, []
+    def __init__(self, upstream: Demo, home: Path, s3: Any) -> None:
+        self.s3, self.upstream, self.folder, self.said = s3, upstream, upstream.folder, []
+        self.project = Demo(home / "mine", home)
+        self.project.environment = upstream.environment
 
     def follow(self) -> None:
         for language, text in BLOCKS:
             if language == "yaml":
                 first, _, content = text.partition("\n")
-                self.demo.write(first.removeprefix("# "), content)
+                self.project.write(first.removeprefix("# "), content)
             elif language == "sh":
-                if text.startswith("snakemake -n\n"):
+                if text.startswith("snakemake -n\n") and (self.folder / "config/datasets/pairs.yaml").exists():
                     self.made_elsewhere()
+                if "dvc add my_data/pairs.json" in text:
+                    self.project.write("my_data/pairs.json", json.dumps(PAIRS))
                 self.said.append((text, self.typed(text)))
+                if "make new-project" in text:
+                    self.put_model_and_rows()
 
     def typed(self, text: str) -> str:
-        """Return what a block prints. Nothing is installed: the environment is there."""
+        """Return what a block prints; the next begins where it ends. Nothing is installed: the environment is there."""
         there = f"ln -sfn {shlex.quote(sys.prefix)} .venv\nmake clone-settings\n"
-        script = text.replace("make setup\n", there)
+        script = re.sub(r"^make setup.*\n", there, text, flags=re.MULTILINE)
         done = subprocess.run(
-            ["bash", "-euc", script], cwd=self.demo.folder, env=self.demo.environment, input="Say one in Latin.\n",
+            ["bash", "-euc", script], cwd=self.folder, env=self.project.environment, input="Say one in Latin.\n",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{text}\n{done.stdout[-8000:]}"
+        for place in re.findall(r"^cd (\S+)$", text, re.MULTILINE):
+            self.folder = (self.folder / place).resolve()
         return done.stdout
 
+    def put_model_and_rows(self) -> None:
+        """Put the reader's model and rows where the page says."""
+        write_model(self.folder / "my_models/smollm2")
+        self.project.write("my_data/questions.jsonl", "".join(f"{json.dumps(row)}\n" for row in QUESTIONS))
+
     def made_elsewhere(self) -> None:
-        """Make a dataset by hand, with the model's tokenizer, and a run that answers from it."""
-        folder = self.demo.folder
-        places = f"--model-id={folder}/my_models/smollm2", f"--dataset-name={folder}/my_data/questions.json"
+        """Put model and data where the former commands have them, and import these."""
+        for bucket in BUCKETS:
+            self.s3.create_bucket(Bucket=bucket)
+        model = self.folder / "my_models/smollm2"
+        for file in model.iterdir():
+            self.s3.upload_file(str(file), "llama3", f"Meta-Llama-3-8B-Instruct/{file.name}")
         rows = "--processing-function=instruction_processing_function", "--max-length=64", "--test-rows=5"
-        create_by_hand([str(folder / "made_elsewhere"), *places, *rows])
-        self.demo.run("dvc", "add", "--quiet", "made_elsewhere")
-        self.demo.run("git", "add", "made_elsewhere.dvc", ".gitignore")
-        for name, text in ELSEWHERE.items():
-            self.demo.write(name, text)
+        places = f"--model-id={model}", f"--dataset-name={self.folder}/my_data/questions.jsonl"
+        with pytest.MonkeyPatch.context() as here:
+            for name in ("AWS_ENDPOINT_URL", *KEYS):
+                here.setenv(name, self.project.environment[name])
+            create_by_hand(["s3://deepspeed_test_datasets", *places, *rows])
+        commands = (str(FORMER / f"{name}.sh") for name in ("training", "inference"))
+        self.project.run(sys.executable, "scripts/import_command.py", *commands)
+        for name, changes in SHORT.items():
+            run = read_yaml(self.folder / f"config/runs/{name}.yaml")
+            for section, values in changes.items():
+                run[section] = {key: value for key, value in run[section].items() if key not in NOT_HERE} | values
+            self.project.write(f"config/runs/{name}.yaml", json.dumps(run))
+            self.project.write(f"config/datasets/{name}-data.yaml", json.dumps(ELSEWHERE))
 
     def of(self, command: str) -> str:
         """Return what the first block with a command printed."""
         return next(said for text, said in self.said if f"\n{command}" in f"\n{text}")
+
+
+@contextmanager
+def s3_of(demo: Demo) -> Iterator[Any]:
+    """Let what runs in a clone reach an S3 of this process; yields a client."""
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    demo.environment |= {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "NO_PROXY": host, **KEYS}
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    yield boto3.client("s3", endpoint_url=demo.environment["AWS_ENDPOINT_URL"], **keys)
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -106,21 +161,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """Somebody who has typed the whole page, where each stage is one process that has its libraries already."""
     home = tmp_path_factory.mktemp("reader")
     demo = Demo.create(home / "heirloom", home)
-    with demo.warm_start() as warm:
-        yield following(demo.warmed(warm))
-
-
-def following(demo: Demo) -> Reader:
-    """Put the reader's model and rows into a clone, and follow the page."""
-    for who in ("AUTHOR", "COMMITTER"):
-        demo.environment |= {f"GIT_{who}_NAME": "reader", f"GIT_{who}_EMAIL": "reader@example.org"}
-    write_model(demo.folder / "my_models/smollm2")
-    (demo.folder / "my_data").mkdir()
-    for name, rows in (("questions", QUESTIONS), ("pairs", PAIRS)):
-        demo.write(f"my_data/{name}.json", json.dumps(rows))
-    reader = Reader(demo)
-    reader.follow()
-    return reader
+    with s3_of(demo) as s3, demo.warm_start() as warm:
+        for who in ("AUTHOR", "COMMITTER"):
+            demo.environment |= {f"GIT_{who}_NAME": "reader", f"GIT_{who}_EMAIL": "reader@example.org"}
+        reader = Reader(demo.warmed(warm), home, s3)
+        reader.follow()
+        yield reader
 
 
 def test_rows_are_looked_at_before_anything_is_made(reader: Reader) -> None:
@@ -131,38 +177,110 @@ def test_rows_are_looked_at_before_anything_is_made(reader: Reader) -> None:
 
 
 def test_both_runs_are_made_scored_and_shown(reader: Reader) -> None:
-    folder, said = reader.demo.folder, reader.of("snakemake -n")
+    folder, said = reader.project.folder, reader.of("snakemake -n")
     assert "run     smollm2: tokenizer, model" in said
     assert not re.search(r"\bis in this clone only\b.*my_", said)
     for name in ("assistant", "assistant-dpo"):
         assert (folder / "checkpoints" / name / "model.safetensors").is_file()
         assert 0 < len((folder / "generations" / name / "generations.jsonl").read_text().splitlines()) <= 4
         assert (folder / "reports" / f"{name}.html").is_file()
-    scores = reader.of("python scripts/show_scores.py")
+    scores = reader.of("make report")
     for row in (r"assistant +sft", r"assistant-dpo +dpo", r"preference\.accuracy"):
         assert re.search(row, scores), scores
     assert (folder / "reports/index.html").is_file()
     assert "> " in reader.of("python scripts/chat.py")
 
 
-def test_what_was_made_elsewhere_is_the_same_dataset_in_the_workflow(reader: Reader) -> None:
-    folder = reader.demo.folder
-    there, here = (hashes(folder / place) for place in ("made_elsewhere", "data/processed/elsewhere"))
-    assert {name: there[name] for name in there if "/" in name} == {name: here[name] for name in here if "/" in name}
-    lines = (folder / "generations/other-rows/generations.jsonl").read_text().splitlines()
-    assert [json.loads(line)["dataset"] for line in lines] == ["elsewhere", "elsewhere"]
+def test_former_commands_run_to_the_end_on_what_lies_on_s3(reader: Reader) -> None:
+    folder = reader.project.folder
+    for name in SHORT:
+        here = hashes(folder / f"data/processed/{name}-data")
+        for file, content in here.items():
+            if "/" in file:
+                there = reader.s3.get_object(Bucket="deepspeed_test_datasets", Key=file)["Body"].read()
+                assert content == there, file
+        assert {file.partition("/")[0] for file in here} >= {"train", "test"}
+    losses = (folder / "metrics/loss/llm-training.csv").read_text().splitlines()
+    assert len([line for line in losses[1:] if line]) >= 2
+    assert (folder / "checkpoints/llm-training/model.safetensors").is_file()
+    text = (folder / "generations/llm-inference/generations.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["dataset"] for line in lines] == ["llm-inference-data"] * 5
+    assert all(0 < line["completion_tokens"] <= 4 for line in lines)
+    copies = reader.s3.list_objects_v2(Bucket="deepspeed-inference", Prefix="test/")["Contents"]
+    assert any(item["Key"].endswith("generations.jsonl") for item in copies)
 
 
 def test_a_colleague_has_it_all_and_nothing_to_do(reader: Reader) -> None:
     said = reader.of("git clone")
-    assert "my_models/smollm2.dvc: restored" in said and "train-assistant-dpo: restored" in said
+    assert "my_models/smollm2.dvc: restored" in said and "train-assistant: restored" in said
     assert re.search(r"^0 to run, 0 after them, 0 to restore, ", said, re.MULTILINE), said
 
 
 def test_an_answer_leads_to_its_row_and_is_made_again(reader: Reader) -> None:
     said = reader.of("make trace")
-    assert "my_data/questions.json" in said and "checkpoints/assistant-dpo" in said
+    assert "my_data/questions.jsonl" in said and "checkpoints/assistant-dpo" in said
     assert re.search(r"^same +generations/assistant-dpo ", said, re.MULTILINE), said
+
+
+def test_a_project_has_an_example_and_a_check_that_pass(reader: Reader) -> None:
+    folder = reader.project.folder
+    assert sorted(path.name for path in (folder / "config/runs").glob("*.yaml") if "assistant" not in path.name) == [
+        "example.yaml",
+        "llm-inference.yaml",
+        "llm-training.yaml",
+    ]
+    workflow = read_yaml(folder / ".github/workflows/check.yaml")
+    commands = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
+    example = "sed -i 's/^enabled: false/enabled: true/' config/runs/example.yaml"
+    said = reader.typed("\n".join([*commands, example, "python workflow/pipeline plan", "git checkout -q config", ""]))
+    assert "0 to run, 0 after them" in said
+    assert re.search(r"^run +example: baseline, train, generate, evaluate, report ", said, re.MULTILINE), said
+
+
+def test_the_demo_runs_in_a_project_beside_its_own_work(reader: Reader) -> None:
+    said = reader.typed(
+        "workflow/demo_clone.sh .heirloom/demo $PWD/.venv/bin/python\n"
+        "python .heirloom/demo/workflow/pipeline plan --stages\ngit status --short\n"
+    )
+    assert {line.split()[1] for line in said.splitlines() if line.startswith("run ")} >= {"train-demo-sft"}
+    assert "assistant" not in said and " M " not in said
+
+
+def test_an_upgrade_meets_nothing_of_the_users(reader: Reader) -> None:
+    """Also where both sides wrote: README, .gitignore, .dvc/config, dvc.yaml; then nothing is made again."""
+    upstream, mine = reader.upstream, reader.project
+    for name in ("README.md", ".gitignore", ".dvc/config", "CHANGELOG.md", "config/README.md", "docs/tutorial.md"):
+        text = (upstream.folder / name).read_text()
+        upstream.write(name, f"{text}    autostage = false\n" if name == ".dvc/config" else f"{text}\n/upstream\n")
+    for name in ("demo/runs/demo-sft", "examples/runs/llama3-sft"):
+        file = upstream.folder / f"config/{name}.yaml"
+        upstream.write(f"config/{name}.yaml", file.read_text().replace("learning_rate: 2.0e-", "learning_rate: 3.0e-"))
+    upstream.write("config/demo/runs/demo-more.yaml", "base: demo-sft\ngeneration: {dataset: demo-chat}\n")
+    upstream.run(sys.executable, "workflow/pipeline", "write")
+    upstream.commit("a later version")
+    assert "generate-demo-more" in (upstream.folder / "dvc.yaml").read_text()
+
+    mine.write(".gitignore", (mine.folder / ".gitignore").read_text() + "/scratch/\n")
+    config = mine.folder / ".dvc/config"
+    name_remote(config, "s3://bucket/prefix")
+    mine.write("README.md", (mine.folder / "README.md").read_text() + "\nOf our own.\n")
+    mine.commit("of our own")
+    ours = {path: (mine.folder / path).read_text() for path in mine.git("ls-files", "config").splitlines()}
+    ours["README.md"] = (mine.folder / "README.md").read_text()
+    (block,) = re.findall(r"^## Upgrade\n+```sh\n(.*?)^```", ours["README.md"], re.MULTILINE | re.DOTALL)
+    said = reader.typed(block)
+    assert "CONFLICT" not in said and re.search(r"^0 to run, 0 after them, 0 to restore, ", said, re.MULTILINE), said
+    theirs = {"config/README.md", *(path for path in ours if path.startswith(("config/demo/", "config/examples/")))}
+    for path in ours.keys() - theirs:
+        assert (mine.folder / path).read_text() == ours[path]
+    assert "3.0e-" in (mine.folder / "config/demo/runs/demo-sft.yaml").read_text()
+    assert {"/scratch/", "/upstream"} <= set((mine.folder / ".gitignore").read_text().splitlines())
+    settings = config.read_text()
+    assert "s3://bucket/prefix" in settings and "autostage = false" in settings
+    assert "demo-more" not in (mine.folder / "dvc.yaml").read_text()
+    assert mine.git("status", "--porcelain", "--untracked-files=no") == ""
+    assert len(mine.git("show", "--no-patch", "--format=%P").split()) == 2  # one commit, a merge
 
 
 def test_the_page_has_no_command_that_is_not_executed() -> None:

@@ -214,7 +214,7 @@ def test_a_stage_of_the_demo_gives_the_same_bytes_on_two_hosts_of_a_training_job
     inside.environment |= stage.home | aws.variables | loopback.endpoint_variables
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         del inside.environment[name]  # /dev/null, which DVC takes for no file of settings
-    run = inside.folder / "config/runs/demo-pretrain.yaml"
+    run = inside.folder / "config/demo/runs/demo-pretrain.yaml"
     run.write_text(run.read_text() + "resources: {instance_count: 2}\n")
     inside.run(sys.executable, "workflow/pipeline", "write")
     fill_in_profile(inside.folder)

@@ -112,14 +112,14 @@ def made(tmp_path_factory) -> Workplace:
         hub.add(project.datasets[name].source.hub, files)
     hub.add(project.models["llama3-8b"].source.hub, llama3(tmp_path_factory.mktemp("llama3")), "model")
 
-    model = ("--config", "config/models/llama3-8b.yaml")
+    model = ("--config", "config/examples/models/llama3-8b.yaml")
     programs = [
         ["create_tokenizer.py", *model, "--sections", "source,tokenizer", "--output", "tokenizers/llama3-8b"],
         ["create_model.py", *model, "--sections", "source", "--tokenizer", "tokenizers/llama3-8b"],
     ]
     programs[-1] += ["--output", "models/llama3-8b"]
     for name in ("no-robots", "hh-helpful"):
-        config = ("--config", f"config/datasets/{name}.yaml")
+        config = ("--config", f"config/examples/datasets/{name}.yaml")
         programs += [["download_dataset.py", *config, "--sections", "source", "--output", f"data/raw/{name}"]]
         programs += [["create_dataset.py", *config, "--sections", "processing", "--raw", f"data/raw/{name}"]]
         programs[-1] += ["--tokenizer", "tokenizers/llama3-8b", "--output", f"data/processed/{name}"]
@@ -138,7 +138,7 @@ def made(tmp_path_factory) -> Workplace:
 
 def two_steps(place: Workplace, name: str, output: str | None = None, **changed: str) -> list[str]:
     """Return the command of a big run's training, all as shipped but for its length, its batch and its tracker."""
-    run = read_yaml(ROOT / "config" / "runs" / f"{name}.yaml")
+    run = read_yaml(ROOT / "config" / "examples" / "runs" / f"{name}.yaml")
     training = {key: value for key, value in run["training"].items() if key != "num_train_epochs"}
     run |= changed
     output = output or name

@@ -163,7 +163,7 @@ def test_what_is_never_part_of_an_artifact_is_what_dvc_ignores() -> None:
 
 
 def test_git_changes_no_byte_of_what_an_identity_reads() -> None:
-    files = ["scripts/launch.py", "config/runs/demo-sft.yaml", "workflow/clone_settings.sh", "dvc.lock"]
+    files = ["scripts/launch.py", "config/demo/runs/demo-sft.yaml", "workflow/clone_settings.sh", "dvc.lock"]
     done = subprocess.run(
         ["git", "check-attr", "text", *files], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

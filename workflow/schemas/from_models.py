@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from heirloom.config.arguments.library_arguments import argument_schemas, model_configs
 from heirloom.config.arguments.refused_arguments import refusal
 from heirloom.config.dataset import Dataset
+from heirloom.config.folders import PROJECT_FILE, ProjectFile
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import models_in
 from heirloom.config.run import Run
@@ -21,7 +22,7 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS
 
-FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run}
+FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run, "project": ProjectFile}
 TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 
 
@@ -30,7 +31,7 @@ def model_schemas() -> Iterator[tuple[str, str]]:
     for name, model in FILES.items():
         schema = {
             "$schema": "http://json-schema.org/draft-07/schema#",
-            "title": f"config/{name}s/NAME.yaml",
+            "title": PROJECT_FILE if model is ProjectFile else f"config/{name}s/NAME.yaml",
             **simplified(model.model_json_schema()),
         }
         if model is Model:

@@ -54,5 +54,5 @@ def without_broken(files: Files, mistakes: Iterable[Mistake]) -> Files:
 def broken_runs(files: Files, mistakes: Iterable[Mistake], whole: Files) -> set[str]:
     """Return the names of the runs that cannot be used, those included whose file could not even be read."""
     unread = (PurePath(mistake.file) for mistake in mistakes)
-    named = {path.stem for path in unread if path.parent == PurePath("config/runs")}
+    named = {path.stem for path in unread if path.parent.name == "runs"}
     return (named | files.runs.keys()) - whole.runs.keys()

@@ -20,6 +20,7 @@ import pydantic
 from heirloom.config.arguments.library_arguments import SCHEMAS, argument_problems, config_problems
 from heirloom.config.dataset import Dataset
 from heirloom.config.elsewhere import elsewhere
+from heirloom.config.folders import NAME, PROJECT_FILE, read_folders
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, Mistake, is_secret
 from heirloom.config.parsing.named_file import NamedFile, Problems
@@ -29,7 +30,6 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.training import TrainingSection
 
 KINDS: dict[str, type[NamedFile]] = {"datasets": Dataset, "models": Model, "runs": Run}
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 @dataclass
@@ -48,14 +48,15 @@ class Files:
 
 
 def read_files(root: Path, cache: Path | None) -> Files:
-    """Read config/{datasets,models,runs}/*.yaml below `root`; `cache` is a folder or None."""
+    """Read {datasets,models,runs}/*.yaml of the folders that are read below `root`; `cache` is a folder or None."""
     refuse_absence(root)
     files = Files(root)
     known = load_cache(cache)
     seen: dict[str, Any] = {}
     changed = False
+    folders = read_folders(root, files.mistakes)
     for kind, model in KINDS.items():
-        for path in config_paths(root, kind, files.mistakes):
+        for path in (path for folder in folders for path in config_paths(root, f"{folder}/{kind}", files.mistakes)):
             try:
                 content = read_bytes(root / path)
             except OSError as error:
@@ -70,7 +71,10 @@ def read_files(root: Path, cache: Path | None) -> Files:
             seen[path] = entry
             files.mistakes += (Mistake(path, *mistake) for mistake in entry["mistakes"])
             file, _ = model.check(entry["value"], path)
-            getattr(files, kind)[file.name] = file
+            first = getattr(files, kind).setdefault(file.name, file)
+            if first is not file:
+                problem = f"there is also {first.path}, and a name is one file's: rename one (or see {PROJECT_FILE})"
+                files.mistakes.append(Mistake(path, None, "", problem))
     if cache is not None and (changed or len(seen) != len(known)):
         save_cache(cache, seen)
     return files
@@ -84,16 +88,16 @@ def refuse_absence(root: Path) -> None:
             raise ConfigErrors([Mistake(folder, None, "", problem)])
 
 
-def config_paths(root: Path, kind: str, mistakes: list[Mistake]) -> Iterator[str]:
-    """Yield the configuration files of one kind, sorted; add a mistake for each file that is not one."""
-    folder = root / "config" / kind
+def config_paths(root: Path, place: str, mistakes: list[Mistake]) -> Iterator[str]:
+    """Yield the configuration files of a folder, sorted; add a mistake for each file that is not one."""
+    folder = root / place
     try:
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
     except OSError as error:
-        mistakes.append(Mistake(f"config/{kind}", None, "", f"cannot be read ({error.strerror}); give the permission"))
+        mistakes.append(Mistake(place, None, "", f"cannot be read ({error.strerror}); give the permission"))
         return
     for name in names:
-        path = f"config/{kind}/{name}"
+        path = f"{place}/{name}"
         stem, suffix = os.path.splitext(name)
         if name.startswith(".") or name == "README.md":
             continue

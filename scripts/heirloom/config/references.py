@@ -81,8 +81,8 @@ class References:
     def shared_names(self) -> Iterator[Problem]:
         """Yield the runs whose name is also a model's."""
         for name in self.files.runs.keys() & self.files.models.keys():
-            problem = f"there is also config/models/{name}.yaml, and `base: {name}` could mean either; rename one"
-            yield f"config/runs/{name}.yaml", (), problem
+            problem = f"there is also {self.files.models[name].path}, and `base: {name}` could mean either; rename one"
+            yield self.files.runs[name].path, (), problem
 
     def unknown_dataset(self, name: str | None) -> str | None:
         """Return what is wrong with the name of a dataset; None when there is one or none is named."""

@@ -1,7 +1,7 @@
 """dvc.yaml, written from the graph.
 
 DVC reads dvc.yaml before anything of ours runs, so an edit of config/ that only dvc.yaml would show is nothing to it.
-One stage more, `check-config`, has the folders of config/ as its inputs: it is stale after every edit there, and fails
+One stage more, `check-config`, has the folder config/ as its input: it is stale after every edit there, and fails
 while dvc.yaml is out of step. The stages that read no artifact have its output as an input, so it comes before all.
 
 Every product is one that DVC leaves in place when it starts a stage (`persist`). So DVC removes nothing that the
@@ -28,7 +28,8 @@ from pipeline.remembering import recall, remember
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
 CHECK = "check-config"
 """The stage that knows whether dvc.yaml is in step."""
-CONFIG_FOLDERS = ("config/datasets", "config/models", "config/runs")
+CONFIG = "config"
+"""All of it is what that stage looks at: which of its folders are read stands in one of its files."""
 REMEDY = "`make dvc.yaml` brings it in step, and `snakemake` does by itself"
 _VERSION = 3
 
@@ -53,7 +54,7 @@ def check_entry() -> dict:
     """Return the entry of `check-config`, without hashes."""
     return {
         "cmd": "python workflow/pipeline check",
-        "deps": [{"path": folder} for folder in CONFIG_FOLDERS],
+        "deps": [{"path": CONFIG}],
         "outs": [{"path": CHECKED}],
     }
 

@@ -119,9 +119,9 @@ def selected(graph: Graph, project, runs: str | None) -> list[str]:
             raise ConfigErrors(project.mistakes)
         if not matching:
             there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))
-            raise HeirloomError(f"--config runs={runs}: no run is called {pattern}; config/runs/ has {there_are}")
+            raise HeirloomError(f"--config runs={runs}: no run is called {pattern}; there are {there_are}")
         if not stages:
-            disabled = ", ".join(f"config/runs/{run}.yaml" for run in matching)
+            disabled = ", ".join(project.runs[run].path for run in matching)
             raise HeirloomError(f"--config runs={runs}: not enabled: set `enabled: true` in {disabled}")
         chosen |= graph.ancestors(stages)
     return [name for name in graph.stages if name in chosen]

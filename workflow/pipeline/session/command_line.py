@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from heirloom.config.folders import named_files
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
@@ -149,7 +150,7 @@ def reject_unknown_targets(options, graph: Graph) -> None:
             )
         if target != "all" and not target.startswith(str(STATE)):
             dataset = re.fullmatch(r"(?:data/(?:processed|raw)/|process-|download-)([\w-]+)/?", target)
-            if dataset and Path(f"config/datasets/{dataset[1]}.yaml").exists():
+            if dataset and dataset[1] in named_files(Path(), "datasets"):
                 raise HeirloomError(
                     f"{target}: no enabled run uses this dataset, so there is no stage for it: `python "
                     f"scripts/preview_dataset.py {dataset[1]}` processes it to look at"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.dataset import Dataset
+from heirloom.config.folders import named_files
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, did_you_mean
 from heirloom.config.project import Project, load_project
@@ -21,9 +22,9 @@ def find_dataset(root: Path, name: str) -> tuple[Project, Dataset]:
     """
     project = load_project(root, None, strict=False)
     if name not in project.datasets:
-        if (root / f"config/datasets/{name}.yaml").exists():
+        known = named_files(root, "datasets")
+        if name in known:
             raise ConfigErrors(project.mistakes)
-        known = sorted({*project.datasets, *(path.stem for path in (root / "config/datasets").glob("*.yaml"))})
         raise HeirloomError(f"there is no config/datasets/{name}.yaml; {did_you_mean(name, known, 'there are')}")
     dataset = project.datasets[name]
     if dataset.mixture is not None:

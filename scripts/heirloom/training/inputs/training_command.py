@@ -3,7 +3,7 @@
 In a stage it names the run's file, the sections that count, and every path. By hand the file is enough: paths follow
 from the names in it, and any key of its sections can be overridden by a flag of its name (heirloom/config/flags.py):
 
-    torchrun --nproc-per-node 2 scripts/dpo_train.py --config config/runs/demo-dpo.yaml --learning_rate 2e-5
+    torchrun --nproc-per-node 2 scripts/dpo_train.py --config config/demo/runs/demo-dpo.yaml --learning_rate 2e-5
 """
 
 import argparse
@@ -40,7 +40,7 @@ BY_FLAG: dict[str, type[Section]] = {
 class ScriptArguments:
     """What a training script reads and writes. A path that is not given follows from the names in the run's file."""
 
-    config: Path = field(metadata={"help": "the run's file, e.g. config/runs/demo-sft.yaml"})
+    config: Path = field(metadata={"help": "the run's file, e.g. config/demo/runs/demo-sft.yaml"})
     sections: str | None = field(
         default=None, metadata={"help": "its sections that are part of the identity, a,b; absent: those that it has"}
     )

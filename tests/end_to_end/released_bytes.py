@@ -1,0 +1,60 @@
+"""The hashes of what stages of each kind make, as the last version made them, and how to measure them now.
+
+A processor's instructions decide the last digits of floating-point numbers, so they are pinned to AVX2, and hashes of
+numbers count only on processors of the maker that they were recorded on: Intel's library promises no equal results on
+others. Rows and token ids are the same everywhere. To record them, at a release:
+
+    RECORD_BYTES=1 pytest tests/end_to_end/test_provenance.py -k bytes
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from demo_clone import Demo
+
+from pipeline.graph.stages import KINDS
+from pipeline.ledger.lockfile import read_lock
+
+PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+EVERYWHERE = ("download", "tokenizer", "process")
+"""Kinds of stage that compute no floating-point numbers."""
+NOT_MEASURED = ("harness", "report")
+"""The harness's library is in an environment of its own, and pages have times in them."""
+RECORDED = Path(__file__).with_suffix(".json")
+
+
+def processor() -> str:
+    """Return the maker of this processor if it has AVX2, else another word, under which nothing is recorded."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    maker = re.search(r"^vendor_id\s*: (\w+)$", text, re.MULTILINE)
+    return maker[1] if maker and re.search(r"^flags\s*:.* avx2 ", text, re.MULTILINE) else "no AVX2"
+
+
+def measured(project: Demo) -> dict[str, str]:
+    """Return kind of stage → one hash of all that its stages have made in a project."""
+    lock = read_lock(project.folder / "dvc.lock")
+    found: dict[str, list[str]] = {}
+    for name, entry in sorted(lock.items()):
+        kind = name.partition("-")[0]
+        found.setdefault(kind, []).extend(f"{out['path']} {out['md5']}" for out in entry["outs"] if kind in KINDS)
+    kinds = [kind for kind in KINDS if kind in found and kind not in NOT_MEASURED]
+    return {kind: hashlib.md5("\n".join(found[kind]).encode()).hexdigest() for kind in kinds}
+
+
+def recorded() -> dict[str, str]:
+    """Return kind of stage → the hash that counts on this processor; without one of numbers where none is recorded."""
+    known = json.loads(RECORDED.read_text())
+    return known["every processor"] | known["processors of"].get(processor(), {})
+
+
+def record(found: dict[str, str], version: str) -> None:
+    """Write what was measured here as the bytes of a version; what was recorded on other processors is out of date."""
+    here = {kind: value for kind, value in found.items() if kind not in EVERYWHERE}
+    known = {
+        "version": version,
+        "every processor": {kind: found[kind] for kind in EVERYWHERE},
+        "processors of": {processor(): here},
+    }
+    RECORDED.write_text(json.dumps(known, indent=2) + "\n")
