@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
 # dataset. It is not exported, because make would expand it for that.
 as_typed = '$(subst ','\'',$(value $(1)))'
-unexport RUN ROW DIR REMOTE
+unexport RUN ROW REASON DIR REMOTE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
@@ -74,8 +74,8 @@ trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.j
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
 	@python scripts/reproduce.py $(COMMIT) $(STAGE)
 
-accept:  ## record a harmless code change without executing again: make accept STAGE=train-demo-sft
-	@python workflow/pipeline accept $(STAGE)
+accept:  ## record a harmless code change without executing again: make accept STAGE='train-*' REASON='only a message'
+	@set -f; python workflow/pipeline accept $(STAGE) $(if $(value REASON),--reason $(call as_typed,REASON))
 
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
 	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))

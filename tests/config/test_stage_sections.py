@@ -22,14 +22,14 @@ def test_generation_is_part_of_a_training_that_answers_prompts_only(workplace, p
     stage = build_graph(workplace.load()).stages["train-translate"]
     assert stage.params == {"config/runs/translate.yaml": sections}
     assert f"--sections {','.join(sections)} " in stage.cmd
-    assert "scripts/seq2seq_train.py" in stage.files and "scripts/heirloom/config/sections/generation.py" in stage.files
+    assert {"scripts/seq2seq_train.py", "scripts/heirloom/config/sections/generation.py"} <= set(stage.code)
 
 
 def test_an_edit_of_generation_makes_no_other_training_stale(workplace):
     graph = build_graph(workplace.load())
     answering = {"scripts/heirloom/config/sections/generation.py", "scripts/heirloom/inference/answers.py"}
     for run in ("pretrain", "sft", "dpo"):
-        files = graph.stages[f"train-{run}"].files
+        files = graph.stages[f"train-{run}"].code
         assert not answering & set(files)
 
 

@@ -1,9 +1,12 @@
 """What lies outside dvc.lock: artifacts edited in place, data gone missing, a cache that lost or gained objects."""
 
+import hashlib
 import re
 import shutil
+from operator import itemgetter
 
 from clone import Clone, succeeded
+from ruamel.yaml import YAML
 
 
 def test_an_artifact_edited_in_place_is_restored(clone: Clone) -> None:
@@ -68,7 +71,7 @@ def test_verify_hashes_everything(clone: Clone) -> None:
 
 
 def test_accept_records_a_harmless_code_change_without_executing(clone: Clone) -> None:
-    clone.write("scripts/heirloom/inference_part.py", '"""Code of inference, better worded."""\n')
+    clone.write("scripts/heirloom/inference_part.py", "answer = 1\n")
     done = succeeded(clone.pipeline("accept", "generate-pre", "generate-sft"))
     assert "generate-pre accepted in spite of: scripts/heirloom/inference_part.py changed" in done.stdout
     assert clone.executed() == []
@@ -76,6 +79,42 @@ def test_accept_records_a_harmless_code_change_without_executing(clone: Clone) -
     done = clone.pipeline("accept", "generate-nothing")
     assert done.returncode == 1
     assert "no stage is called generate-nothing" in done.stderr
+    clone.commit("accepted")
+    other = clone.clone_to(clone.folder.parent / "other")
+    other.write("scripts/heirloom/inference_part.py", "answer = 2\n")
+    done = succeeded(other.pipeline("accept", "gener*", "--reason", "nobody asks"))  # no data is here
+    assert "generate-sft accepted in spite of: " in done.stdout
+    assert other.plan("--data", "remote") == {}
+    assert '"reason": "nobody asks"' in (other.folder / ".dvc/history.jsonl").read_text()
+    other.git("checkout", "-q", "dvc.lock")  # as after a merge that took the other side: the history knows it
+    assert other.plan("--data", "remote") == {}
+
+
+def test_a_lock_of_an_earlier_version_is_carried_over(clone: Clone) -> None:
+    """When each entry named the modules of its code, by the hashes of their bytes."""
+    lock = clone.folder / "dvc.lock"
+    recorded = YAML().load(lock)
+    del recorded["stages"]["digest-code"]
+    for entry in recorded["stages"].values():
+        for dep in [dep for dep in entry["deps"] if dep["path"].startswith("workflow/code/")]:
+            entry["deps"].remove(dep)
+            for row in (clone.folder / dep["path"]).read_text().splitlines():
+                content = (clone.folder / row.split()[1]).read_bytes()
+                module = {"hash": "md5", "md5": hashlib.md5(content).hexdigest(), "size": len(content)}
+                entry["deps"].append({"path": row.split()[1], **module})
+            entry["deps"].sort(key=itemgetter("path"))
+    with lock.open("w") as file:
+        YAML().dump(recorded, file)
+    part = clone.folder / "scripts/heirloom/data_part.py"
+    part.write_text(part.read_text() + "# what it was then is in git\n")
+    done = clone.dvc("repro")
+    assert done.returncode != 0
+    assert "dvc.lock has entries of an earlier version: `make dvc.yaml` carries them over" in done.stderr
+    assert clone.plan() == {}
+    assert "14 entries of an earlier version" in succeeded(clone.pipeline("write")).stdout
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == []
+    clone.nothing_to_do()
 
 
 def test_clean_cache_deletes_what_no_branch_needs(clone: Clone) -> None:

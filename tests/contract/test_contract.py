@@ -125,6 +125,21 @@ def test_e_code_re_executes_the_stages_that_use_it(clone: Clone) -> None:
     clone.nothing_to_do()
 
 
+def test_e_comments_docstrings_and_formatting_of_code_change_nothing(clone: Clone) -> None:
+    part = "scripts/heirloom/inference_part.py"
+    clone.write(part, '"""Better words."""\n\n\n# and a comment\n')
+    assert (clone.plan(), clone.snakemake_jobs()) == ({}, set())
+    status = clone.dvc("status").stdout  # DVC sees the module's bytes in one stage, which makes digests of it
+    assert re.findall(r"^\S+:", status, re.MULTILINE) == ["digest-code:"]
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == []
+    clone.nothing_to_do()
+    clone.write(part, "answer = 1\n")
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == ["generate-pre", "generate-sft"]
+    clone.nothing_to_do()
+
+
 def test_e_unrelated_code_and_the_launcher_change_nothing(clone: Clone) -> None:
     clone.write("scripts/another.py", "answer = 1\n")
     clone.write("scripts/heirloom/another_part.py", "answer = 1\n")

@@ -17,6 +17,7 @@ MOST_MODULES = 15
 PIPELINE = [
     [""],
     ["graph"],
+    ["code"],
     ["ledger"],
     ["plan", "execution", "provenance"],
     ["upkeep", "session"],

@@ -2,11 +2,11 @@
 
 plan                what would run, and why          check      is dvc.yaml in step with config/?
 write               bring dvc.yaml in step           verify     hash everything that is recorded
-accept STAGE        record a harmless code change    clean      what the cache holds in vain
+accept STAGE …      record a harmless code change    clean      what the cache holds in vain
 empty-trash         delete what clean has moved away
 pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
 origin PATH         which commits recorded this file or folder, wherever it lies
-run, join, begin, end, merge   used by the rules, training jobs, launch.py and git
+run, join, digest, begin, end, merge   used by the rules, training jobs, launch.py and git
 """
 
 import argparse
@@ -47,7 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
     accept = commands.add_parser("accept", help="record a harmless code change without executing the stage again")
-    accept.add_argument("stage", nargs="+")
+    accept.add_argument("stage", nargs="+", help="names or patterns, such as 'train-*'")
+    accept.add_argument("--reason", help="why it is harmless; it stands in the history")
     clean = commands.add_parser("clean", help="list what nothing recorded needs, and move it to the cache's trash")
     clean.add_argument("--yes", action="store_true", help="do it without asking")
     clean.add_argument(
@@ -63,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     origin.add_argument("path", type=from_here)
     pull = commands.add_parser("pull", help="bring the recorded data of all stages, or of these, from the DVC remote")
     pull.add_argument("stage", nargs="*")
+    commands.add_parser("digest", help="bring the digests of programs in step with their code (dvc.yaml calls this)")
     run = commands.add_parser("run", help="bring one stage up to date (the rules call this)")
     run.add_argument("stage")
     run.add_argument("--marker", type=from_here, required=True)
@@ -95,14 +97,31 @@ def plan(arguments: argparse.Namespace) -> None:
 
 def write(_: argparse.Namespace) -> None:
     from pipeline.graph import dvcfile, load_graph
+    from pipeline.ledger import carry_lock_over
 
-    print("dvc.yaml written" if dvcfile.write(load_graph()[1]) else "dvc.yaml is in step with config/")
+    graph = load_graph()[1]
+    print("dvc.yaml written" if dvcfile.write(graph) else "dvc.yaml is in step with config/")
+    if carried := carry_lock_over(graph):
+        print(f"dvc.lock: {carried} entries of an earlier version have the form of today")
 
 
 def check(_: argparse.Namespace) -> None:
     from pipeline.graph import dvcfile, load_graph
 
     dvcfile.check(load_graph()[1])
+
+
+def digest(_: argparse.Namespace) -> None:
+    from heirloom.errors import HeirloomError
+    from pipeline.code import bring_in_step, carry_over
+    from pipeline.graph import dvcfile, load_graph
+    from pipeline.ledger import read_lock
+
+    graph = load_graph()[1]
+    if carry_over(graph, read_lock())[0]:
+        raise HeirloomError("dvc.lock has entries of an earlier version: `make dvc.yaml` carries them over")
+    bring_in_step(graph.programs)
+    dvcfile.check(graph)  # a module that is imported from now on is an input from now on
 
 
 def verify(_: argparse.Namespace) -> int:
@@ -114,7 +133,7 @@ def verify(_: argparse.Namespace) -> int:
 def accept(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import accept
 
-    accept(arguments.stage)
+    accept(arguments.stage, arguments.reason)
 
 
 def clean(arguments: argparse.Namespace) -> None:
@@ -178,7 +197,7 @@ def merge(arguments: argparse.Namespace) -> None:
 COMMANDS = {
     "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
     "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
-    "merge": merge,
+    "merge": merge, "digest": digest,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ from pipeline.execution.job_output import VARIABLE as JOB_OUTPUT
 from pipeline.execution.job_output import keep_output
 from pipeline.execution.job_remote import data_is_remote
 from pipeline.execution.local_job import CONTROLLER
-from pipeline.execution.restore import put_in_place
 from pipeline.execution.training_job import join
 from pipeline.execution.transfer import absent
 from pipeline.execution.under_dvc import begin, end
 
 __all__ = [
     "CONTROLLER", "JOB_OUTPUT", "absent", "begin", "data_is_remote", "end", "job_remote", "join", "keep_output",
-    "local_job", "put_in_place", "remote_job",
+    "local_job", "remote_job",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.failures import causes, sentence_of
+from pipeline.code import bring_in_step
 from pipeline.dvc_project import dvc_repository, release_what_the_dead_hold, sentence, set_aside_damaged_lock
 from pipeline.execution.restore import bring_own_data, put_in_place
 from pipeline.graph import Graph, Stage, load_graph
@@ -49,6 +50,7 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
     stage = graph.stage(name)
     entry = None if force else holding_entry(stage, graph)
     if entry is None or not data_is_here(name, entry):
+        bring_in_step([stage.program])
         entry = execute(name, force)
     write_marker(marker, entry)
 
@@ -124,6 +126,7 @@ def pull(names: Sequence[str] = ()) -> None:
     if own := bring_own_data():
         raise HeirloomError(f"{', '.join(own)}: the data is not on the remote: `dvc push` where it was added")
     graph, entries = load_graph()[1], read_lock()
+    bring_in_step(graph.programs)
     chosen = [graph.stage(name).name for name in names] or [name for name in graph.stages if name in entries]
     if unknown := [name for name in chosen if name not in entries]:
         raise HeirloomError(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from pipeline.code import bring_in_step
 from pipeline.execution import training_job
 from pipeline.execution.local_job import end_with_controller, execute, holding_entry, known_result
 from pipeline.execution.transfer import bring_inputs, learn_inputs, push, refuse_read_only_remote
@@ -35,6 +36,7 @@ def make(stage: Stage, graph: Graph, force: bool) -> Entry:
     """Execute a stage with inputs from the remote and products to it; return its new entry."""
     refuse_read_only_remote()
     bring_inputs(stage, graph)
+    bring_in_step([stage.program])
     entry = execute(stage.name, force)
     push(stage.name, entry)
     return entry

@@ -9,6 +9,7 @@ from pathlib import Path
 from heirloom.artifacts import remove
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import stat_signature
+from pipeline.code import bring_in_step
 from pipeline.dvc_project import dvc_repository
 from pipeline.execution.local_job import FORCE, OF_JOB, current_hash
 from pipeline.execution.restore import put_in_place
@@ -39,6 +40,7 @@ def begin(name: str, words: Sequence[str]) -> None:
     graph = load_graph(strict=OF_JOB not in os.environ)[1]
     stage = graph.stage(name)
     dvcfile.check_stage(stage, words)
+    bring_in_step([stage.program])  # DVC records the file as it lies there
     entries = read_lock()
     expected = entry_now(stage, graph, entries)
     history = History()
@@ -47,7 +49,7 @@ def begin(name: str, words: Sequence[str]) -> None:
     if not restored:
         for path in stage.products:
             remove(Path(path))
-    reads = (*stage.deps, *stage.params)
+    reads = (*stage.deps, *stage.params, *stage.code)
     answer = {
         "identity": identity_of(expected),
         "restored": restored,
@@ -95,6 +97,7 @@ def end(name: str, identity: str) -> None:
     """
     graph = load_graph(strict=OF_JOB not in os.environ)[1]
     stage = graph.stage(name)
+    bring_in_step([stage.program])
     entries = read_lock()
     expected = entry_now(stage, graph, entries)
     if identity_of(expected) == identity:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.graph.commands import command
-from pipeline.graph.stages import Stage, code, present, user_code
+from pipeline.graph.stages import Stage, present, user_code
 
 
 def download_stages(dataset) -> Iterator[Stage]:
@@ -20,7 +20,7 @@ def download_stages(dataset) -> Iterator[Stage]:
         kind="download",
         subject=dataset.name,
         cmd=command("python", script, dataset, ["source"], output=output),
-        files=code(script),
+        program=script,
         params={str(dataset.path): ("source",)},
         outs=(output,),
     )
@@ -47,7 +47,8 @@ def tokenizer_stages(model, project, trusted: dict[str, str]) -> Iterator[Stage]
             output=f"tokenizers/{model.name}",
         ),  # fmt: skip
         inputs=inputs,
-        files=(*code("scripts/create_tokenizer.py"), *files),
+        program="scripts/create_tokenizer.py",
+        files=tuple(files),
         params={str(model.path): tuple(sections)},
         outs=(f"tokenizers/{model.name}",),
     )
@@ -70,7 +71,7 @@ def model_stages(model, trusted: dict[str, str]) -> Iterator[Stage]:
             output=f"models/{model.name}",
         ),  # fmt: skip
         inputs={"tokenizer": (tokenizer,)},
-        files=code("scripts/create_model.py"),
+        program="scripts/create_model.py",
         params={str(model.path): (section,)},
         outs=(f"models/{model.name}",),
     )
@@ -94,7 +95,7 @@ def process_stages(dataset, trusted: dict[str, str]) -> Iterator[Stage]:
         flags = {"raw": raw, "tokenizer": tokenizer, "trust_remote_code": trusted.get(dataset.tokenizer)}
         if dataset.processing is not None:
             files += [str(dataset.processing.chat_template)] if dataset.processing.chat_template else []
-            files += user_code(dataset.processing.processing_function)
+            files += user_code(dataset.processing.processing_function, "scripts/create_dataset.py")
     yield Stage(
         kind="process",
         subject=dataset.name,
@@ -102,7 +103,8 @@ def process_stages(dataset, trusted: dict[str, str]) -> Iterator[Stage]:
             "python", "scripts/create_dataset.py", dataset, sections, **flags, output=output, statistics=statistics
         ),
         inputs=inputs,
-        files=(*code("scripts/create_dataset.py"), *files),
+        program="scripts/create_dataset.py",
+        files=tuple(files),
         params={str(dataset.path): tuple(sections)} if sections else {},
         outs=(output,),
         metrics=(statistics,),

@@ -2,7 +2,12 @@
 
 DVC reads dvc.yaml before anything of ours runs, so an edit of config/ that only dvc.yaml would show is nothing to it.
 One stage more, `check-config`, has the folder config/ as its input: it is stale after every edit there, and fails
-while dvc.yaml is out of step. The stages that read no artifact have its output as an input, so it comes before all.
+while dvc.yaml is out of step.
+
+A second one, `digest-code`, has its output and every module of the stages' programs as inputs. What it makes is one
+small file a program, the digests of what that runs, in which comments, docstrings and formatting do not count
+(pipeline.code). A stage has that file as an input, and none of the modules: so `digest-code` is what an edit of code
+makes stale, it takes a second, and DVC executes the stages whose file it changed.
 
 Every product is one that DVC leaves in place when it starts a stage (`persist`). So DVC removes nothing that the
 ledger then refuses to make, a finished result that could not be saved is taken up, and DVC's run cache, which
@@ -12,7 +17,7 @@ ledger then refuses to make, a finished result that could not be saved is taken 
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +26,21 @@ import yaml
 from heirloom.errors import HeirloomError
 from pipeline.graph.commands import launched
 from pipeline.graph.graph import Graph
-from pipeline.graph.stages import CHECKED, Stage
+from pipeline.graph.stages import CHECKED, CODE_FOLDER, Stage, code, code_file, program_of
 from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
 
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
 CHECK = "check-config"
 """The stage that knows whether dvc.yaml is in step."""
+DIGEST = "digest-code"
+"""The stage that writes the digests of programs."""
+GUARDS = (CHECK, DIGEST)
+"""Stages of dvc.yaml that are in no graph."""
 CONFIG = "config"
 """All of it is what that stage looks at: which of its folders are read stands in one of its files."""
 REMEDY = "`make dvc.yaml` brings it in step, and `snakemake` does by itself"
-_VERSION = 3
+_VERSION = 4
 
 
 def dvc_yaml(graph: Graph, found: str = "") -> str:
@@ -47,6 +56,8 @@ def dvc_yaml(graph: Graph, found: str = "") -> str:
         remember(CACHE / "dvcyaml.json", _VERSION, blocks)
     kept = blocks_of(found) if graph.mistakes else {}
     texts = {**kept, **{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
+    programs = {program_of(path) for text in kept.values() for path in re.findall(rf"- ({CODE_FOLDER}\S+)", text)}
+    texts[DIGEST] = digest_block({*graph.programs, *(path for path in programs if Path(path).is_file())})
     return HEADER + "stages:\n" + "".join(texts[name] for name in sorted(texts))
 
 
@@ -65,6 +76,23 @@ def check_block() -> str:
     deps, outs = ([item["path"] for item in entry[key]] for key in ("deps", "outs"))
     content = {"cmd": entry["cmd"], "deps": deps, "outs": [{path: {"cache": False, "persist": True}} for path in outs]}
     return lines_of(CHECK, content)
+
+
+def digest_entry(programs: Iterable[str]) -> dict:
+    """Return the entry of `digest-code`, without hashes."""
+    modules = {path for program in programs for path in code(program)}
+    return {
+        "cmd": "python workflow/pipeline digest",
+        "deps": [{"path": path} for path in sorted({CHECKED, *modules})],
+        "outs": [{"path": code_file(program)} for program in sorted(programs)],
+    }
+
+
+def digest_block(programs: Iterable[str]) -> str:
+    """Return the lines of `digest-code`; its outputs are in DVC's cache, so that `dvc pull` brings them."""
+    entry = digest_entry(programs)
+    deps, outs = ([item["path"] for item in entry[key]] for key in ("deps", "outs"))
+    return lines_of(DIGEST, {"cmd": entry["cmd"], "deps": deps, "outs": [{path: {"persist": True}} for path in outs]})
 
 
 def key_of(stage: Stage) -> str:

@@ -11,7 +11,7 @@ Tracking and resources are not part of it.
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
@@ -21,7 +21,7 @@ from pipeline.graph.data_and_model_stages import download_stages, model_stages, 
 from pipeline.graph.model_loading import trust_by_model
 from pipeline.graph.remembered_imports import remembered_imports
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
-from pipeline.graph.stages import CHECKED, Stage
+from pipeline.graph.stages import Stage
 from pipeline.paths import CACHE
 
 
@@ -37,6 +37,11 @@ class Graph:
     def makers(self) -> dict[str, str]:
         """Path of an artifact → name of the stage that makes it."""
         return {path: name for name, stage in self.stages.items() for path in stage.products}
+
+    @functools.cached_property
+    def programs(self) -> tuple[str, ...]:
+        """The scripts of all stages, sorted."""
+        return tuple(sorted({stage.program for stage in self.stages.values() if stage.program}))
 
     def stage(self, name: str) -> Stage:
         """Return a stage by its name. Raises HeirloomError when there is none, or when a mistake hides it."""
@@ -172,12 +177,4 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
 
     for name in sorted(stages):
         place(name, ())
-    return {
-        name: stage if any(path in makers for path in stage.deps) else after_check(stage)
-        for name, stage in ordered.items()
-    }
-
-
-def after_check(stage: Stage) -> Stage:
-    """Return a stage that reads no artifact with what `check-config` gives as an input (see dvcfile)."""
-    return replace(stage, files=(*stage.files, CHECKED))
+    return ordered

@@ -9,7 +9,7 @@ from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, trust_of
-from pipeline.graph.stages import Stage, code, present, user_code
+from pipeline.graph.stages import Stage, present, user_code
 
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
 PAGE_OF_ALL_RUNS = "index"
@@ -47,7 +47,8 @@ def run_stages(run, project) -> Iterator[Stage]:
                 loss=loss,
             ),  # fmt: skip
             inputs={"dataset": (dataset,), "base": (base,)},
-            files=(*code(script), *([deepspeed] if deepspeed else [])),
+            program=script,
+            files=(deepspeed,) if deepspeed else (),
             params={path: tuple(sections)} if sections else {},
             outs=(checkpoint,),
             metrics=(metrics,),
@@ -61,15 +62,17 @@ def run_stages(run, project) -> Iterator[Stage]:
             yield answering_stage("baseline", run, project, base, f"baselines/{run.name}")
     if run.evaluation is not None:
         inputs, flags = evaluation_inputs(run, project)
-        own = [file for _, name in run.evaluation.user_functions for file in user_code(name)]
+        script = "scripts/evaluate_model.py"
+        own = [file for _, name in run.evaluation.user_functions for file in user_code(name, script)]
         metrics = f"metrics/evaluation/{run.name}.json"
         how = loading_flags("evaluation", run, project) if run.evaluation.reads_checkpoint else {}
         yield Stage(
             kind="evaluate",
             subject=run.name,
-            cmd=command("torchrun", "scripts/evaluate_model.py", run, ["evaluation"], **flags, **how, metrics=metrics),
+            cmd=command("torchrun", script, run, ["evaluation"], **flags, **how, metrics=metrics),
             inputs=inputs,
-            files=tuple(dict.fromkeys((*code("scripts/evaluate_model.py"), *own))),
+            program=script,
+            files=tuple(dict.fromkeys(own)),
             params={path: ("evaluation",)},
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
@@ -83,7 +86,8 @@ def run_stages(run, project) -> Iterator[Stage]:
             subject=run.name,
             cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
             inputs={"checkpoint": (checkpoint,)},
-            files=(*code(script), run.lm_eval.include_path.rstrip("/")),
+            program=script,
+            files=(run.lm_eval.include_path.rstrip("/"),),
             params={path: ("lm_eval",)},
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
@@ -100,7 +104,8 @@ def answering_stage(kind: str, run, project, checkpoint: str, output: str) -> St
         subject=run.name,
         cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, **how, output=output),
         inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
-        files=(*code(script), *([file] if file else [])),
+        program=script,
+        files=(file,) if file else (),
         params={str(run.path): ("generation",)},
         outs=(output,),
         resources=run.resources.machines("generation").model_dump(exclude_none=True),
@@ -188,7 +193,8 @@ def report_stages(run, project) -> Iterator[Stage]:
             output=output,
         ),  # fmt: skip
         inputs=inputs,
-        files=(*code("scripts/create_report.py"), *REPORT_PARTS),
+        program="scripts/create_report.py",
+        files=REPORT_PARTS,
         params={str(run.path): tuple(sections)} | {file: tuple(names) for file, names in ancestors.items()},
         outs=(output,),
     )

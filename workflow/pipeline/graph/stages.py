@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
@@ -12,7 +13,9 @@ KINDS = (
 )  # fmt: skip
 """Each is a rule of the same name."""
 CHECKED = "workflow/checked.txt"
-"""What `check-config` of dvc.yaml stands for, and what every stage that reads no artifact waits for."""
+"""What `check-config` of dvc.yaml stands for, and what `digest-code` waits for."""
+CODE_FOLDER = "workflow/code/"
+"""Where `digest-code` of dvc.yaml keeps one small file a program: digests of what it runs (pipeline.code)."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Stage:
     cmd: str
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Artifacts of other stages that it reads, by the name that the rule gives them."""
+    program: str = ""
+    """Its script; the script and what it imports are the stage's code."""
     files: tuple[str, ...] = ()
-    """Everything else it reads: code, DeepSpeed files, chat templates, the user's own data."""
+    """Everything else it reads: DeepSpeed files, chat templates, the user's own functions and data."""
     params: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Config file → the top-level sections that are present and belong to the stage's identity."""
     outs: tuple[str, ...] = ()
@@ -41,7 +46,13 @@ class Stage:
     @functools.cached_property
     def deps(self) -> tuple[str, ...]:
         """All paths it reads, sorted as DVC sorts them."""
-        return tuple(sorted({*self.files, *(path for paths in self.inputs.values() for path in paths)}))
+        made = (path for paths in self.inputs.values() for path in paths)
+        return tuple(sorted({*([code_file(self.program)] if self.program else []), *self.files, *made}))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The script and the project modules that it imports, as paths; `deps` has one file of digests for all."""
+        return code(self.program) if self.program else ()
 
     @functools.cached_property
     def products(self) -> tuple[str, ...]:
@@ -65,14 +76,28 @@ def code(script: str) -> tuple[str, ...]:
     return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script, remembered_imports().of))
 
 
-def user_code(name: str) -> list[str]:
-    """Return the files behind a user's `module:function`; none for a built-in name."""
+def code_file(program: str) -> str:
+    """Return the file that stands for the code of a program among the inputs of its stages."""
+    return f"{CODE_FOLDER}{PurePath(program).stem}.txt"
+
+
+def program_of(path: str) -> str | None:
+    """Return the program that a path among a stage's inputs stands for, None for any other input."""
+    return f"scripts/{PurePath(path).stem}.py" if path.startswith(CODE_FOLDER) else None
+
+
+def user_code(name: str, program: str) -> list[str]:
+    """Return the files behind a user's `module:function` that are not code of the program anyway.
+
+    None for a built-in name.
+    """
     module, _, function = name.partition(":")
     if not function:
         return []
     files = list(module_files(module, (SCRIPTS, PROJECT)))
     names_of = remembered_imports().of
-    return sorted({str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, names_of)})
+    found = {str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, names_of)}
+    return sorted(found - set(code(program)))
 
 
 def present(subject, *sections: str) -> list[str]:

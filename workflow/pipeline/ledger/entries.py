@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from heirloom.launcher.dvc_hashes import files_below
-from pipeline.graph import Graph, Stage, dvcfile
+from pipeline.code import bring_in_step, code_text
+from pipeline.graph import Graph, Stage, dvcfile, program_of
 from pipeline.ledger.fingerprints import Fingerprints
 
 Entry = dict
@@ -17,7 +18,7 @@ HashOf = Callable[[str], str | None]
 
 def recorded_outs(entries: dict[str, Entry]) -> dict[str, dict]:
     """Return path → what an entry records of it, for all products of all entries."""
-    outs = (out for name, entry in entries.items() if name != dvcfile.CHECK for out in entry.get("outs", []))
+    outs = (out for name, entry in entries.items() if name not in dvcfile.GUARDS for out in entry.get("outs", []))
     return {out["path"]: out for out in outs}
 
 
@@ -54,6 +55,8 @@ def dependency_record(path: str, value: str | None, out: dict | None) -> dict:
     record: dict[str, Any] = {"path": path, "hash": "md5", "md5": value}
     if out is not None and out["md5"] == value:
         return record | {key: out[key] for key in ("size", "nfiles", "isexec") if key in out}
+    if program := program_of(path):
+        return record | {"size": len(code_text(program).encode())}
     if os.path.isdir(path):
         sizes = [info.st_size for _, info in files_below(path, path)]
         return record | {"size": sum(sizes), "nfiles": len(sizes)}
@@ -64,10 +67,24 @@ def dependency_record(path: str, value: str | None, out: dict | None) -> dict:
     return record
 
 
-def check_entry() -> Entry:
-    """Return the entry of dvc.yaml's `check-config`, which holds while config/ is as dvc.yaml was written from it."""
-    entry = dvcfile.check_entry()
+def guards_in_step(graph: Graph, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Bring the files of digests in step with the code; return what of `guard_entries` is not in `entries` so.
+
+    While a file of config/ is broken, nobody knows all stages, and the guards stay as they are.
+    """
+    if graph.mistakes:
+        return {}
+    bring_in_step(graph.programs)
+    return {name: entry for name, entry in guard_entries(graph).items() if entries.get(name) != entry}
+
+
+def guard_entries(graph: Graph) -> dict[str, Entry]:
+    """Return the entries of the stages of dvc.yaml that are in no graph, as they hold for config/ and the code now."""
+    entries = {dvcfile.CHECK: dvcfile.check_entry(), dvcfile.DIGEST: dvcfile.digest_entry(graph.programs)}
     with Fingerprints() as fingerprints:
-        deps = [dependency_record(dep["path"], fingerprints.of(dep["path"]), None) for dep in entry["deps"]]
-        outs = [dependency_record(out["path"], fingerprints.of(out["path"]), None) for out in entry["outs"]]
-    return entry | {"deps": deps, "outs": outs}
+        for entry in entries.values():
+            for key in ("deps", "outs"):
+                entry[key] = [
+                    dependency_record(each["path"], fingerprints.of(each["path"]), None) for each in entry[key]
+                ]
+    return entries

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import file_hash, files_below, out_record, stat_signature
+from pipeline.code import code_hash
 from pipeline.dvc_project import dvc_repository, sentence
+from pipeline.graph import program_of
 from pipeline.paths import CACHE
 from pipeline.remembering import recall, remember
 
@@ -41,10 +43,12 @@ class Fingerprints:
     def of(self, path: str) -> str | None:
         """Return DVC's hash of a path (folders end in `.dir`); None when there is nothing, UNREADABLE when it is odd.
 
-        Odd is a link that leads nowhere or in a circle, or what may not be read.
+        Odd is a link that leads nowhere or in a circle, or what may not be read. The file of a program's digests has
+        the hash that its code gives it now, whatever lies there.
         """
         if path not in self._fresh:
-            self._fresh[path] = self._look(path)
+            program = program_of(path)
+            self._fresh[path] = code_hash(program) if program else self._look(path)
         return self._fresh[path]
 
     def _look(self, path: str) -> str | None:

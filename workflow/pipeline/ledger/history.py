@@ -5,16 +5,20 @@ git's own `union` merge. A line has the hashes of the products, and how they wer
 data itself is in DVC's cache and remote. What launch.py recorded on this machine is a second source: executions that
 `dvc repro` made since the last Snakemake run. Only executions count. DVC's run cache is not asked: `dvc commit` writes
 there too, for whatever lies in the working tree.
+
+Another kind of line says of two states of the code that they give one result (pipeline.code.sameness): a result of
+either is then found for both.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import is_execution
+from pipeline.code import Same, equal_entries, same_of
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.entry_form import are_outs, parsed
 from pipeline.ledger.identity import identity_of
@@ -27,6 +31,13 @@ class History:
     def __init__(self, path: Path = HISTORY) -> None:
         self._path = path
         self._rows: dict[str, dict] | None = None
+        self._same: list[Same] = []
+        self._unwritten: list[Same] = []
+
+    @property
+    def same(self) -> list[Same]:
+        """What is known to make no difference, in the order in which it was noted."""
+        return self._same if self.rows is not None else []
 
     @property
     def rows(self) -> dict[str, dict]:
@@ -38,24 +49,45 @@ class History:
             except OSError as error:
                 raise HeirloomError(f"{self._path} cannot be read ({error.strerror}): mend or remove it") from error
             for line in lines:
-                if (row := row_of(line)) is not None:
-                    self._rows[row["identity"]] = row
+                row = parsed(line)
+                if (known := row_of(row)) is not None:
+                    self._rows[known["identity"]] = known
+                elif (same := same_of(row)) is not None and same not in self._same:
+                    self._same.append(same)
         return self._rows
 
     def find(self, stage: str, expected: Entry) -> Iterator[Entry]:
         """Yield the known results of executing a stage as `expected`, the likeliest first."""
-        identity = identity_of(expected)
         here = executed_here(stage)
-        if here is not None and here["identity"] == identity:
-            yield expected | {"outs": here["outs"]}
-        if identity in self.rows and (here is None or self.rows[identity]["outs"] != here["outs"]):
-            yield expected | {"outs": self.rows[identity]["outs"]}
+        found: list[list[dict]] = []
+        for identity, _ in self._identities(stage, expected):
+            known = [here["outs"]] if here is not None and here["identity"] == identity else []
+            known += [self.rows[identity]["outs"]] if identity in self.rows else []
+            for outs in known:
+                if outs not in found:
+                    found.append(outs)
+                    yield expected | {"outs": outs}
+
+    def _identities(self, stage: str, entry: Entry) -> Iterator[tuple[str, tuple[Same, ...]]]:
+        """Yield the identity of an entry, and those that are known to give the same, with what says so."""
+        for equal, way in equal_entries(stage, entry, self.same):
+            yield identity_of(equal), way
+
+    def is_same(self, stage: str, recorded: Entry, expected: Entry) -> bool:
+        """Tell whether a recorded entry and the one that executing now would record are known to give the same."""
+        identity = identity_of(recorded)
+        return any(identity == other for other, _ in self._identities(stage, expected))
 
     def executed(self, stage: str, entry: Entry) -> bool:
         """Tell whether an execution of what an entry describes is known, so that it is more than `dvc commit` says."""
-        identity = identity_of(entry)
         here = executed_here(stage)
-        return identity in self.rows or (here is not None and here["identity"] == identity)
+        known = {here["identity"], *self.rows} if here is not None else self.rows
+        return any(identity in known for identity, _ in self._identities(stage, entry))
+
+    def accepted_by(self, stage: str, entry: Entry) -> list[Same]:
+        """Return what says that this result, executed with other code, is one of the code that its entry names."""
+        found = [way for identity, way in self._identities(stage, entry) if identity in self.rows]
+        return list(found[0]) if found else []
 
     def add_if_executed(self, entries: dict[str, Entry]) -> None:
         """Append those of the recorded results that were executed here and are not known yet."""
@@ -77,11 +109,24 @@ class History:
 
         Empty when neither the history nor this machine's own record tells.
         """
-        identity = identity_of(entry)
-        row = self.rows.get(identity)
-        if row is None:
-            return execution_record(stage, identity)
-        return row["record"] if row["outs"] == entry["outs"] else {}
+        for identity, _ in self._identities(stage, entry):
+            row = self.rows.get(identity)
+            record = execution_record(stage, identity) if row is None else row["record"]
+            if record and (row is None or row["outs"] == entry["outs"]):
+                return record
+        return {}
+
+    def add_same(self, new: Iterable[Same]) -> None:
+        """Append what is known from now on to make no difference."""
+        self.learn_same(new)
+        self._write([same.as_row() for same in self._unwritten])
+        self._unwritten = []
+
+    def learn_same(self, new: Iterable[Same]) -> None:
+        """Let this process know it; it is written with the next `add_same`."""
+        fresh = [same for same in new if same not in self.same]
+        self._same += fresh
+        self._unwritten += fresh
 
     def add(self, executions: dict[str, Entry], records: dict[str, dict] | None = None) -> None:
         """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made.
@@ -98,8 +143,11 @@ class History:
         self._append(new)
 
     def _append(self, new: list[dict]) -> None:
+        self.rows.update((row["identity"], row) for row in new)
+        self._write(new)
+
+    def _write(self, new: list[dict]) -> None:
         if new:
-            self.rows.update((row["identity"], row) for row in new)
             try:
                 with self._path.open("ab+") as file:
                     whole = file.seek(0, os.SEEK_END) == 0 or ends_with_newline(file)
@@ -118,9 +166,8 @@ def ends_with_newline(file: BinaryIO) -> bool:
     return file.read(1) == b"\n"
 
 
-def row_of(line: bytes) -> dict | None:
-    """Return what a line of the history says; None for one that is cut short, or that nobody of us wrote."""
-    row = parsed(line)
+def row_of(row: Any) -> dict | None:
+    """Return what a line of the history says of an execution; None for one that is cut short, or of another form."""
     if not isinstance(row, dict) or not are_outs(row.get("outs")):
         return None
     if not all(isinstance(row.get(key), str) for key in ("identity", "stage")):

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from heirloom.config.project import ConfigErrors, Mistake
 from heirloom.errors import HeirloomError
+from pipeline.code import carry_over
 from pipeline.graph import Graph, Stage, load_graph
 from pipeline.ledger import markers
 from pipeline.ledger.cache import Listings, absent_data, is_near
@@ -13,7 +14,8 @@ from pipeline.ledger.config_sections import config_sections
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints
 from pipeline.ledger.history import History
-from pipeline.ledger.lockfile import DamagedLockError, read_lock
+from pipeline.ledger.lockfile import DamagedLockError, read_lock, write_entries
+from pipeline.ledger.locking import dvc_lock
 from pipeline.ledger.sharing import only_here
 from pipeline.ledger.staleness import Action, Verdict, judge
 from pipeline.paths import MARKERS
@@ -68,6 +70,9 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
     force = checked_stage_names(graph, listed("force", force) or ())
     entries, damaged = recorded_entries(graph)
     history = History()
+    carried, known = carry_over(graph, entries)
+    entries |= carried
+    history.learn_same(known)
     with Fingerprints() as fingerprints, Listings() as listings:
 
         def missing_data(name: str, entry: Entry) -> list[str]:
@@ -86,8 +91,11 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
             if (returned := markers.returned_marker(MARKERS, stage.artifact)) is not None:
                 yield returned
             yield from history.find(stage.name, expected)
+            if stage.name in entries and history.is_same(stage.name, entries[stage.name], expected):
+                yield expected | {"outs": entries[stage.name]["outs"]}  # recorded, though not executed by us
 
         verdicts, adopted = judge(graph, names, entries, file_hash, config_sections(), missing_data, candidates, force)
+        adopted = carried | adopted
         found = entries | adopted
         restored = [name for name, verdict in verdicts.items() if verdict.action is Action.RESTORE]
         near = {name for name in restored if is_near(found[name], fingerprints, listings)}
@@ -154,6 +162,16 @@ def checked_stage_names(graph: Graph, names: Iterable[str]) -> list[str]:
     for name in names:
         graph.stage(name)
     return names
+
+
+def carry_lock_over(graph: Graph) -> int:
+    """Bring entries that an earlier version wrote into dvc.lock into the form of today; return how many there were."""
+    carried, known = carry_over(graph, recorded_entries(graph)[0])
+    if carried:
+        History().add_same(known)
+        with dvc_lock():
+            write_entries(carried)
+    return len(carried)
 
 
 def recorded_entries(graph: Graph) -> tuple[dict[str, Entry], str | None]:

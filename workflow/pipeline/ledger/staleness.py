@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pipeline.graph import Graph, Stage, flags_of
+from pipeline.code import changed_modules
+from pipeline.graph import Graph, Stage, flags_of, program_of
 from pipeline.ledger.entries import Entry, HashOf, expected_entry, recorded_hashes, recorded_outs
 
 
@@ -62,7 +63,7 @@ def code_differences(
 
 def is_code(path: str) -> bool:
     """Tell whether a file that a stage reads is a program's: of the project, or of the user's own functions."""
-    return path.endswith(".py") and not path.startswith(("data/", "config/"))
+    return program_of(path) is not None or (path.endswith(".py") and not path.startswith(("data/", "config/")))
 
 
 def command_differences(now: str, then: str) -> list[str]:
@@ -116,8 +117,10 @@ def dependency_differences(stage: Stage, recorded: dict[str, dict], hash_of: Has
 def dependency_changes(stage: Stage, recorded: dict[str, dict], hash_of: HashOf) -> Iterator[tuple[str, str]]:
     """Yield (path, reason) for everything a stage reads that is not what its entry records."""
     for path in stage.deps:
-        now = hash_of(path)
-        if path not in recorded:
+        now, program = hash_of(path), program_of(path)
+        if program and path in recorded and now != recorded[path].get("md5"):
+            yield from ((path, reason) for reason in changed_modules(program, recorded[path].get("md5")))
+        elif path not in recorded:
             yield path, f"{path} is a new input"
         elif now is None:
             yield path, f"{path} is missing"

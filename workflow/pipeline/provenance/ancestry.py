@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.graph import CHECKED
+from pipeline.code import kept_listing
+from pipeline.graph import CHECKED, CODE_FOLDER, program_of
 from pipeline.ledger import Entry, History, committed_lock, read_lock, recorded_outs
 from pipeline.provenance.contents import Contents
 from pipeline.provenance.origin import commits_with_hash
@@ -31,7 +32,7 @@ class Artifact:
     stage: str | None = None
     command: str | None = None
     code: dict[str, str] = field(default_factory=dict)
-    """Path → MD5 of the script and the modules that the stage used."""
+    """Path → digest of the script and the modules that the stage used (pipeline.code); of an earlier version, MD5."""
     config: dict[str, Any] = field(default_factory=dict)
     """Config file → the sections that decided it, as recorded."""
     made_with: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +114,8 @@ class Ancestry:
         for dep in entry.get("deps", []):
             if dep["path"].endswith(".py"):
                 code[dep["path"]] = dep["md5"]
+            elif dep["path"].startswith(CODE_FOLDER):
+                code |= kept_listing(dep["md5"]) or {program_of(dep["path"]): dep["md5"]}
             elif dep["path"] != CHECKED:  # it says that config/ was checked, and nothing is made from it
                 found = self.artifact(dep["path"], dep["md5"])
                 inputs.setdefault(flags.get(dep["path"], "file"), []).append(found)

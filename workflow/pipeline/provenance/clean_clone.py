@@ -71,6 +71,11 @@ class CleanClone:
             check=False,
         )
 
+    def digest_code(self) -> None:
+        """Write the files that stand for the code of programs, which git does not have."""
+        words = [sys.executable, "workflow/pipeline", "digest"]
+        subprocess.run(words, cwd=self.folder, env=self.environment(), stdout=sys.stderr, check=False)
+
     def fetch(self, artifacts: Mapping[str, str]) -> list[str]:
         """Bring artifacts (path → DVC hash in the clone's dvc.lock); return those that are nowhere to be had."""
         missing = list(artifacts)

@@ -12,7 +12,7 @@ from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
 from pipeline.folder_objects import read_list
 from pipeline.git import git
-from pipeline.graph import dvcfile, flags_of
+from pipeline.graph import CODE_FOLDER, dvcfile, flags_of
 from pipeline.ledger import (
     Entry,
     History,
@@ -80,7 +80,7 @@ def uncommitted_changes() -> list[str]:
 
 def recorded_entry(commit: str, stage: str) -> Entry:
     """Return what dvc.lock of a commit records of a stage. Raises HeirloomError when it records nothing."""
-    entries = {name: entry for name, entry in committed_lock(commit).items() if name != dvcfile.CHECK}
+    entries = {name: entry for name, entry in committed_lock(commit).items() if name not in dvcfile.GUARDS}
     if stage in entries:
         return entries[stage]
     if not entries:
@@ -119,6 +119,8 @@ def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> No
     recorded = recorded_outs(committed_lock(commit))
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
     own = clone.own_data()
+    if any(path.startswith(CODE_FOLDER) for path in deps):
+        clone.digest_code()
     missing = clone.fetch({path: recorded[path]["md5"] for path in deps if path in recorded})
     clone.fetch({path: value for path, value in own.items() if path not in recorded})
     for path, value in (deps | own).items():

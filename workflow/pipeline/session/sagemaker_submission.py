@@ -105,7 +105,7 @@ class Submission:
             f"`config: [here={stage.kind}]` in the profile"
             for stage in stages
             if stage.kind not in self._here
-            for file in stage.files
+            for file in (*stage.files, *stage.code)
             if os.path.normpath(file) not in sources and Path(file).exists()
         ]
 

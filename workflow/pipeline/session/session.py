@@ -21,8 +21,8 @@ from pipeline.ledger import (
     Action,
     Ledger,
     WorkflowLock,
-    check_entry,
     dvc_lock,
+    guards_in_step,
     listed,
     lockfile,
     markers,
@@ -292,9 +292,8 @@ def update_ledger_files(ledger: Ledger) -> None:
     no result.
     """
     dvcfile.write(ledger.graph)
-    checked = check_entry()
-    is_known = ledger.entries.get(dvcfile.CHECK) == checked
-    in_step = {} if is_known or ledger.graph.mistakes else {dvcfile.CHECK: checked}
+    in_step = guards_in_step(ledger.graph, ledger.entries)
+    ledger.history.add_same([])  # what carrying entries over from an earlier version has found
     if ledger.adopted or ledger.damaged or in_step:
         with dvc_lock():
             if ledger.damaged:

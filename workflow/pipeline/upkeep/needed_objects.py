@@ -14,6 +14,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from heirloom.errors import HeirloomError
 from pipeline.folder_objects import DamagedListError, object_path, read_list
+from pipeline.graph import CODE_FOLDER
 
 NOT_LOOKED_INTO = {".git", ".dvc", ".heirloom", ".snakemake"}
 
@@ -69,6 +70,8 @@ class Needed:
             recorded = YAML(typ="safe").load(content.decode()) or {}
             stages = recorded.get("stages") or {} if "stages" in recorded or "schema" in recorded else {where: recorded}
             outs = [out for entry in stages.values() for out in entry.get("outs") or []]
+            deps = [dep for entry in stages.values() for dep in entry.get("deps") or []]
+            outs += [dep for dep in deps if str(dep.get("path")).startswith(CODE_FOLDER)]  # which modules changed since
             found = [out["md5"] for out in outs if "md5" in out]
         except (YAMLError, UnicodeDecodeError, AttributeError, TypeError, KeyError) as error:
             raise HeirloomError(
