@@ -13,7 +13,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW REASON DIR REMOTE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -76,6 +76,9 @@ reproduce:  ## make a stage again in a clean clone and compare: make reproduce S
 
 accept:  ## record a harmless code change without executing again: make accept STAGE='train-*' REASON='only a message'
 	@set -f; python workflow/pipeline accept $(STAGE) $(if $(value REASON),--reason $(call as_typed,REASON))
+
+upgrade:  ## after new code: keep what it would make as well, with proof: make upgrade, or make upgrade ACCEPT=report REASON='…'
+	@set -f; python workflow/pipeline upgrade $(if $(ACCEPT),--accept $(ACCEPT)) $(if $(value REASON),--reason $(call as_typed,REASON))
 
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
 	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))

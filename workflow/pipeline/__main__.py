@@ -2,6 +2,7 @@
 
 plan                what would run, and why          check      is dvc.yaml in step with config/?
 write               bring dvc.yaml in step           verify     hash everything that is recorded
+upgrade             keep the results that new code of the project would make as well, with proof
 accept STAGE …      record a harmless code change    clean      what the cache holds in vain
 empty-trash         delete what clean has moved away
 pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
@@ -49,6 +50,9 @@ def parse_arguments() -> argparse.Namespace:
     accept = commands.add_parser("accept", help="record a harmless code change without executing the stage again")
     accept.add_argument("stage", nargs="+", help="names or patterns, such as 'train-*'")
     accept.add_argument("--reason", help="why it is harmless; it stands in the history")
+    upgrade = commands.add_parser("upgrade", help="record with proof what new code of the project leaves as it is")
+    upgrade.add_argument("--accept", nargs="+", default=[], help="kinds or patterns of stages to record without proof")
+    upgrade.add_argument("--reason", help="why; it stands in the history")
     clean = commands.add_parser("clean", help="list what nothing recorded needs, and move it to the cache's trash")
     clean.add_argument("--yes", action="store_true", help="do it without asking")
     clean.add_argument(
@@ -136,6 +140,12 @@ def accept(arguments: argparse.Namespace) -> None:
     accept(arguments.stage, arguments.reason)
 
 
+def upgrade(arguments: argparse.Namespace) -> int:
+    from pipeline.upkeep import upgrade
+
+    return upgrade(arguments.accept, arguments.reason)
+
+
 def clean(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import clean_cache
 
@@ -197,7 +207,7 @@ def merge(arguments: argparse.Namespace) -> None:
 COMMANDS = {
     "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
     "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
-    "merge": merge, "digest": digest,
+    "merge": merge, "digest": digest, "upgrade": upgrade,
 }  # fmt: skip
 
 if __name__ == "__main__":

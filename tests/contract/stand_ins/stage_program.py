@@ -23,7 +23,7 @@ RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
 
 def main() -> None:
     arguments = parse_arguments()
-    name = os.environ["DVC_STAGE"]
+    name = os.environ.get("DVC_STAGE", "by hand")
     with Path(os.environ["TRACE"]).open("a") as trace:
         trace.write(f"{name}\n")
     digest = hashlib.sha256(json.dumps(what_counts(arguments), sort_keys=True).encode()).hexdigest()

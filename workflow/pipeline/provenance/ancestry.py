@@ -37,6 +37,9 @@ class Artifact:
     """Config file → the sections that decided it, as recorded."""
     made_with: dict[str, Any] = field(default_factory=dict)
     """Commit, time, ranks, machine and versions of the execution; empty when not recorded."""
+    accepted: list[dict[str, Any]] = field(default_factory=list)
+    """It was executed with other code than its entry names: what proves each step from one to the other, or who accepted
+    it when and why; empty for most."""
     inputs: dict[str, list["Artifact"]] = field(default_factory=dict)
     """Flag of the command (`base`, `dataset`, `raw`, …; `file` for what it does not name) → what the stage read."""
     lost: bool = False
@@ -124,6 +127,7 @@ class Ancestry:
             "code": code,
             "config": entry.get("params", {}),
             "made_with": self._history.made_with(stage, entry),
+            "accepted": [same.proof for same in self._history.accepted_by(stage, entry)],
             "inputs": inputs,
         }
 

@@ -73,6 +73,7 @@ class ArtifactTree:
         if artifact.stage:
             branch.add(f"code: {artifact.command.split()[3]} and {len(artifact.code) - 1} modules")
             self._add_execution(branch, artifact.stage, artifact.made_with)
+            add_lines(branch, [f"and {how_known(proof)}" for proof in artifact.accepted])
         for flag, several in artifact.inputs.items():
             for each in several:
                 self.add(branch, flag, each)
@@ -93,6 +94,19 @@ class ArtifactTree:
             return
         execution.add(safe(f"{machine['system']}, {machine.get('processor')}, {machine.get('cores')} cores"))
         execution.add(safe(", ".join(f"{name} {version}" for name, version in versions.items())))
+
+
+def how_known(proof: dict[str, Any]) -> str:
+    """Say why a result counts for other code than it was executed with."""
+    if "executed" in proof:
+        then, now = (proof.get("commits") or [None, None])[:2]
+        outs = ", ".join(f"{path} {value}" for path, value in (proof.get("outs") or {}).items())
+        return f"proven for later code: a small {proof['executed']} gave {outs} with both, commits {then} and {now}"
+    if "accepted" in proof:
+        return (
+            f"accepted for later code, not proven, {proof['accepted']}: {proof.get('reason') or 'no reason was given'}"
+        )
+    return "carried over from an earlier version of the ledger"
 
 
 def add_values(branch: Tree, values: dict[str, Any]) -> None:

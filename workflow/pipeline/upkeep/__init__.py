@@ -2,6 +2,7 @@
 
 from pipeline.upkeep.accept import accept
 from pipeline.upkeep.clean_cache import clean_cache, empty_trash
+from pipeline.upkeep.upgrade import upgrade
 from pipeline.upkeep.verify import verify
 
-__all__ = ["accept", "clean_cache", "empty_trash", "verify"]
+__all__ = ["accept", "clean_cache", "empty_trash", "upgrade", "verify"]

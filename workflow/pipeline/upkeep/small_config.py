@@ -1,0 +1,134 @@
+"""A config like the user's in all that the code branches by, and small in all else: what it trains is done in seconds.
+
+Each file keeps its name, its sections and its switches. Data that is made anew has few rows, data that is not here is
+replaced by the demo's, weights from elsewhere by a few thousand random ones.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from heirloom.config.parsing.reading import read_yaml
+from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
+
+FOLDERS = {kind: Path("config") / kind for kind in ("datasets", "models", "runs")}
+ROWS = 32
+TEXT = "upgrade-text"
+"""Dataset that tokenizers of models from elsewhere are trained on here."""
+PARTS = {"text": "text", "chat": "chats", "preference": "preferences"}
+"""Kind of rows → the part of the demo's data that has such."""
+RUN = {"max_steps": 2, "num_train_epochs": 1, "global_batch_size": 4, "per_device_train_batch_size": 1,
+       "per_device_eval_batch_size": 1, "eval_steps": 1}  # fmt: skip
+GENERATION = {"max_new_tokens": 4, "limit": 2, "test_batch_size": 2}
+WEIGHTS = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+           "num_key_value_heads": 2, "head_dim": 8, "n_embd": 16, "n_layer": 2, "n_head": 2}  # fmt: skip
+
+
+def needed_files(subjects: Iterable[str]) -> dict[str, set[str]]:
+    """Return kind → names of the config files behind stages' subjects, with all that these name."""
+    found: dict[str, set[str]] = {kind: set() for kind in FOLDERS}
+    pending = [(kind, name) for name in subjects for kind in FOLDERS]
+    while pending:
+        kind, name = pending.pop()
+        file = FOLDERS[kind] / f"{name}.yaml"
+        if name not in found[kind] and file.is_file():
+            found[kind].add(name)
+            pending += [(other, text) for text in texts_in(read_yaml(file)) for other in FOLDERS]
+    return found
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts in a config, keys included, that could name another file."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from texts_in(key)
+            yield from texts_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts_in(inner)
+    elif isinstance(value, str) and "/" not in value:
+        yield value
+
+
+def write_small(folder: Path, needed: dict[str, set[str]]) -> None:
+    """Replace config/ of a clone in `folder` by small versions of the files that are needed here."""
+    invented = False
+    for kind, place in FOLDERS.items():
+        shutil.rmtree(folder / place, ignore_errors=True)
+        (folder / place).mkdir(parents=True)
+        for name in sorted(needed[kind]):
+            content = read_yaml(place / f"{name}.yaml")
+            if kind == "datasets":
+                content = small_dataset(content, folder)
+            elif kind == "models":
+                elsewhere = content.get("source") is not None
+                content = small_model(content)
+                invented = invented or elsewhere
+            else:
+                content = small_run(content)
+            write_yaml(folder / place / f"{name}.yaml", content)
+    if invented:
+        model = next(iter(sorted(needed["models"])))
+        processing = {"processing_function": "plain_text_processing_function", "max_length": 32}
+        write_yaml(
+            folder / FOLDERS["datasets"] / f"{TEXT}.yaml",
+            {"tokenizer": model, "source": generated("text"), "processing": processing},
+        )
+
+
+def write_yaml(file: Path, content: dict) -> None:
+    """Write a config file."""
+    with file.open("w", encoding="utf-8") as lines:
+        YAML().dump(content, lines)
+
+
+def generated(part: str) -> dict[str, Any]:
+    """Return the source of a few of the demo's rows."""
+    return {"generator": "demo", "part": part, "rows": ROWS, "seed": 0}
+
+
+def small_dataset(content: dict, folder: Path) -> dict:
+    """Return a dataset of few rows; the user's own file comes along where it is here."""
+    source = dict(content.get("source") or {})
+    if not source:
+        return content
+    path = source.get("path")
+    if source.get("generator"):
+        rows = {key: min(source[key], ROWS) for key in ("rows", "test_rows") if key in source}
+        return content | {"source": source | rows}
+    if path and Path(path).exists():
+        if not (folder / path).exists() and Path(path).is_file():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, folder / path)
+        return content
+    processing = content.get("processing") or {}
+    kind = PROCESSING_FUNCTIONS.get(processing.get("processing_function"), processing.get("kind"))
+    return content | {"source": generated(PARTS.get(kind, "text"))}
+
+
+def small_model(content: dict) -> dict:
+    """Return a model of few weights; what comes from elsewhere is made from scratch."""
+    if content.get("source") is None:
+        init = {key: min(value, WEIGHTS[key]) if key in WEIGHTS else value for key, value in content["init"].items()}
+        return content | {"init": init}
+    rest = {key: value for key, value in content.items() if key not in ("source", "init", "tokenizer")}
+    init = {"model_type": "llama", "seed": 0, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    init |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 512}
+    tokenizer = {"train_on": TEXT, "vocab_size": 400, **(content.get("tokenizer") or {})}
+    return rest | {"tokenizer": tokenizer, "init": init}
+
+
+def small_run(content: dict) -> dict:
+    """Return a run of a few steps and answers."""
+    small = {**content, "enabled": True}
+    small.pop("tracking", None)  # no second run at a tracker
+    small.pop("resources", None)
+    for section, limits in (("training", RUN), ("generation", GENERATION)):
+        if isinstance(small.get(section), dict):
+            small[section] = {
+                key: min(value, limits[key]) if key in limits else value for key, value in small[section].items()
+            }
+    return small
