@@ -159,7 +159,7 @@ class Clone:
             env=self.environment(variables),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1500,
             check=False,
         )
 

@@ -139,7 +139,11 @@ def test_a_name_that_is_changed_everywhere_is_no_change() -> None:
     assert moved == ([], {"'heirloom.errors'": "'heirloom.mistakes'"})
     places, renamed = changed(("plain(x)", "other(x)"))  # another function, which was there before
     assert places == ["scripts/p.py:5"] and renamed == {}
-    assert changed(("plain", "as_plain"), ("'a'", "'plain'"))[1] == {}  # a text could still look the old one up
+    lookup = ("re.sub('a'", "getattr(re, 'plain')('a'")  # a text could still look the old one up
+    assert changed(("plain", "as_plain"), lookup)[1] == {}
+    local = {"scripts/q.py": b"def f(plain):\n    return plain\n"}  # a variable of another module's own
+    after = {path: text.replace(b"plain", b"as_plain") for path, text in BEFORE.items()}
+    assert changes_between(BEFORE | local, after | local).after == []
 
 
 def test_a_statement_counts_as_executed_by_any_line_of_its_head() -> None:

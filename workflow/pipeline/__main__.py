@@ -100,10 +100,12 @@ def plan(arguments: argparse.Namespace) -> None:
 
 
 def write(_: argparse.Namespace) -> None:
+    from pipeline.code import bring_in_step
     from pipeline.graph import dvcfile, load_graph
     from pipeline.ledger import carry_lock_over
 
     graph = load_graph()[1]
+    bring_in_step(graph.programs)
     print("dvc.yaml written" if dvcfile.write(graph) else "dvc.yaml is in step with config/")
     if carried := carry_lock_over(graph):
         print(f"dvc.lock: {carried} entries of an earlier version have the form of today")

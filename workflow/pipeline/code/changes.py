@@ -21,6 +21,8 @@ from pipeline.code.syntax import is_text, written
 BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 ALIKE = 0.6
 """So much of a module must be as it was for it to count as moved."""
+LOOKING_UP = frozenset(map(repr, ("getattr", "setattr", "hasattr", "globals", "vars", "import_module", "__dict__")))
+"""Functions and names by which things are looked up by texts."""
 _NAME = re.compile(r" (id|attr|name|asname|arg|module)=$")
 _UNSEEN = (ast.Global, ast.Nonlocal)
 """Statements that leave no trace when they are executed."""
@@ -143,26 +145,73 @@ def alike(left: list[Statement], right: list[Statement]) -> float:
 def renames(
     pairs: list[tuple[Statement, Statement]], then: Mapping[str, list[Statement]], now: Mapping[str, list[Statement]]
 ) -> dict[str, str]:
-    """Return old name → new name of what was renamed everywhere at once.
+    """Return old name → new name, as in tokens, of what was renamed everywhere at once.
 
-    The old name is nowhere any more and the new one was nowhere before, neither as a name nor as a text, by which it
-    could be looked up. The name of a module that was moved may stay that of others.
+    A module that was changed has the old name nowhere any more, and had the new one nowhere before. The others have
+    neither as something that is defined, imported or reached by a dot (a variable of theirs may be called so), nor as a
+    text where they look names up by texts.
     """
     found: dict[str, str] = {}
+    places: dict[str, list[tuple[str, str]]] = {}
     doubtful: set[str] = set()
     for left, right in pairs:
         for old, new in name_differences(left.tokens, right.tokens) or []:
+            places.setdefault(old, []).append((left.path, right.path))
             if found.setdefault(old, new) != new:
                 doubtful.add(old)
-    words_then, words_now = words_of(then), words_of(now)
+    words_then = {path: Words.of(several) for path, several in then.items()}
+    words_now = {path: Words.of(several) for path, several in now.items()}
     moved = {module_name(old): module_name(new) for old, new in matched(then, now) if old and new and old != new}
     return {
         old: new
         for old, new in found.items()
         if old not in doubtful
         and list(found.values()).count(new) == 1
-        and (moved.get(old) == new or (old not in words_now and new not in words_then))
+        and (
+            moved.get(old) == new
+            or (
+                is_free(old, words_now, {path for _, path in places[old]})
+                and is_free(new, words_then, {path for path, _ in places[old]})
+            )
+        )
     }
+
+
+@dataclass(frozen=True)
+class Words:
+    """The names and texts of a module, written as in tokens."""
+
+    names: frozenset[str]
+    shared: frozenset[str]
+    """Names that are defined, imported, or reached by a dot."""
+    texts: frozenset[str]
+
+    @classmethod
+    def of(cls, several: list[Statement]) -> "Words":
+        names, shared, texts = set(), set(), set()
+        for each in several:
+            for place, token in enumerate(each.tokens):
+                word = token.removeprefix("str:")
+                if is_name(each.tokens, place):
+                    names.add(word)
+                    if not each.tokens[place - 1].endswith((" id=", " arg=")):
+                        shared.add(word)
+                elif token.startswith("str:"):
+                    texts.add(word)
+        return cls(frozenset(names), frozenset(shared), frozenset(texts))
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether something is looked up by a text."""
+        return bool(self.names & LOOKING_UP)
+
+
+def is_free(name: str, words: Mapping[str, Words], changed: set[str]) -> bool:
+    """Tell whether no module knows a name, as `renames` says."""
+    return not any(
+        name in (each.names if path in changed else each.shared) or (name in each.texts and each.looks_up)
+        for path, each in words.items()
+    )
 
 
 def name_differences(left: tuple[str, ...], right: tuple[str, ...]) -> list[tuple[str, str]] | None:
@@ -187,12 +236,6 @@ def renamed_token(tokens: tuple[str, ...], place: int, renamed: Mapping[str, str
     """Return a token under its new name."""
     name = tokens[place].removeprefix("str:")
     return f"str:{renamed[name]}" if name in renamed and is_name(tokens, place) else tokens[place]
-
-
-def words_of(modules: Mapping[str, list[Statement]]) -> set[str]:
-    """Return all names and texts of modules, written as in a token."""
-    tokens = (token for found in modules.values() for each in found for token in each.tokens)
-    return {token.removeprefix("str:") for token in tokens if token.startswith("str:")}
 
 
 def module_name(path: str) -> str:

@@ -6,10 +6,10 @@ from pipeline.execution.job_output import keep_output
 from pipeline.execution.job_remote import data_is_remote
 from pipeline.execution.local_job import CONTROLLER
 from pipeline.execution.training_job import join
-from pipeline.execution.transfer import absent
+from pipeline.execution.transfer import absent, push_once
 from pipeline.execution.under_dvc import begin, end
 
 __all__ = [
     "CONTROLLER", "JOB_OUTPUT", "absent", "begin", "data_is_remote", "end", "job_remote", "join", "keep_output",
-    "local_job", "remote_job",
+    "local_job", "push_once", "remote_job",
 ]  # fmt: skip

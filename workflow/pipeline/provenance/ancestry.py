@@ -38,8 +38,8 @@ class Artifact:
     made_with: dict[str, Any] = field(default_factory=dict)
     """Commit, time, ranks, machine and versions of the execution; empty when not recorded."""
     accepted: list[dict[str, Any]] = field(default_factory=list)
-    """It was executed with other code than its entry names: what proves each step from one to the other, or who accepted
-    it when and why; empty for most."""
+    """Of a result that was executed with other code than its entry names: what proves each step from one to the other,
+    or when and why it was accepted."""
     inputs: dict[str, list["Artifact"]] = field(default_factory=dict)
     """Flag of the command (`base`, `dataset`, `raw`, …; `file` for what it does not name) → what the stage read."""
     lost: bool = False

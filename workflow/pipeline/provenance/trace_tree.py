@@ -99,14 +99,10 @@ class ArtifactTree:
 def how_known(proof: dict[str, Any]) -> str:
     """Say why a result counts for other code than it was executed with."""
     if "executed" in proof:
-        then, now = (proof.get("commits") or [None, None])[:2]
-        outs = ", ".join(f"{path} {value}" for path, value in (proof.get("outs") or {}).items())
-        return f"proven for later code: a small {proof['executed']} gave {outs} with both, commits {then} and {now}"
-    if "accepted" in proof:
-        return (
-            f"accepted for later code, not proven, {proof['accepted']}: {proof.get('reason') or 'no reason was given'}"
-        )
-    return "carried over from an earlier version of the ledger"
+        how = "proven for later code by a small stage"
+    else:
+        how = "accepted for later code, not proven" if "accepted" in proof else "known to an earlier version"
+    return f"{how}: {json.dumps(proof, ensure_ascii=False)}"
 
 
 def add_values(branch: Tree, values: dict[str, Any]) -> None:

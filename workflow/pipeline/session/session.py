@@ -8,13 +8,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from snakemake.resources import Resources
 
 from heirloom.errors import HeirloomError
+from pipeline.code import bring_in_step
 from pipeline.dvc_project import release_what_the_dead_hold, set_aside_damaged_lock
-from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote
+from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote, push_once
 from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph, shown
 from pipeline.ledger import (
     NOTHING,
@@ -27,6 +29,7 @@ from pipeline.ledger import (
     lockfile,
     markers,
     open_ledger,
+    read_lock,
 )
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
 from pipeline.plan import print_plan
@@ -160,6 +163,7 @@ class Session:
             try:
                 runs = self.ledger.selection if self.graph.mistakes else None
                 update_ledger_files(open_ledger(local_data=False, runs=runs))
+                share_digests()
             except HeirloomError as error:  # the config was edited meanwhile
                 print(f"returned results are recorded by the next `snakemake`, as now: {error}", file=sys.stderr)
 
@@ -228,6 +232,9 @@ def open_session(workflow, config: dict) -> Session:
     if wrong:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
+    if alone and not ledger.graph.mistakes:
+        with suppress(OSError):  # for DVC, which git brings none of them; not in a clone that may only be read
+            bring_in_step(ledger.graph.programs)
     if real:
         set_aside_damaged_lock()
         release_what_the_dead_hold()
@@ -282,6 +289,16 @@ def visible_entries(ledger: Ledger, to_sagemaker: bool) -> dict:
     actions = (Action.RUN, Action.RESTORE, *([Action.FOLLOW] if to_sagemaker else []))
     hidden = [name for name, verdict in ledger.verdicts.items() if verdict.action in actions]
     return {name: ledger.entries[name] for name in ledger.graph.stages if name in ledger.entries and name not in hidden}
+
+
+def share_digests() -> None:
+    """Put the files of digests where jobs put their results: a colleague's `dvc pull` wants all that dvc.lock names."""
+    entry = read_lock().get(dvcfile.DIGEST)
+    problem = push_once(dvcfile.DIGEST, entry) if entry else None
+    if problem:
+        print(
+            f"the digests of code are not on the DVC remote ({problem}): `dvc push {dvcfile.DIGEST}`", file=sys.stderr
+        )
 
 
 def update_ledger_files(ledger: Ledger) -> None:

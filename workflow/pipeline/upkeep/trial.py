@@ -23,7 +23,7 @@ from pipeline.paths import RECORDS
 from pipeline.provenance import CleanClone
 from pipeline.upkeep.small_config import needed_files, write_small
 
-RECORDER = Path(__file__).parent / "recorder"
+RECORDER = Path(__file__).parents[2] / "recorder"
 OURS = ("scripts", "workflow", "rules", "envs")
 """Folders of the project's own code."""
 

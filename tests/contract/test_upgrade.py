@@ -1,0 +1,106 @@
+"""`make upgrade`: what new code would make as well is kept, with proof, and nothing else is."""
+
+import json
+import re
+from pathlib import Path
+
+from clone import Clone, succeeded
+
+PART = '''\
+"""Code of training."""
+
+
+def adjusted(digest: str, config: str) -> str:
+    """Return the result; an adapter gives another one."""
+    if "'peft'" in config:
+        digest = digest[2:] + digest[:2]
+    return digest
+'''
+USED = "    digest = adjusted(digest, str(what_counts(arguments)))\n    if arguments.output:\n"
+
+
+def test_what_new_code_makes_as_well_is_kept(made: Clone, tmp_path: Path) -> None:
+    clone = two_runs(made.copy_to(tmp_path / "clone"))
+
+    # a comment: there is nothing to find out
+    clone.write("scripts/heirloom/training_part.py", PART + "# and a comment\n")
+    assert "no stage is stale by the project's code alone" in succeeded(clone.pipeline("upgrade")).stdout
+    clone.nothing_to_do()
+
+    # the same to Python: a function renamed with its callers, in errors.py, and a module that all import moved
+    renamed(clone, "plain", "made_plain")
+    old, new = (clone.folder / f"scripts/heirloom/{name}_part.py" for name in ("shared", "common"))
+    old.rename(new)
+    for program in (clone.folder / "scripts").glob("*.py"):
+        program.write_text(program.read_text().replace("import shared_part", "import common_part"))
+    assert {"process-text", "train-other", "train-adapted", "report-other"} <= set(clone.plan())
+    clone.executed()
+    done = succeeded(clone.pipeline("upgrade"))
+    assert "same bytes: train-adapted" in done.stdout and "same bytes: report-other" in done.stdout
+    assert set(clone.executed()) == {"by", "hand"}  # small stages in clean clones
+    clone.nothing_to_do()
+    proofs = [row for row in history(clone) if "same" in row and row["combinations"]]
+    proof = next(row["proof"] for row in proofs if row["proof"]["executed"] == "train-adapted")
+    assert proof["renamed"]["plain"] == "made_plain" and len(proof["commits"]) == 2
+    assert proof["outs"]["checkpoints/adapted"].endswith(".dir")
+    clone.commit("upgraded")
+
+    # a loss that only an adapter alters, and a line that only a GPU executes; a clone that has no data finds out
+    other = clone.clone_to(tmp_path / "other")
+    other.edit("scripts/heirloom/training_part.py", "digest[2:] + digest[:2]", "digest[::-1]")
+    other.write("scripts/heirloom/data_part.py", "import os\n\nif 'GPU' in os.environ:\n    size = 2\n")
+    done = other.pipeline("upgrade")
+    assert done.returncode == 1
+    assert "other bytes: train-adapted: checkpoints/adapted" in done.stdout
+    assert "same bytes: train-other" in done.stdout
+    assert "unproven: process-text: no small stage executes scripts/heirloom/data_part.py:4\n" in done.stdout
+    assert "`snakemake` makes it again; `make upgrade ACCEPT=train" in done.stdout
+    plan = other.plan("--data", "remote")
+    assert {name for name, text in plan.items() if text.startswith("run: ")} == {"process-text", "train-adapted"}
+    done = other.pipeline("upgrade", "--accept", "process")
+    assert done.returncode == 1 and "say why with --reason" in done.stderr
+    succeeded(other.pipeline("accept", "process-*", "--reason", "nobody has one"))
+    assert {name for name, text in other.plan("--data", "remote").items() if text.startswith("run: ")} == {
+        "train-adapted"
+    }
+
+    # both went on by themselves, and what each knows is known after a merge
+    other.commit("another upgrade")
+    clone.write("scripts/create_report.py", (clone.folder / "scripts/create_report.py").read_text() + "WORD = 1\n")
+    succeeded(clone.pipeline("accept", "report-*"))
+    clone.commit("an upgrade here")
+    clone.git("pull", "-q", "--no-rebase", str(other.folder), "main")
+    plan = clone.plan("--data", "remote")
+    assert {name for name, text in plan.items() if text.startswith("run: ")} == {"train-adapted"}
+
+
+def two_runs(clone: Clone) -> Clone:
+    """Let the clone have two runs, one with an adapter, whose trainer's result depends on a module."""
+    for name in ("pre", "sft"):
+        (clone.folder / f"config/runs/{name}.yaml").unlink()
+    text = (clone.folder / "config/runs/other.yaml").read_text()
+    clone.write("config/runs/adapted.yaml", f"{text.strip()}\npeft: {{r: 8}}\n")
+    clone.write("scripts/heirloom/training_part.py", PART)
+    clone.edit("scripts/train.py", "from heirloom import training_part  # noqa: F401", "")
+    clone.edit("scripts/train.py", "    if arguments.output:\n", USED)
+    clone.edit(
+        "scripts/train.py", "import argparse\n", "import argparse\n\nfrom heirloom.training_part import adjusted\n"
+    )
+    succeeded(clone.snakemake())
+    clone.commit("two runs")
+    return clone
+
+
+def renamed(clone: Clone, old: str, new: str) -> None:
+    """Rename a function of errors.py in all that defines, imports and calls it."""
+    word = re.compile(rf"\b{old}\b(?=\(|,|$)|(?<=, )\b{old}\b", re.MULTILINE)
+    for folder in ("scripts", "workflow"):
+        for file in (clone.folder / folder).rglob("*.py"):
+            text = file.read_text()
+            if re.search(rf"def {old}\(|errors import .*\b{old}\b", text):
+                file.write_text(word.sub(new, text))
+
+
+def history(clone: Clone) -> list[dict]:
+    """Return the lines of the history."""
+    return [json.loads(line) for line in (clone.folder / ".dvc/history.jsonl").read_text().splitlines()]
