@@ -9,14 +9,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from heirloom.artifacts import remove
+from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
+from pipeline.code import combination
 from pipeline.git import git
 from pipeline.ledger import bytes_hash
 from pipeline.paths import RECORDS
@@ -70,6 +72,16 @@ class Side:
     def reads(self, stage: str) -> list[str]:
         """Return the products of other stages that a stage reads."""
         return [path for path in self.stages[stage].get("deps", []) if path in self.makers]
+
+    def combination(self, stage: str) -> str:
+        """Return the combination of a stage as the small config has it."""
+        described = self.stages[stage]
+        params = {
+            file: {section: read_yaml(self.folder / file)[section] for section in sections}
+            for listed in described.get("params", [])
+            for file, sections in listed.items()
+        }
+        return combination(stage, {"cmd": described["cmd"], "params": params})
 
     def in_order(self, wanted: Iterable[str]) -> list[str]:
         """Return stages and all that they stand on, each after what it reads."""
@@ -135,11 +147,12 @@ def bring_edits(folder: Path) -> None:
 
 
 def try_out(
-    commit: str, wanted: list[str], subjects: set[str], folder: Path, tell: Callable[[str], None]
+    commit: str, wanted: Mapping[str, str], subjects: set[str], folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Outcome]:
     """Execute small versions of stages with the code of `commit` and with that of the working tree.
 
-    Returns an outcome for each that both configs have. `subjects`: what the stages and those they stand on are of.
+    Returns an outcome for each that both configs have. `wanted`: stage → its combination; `subjects`: what the stages
+    and those they stand on are of.
     Raises HeirloomError when one of the two takes no small config at all.
     """
     needed = needed_files(subjects)
@@ -147,8 +160,12 @@ def try_out(
     after = Side("HEAD", folder / "after", needed, edited=True)
     known = [name for name in wanted if name in before.stages and name in after.stages]
     outcomes: dict[str, Outcome] = {}
+    for name in known:
+        if (small := after.combination(name)) != wanted[name]:
+            odd = sorted(set(small.split()) ^ set(wanted[name].split()))
+            outcomes[name] = Outcome({}, {}, f"a small version of it is another in {', '.join(odd)}")
     failed: dict[str, str] = {}
-    for name in before.in_order(known):
+    for name in before.in_order(name for name in known if name not in outcomes):
         missing = [before.makers[path] for path in before.reads(name) if before.makers[path] in failed]
         tell(f"executing a small {name}")
         problem, lines = (failed[missing[0]], {}) if missing else before.execute(name)
@@ -157,7 +174,7 @@ def try_out(
             outcomes[name] = Outcome({}, {}, f"with the earlier code its small version fails: {problem}")
             continue
         made = {path: bytes_hash(str(before.folder / path)) for path in before.products(name)}
-        if name not in known:
+        if name not in known or name in outcomes:
             continue
         for path in before.reads(name):
             if (before.folder / path).exists() and not path.startswith("workflow/"):

@@ -116,7 +116,7 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
         find_earlier(ledger, group, changes)
     for commit in dict.fromkeys(group.commit for group in groups if group.commit and not group.problem):
         some = [group for group in groups if group.commit == commit and not group.problem]
-        wanted = [group.stages[0] for group in some]
+        wanted = {group.stages[0]: group.combination for group in some}
         subjects = {ledger.graph.stages[name].subject for name in ledger.graph.ancestors(wanted)}
         folder = Path(tempfile.mkdtemp(prefix="heirloom-upgrade-"))
         started = time.monotonic()
