@@ -21,6 +21,7 @@ from heirloom.config.trainers.dpo import DPO
 from heirloom.training.batches.preference_collators import pair_collator
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.base_models import load_model
+from heirloom.training.inputs.dropout import disable_dropout
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import copied_rows
 from heirloom.training.lifecycle import Lifecycle
@@ -33,6 +34,8 @@ def main() -> None:
     command = read_command(__doc__, DPO, DPOConfig)
     data, tokenizer = load_inputs(command)
     args, model = arguments_and_model(DPOConfig, command, data, max_length=None)
+    if args.disable_dropout:
+        disable_dropout(model)  # the trainer knows layers of dropout alone
     reference = None  # the model itself: before its first step, or with its adapter switched off
     if args.precompute_ref_log_probs:
         data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads

@@ -1,4 +1,4 @@
-"""Fine-tune a model on preferences without a reference model (ORPO): TRL's ORPOTrainer on pre-tokenized pairs.
+"""Fine-tune a model on preferences without a reference model (ORPO): transformers' Trainer with its loss.
 
     python scripts/launch.py torchrun scripts/orpo_train.py --config config/examples/runs/llama3-orpo.yaml \\
         --sections training,peft --dataset data/processed/hh-helpful --base models/llama3-8b \\
@@ -16,25 +16,24 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from heirloom import stage
 from heirloom.config.trainers.orpo import ORPO
 from heirloom.training.batches.preference_collators import OddsRatioCollator, pair_collator
-from heirloom.training.inputs.adapters import lora_config
+from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
-from heirloom.training.trainers.orpo import ORPOConfig, PretokenizedORPOTrainer
+from heirloom.training.trainers.orpo import ORPOConfig, ORPOTrainer
 
 
 def main() -> None:
     command = read_command(__doc__, ORPO, ORPOConfig)
     data, tokenizer = load_inputs(command)
-    own = {"max_length": data.max_length, "remove_unused_columns": False}
-    args, model = arguments_and_model(ORPOConfig, command, data, **own)
+    args, model = arguments_and_model(ORPOConfig, command, data, remove_unused_columns=False)
 
     lifecycle = Lifecycle(command)
     with making_trainer():
-        trainer = PretokenizedORPOTrainer(
+        model = with_adapter(model, command.peft, args)
+        trainer = ORPOTrainer(
             **lifecycle.shared_arguments(model, args, data, tokenizer),
             data_collator=pair_collator(OddsRatioCollator, command, tokenizer),
-            peft_config=lora_config(command.peft, model),
         )
     lifecycle.run(trainer)
 

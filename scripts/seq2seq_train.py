@@ -19,6 +19,7 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.training.batches.collator_choice import token_collator
 from heirloom.training.batches.each_row_once import EachRowOnce
+from heirloom.training.batches.step_counts import StepCounts
 from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import check_rows
@@ -35,7 +36,7 @@ BY_SECTION = dict.fromkeys(("generation_config", "generation_max_length", "gener
 
 
 class ExactSeq2SeqTrainer(
-    EachRowOnce, RouterLoss, GeneratedEvaluation, HeldOutBatches, TokenWeightedEvaluation, Seq2SeqTrainer
+    EachRowOnce, StepCounts, RouterLoss, GeneratedEvaluation, HeldOutBatches, TokenWeightedEvaluation, Seq2SeqTrainer
 ):
     """transformers' Seq2SeqTrainer with an exact held-out loss and answers to the prompts alone."""
 

@@ -21,6 +21,7 @@ from heirloom.training.batches.collator_choice import token_collator
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
 from heirloom.training.batches.packing import joined_data
+from heirloom.training.batches.step_counts import StepCounts
 from heirloom.training.inputs.adapters import with_adapter
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.inputs.training_data import check_rows
@@ -32,7 +33,7 @@ from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEval
 from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 
 
-class LanguageModelTrainer(EachRowOnce, RouterLoss, HeldOutBatches, TokenWeightedEvaluation, Trainer):
+class LanguageModelTrainer(EachRowOnce, StepCounts, RouterLoss, HeldOutBatches, TokenWeightedEvaluation, Trainer):
     """transformers' Trainer with an exact held-out loss."""
 
 

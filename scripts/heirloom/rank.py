@@ -13,9 +13,15 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-OPTIONAL = {"peft": ("peft",), "bitsandbytes": ("quantization", "bit", "paged_", "ademamix", "_bnb"), "wandb": ()}
+OPTIONAL = {
+    "peft": ("peft",),
+    "bitsandbytes": ("quantization", "bit", "paged_", "ademamix", "_bnb"),
+    "wandb": (),
+    "lomo_optim": ("lomo",),
+}
 """Libraries that transformers, peft and TRL import when they are installed, needed or not (1.6 s of CPU), and words
-without which neither the command line nor the run's file can ask for one. The trackers allow wandb later."""
+without which neither the command line nor the run's file can ask for one. The trackers allow wandb later. For the last
+accelerate looks on the disk, twice a step (a hundredth of a small model's step)."""
 
 HARMLESS = {
     # transformers' trainer counts accumulation itself and tells accelerate 1; DeepSpeed's value is the run's own

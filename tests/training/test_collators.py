@@ -1,11 +1,8 @@
 """Each collator on real batches: rows of text, chats and pairs as the processing makes them."""
 
-import os
 import re
 from types import SimpleNamespace
 from typing import get_args
-
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # or trl.experimental warns that it may be moved
 
 import pytest
 import torch
@@ -21,7 +18,6 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 from trl import DPOConfig, DPOTrainer
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from heirloom.config.arguments.collator_names import CollatorName
@@ -173,11 +169,8 @@ def test_seq2seq_pads_source_and_target_apart(place, name, multiple):
         assert place.encoder_decoder(**batch).loss.isfinite()
 
 
-@pytest.mark.parametrize(
-    ("trainer", "arguments", "upstream"), [("dpo", DPOConfig, DPOTrainer), ("orpo", ORPOConfig, ORPOTrainer)]
-)
-def test_pairs_make_the_batches_that_trl_makes_of_the_texts(place, tmp_path, trainer, arguments, upstream):
-    args = arguments(
+def test_pairs_make_the_batches_that_trl_makes_of_the_texts(place, tmp_path):
+    args = DPOConfig(
         output_dir=str(tmp_path),
         use_cpu=True,
         bf16=False,
@@ -188,8 +181,8 @@ def test_pairs_make_the_batches_that_trl_makes_of_the_texts(place, tmp_path, tra
     )
     texts = Dataset.from_list(preference_texts()[: len(place.preference)])
     model = AutoModelForCausalLM.from_config(place.causal.config)
-    theirs = upstream(model, args=args, train_dataset=texts, processing_class=place.tokenizer)
-    ours = pair_collator(place, trainer)
+    theirs = DPOTrainer(model, args=args, train_dataset=texts, processing_class=place.tokenizer)
+    ours = pair_collator(place, "dpo")
     pairs = zip(batches_of(theirs.train_dataset), batches_of(place.preference), strict=True)
     for tokenized, rows in pairs:
         expected = theirs.data_collator(tokenized)
@@ -201,7 +194,7 @@ def test_pairs_make_the_batches_that_trl_makes_of_the_texts(place, tmp_path, tra
 
 
 def test_pairs_padded_to_a_multiple(place):
-    """What a multiple of 8 adds is padding: on the left of ORPO's prompts, on the right of all else."""
+    """What a multiple of 8 adds is padding, on the right."""
     pad = place.tokenizer.pad_token_id
     for trainer in ("dpo", "orpo"):
         plain, padded = (
@@ -215,9 +208,7 @@ def test_pairs_padded_to_a_multiple(place):
             for name, values in long.items():
                 more = values.shape[1] - short[name].shape[1]
                 assert values.shape[1] % 8 == 0 and 0 <= more < 8
-                kept, filled = (values[:, more:], values[:, :more])
-                if not name.startswith("prompt"):
-                    kept, filled = values[:, : values.shape[1] - more], values[:, values.shape[1] - more :]
+                kept, filled = values[:, : values.shape[1] - more], values[:, values.shape[1] - more :]
                 assert torch.equal(kept, short[name])
                 value = pad if name.endswith("input_ids") else IGNORED if name.endswith("labels") else 0
                 assert (filled == value).all()
@@ -227,11 +218,10 @@ def test_pairs_padded_to_a_multiple(place):
 
 def test_orpo_trains_on_the_answers_alone(place):
     rows = list(place.preference)[:8]
-    batch = pair_collator(place, "orpo")(rows)
-    for side in ("chosen", "rejected"):
-        for index, row in enumerate(rows):
-            labels = batch[f"{side}_labels"][index]
-            assert labels[labels != IGNORED].tolist() == row[f"{side}_ids"]
+    labels = pair_collator(place, "orpo")(rows)["labels"]
+    for side, of_side in zip(("chosen", "rejected"), labels.split(len(rows)), strict=True):
+        for row, of_row in zip(rows, of_side, strict=True):
+            assert of_row[of_row != IGNORED].tolist() == row[f"{side}_ids"]
 
 
 def test_masks_are_about_as_many_as_asked_for_and_of_three_sorts(place):

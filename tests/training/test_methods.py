@@ -76,15 +76,15 @@ METHODS = {
         *("dpo_train.py", "preference", {"training": {"precompute_ref_log_probs": True}}),
         *(0.693147, 0.501374),
     ),
-    "orpo": ("orpo_train.py", "preference", {}, 4.39117, 3.83629),
-    "orpo-lora": ("orpo_train.py", "preference", {"peft": LORA}, 4.39117, 4.24002),
+    "orpo": ("orpo_train.py", "preference", {}, 4.3986, 3.83841),
+    "orpo-lora": ("orpo_train.py", "preference", {"peft": LORA}, 4.3986, 4.24338),
     "orpo-int8": (
         *("orpo_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
-        *(4.39051, 4.24099),
+        *(4.40198, 4.24601),
     ),
     "orpo-nf4": (
         *("orpo_train.py", "preference", {"peft": LORA, "quantization": NF4, "training": {"bf16": True}}),
-        *(4.38288, 4.22332),
+        *(4.39058, 4.22695),
     ),
 }
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
@@ -139,8 +139,7 @@ def test_losses_are_what_they_were(methods):
     for name, (*_, sections, before, after) in METHODS.items():
         measured = json.loads((folder / name / "metrics.json").read_text())
         exact = "training" not in sections or "bf16" not in sections["training"]
-        # 16 bits round, and a processor may round in another order; ORPO's loss itself has 16 bits: its last digit
-        tolerance = 1e-4 if exact else after * 2**-8 if name.startswith("orpo") else 3e-3
+        tolerance = 1e-4 if exact else 3e-3  # 16 bits round, and a processor may round in another order
         assert measured["before"]["loss"] == pytest.approx(before, abs=tolerance), name
         assert measured["after"]["loss"] == pytest.approx(after, abs=tolerance), name
         assert measured["train"]["steps"] == STEPS

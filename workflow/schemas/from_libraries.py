@@ -8,7 +8,6 @@ import enum
 import importlib
 import importlib.util
 import json
-import os
 import re
 import types
 import typing
@@ -30,7 +29,6 @@ HEAD_DIM = 'getattr(config, "head_dim"'
 
 def library_schemas() -> Iterator[tuple[str, str]]:
     """Yield (path of the file, its text) for each trainer, for generation_config and for the models' configurations."""
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import transformers
 
     for name, trainer in TRAINERS.items():
@@ -52,8 +50,12 @@ def library_class(name: str) -> type:
 
 
 def versioned(name: str) -> str:
-    """Return a class's full name and the version of its library."""
-    return f"{name} {importlib.import_module(name.partition('.')[0]).__version__}"
+    """Return a class's full name and the version of its library; of one of ours its name and that of its library's."""
+    library, own_name = name.partition(".")[0], name.rpartition(".")[2]
+    if library != "heirloom":
+        return f"{name} {importlib.import_module(library).__version__}"
+    base = library_class(name).__base__
+    return f"{own_name} ({versioned(base.__module__.partition('.')[0] + '.' + base.__name__)})"
 
 
 def model_configs(transformers: types.ModuleType) -> str:

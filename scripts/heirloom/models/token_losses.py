@@ -16,6 +16,8 @@ from transformers.utils import ModelOutput
 
 from heirloom.models.language_models import is_encoder_decoder, without_adapter
 
+IGNORED = -100
+"""The target of a position that does not count: torch.nn.functional.cross_entropy's ignore_index."""
 MOST_TOKENS = 1024
 """Tokens whose scores are in memory at once: with 128,256 words about 1.3 GB."""
 
@@ -56,6 +58,37 @@ def losses_of(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def in_parts(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return what `losses_of` does, with a part of the positions in 32 bits at a time."""
     return torch.cat([losses_of(scores[:, part], targets[:, part]) for part in parts(targets)], dim=1)
+
+
+def differentiable_losses(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return what `in_parts` does, for training: nothing but the scores is kept for the backward pass."""
+    return LossesInParts.apply(scores, targets)
+
+
+class LossesInParts(torch.autograd.Function):
+    """`in_parts` whose gradient, softmax(scores) less 1 at the target, is made anew and in parts too.
+
+    autograd would keep the log-probabilities of all parts in 32 bits: as much as the whole scores.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the losses (B, T) of targets (B, T) under scores (B, T, V)."""
+        ctx.save_for_backward(scores, targets)
+        return in_parts(scores, targets)
+
+    @staticmethod
+    def backward(ctx: Any, of_losses: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the gradient (B, T, V), in the precision of the scores, for that of the losses (B, T)."""
+        scores, targets = ctx.saved_tensors
+        counts = targets != IGNORED
+        of_losses, targets = of_losses * counts, targets * counts
+        gradient = torch.empty_like(scores)
+        for part in parts(targets):
+            factor = of_losses[:, part, None]
+            of_part = scores[:, part].softmax(dim=-1, dtype=torch.float32).mul_(factor)
+            gradient[:, part] = of_part.scatter_add_(-1, targets[:, part, None], -factor)
+        return gradient, None
 
 
 def parts(targets: torch.Tensor) -> Iterator[slice]:

@@ -58,7 +58,6 @@ SET_BY_THE_WORKFLOW = {
     "do_train": "a run trains when it has `trainer:`; delete it",
     "do_eval": AFTER_TRAINING,
     "do_predict": AFTER_TRAINING,
-    "generate_during_eval": AFTER_TRAINING,
     "eval_on_start": "the held-out loss is always measured before and after training; delete it",
     "prediction_loss_only": AFTER_TRAINING,
     "batch_eval_metrics": AFTER_TRAINING,
@@ -110,12 +109,9 @@ SET_BY_THE_WORKFLOW = {
     "eval_packing": "held-out rows are measured one by one; delete it",
     "completion_only_loss": f"{BY_DATASET}: set processing.train_on in the dataset's file",
     "assistant_only_loss": f"{BY_DATASET}: set processing.train_on in the dataset's file",
-    "max_completion_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
     "chat_template_path": f"{BY_DATASET}: set processing.chat_template in the dataset's file",
     "eos_token": BY_TOKENIZER,
     "pad_token": BY_TOKENIZER,
-    "padding_value": BY_TOKENIZER,
-    "is_encoder_decoder": BY_LOADER,
     "model_init_kwargs": BY_LOADER,
     "generation_max_length": f"{BY_GENERATION}: set generation.max_new_tokens",
     "generation_num_beams": f"{BY_GENERATION}: set generation.num_beams",
@@ -165,6 +161,10 @@ RENAMED = {
     "ref_adapter_name": "the reference is the base as it comes into the run; delete it",
     "model_adapter_name": "the reference is the base as it comes into the run; delete it",
     "label_pad_token_id": f"{BY_DATASET}; delete it",
+    "max_completion_length": f"{BY_DATASET}: set processing.max_length in the dataset's file",
+    "generate_during_eval": AFTER_TRAINING,
+    "padding_value": BY_TOKENIZER,
+    "is_encoder_decoder": BY_LOADER,
 }
 
 ALONE = "it speeds up batches of one only, and needs a helper here; delete it"

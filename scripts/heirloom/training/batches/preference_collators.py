@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from heirloom.config.arguments.collator_names import CollatorName
 from heirloom.config.trainers.spec import TrainerSpec
-from heirloom.models.batches import padded_batch
 from heirloom.training.batches.collators import IGNORED, CausalCollator
 from heirloom.training.inputs.training_command import TrainingCommand
 
@@ -18,29 +17,18 @@ PairCollator = TypeVar("PairCollator", bound=Callable[[list[dict[str, Any]]], di
 
 @dataclass(frozen=True)
 class OddsRatioCollator:
-    """Make the batches that TRL's ORPOTrainer makes of texts: chosen and rejected apart, each after its prompt.
-
-    Upstream tokenizes, masks and pads in `ORPOTrainer.tokenize_row` and `DPODataCollatorWithPadding`, for texts only.
-    """
+    """Make ORPO's batches: chosen and rejected answers, each after its prompt, in one tensor."""
 
     pad_token_id: int
     pad_to_multiple_of: int | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return {chosen,rejected}_{input_ids,attention_mask,labels}, padded on the right, and
-        prompt_{input_ids,attention_mask}, padded on the left; each (B, T) with a T for each of the three.
+        """Return input_ids, attention_mask and labels, each (2B, T), padded on the right: chosen first, then rejected.
+
+        Labels are IGNORED but for the answers.
         """
-        prompts = [row["prompt_ids"] for row in rows]
-        ones = [[1] * len(prompt) for prompt in prompts]
-        batch = {
-            "prompt_input_ids": padded_batch(prompts, self.pad_token_id, self.pad_to_multiple_of, side="left"),
-            "prompt_attention_mask": padded_batch(ones, 0, self.pad_to_multiple_of, side="left"),
-        }
-        pad = CausalCollator(self.pad_token_id, self.pad_to_multiple_of)
-        for side in ("chosen", "rejected"):
-            answered = [after_prompt(row["prompt_ids"], row[f"{side}_ids"]) for row in rows]
-            batch |= {f"{side}_{name}": values for name, values in pad(answered).items()}
-        return batch
+        texts = [after_prompt(row["prompt_ids"], row[f"{side}_ids"]) for side in ("chosen", "rejected") for row in rows]
+        return CausalCollator(self.pad_token_id, self.pad_to_multiple_of)(texts)
 
 
 def after_prompt(prompt: Sequence[int], answer: Sequence[int]) -> dict[str, list[int]]:
@@ -73,7 +61,7 @@ def make_preference_collator(
     """Return the collator `training.collator` names, for a trainer of pairs whose batches `kind` makes: TRL's
     DataCollatorForPreference or OddsRatioCollator.
 
-    Give ORPOTrainer `remove_unused_columns=False` with it: it cannot know which columns are read.
+    Give Trainer `remove_unused_columns=False` with it: it cannot know which columns are read.
     Raises HeirloomError when the collator does not fit the trainer.
     """
     trainer.fitting_collator(name)

@@ -11,6 +11,7 @@ from heirloom.distributed import barrier, is_first_rank_of_host, on_every_rank
 from heirloom.models.language_models import without_adapter
 from heirloom.training.batches.document_isolation import DocumentsStayApart
 from heirloom.training.batches.each_row_once import EachRowOnce
+from heirloom.training.batches.step_counts import StepCounts
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 
@@ -47,6 +48,7 @@ class PretokenizedSFTTrainer(
     WithoutModelCard,
     DocumentsStayApart,
     EachRowOnce,
+    StepCounts,
     HeldOutBatches,
     TokenWeightedEvaluation,
     SFTTrainer,
@@ -62,7 +64,7 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 """SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
 
 
-class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, DPOTrainer):
+class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, StepCounts, DPOTrainer):
     """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
 
     TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
