@@ -7,6 +7,8 @@ import pytest
 from heirloom.config.arguments.instance_types import ranks
 from heirloom.config.sections.resources import ResourcesSection
 
+PLAN = "arn:aws:sagemaker:eu-west-1:123456789012:training-plan/p5-of-may"
+
 
 @pytest.mark.parametrize(
     ("instance_type", "count", "expected"),
@@ -62,6 +64,20 @@ def test_only_the_keys_of_the_trainer_go_to_the_trainer():
         ({"max_wait": 9}, "max_wait: max_wait limits the wait for spot capacity: add `spot: true`, or remove it"),
         ({"spot": True, "max_wait": 9, "max_runtime": 10}, "max_wait: must be at least max_runtime (10)"),
         ({"spot": True, "generation": {"keep_alive": 9}}, "generation: spot capacity knows no warm pools"),
+        (
+            {"instance_type": "ml.m5.xlarge", "max_pending": 3600},
+            "max_pending: SageMaker heeds max_pending for machines",
+        ),
+        ({"instance_type": "ml.g5.xlarge", "max_pending": 60}, "greater than or equal to 1800"),
+        ({"training_plan_arn": PLAN, "spot": True}, "training_plan_arn: a plan's machines are reserved, no spot"),
+        ({"training_plan_arn": PLAN, "instance_type": ["a", "b"]}, "training_plan_arn: a plan's machines are of one"),
+        ({"training_plan_arn": "my-plan"}, "String should match pattern"),
+        ({"maximum_retry_attempts": 31}, "less than or equal to 30"),
+        (
+            {"instance_type": ["ml.g5.xlarge", "ml.g5.xlarge"]},
+            "instance_type: expected one instance type or more, each",
+        ),
+        ({"generation": {"instance_type": []}}, "generation: expected one instance type or more"),
         ({"tags": {"team": "a,b"}}, "tags: team: SageMaker's tags are letters"),
         ({"evaluation": {"tags": {"a=b": "c"}}}, "tags: a=b: SageMaker's tags are letters"),
     ],

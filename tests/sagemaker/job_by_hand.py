@@ -70,6 +70,7 @@ class Job:
             "worker_command": SET_UP + shlex.join([sys.executable, str(LAUNCH), "join", STAGE, *command]),
             "host_timeout": 120,
             "secret": secrets.token_hex(32),
+            "checkpoints": name,
             "sources": self.store.put_bytes(source_archive(files, folder, LeakGuard({}))),
             "inputs": [],
             "results": list(results),

@@ -63,9 +63,15 @@ class Account:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"row")
         s3.get_object(Bucket=BUCKET, Key=key)
 
+    def give_up_an_upload(self) -> None:
+        """Do what the container does with the parts of a checkpoint that did not get to S3 in time."""
+        s3, place = self.client("s3", ROLE), {"Bucket": BUCKET, "Key": "jobs/checkpoints/key/shard"}
+        s3.abort_multipart_upload(**place, UploadId=s3.create_multipart_upload(**place)["UploadId"])
+
     def one_job(self, loopback: LoopbackSageMaker) -> None:
         """Submit a job, wait for its end, fetch its results and its log, and stop another one."""
         self.remote(PERSON)
+        self.give_up_an_upload()
         api = self.client("sagemaker", PERSON, loopback.endpoint)
         store = ObjectStore(self.client("s3", PERSON), PREFIX)
         poller = Poller(api, PREFIX, LOG)
@@ -83,7 +89,7 @@ class Account:
         assert "what the job reads" in log, log or "the log was denied"
         self.remote(ROLE)
         kept = self.aws.objects(BUCKET, "jobs/checkpoints/")
-        assert kept == {"jobs/checkpoints/key/new": b"2\n"}
+        assert kept == {"jobs/checkpoints/key/new": b"2\n"}, loopback.logs.text(flight.training_job)
         assert f"jobs/output/{flight.training_job}/output/model/kept" in self.aws.objects(BUCKET, "jobs/output/")
         loopback.plan(SlowStart(job="second", seconds=60))
         second = self.flight(store, "second")
@@ -104,6 +110,7 @@ class Account:
             "inputs": send(["input"], self.folder, store, guard, "the input"),
             "results": ["out"],
             "logs": ["log"],
+            "checkpoints": key,
         }
         resources = JobResources(
             "ml.m5.xlarge", 1, 30, IMAGE, 600, spot=True, max_wait=1200, checkpoints=True, tags={"team": "a"}

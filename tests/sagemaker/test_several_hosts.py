@@ -167,5 +167,7 @@ def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopbac
     assert training.end()["TrainingJobStatus"] == "Completed", training.log
     resumed = [int(step) for step in re.findall(r"resuming from checkpoint-(\d+)", training.log)]
     assert len(resumed) == 2 and 3 <= resumed[0] < 9 <= resumed[1] < newest, training.log
+    # what is written after SIGTERM gets to S3, though SageMaker copies nothing any more
+    assert {int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+)", training.log)} == {resumed[0], newest}
     assert tree(training.fetch_results(tmp_path / "results") / "out") == tree(expected)
     assert training.kept() == []

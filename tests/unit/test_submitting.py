@@ -20,6 +20,14 @@ def test_what_the_run_says_comes_first_key_by_key():
     assert "instance_type" not in asked(profile={})
 
 
+def test_a_list_of_instance_types_tells_the_ranks_of_each():
+    several = asked(instance_type=["ml.p4d.24xlarge", "ml.p5.48xlarge", "ml.g6e.12xlarge", "ml.p9.x"], instance_count=2)
+    assert several["instance_type"] == "ml.p4d.24xlarge,ml.p5.48xlarge,ml.g6e.12xlarge,ml.p9.x"
+    assert several["instance_ranks"] == "16,16,8,0"
+    assert asked(instance_type=["ml.g5.xlarge"])["instance_type"] == "ml.g5.xlarge"
+    assert asked(profile={"instance_type": "ml.m5.xlarge, ml.c5.xlarge"})["instance_ranks"] == "2,2"
+
+
 def test_what_the_profile_says_of_spot_capacity_never_contradicts_a_run():
     assert "max_wait" not in asked(spot=False)
     assert asked(spot=False)["spot"] == 0 and asked(spot=False)["keep_alive"] == 600

@@ -66,15 +66,16 @@ class References:
             machines = run.resources
             if machines is None or run.training is None:
                 continue
-            if slow := slow_network(machines.instance_type, machines.instance_count, machines.efa):
-                yield run.path, ("resources", "instance_count"), slow
-            if ranks(machines.instance_type, machines.instance_count) is None:
-                yield (
-                    run.path,
-                    ("resources", "instance_type"),
-                    f"the number of GPUs of {machines.instance_type} is not known here, so global_batch_size is "
-                    "checked only when training starts",
-                )
+            for name in machines.instance_types:
+                if slow := slow_network(name, machines.instance_count, machines.efa):
+                    yield run.path, ("resources", "instance_count"), slow
+                if ranks(name, machines.instance_count) is None:
+                    yield (
+                        run.path,
+                        ("resources", "instance_type"),
+                        f"the number of GPUs of {name} is not known here, so global_batch_size is checked only when "
+                        "training starts",
+                    )
 
     # ---- names ----
 
@@ -407,9 +408,8 @@ def places(machines: Machines) -> dict[str, int | None]:
     None where it is not known. A run may name SageMaker's and Slurm's; one that names none trains on two CPU ranks.
     """
     found = {}
-    if machines.instance_type is not None:
-        name = f"{machines.instance_count or 1} × {machines.instance_type}"
-        found[name] = ranks(machines.instance_type, machines.instance_count)
+    for name in machines.instance_types:
+        found[f"{machines.instance_count or 1} × {name}"] = ranks(name, machines.instance_count)
     if machines.gpus_per_node:
         nodes = machines.nodes or 1
         found[f"{nodes} Slurm node{'s' * (nodes > 1)} × {machines.gpus_per_node} GPUs"] = nodes * machines.gpus_per_node

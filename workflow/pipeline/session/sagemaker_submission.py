@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.arguments.instance_types import ranks
 from heirloom.launcher import commit
 from pipeline.execution import job_remote
 from pipeline.git import git
@@ -30,10 +31,11 @@ from pipeline.paths import COSTS, RECORDS
 from pipeline.session.command_line import profile_files
 
 ASKED = (
-    "instance_type", "instance_count", "volume_size", "image", "max_runtime", "spot", "max_wait", "keep_alive", "efa",
+    "instance_type", "instance_count", "volume_size", "image", "max_runtime", "max_pending", "maximum_retry_attempts",
+    "infra_check", "training_plan_arn", "spot", "max_wait", "keep_alive", "efa",
 )  # fmt: skip
 """Resources that a run's own section may name; the plugin's names."""
-RESOURCES = (*ASKED, "tags", "checkpoints", "job_key", "record", "return_files", "worker_command")
+RESOURCES = (*ASKED, "instance_ranks", "tags", "checkpoints", "job_key", "record", "return_files", "worker_command")
 
 NEW_FILES = ("--others", "--exclude-standard")
 LARGEST_NEW = 10_000_000
@@ -175,6 +177,12 @@ def job_resources(stage: Stage, default: Callable[[str], Any]) -> dict[str, Any]
     """Return the resources of a stage's job but for its key: what its run asks for, else the profile's."""
     asked = stage.resources
     found = {name: asked.get(name, default(name)) for name in ASKED}
+    types = found["instance_type"]
+    types = types.split(",") if isinstance(types, str) else types or []
+    found["instance_type"] = ",".join(types) or None
+    if len(types) > 1:  # shards of a checkpoint fit one number of ranks
+        count = found["instance_count"]
+        found["instance_ranks"] = ",".join(str(ranks(name.strip(), count) or 0) for name in types)
     spot = bool(found["spot"])
     if not spot:
         found["max_wait"] = asked.get("max_wait")  # the profile's is for spot capacity

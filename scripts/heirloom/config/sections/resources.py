@@ -11,6 +11,11 @@ from heirloom.config.parsing.section import Section
 LONGEST_RUN = 28 * 86400
 """SageMaker ends every training job after so many seconds."""
 LONGEST_WARM = 21600
+LEAST_PENDING = 1800
+MOST_RETRIES = 30
+TRAINING_PLAN = r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:training-plan/.+$"
+ACCELERATED = ("ml.p", "ml.g", "ml.trn")
+"""Beginnings of the instance types of which SageMaker heeds MaxPendingTimeInSeconds."""
 TAG = r"[\w .:/+@-]"
 """A character of a tag's key or value, but for the `=` that a value may have: Snakemake carries tags as KEY=VALUE,…"""
 
@@ -21,12 +26,30 @@ StageOfRun = Literal["training", "generation", "evaluation"]
 class Machines(Section):
     """Machines for remote jobs, SageMaker's or Slurm's; here, at home, the launcher takes what it finds."""
 
-    instance_type: str | None = Field(None, description="SageMaker instance type, e.g. ml.p4d.24xlarge")
+    instance_type: str | list[str] | None = Field(
+        None, description="SageMaker instance type, e.g. ml.p4d.24xlarge; of a list the next where there is no capacity"
+    )
     instance_count: int | None = Field(None, ge=1, description="number of instances; absent: 1")
     volume_size: int | None = Field(None, ge=1, description="disk of an instance, GB")
     image: str | None = Field(None, description="SageMaker: image of the job; absent: the profile's")
     max_runtime: int | None = Field(
         None, ge=1, le=LONGEST_RUN, description="SageMaker: time limit of the job, seconds; absent: the profile's"
+    )
+    max_pending: int | None = Field(
+        None,
+        ge=LEAST_PENDING,
+        le=LONGEST_RUN,
+        description="SageMaker: seconds that a job may wait for machines with accelerators",
+    )
+    maximum_retry_attempts: int | None = Field(
+        None,
+        ge=0,
+        le=MOST_RETRIES,
+        description="SageMaker: how often it starts a job again after its own errors",
+    )
+    infra_check: bool | None = Field(None, description="SageMaker: look at GPUs and network before the job starts")
+    training_plan_arn: str | None = Field(
+        None, pattern=TRAINING_PLAN, description="SageMaker: training plan whose reserved machines the job runs on"
     )
     spot: bool | None = Field(None, description="SageMaker: spot capacity; absent: the profile's, else on demand")
     max_wait: int | None = Field(
@@ -47,6 +70,12 @@ class Machines(Section):
     cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of each Slurm node; absent: the profile's")
     mem_mb: int | None = Field(None, ge=1, description="memory of each Slurm node, MB; absent: the profile's")
     runtime: int | None = Field(None, ge=1, description="time limit of a Slurm job, minutes; absent: the profile's")
+
+    @property
+    def instance_types(self) -> list[str]:
+        """The instance types, the preferred first; none where the profile's is taken."""
+        given = self.instance_type
+        return [given] if isinstance(given, str) else list(given or ())
 
 
 class ResourcesSection(Machines):
@@ -81,15 +110,31 @@ class ResourcesSection(Machines):
             yield blamed("max_wait"), f"must be at least max_runtime ({machines.max_runtime}), which is a part of it"
         if machines.keep_alive and machines.spot:
             yield blamed("keep_alive"), "spot capacity knows no warm pools: remove keep_alive or spot"
+        types = machines.instance_types
+        if machines.max_pending is not None and not all(name.startswith(ACCELERATED) for name in types):
+            yield (
+                blamed("max_pending"),
+                f"SageMaker heeds max_pending for machines with accelerators alone (ml.p, ml.g, ml.trn), and "
+                f"instance_type is {', '.join(types)}: remove it",
+            )
+        if machines.training_plan_arn and machines.spot:
+            yield blamed("training_plan_arn"), "a plan's machines are reserved, no spot capacity: remove one of the two"
+        if machines.training_plan_arn and len(types) > 1:
+            yield blamed("training_plan_arn"), "a plan's machines are of one type: let instance_type name that one"
+        if isinstance(machines.instance_type, list) and (not types or len(set(types)) < len(types)):
+            yield blamed("instance_type"), "expected one instance type or more, each once"
 
     def machines(self, stage: StageOfRun) -> Machines:
         """Return the machines of one stage of the run: its own keys, else the common ones.
 
-        What the others say of spot capacity is not said of a stage that has another kind.
+        What the others say of spot capacity is not said of a stage that has another kind, nor what they say of
+        reserved and accelerated machines of one that has machines of its own.
         """
         own = getattr(self, stage, None) or Machines()
-        others = {False: "max_wait", True: "keep_alive"}.get(own.spot)
-        common = {key: getattr(self, key) for key in Machines.model_fields if key != others}
+        others = {False: ["max_wait"], True: ["keep_alive", "training_plan_arn"]}.get(own.spot, [])
+        if own.instance_type is not None:
+            others = [*others, "training_plan_arn", "max_pending"]
+        common = {key: getattr(self, key) for key in Machines.model_fields if key not in others}
         return Machines(**common | own.model_dump(exclude_none=True))
 
     @property

@@ -20,6 +20,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,15 @@ class Reception:
 
 
 def release_workers(head: str, workers: tuple[str, ...], stage: str, secret: bytes) -> None:
-    """Tell the workers of a stage that its result is safe. One that does not join is left to its own devices."""
-    for connection in accept_workers(head, workers, stage, secret, RELEASE_TIMEOUT).values():
+    """Tell the workers of a stage that its result is safe, and wait until each has deleted its work in progress.
+
+    One that does not join, or takes long, is left to its own devices.
+    """
+    joined = accept_workers(head, workers, stage, secret, RELEASE_TIMEOUT).values()
+    for connection in joined:
         connection.send("released")
+    for connection in joined:
+        connection.receive(RELEASE_TIMEOUT)  # nothing comes: the worker closes when it is done
         connection.close()
 
 
@@ -303,11 +310,12 @@ class HeadHost:
 
 
 def wait_for_head(
-    head: str, host: str, stage: str, program: Program, secret: bytes
+    head: str, host: str, stage: str, program: Program, secret: bytes, forget: Callable[[], None] = lambda: None
 ) -> tuple[LaunchRequest, Connection] | None:
     """Return what the head asks to launch and the connection to it, None when the head releases this host.
 
-    Waits until the head executes `stage`, and after that until its result is safe. Who does not know the job's secret
+    Waits until the head executes `stage`, and after that until its result is safe: then `forget` is called, while the
+    head waits, for its end is the end of this host. Who does not know the job's secret
     is not the head, whatever its address.
     """
     told = False
@@ -333,7 +341,9 @@ def wait_for_head(
             if request is not None:
                 return request, connection
             say(f"{stage}: what answers as {head} asked for something else than this stage, and gets nothing")
-        connection.close()
         if event.get("event") == "released":
+            forget()
+            connection.close()
             return None
+        connection.close()
         time.sleep(RETRY_INTERVAL)

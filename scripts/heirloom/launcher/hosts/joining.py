@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from heirloom.launcher import environment, processes, record
@@ -30,7 +31,12 @@ def join(words: list[str]) -> int:
     stage, program = words[0], parse_command(words[1:])
     say(f"{stage}: waiting for {host.names[0]}")
     folder = None
-    while (asked := wait(host, stage, program)) is not None:
+
+    def forget() -> None:
+        if folder:
+            folder.delete()
+
+    while (asked := wait(host, stage, program, forget)) is not None:
         request, connection = asked
         folder = choose_folder(request.program, request.stage, request.ranks.world_size)
         outcome = run(host, request, folder, connection)
@@ -39,15 +45,16 @@ def join(words: list[str]) -> int:
             return outcome.exit_code
         if not is_kept():  # else until the head has put the result where a lost host cannot take it
             break
-    if folder:
-        folder.delete()
+    forget()
     return 0
 
 
-def wait(host: SageMakerHost, stage: str, program: Program) -> tuple[LaunchRequest, Connection] | None:
+def wait(
+    host: SageMakerHost, stage: str, program: Program, forget: Callable[[], None]
+) -> tuple[LaunchRequest, Connection] | None:
     """Wait for the head's request, None when it releases this host; SIGTERM ends this process well meanwhile."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    found = wait_for_head(host.names[0], host.names[host.number], stage, program, host.secret)
+    found = wait_for_head(host.names[0], host.names[host.number], stage, program, host.secret, forget)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return found
 

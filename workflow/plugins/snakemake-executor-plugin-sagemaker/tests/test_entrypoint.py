@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from running import PREFIX, wait_until
+from running import BUCKET, PREFIX, wait_until
 from snakemake_executor_plugin_sagemaker import jobfile
 from snakemake_executor_plugin_sagemaker.archive import source_archive
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore
@@ -19,6 +19,9 @@ import pathlib, signal, sys, time
 def save(*_):
     time.sleep(1)
     pathlib.Path("saved").write_text("yes")
+    kept = pathlib.Path(sys.argv[1])
+    kept.mkdir()
+    (kept / "state").write_text("of the last step")
     sys.exit(0)
 signal.signal(signal.SIGTERM, save)
 pathlib.Path("ready").touch()
@@ -78,8 +81,9 @@ def host(aws, bucket, tmp_path):
     return Host(aws, tmp_path)
 
 
-def test_what_a_dying_shell_leaves_behind_is_waited_for(host):
-    process = host.start(f"{sys.executable} save.py; true")
+def test_what_a_dying_shell_leaves_behind_is_waited_for(host, aws):
+    """And the checkpoint that it writes after SIGTERM, which SageMaker copies no more, is on S3."""
+    process = host.start(f"{sys.executable} save.py {host.ml}/checkpoints; true", checkpoints="key")
     wait_until((host.work / "ready").exists, "the program under the shell")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
@@ -87,6 +91,8 @@ def test_what_a_dying_shell_leaves_behind_is_waited_for(host):
     assert (host.work / "saved").read_text() == "yes"
     assert "exit status 143" in host.failure
     assert host.result["status"] == "failed", output
+    assert aws.objects(BUCKET, "project/checkpoints/") == {"project/checkpoints/key/state": b"of the last step"}
+    assert "[sagemaker] checkpoints: all 1 files (0.0 MB) are kept at s3://workflows/project/checkpoints/key" in output
 
 
 def test_results_logs_and_listed_files_are_returned(host):
@@ -151,7 +157,7 @@ def test_the_end_of_the_output_is_the_reason_otherwise(host):
     ("variables", "changes", "reason"),
     [
         ({"HF_TOKEN": "ssm:/no/such"}, {}, "ParameterNotFound"),
-        ({}, {"format": 99}, "reads job files of format 2, this one has 99; install the same version of the plugin"),
+        ({}, {"format": 99}, "reads job files of format 3, this one has 99; install the same version of the plugin"),
         ({}, {"sources": "0" * 64}, "NoSuchKey"),
     ],
 )

@@ -13,11 +13,16 @@ from loopback import (
     throttling,
 )
 from loopback.quotas import quota_name
-from running import Workflow
+from running import BUCKET, Workflow
+from snakemake_executor_plugin_sagemaker.names import key_part
 
 RETRIED = """
-    RULES = ["capacity", "queued_one", "queued_two", "throttled", "refused", "platform", "slow"]
+    RULES = ["capacity", "queued_one", "queued_two", "throttled", "refused", "platform", "slow", "retried"]
+    RULES += ["moved", "anew", "kept"]
     TYPES = {"queued_one": "ml.g5.xlarge", "queued_two": "ml.g5.xlarge"}
+    SEVERAL = {"moved": "ml.p5.48xlarge,ml.p4d.24xlarge", "anew": "ml.p5.48xlarge,ml.g6.xlarge"}
+    SEVERAL["kept"] = SEVERAL["anew"]
+    RANKS = {"moved": "8,8", "anew": "8,1", "kept": "8,1"}
 
     rule all:
         input: expand("{rule}.txt", rule=RULES)
@@ -27,18 +32,30 @@ RETRIED = """
             name: name
             output: f"{name}.txt"
             priority: 10 if name in TYPES else 0  # one right after the other
-            resources: instance_type=TYPES.get(name, "ml.m5.xlarge")
+            resources:
+                instance_type=(TYPES | SEVERAL).get(name, "ml.m5.xlarge"),
+                instance_ranks=RANKS.get(name, ""),
+                checkpoints=int(name in SEVERAL),
+                job_key=name,
+                maximum_retry_attempts=int(name == "retried"),
             params: pause=8 if name in TYPES else 0
             shell: "sleep {params.pause}; echo done > {output}"
 """
 
 
-def test_what_passes_by_itself_is_waited_for_inside(loopback, bucket, tmp_path):
-    """Snakemake's `retries` stays 0: it would repeat a training that diverges as well."""
+def test_what_passes_by_itself_is_waited_for_inside(loopback, bucket, tmp_path, aws):
+    """And other machines are asked for where there are none of a kind, unless a checkpoint fits no others.
+
+    Snakemake's `retries` stays 0: it would repeat a training that diverges as well.
+    """
     loopback.quotas.limits[quota_name("ml.g5.xlarge")] = 1
     loopback.plan(
         CapacityError(job="capacity", times=2),
         PlatformError(job="platform"),
+        PlatformError(job="retried"),
+        SlowStart(job="moved", instance_type="ml.p5.48xlarge", seconds=600),
+        CapacityError(job="anew", instance_type="ml.p5.48xlarge", times=99),
+        CapacityError(job="kept", instance_type="ml.p5.48xlarge", times=5),
         SlowStart(job="slow", seconds=2),
         throttling(operation="CreateTrainingJob", job="throttled", times=3),
         server_error(operation="CreateTrainingJob", job="refused", times=2),
@@ -46,14 +63,27 @@ def test_what_passes_by_itself_is_waited_for_inside(loopback, bucket, tmp_path):
         server_error(operation="ListTrainingJobs", times=2, nth=6),
         server_error(operation="DescribeTrainingJob", times=2),
     )
+    keys = [f"project/checkpoints/{key_part('kept')}/shard", f"project/checkpoints/{key_part('anew')}/claim"]
+    for key, size in zip(keys, (5000, 50), strict=True):
+        aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=bytes(size))
     workflow = Workflow(tmp_path / "work", RETRIED)
-    code, output = workflow.run()
+    code, output = workflow.run("--jobs", "11", capacity_wait=1)
     assert code == 0, output
     assert loopback.faults.unused == []
     attempts = {record["rule"]: [one["status"] for one in record["attempts"]] for record in workflow.records()}
     assert attempts["capacity"] == ["Failed", "Failed", "Completed"]
     assert attempts["platform"] == ["Failed", "Completed"]
     assert attempts["slow"] == ["Completed"]
+    assert attempts["retried"] == ["Completed"]  # SageMaker itself has started it again
+    assert attempts["moved"] == ["Stopped", "Completed"]
+    assert attempts["kept"] == [*["Failed"] * 5, "Completed"]
+    types = {record["rule"]: [one["instance_type"] for one in record["attempts"]] for record in workflow.records()}
+    assert types["moved"] == ["ml.p5.48xlarge", "ml.p4d.24xlarge"]
+    assert set(types["anew"][:-1]) == {"ml.p5.48xlarge"} and types["anew"][-1] == "ml.g6.xlarge"
+    assert set(types["kept"]) == {"ml.p5.48xlarge"}
+    lost = "1 files (0.0 GB) below s3://workflows/project/checkpoints/"
+    assert "kept: there is no capacity of ml.p5.48xlarge; on ml.g6.xlarge it would have another number of" in output
+    assert lost in output and "anew: no capacity of ml.p5.48xlarge, ml.g6.xlarge is asked for now" in output
     refused = [request for request in loopback.requests.of("CreateTrainingJob") if request.error]
     assert "ResourceLimitExceeded" in {request.error for request in refused}
     [one] = [job for name, job in loopback.jobs.items() if name.startswith("queued-one")]

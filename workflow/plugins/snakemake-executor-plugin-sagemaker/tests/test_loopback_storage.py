@@ -35,15 +35,17 @@ def test_checkpoints_are_mirrored_while_the_job_runs(aws, loopback, sagemaker):
 
 def test_all_hosts_write_below_one_prefix_and_delete_only_what_was_theirs(aws, loopback, sagemaker):
     aws.client("s3").put_object(Bucket="bucket", Key="run/shared", Body=b"all")
-    code = FOLDER + "h=os.environ['HOSTNAME'];(c/h).write_text(h);(c/'shared').unlink()if h=='algo-1'else 0"
+    code = FOLDER + "h=os.environ['HOSTNAME'];(c/h).write_text(h);(c/'shared').unlink()if h=='algo-1'else 0;"
+    code += "time.sleep(2);(c/f'{h}-late').touch()"
     resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
     sagemaker.create_training_job(**python("hosts", code, ResourceConfig=resources, **CHECKPOINTS))
     assert loopback.wait("hosts")["TrainingJobStatus"] == "Completed", loopback.logs.text("hosts")
+    # what is written last is not copied: after a job's end nothing is
     assert aws.objects("bucket", "run/") == {"run/algo-1": b"algo-1", "run/algo-2": b"algo-2"}
 
 
 def test_another_local_path_and_a_missing_bucket(aws, loopback, sagemaker):
-    code = FOLDER.replace("checkpoints", "state/kept") + "(c/'a').write_text('b')"
+    code = FOLDER.replace("checkpoints", "state/kept") + "(c/'a').write_text('b');time.sleep(1.5)"
     config = {"S3Uri": "s3://bucket/run", "LocalPath": "/opt/ml/state/kept"}
     sagemaker.create_training_job(**python("elsewhere", code, CheckpointConfig=config))
     loopback.wait("elsewhere")

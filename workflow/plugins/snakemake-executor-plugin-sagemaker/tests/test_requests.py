@@ -75,6 +75,20 @@ def test_the_smallest_and_the_largest_request_are_valid():
     assert large["Environment"]["FI_PROVIDER"] == "efa"
     assert large["ResourceConfig"]["VolumeKmsKeyId"] == large["OutputDataConfig"]["KmsKeyId"] == key
     assert {"Key": "cost", "Value": "7"} in large["Tags"]
+    plan = "arn:aws:sagemaker:eu-west-1:123456789012:training-plan/p5-of-may"
+    reserved = request(
+        instance_type="ml.p5.48xlarge",
+        training_plan_arn=plan,
+        infra_check=1,
+        maximum_retry_attempts=3,
+        max_pending=7200,
+    )
+    check_request(reserved, "train")
+    assert reserved["ResourceConfig"]["TrainingPlanArn"] == plan
+    assert reserved["InfraCheckConfig"] == {"EnableInfraCheck": True}
+    assert reserved["RetryStrategy"] == {"MaximumRetryAttempts": 3}
+    assert reserved["StoppingCondition"]["MaxPendingTimeInSeconds"] == 7200
+    assert "MaxPendingTimeInSeconds" not in request(settings={"max_pending": 7200})["StoppingCondition"]  # no GPU
     warm = request(keep_alive=600, settings={"tags": ["owner=me"]})
     check_request(warm, "train")
     assert warm["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
@@ -109,6 +123,18 @@ def test_what_aws_would_refuse_is_named(change, problem):
         ({"efa": 1}, "efa=1 with ml.m5.xlarge, which has no Elastic Fabric Adapter"),
         ({"max_runtime": 29 * 86400}, "max_runtime is 2505600 s; a training job runs 2419200 s"),
         ({"tags": "blue"}, "tag 'blue'; expected KEY=VALUE"),
+        (
+            {"max_pending": 3600},
+            "max_pending with ml.m5.xlarge: SageMaker heeds it for machines with accelerators alone",
+        ),
+        ({"max_pending": 60, "instance_type": "ml.g5.xlarge"}, "max_pending is 60 s; SageMaker takes 1800 to 2419200"),
+        ({"maximum_retry_attempts": 31}, "maximum_retry_attempts is 31; SageMaker takes 30 at most"),
+        ({"training_plan_arn": "arn", "spot": 1}, "training_plan_arn and spot exclude each other"),
+        ({"training_plan_arn": "arn", "instance_type": "ml.g5.xlarge,ml.g6.xlarge"}, "training_plan_arn with several"),
+        ({"instance_type": "ml.g5.xlarge,ml.g9.xlarge"}, "instance_type is 'ml.g9.xlarge', which is no instance type"),
+        ({"instance_type": "ml.g5.xlarge,ml.g5.xlarge"}, "instance_type names one type twice"),
+        ({"instance_type": "ml.g5.xlarge,ml.g6.xlarge", "instance_ranks": "1"}, "instance_ranks needs one number for"),
+        ({"instance_ranks": "many"}, "instance_ranks is 'many'; expected whole numbers"),
     ],
 )
 def test_resources_that_contradict_are_named(given, message):

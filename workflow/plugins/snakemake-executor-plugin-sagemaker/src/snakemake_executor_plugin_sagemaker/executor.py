@@ -17,6 +17,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from . import archive, cloudwatch, costs, jobfile
+from .alternatives import Alternatives
 from .collection import ResultsError, UnreachableResultsError, collect, require_success
 from .container.failure import shown
 from .flights import Flight, Flights
@@ -66,7 +67,10 @@ class Executor(RemoteExecutor):
         self._own_folder = Path(self.workflow.persistence.path) / "sagemaker"
         self._journal = Journal(self._own_folder / "open")
         self._flights = Flights()
-        self._submitter = Submitter(self._sagemaker, settings, self._journal, self._flights, self.logger)
+        self._alternatives = Alternatives(self._store, settings.capacity_wait, self.logger)
+        self._submitter = Submitter(
+            self._sagemaker, settings, self._journal, self._flights, self.logger, self._alternatives
+        )
         self._poller = Poller(self._sagemaker, settings.s3_prefix, self.logger)
         self._orphans = Orphans(self._sagemaker, settings.s3_prefix, self._journal, self.logger)
         self._sources = None
@@ -112,6 +116,7 @@ class Executor(RemoteExecutor):
             self._guard,
         )
         key = resources.job_key or jobfile.identity(content)
+        content["checkpoints"] = key_part(key) if resources.checkpoints else None
         data = jobfile.encode(content)
         self._guard.check(data, f"the job file of rule {job.name}")
         digest = self._store.put_bytes(data)
@@ -195,6 +200,8 @@ class Executor(RemoteExecutor):
             flight.state = state
             self.logger.info(f"Training job {flight.training_job}: {' / '.join(dict.fromkeys(filter(None, state)))}")
         if not (state and state[0] in ENDED) and not self._poller.is_overdue(flight):
+            if state:
+                self._look_for_other_machines(flight, state[1])
             return False
         description = self._poller.description(flight)
         if description is None or description["TrainingJobStatus"] not in ENDED:
@@ -203,6 +210,9 @@ class Executor(RemoteExecutor):
         flight.attempts.append(costs.attempt_record(description, self._prices))
         self._write_record(flight)
         meaning, text = of_end(description)
+        if flight.replaced and description["TrainingJobStatus"] == "Stopped":
+            meaning, text = Meaning.CAPACITY, f"no {flight.instance_type} came, and the training job was stopped"
+        flight.replaced = False
         if meaning in (Meaning.CAPACITY, Meaning.PLATFORM):
             self._journal.close(flight.training_job)
             self._submitter.again(flight, meaning, text)
@@ -216,6 +226,13 @@ class Executor(RemoteExecutor):
         else:
             self._fail(info, self._explanation(flight, text))
         return True
+
+    def _look_for_other_machines(self, flight: Flight, secondary_status: str) -> None:
+        """Stop a training job that has waited for one type of machines long enough and may have another."""
+        self._alternatives.note_state(flight, secondary_status)
+        if not flight.replaced and self._alternatives.is_due(flight):
+            flight.replaced = True
+            self._stop(flight)
 
     def _explanation(self, flight: Flight, text: str) -> str:
         """Return what a person needs to see why a job failed: the reason, the last lines of the log, its address."""

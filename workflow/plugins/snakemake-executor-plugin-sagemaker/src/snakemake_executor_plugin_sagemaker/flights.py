@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .request import on_instance_type
 from .resources import JobResources
 
 
@@ -21,6 +22,8 @@ class Flight:
     request: dict
     results: list[str]
     may_return: list[str]  # results, logs, and what `return_files` allows, with all below them
+    choice: int = 0  # which of the instance types is asked for
+    lacking_since: float | None = None  # time.monotonic() since when there is no capacity of it
     training_job: str | None = None
     created: datetime | None = None
     creating: bool = False  # CreateTrainingJob was called and has not answered
@@ -29,12 +32,23 @@ class Flight:
     tries: Counter = field(default_factory=Counter)
     attempts: list[dict] = field(default_factory=list)
     state: tuple[str, str] | None = None
+    replaced: bool = False  # the training job is being stopped, in favour of one on other machines
     unseen: int = 0  # polls in a row that did not find the training job
 
     @property
     def kind(self) -> tuple[str, bool, bool]:
         """What one quota counts: instance type, spot, warm pool."""
-        return self.resources.instance_type, self.resources.spot, bool(self.resources.keep_alive)
+        return self.instance_type, self.resources.spot, bool(self.resources.keep_alive)
+
+    @property
+    def instance_type(self) -> str:
+        """The instance type that is asked for now."""
+        return self.resources.instance_types[self.choice]
+
+    def choose(self, choice: int) -> None:
+        """Ask for another of the instance types, at once."""
+        self.choice, self.lacking_since, self.due = choice, None, 0.0
+        self.request = on_instance_type(self.request, self.resources, self.instance_type)
 
     def postpone(self, seconds: float) -> None:
         """Submit again after so many seconds."""

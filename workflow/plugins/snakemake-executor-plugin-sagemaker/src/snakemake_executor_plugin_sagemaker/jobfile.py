@@ -15,7 +15,7 @@ from .objects import ObjectStore
 from .secrets import LeakGuard
 from .transfer import relative_path, send
 
-FORMAT = 2
+FORMAT = 3
 
 
 def local_files(files) -> list[str]:

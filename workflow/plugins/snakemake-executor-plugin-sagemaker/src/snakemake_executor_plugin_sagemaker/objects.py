@@ -1,8 +1,8 @@
-"""Content-addressed objects below one S3 prefix: nothing is ever changed or deleted, so no job can spoil another.
+"""Content-addressed objects below one S3 prefix: no object is ever changed or deleted, so no job can spoil another.
 
     PREFIX/objects/<sha256>          sources, inputs, outputs, logs, job files
     PREFIX/results/<training job>    what a training job returned; a job's name is unique for ever
-    PREFIX/checkpoints/<key>/        what a job keeps for being resumed
+    PREFIX/checkpoints/<key>/        what a job keeps for being resumed; what it deletes is deleted here
     PREFIX/output/                   SageMaker's own, stays empty
 
 Objects are put again when they are used again, so that a lifecycle rule by age removes only what nobody uses.
@@ -43,12 +43,16 @@ class ObjectStore:
     def __init__(self, client, prefix: str, kms_key: str | None = None):
         self._client = client
         self._bucket, self._key = split_uri(prefix)
-        self._extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        self.encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         self._put = set()
 
     def uri(self, *parts: str) -> str:
         """Return the URI of PARTS below the prefix."""
-        return f"s3://{self._bucket}/{self._path(*parts)}"
+        return "s3://" + "/".join(self.location(*parts))
+
+    def location(self, *parts: str) -> tuple[str, str]:
+        """Return bucket and key of PARTS below the prefix."""
+        return self._bucket, self._path(*parts)
 
     def _path(self, *parts: str) -> str:
         return "/".join(filter(None, (self._key, *parts)))
@@ -57,7 +61,9 @@ class ObjectStore:
         """Store DATA and return its SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._put:
-            self._client.put_object(Bucket=self._bucket, Key=self._path("objects", digest), Body=data, **self._extra)
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._path("objects", digest), Body=data, **self.encryption
+            )
             self._put.add(digest)
         return digest
 
@@ -65,7 +71,7 @@ class ObjectStore:
         """Store a file, in parts when it is large, and return its SHA-256."""
         digest = file_sha256(path)
         if digest not in self._put:
-            self._client.upload_file(str(path), self._bucket, self._path("objects", digest), ExtraArgs=self._extra)
+            self._client.upload_file(str(path), self._bucket, self._path("objects", digest), ExtraArgs=self.encryption)
             self._put.add(digest)
         return digest
 
@@ -89,10 +95,17 @@ class ObjectStore:
         finally:
             partial.unlink(missing_ok=True)
 
+    def sizes(self, *parts: str) -> list[int]:
+        """Return the bytes of each object below PARTS."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{self._path(*parts)}/"
+        )
+        return [found["Size"] for page in pages for found in page.get("Contents", [])]
+
     def put_result(self, training_job: str, data: bytes) -> None:
         """Store what TRAINING_JOB returned; a later start of the same job (spot) replaces it."""
         self._client.put_object(
-            Bucket=self._bucket, Key=self._path("results", f"{training_job}.json"), Body=data, **self._extra
+            Bucket=self._bucket, Key=self._path("results", f"{training_job}.json"), Body=data, **self.encryption
         )
 
     def get_result(self, training_job: str) -> bytes | None:

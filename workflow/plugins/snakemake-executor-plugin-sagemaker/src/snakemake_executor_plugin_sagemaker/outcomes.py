@@ -65,6 +65,11 @@ def of_end(description: dict) -> tuple[Meaning, str]:
             f"it waited for spot capacity and ran longer than max_wait ({limits.get('MaxWaitTimeInSeconds')} s) "
             "and was stopped; raise max_wait or set spot=0"
         )
+    if status == "Stopped" and "MaxPendingTimeInSeconds" in limits and "TrainingStartTime" not in description:
+        return Meaning.FAILED, (
+            "it was stopped before it had machines: by SageMaker after max_pending "
+            f"({limits['MaxPendingTimeInSeconds']} s), or from elsewhere; raise max_pending or name more instance types"
+        )
     if status == "Stopped":
         return Meaning.FAILED, "it was stopped from elsewhere (StopTrainingJob)"
     if reason.startswith("CapacityError") or "Unable to provision requested ML compute capacity" in reason:

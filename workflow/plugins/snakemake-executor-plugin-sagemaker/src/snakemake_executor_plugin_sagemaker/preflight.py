@@ -144,9 +144,11 @@ class Preflight:
         wanted: dict[str, int] = {}
         for job in jobs:
             use = "spot training job usage" if job.spot else "training job usage"
-            name = f"{job.instance_type} for {use}"
-            wanted[name] = max(wanted.get(name, 0), job.instance_count)
-        if not wanted:
+            # machines of a training plan are counted by quotas of their own
+            for instance_type in () if job.training_plan_arn else job.instance_types:
+                name = f"{instance_type} for {use}"
+                wanted[name] = max(wanted.get(name, 0), job.instance_count)
+        if not jobs:
             return
         longest = max(job.max_runtime for job in jobs)
         try:

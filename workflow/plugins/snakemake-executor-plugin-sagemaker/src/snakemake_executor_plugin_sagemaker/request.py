@@ -7,12 +7,13 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import model
 from .objects import ObjectStore
-from .resources import JobResources
+from .resources import ACCELERATED, JobResources
 from .secrets import LeakGuard, is_reference, looks_secret, password_in_url
 from .settings import ExecutorSettings
 
 CONTAINER_MODULE = "snakemake_executor_plugin_sagemaker.container"
 _EFA_VARIABLES = {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "FI_EFA_FORK_SAFE": "1", "RDMAV_FORK_SAFE": "1"}
+_PENDING = "MaxPendingTimeInSeconds"
 _CREDENTIALS_OF_STORAGE = "SNAKEMAKE_STORAGE_"
 
 
@@ -71,13 +72,14 @@ def training_job_request(
     """
     limits = {"MaxRuntimeInSeconds": resources.max_runtime}
     hardware = {
-        "InstanceType": resources.instance_type,
         "InstanceCount": resources.instance_count,
         "VolumeSizeInGB": resources.volume_size,
     }
     output = {"S3OutputPath": store.uri("output"), "CompressionType": "NONE"}
     if resources.keep_alive:
         hardware["KeepAlivePeriodInSeconds"] = resources.keep_alive
+    if resources.training_plan_arn:
+        hardware["TrainingPlanArn"] = resources.training_plan_arn
     if resources.volume_kms_key:
         hardware["VolumeKmsKeyId"] = resources.volume_kms_key
     if resources.kms_key:
@@ -104,12 +106,25 @@ def training_job_request(
         }
     if resources.traffic_encryption:
         request["EnableInterContainerTrafficEncryption"] = True
+    if resources.maximum_retry_attempts:
+        request["RetryStrategy"] = {"MaximumRetryAttempts": resources.maximum_retry_attempts}
+    if resources.infra_check:
+        request["InfraCheckConfig"] = {"EnableInfraCheck": True}
     if resources.spot:
         request["EnableManagedSpotTraining"] = True
         limits["MaxWaitTimeInSeconds"] = resources.max_wait
     if resources.checkpoints:
         request["CheckpointConfig"] = {"S3Uri": store.uri("checkpoints", checkpoint_key)}
-    return request
+    return on_instance_type(request, resources, resources.instance_types[0])
+
+
+def on_instance_type(request: dict, resources: JobResources, instance_type: str) -> dict:
+    """Return REQUEST for another instance type, with the limits that hold for it."""
+    hardware = {**request["ResourceConfig"], "InstanceType": instance_type}
+    limits = {name: value for name, value in request["StoppingCondition"].items() if name != _PENDING}
+    if resources.max_pending and instance_type.startswith(ACCELERATED):
+        limits[_PENDING] = resources.max_pending
+    return {**request, "ResourceConfig": hardware, "StoppingCondition": limits}
 
 
 def check_request(request: dict, rule: str) -> None:

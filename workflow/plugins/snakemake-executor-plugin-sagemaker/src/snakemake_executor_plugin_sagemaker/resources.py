@@ -3,8 +3,12 @@
 | resource | default | meaning |
 |---|---|---|
 | instance_type, instance_count, volume_size | settings | hardware; volume_size in GB for each host |
+| instance_ranks | – | of several instance types, comma-separated: how many ranks a job has on each |
 | image | settings | container image |
-| max_runtime | settings | seconds that the job may run |
+| max_runtime | settings | seconds that the job may run (all attempts of maximum_retry_attempts together) |
+| max_pending | settings | seconds that it may wait for accelerated machines |
+| maximum_retry_attempts | settings, 0 | how often SageMaker starts it again after an error of its own |
+| infra_check, training_plan_arn | settings | health check before the start; reserved machines |
 | spot, max_wait | 0, twice max_runtime | spot capacity; seconds for waiting and running together |
 | checkpoints | spot | keep /opt/ml/checkpoints on S3, for the next start of a job with the same key |
 | keep_alive | 0 | seconds that the hosts wait for a next job (warm pool) |
@@ -24,6 +28,9 @@ from . import model
 from .settings import ExecutorSettings
 
 LONGEST_RUN = 28 * 86400  # SageMaker's limit of MaxRuntimeInSeconds
+_PENDING = (1800, 28 * 86400)  # its limits of MaxPendingTimeInSeconds
+_MOST_RETRIES = 30  # of MaximumRetryAttempts
+ACCELERATED = ("ml.p", "ml.g", "ml.trn")  # the only machines for which MaxPendingTimeInSeconds has an effect
 # Families with the Elastic Fabric Adapter among those that SageMaker trains on.
 _EFA_FAMILIES = {"c5n", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "p6e-gb200"}
 _EFA_FAMILIES |= {"trn1", "trn1n", "trn2", "g6e"}
@@ -37,11 +44,16 @@ class ResourcesError(WorkflowError):
 class JobResources:
     """The hardware and limits of one job, checked."""
 
-    instance_type: str
+    instance_type: str  # several, comma-separated, are tried in turn
     instance_count: int
     volume_size: int
     image: str
     max_runtime: int
+    instance_ranks: tuple[int, ...] = ()
+    max_pending: int | None = None
+    maximum_retry_attempts: int = 0
+    infra_check: bool = False
+    training_plan_arn: str | None = None
     spot: bool = False
     max_wait: int | None = None
     checkpoints: bool = False
@@ -57,6 +69,16 @@ class JobResources:
     record: str | None = None
     worker_command: str | None = None
     return_files: tuple[str, ...] = ()
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The instance types, the preferred first."""
+        return tuple(name.strip() for name in self.instance_type.split(",") if name.strip())
+
+    def same_ranks(self, one: int, other: int) -> bool:
+        """Say whether a job has as many ranks on one of its instance types as on another; unknown numbers differ."""
+        ranks = self.instance_ranks
+        return one == other or (len(ranks) > max(one, other) and ranks[one] == ranks[other] > 0)
 
 
 RESOURCE_NAMES = frozenset(each.name for each in fields(JobResources))
@@ -91,6 +113,7 @@ def read_resources(job, settings: ExecutorSettings) -> JobResources:
         return tuple(getattr(settings, name, None) or ()) if value is None else tuple(str(value).split(","))
 
     spot = flag("spot")
+    pending = given.get("max_pending", settings.max_pending)
     max_runtime = number("max_runtime", 86400, 1)
     resources = JobResources(
         instance_type=text("instance_type") or "",
@@ -98,6 +121,11 @@ def read_resources(job, settings: ExecutorSettings) -> JobResources:
         volume_size=number("volume_size", 30, 1),
         image=text("image") or "",
         max_runtime=max_runtime,
+        instance_ranks=_numbers(str(given.get("instance_ranks", "")), wrong),
+        max_pending=None if pending is None else number("max_pending", _PENDING[0], 1),
+        maximum_retry_attempts=number("maximum_retry_attempts", 0, 0),
+        infra_check=flag("infra_check", settings.infra_check),
+        training_plan_arn=text("training_plan_arn"),
         spot=spot,
         max_wait=number("max_wait", min(2 * max_runtime, LONGEST_RUN), 1) if spot else None,
         checkpoints=flag("checkpoints", spot),
@@ -120,6 +148,14 @@ def read_resources(job, settings: ExecutorSettings) -> JobResources:
     return resources
 
 
+def _numbers(text: str, wrong: list[str]) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(map(str.isdecimal, words)):
+        wrong.append(f"instance_ranks is {text!r}; expected whole numbers, one an instance type, 0 for unknown")
+        return ()
+    return tuple(map(int, words))
+
+
 def _tags(pairs: list[str], wrong: list[str]) -> dict[str, str]:
     tags = {}
     for pair in pairs:
@@ -131,13 +167,18 @@ def _tags(pairs: list[str], wrong: list[str]) -> dict[str, str]:
 
 
 def _contradictions(resources: JobResources, given: dict):
-    if not resources.instance_type:
+    if not resources.instance_types:
         yield "no instance_type; set the resource, or sagemaker-instance-type in the profile"
-    elif resources.instance_type not in model.instance_types():
-        yield (
-            f"instance_type is {resources.instance_type!r}, which is no instance type for training jobs that this "
-            "version of boto3 knows; correct it, or upgrade boto3 when the type is new"
-        )
+    for name in resources.instance_types:
+        if name not in model.instance_types():
+            yield (
+                f"instance_type is {name!r}, which is no instance type for training jobs that this version of boto3 "
+                "knows; correct it, or upgrade boto3 when the type is new"
+            )
+    if len(set(resources.instance_types)) < len(resources.instance_types):
+        yield f"instance_type names one type twice: {resources.instance_type}; each is tried in turn again and again"
+    if resources.instance_ranks and len(resources.instance_ranks) != len(resources.instance_types):
+        yield "instance_ranks needs one number for each of the instance types"
     if not resources.image:
         yield "no image; set the resource, or sagemaker-image in the profile"
     if resources.max_runtime > LONGEST_RUN:
@@ -146,10 +187,24 @@ def _contradictions(resources: JobResources, given: dict):
         yield f"max_wait is {resources.max_wait} s, less than max_runtime ({resources.max_runtime} s); raise it"
     if "max_wait" in given and not resources.spot:
         yield "max_wait without spot=1 means nothing; remove it or set spot"
+    if resources.max_pending is not None:
+        if not _PENDING[0] <= resources.max_pending <= _PENDING[1]:
+            yield f"max_pending is {resources.max_pending} s; SageMaker takes {_PENDING[0]} to {_PENDING[1]}"
+        if "max_pending" in given and not all(name.startswith(ACCELERATED) for name in resources.instance_types):
+            yield (
+                f"max_pending with {resources.instance_type}: SageMaker heeds it for machines with accelerators alone "
+                "(ml.p, ml.g, ml.trn); remove it"
+            )
+    if resources.maximum_retry_attempts > _MOST_RETRIES:
+        yield f"maximum_retry_attempts is {resources.maximum_retry_attempts}; SageMaker takes {_MOST_RETRIES} at most"
+    if resources.training_plan_arn and resources.spot:
+        yield "training_plan_arn and spot exclude each other: a plan's machines are reserved; remove one"
+    if resources.training_plan_arn and len(resources.instance_types) > 1:
+        yield "training_plan_arn with several instance types: a plan's machines are of one type; name that one"
     if resources.spot and resources.keep_alive:
         yield "keep_alive and spot exclude each other; remove one"
     if bool(resources.subnets) != bool(resources.security_group_ids):
         yield "subnets and security_group_ids come together; set both or none"
-    family = resources.instance_type.removeprefix("ml.").partition(".")[0]
-    if resources.efa and resources.instance_type and family not in _EFA_FAMILIES:
-        yield f"efa=1 with {resources.instance_type}, which has no Elastic Fabric Adapter; remove it"
+    for name in resources.instance_types:
+        if resources.efa and name.removeprefix("ml.").partition(".")[0] not in _EFA_FAMILIES:
+            yield f"efa=1 with {name}, which has no Elastic Fabric Adapter; remove it"

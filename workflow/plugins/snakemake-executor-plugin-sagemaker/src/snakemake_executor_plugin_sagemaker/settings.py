@@ -26,10 +26,31 @@ class ExecutorSettings(ExecutorSettingsBase):
     image: str | None = _setting(
         "Container image with Python, Snakemake and this plugin (required here or as resource `image`).", type=str
     )
-    instance_type: str | None = _setting("Default of the resource `instance_type`, for example ml.m5.xlarge.", type=str)
+    instance_type: str | None = _setting(
+        "Default of the resource `instance_type`, for example ml.m5.xlarge; several (A,B) are tried in turn.",
+        type=str,
+    )
+    capacity_wait: int = _setting(
+        "Where `instance_type` names several: seconds without capacity of one until the next is tried.", 900, type=int
+    )
     instance_count: int = _setting("Default of the resource `instance_count`.", 1, type=int)
     volume_size: int = _setting("Default of the resource `volume_size`: GB of the disk of each host.", 30, type=int)
     max_runtime: int = _setting("Default of the resource `max_runtime`: seconds a job may run.", 86400, type=int)
+    max_pending: int | None = _setting(
+        "Default of the resource `max_pending`: seconds that SageMaker lets a job wait for accelerated machines.",
+        type=int,
+    )
+    maximum_retry_attempts: int = _setting(
+        "Default of the resource `maximum_retry_attempts`: how often SageMaker itself starts a job again.",
+        0,
+        type=int,
+    )
+    infra_check: bool = _setting(
+        "Default of the resource `infra_check`: SageMaker looks at GPUs and network before a job starts.", False
+    )
+    training_plan_arn: str | None = _setting(
+        "Default of the resource `training_plan_arn`: a training plan whose reserved machines jobs run on.", type=str
+    )
     subnets: list[str] | None = _list("Subnets of the VPC that jobs run in.", "SUBNET")
     security_group_ids: list[str] | None = _list("Security groups of the VPC that jobs run in.", "GROUP")
     traffic_encryption: bool = _setting(

@@ -5,6 +5,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
+from .alternatives import Alternatives
 from .flights import Flight, Flights
 from .journal import Journal
 from .names import training_job_name
@@ -22,9 +23,17 @@ class SubmissionError(Exception):
 class Submitter:
     """Submits flights, and decides when one that came back is submitted again."""
 
-    def __init__(self, client, settings: ExecutorSettings, journal: Journal, flights: Flights, logger):
+    def __init__(
+        self,
+        client,
+        settings: ExecutorSettings,
+        journal: Journal,
+        flights: Flights,
+        logger,
+        alternatives: Alternatives | None = None,
+    ):
         self._client, self._settings, self._journal = client, settings, journal
-        self._flights, self._logger = flights, logger
+        self._flights, self._logger, self._alternatives = flights, logger, alternatives
         self._lock = threading.Lock()
         self._stopped = False
         self._full: dict[tuple, float] = {}  # kind of instance → when its quota was found exhausted
@@ -87,6 +96,8 @@ class Submitter:
         flight.postpone(seconds)
         if meaning is Meaning.QUOTA:
             self._full[flight.kind] = time.monotonic()
+        if meaning is Meaning.CAPACITY and self._alternatives and self._alternatives.choose(flight):
+            return
         now = time.monotonic()
         if meaning is not Meaning.QUOTA or not tries or now - self._told.get(flight.key, now) >= _TOLD_AGAIN:
             self._told[flight.key] = now

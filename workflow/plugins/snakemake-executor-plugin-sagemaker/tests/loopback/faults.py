@@ -46,14 +46,21 @@ class Refusal(Fault):
 
 
 @dataclass(kw_only=True)
-class CapacityError(Fault):
+class FaultOfMachines(Fault):
+    """A fault of jobs that ask for an instance type; empty for every type."""
+
+    instance_type: str = ""
+
+
+@dataclass(kw_only=True)
+class CapacityError(FaultOfMachines):
     """The job is accepted, waits `after` seconds, and fails: no instance of this type is free."""
 
     after: float = 0.1
 
 
 @dataclass(kw_only=True)
-class SlowStart(Fault):
+class SlowStart(FaultOfMachines):
     """The job is Pending for so many seconds before its hosts start."""
 
     seconds: float
@@ -169,10 +176,16 @@ class FaultPlan:
                     return fault
         return None
 
-    def for_job(self, job_name: str) -> list[Fault]:
+    def for_job(self, job_name: str, instance_type: str) -> list[Fault]:
         """The faults of a new job."""
         with self._lock:
-            return [fault for fault in self._faults if not isinstance(fault, Refusal) and fault.takes(job_name)]
+            return [
+                fault
+                for fault in self._faults
+                if not isinstance(fault, Refusal)
+                and getattr(fault, "instance_type", "") in ("", instance_type)
+                and fault.takes(job_name)
+            ]
 
     @property
     def unused(self) -> list[Fault]:

@@ -66,6 +66,7 @@ class Lifecycle:
     def __init__(self, job: TrainingJob, platform: Platform):
         self._job, self._platform = job, platform
         self._faults = list(job.faults)
+        self._mirrors: list[CheckpointMirror] = []
         self._attempts = 0
         self._failure = ""
         self._created = time.monotonic()
@@ -99,7 +100,13 @@ class Lifecycle:
         crowded = job.instance_count > 1 and not self._platform.kind.has_own_network
         with self._platform.one_at_a_time if crowded else contextlib.nullcontext():
             ending = self._attempt()
-            while ending.kind == "interrupted":
+            retries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+            while ending.kind == "interrupted" or (ending.kind == "platform" and retries):
+                if ending.kind == "platform":
+                    retries -= 1
+                    job.enter("InProgress", "Restarting", "Restarting after an internal error")
+                    ending = self._attempt()
+                    continue
                 job.enter("InProgress", "Interrupted", "Spot capacity was reclaimed")
                 ending = self._pause(ending.pause)
                 if not ending:
@@ -146,8 +153,9 @@ class Lifecycle:
         for host in hosts:
             container.write_tree(job, host, hosts, s3)
         with contextlib.ExitStack() as at_the_end:  # in reverse: processes, logs, checkpoints
+            at_the_end.callback(self._stop_mirrors)
             for host in hosts:
-                self._mirror(host, s3, at_the_end)
+                self._mirror(host, s3)
             for host in hosts:
                 stream = f"{job.name}/{host.name}-{time.time_ns() // 1_000_000}"
                 if platform.permissions is None or platform.permissions.may_log(job.role, stream):
@@ -183,11 +191,15 @@ class Lifecycle:
         sandbox.start()
         return sandbox
 
-    def _mirror(self, host: container.Host, s3, at_the_end: contextlib.ExitStack) -> None:
+    def _mirror(self, host: container.Host, s3) -> None:
         below = checkpoint_folder(self._job.request)
         if below is not None:
             uri, interval = self._job.request["CheckpointConfig"]["S3Uri"], self._platform.checkpoint_interval
-            at_the_end.callback(CheckpointMirror(s3, uri, host.ml / below, interval).close)
+            self._mirrors.append(CheckpointMirror(s3, uri, host.ml / below, interval))
+
+    def _stop_mirrors(self) -> None:
+        while self._mirrors:
+            self._mirrors.pop().stop()
 
     def _watch(self, sandbox: Sandbox, hosts: list[container.Host]) -> Ending:
         """Wait for the containers, and signal them when the job has to end before them."""
@@ -199,6 +211,7 @@ class Lifecycle:
                 ending = self._reason_to_end(sandbox, since, hosts, unnoticed)
                 if ending is not None:
                     kill_at = time.monotonic() + ending.grace
+                    self._stop_mirrors()
                     if ending.grace:
                         sandbox.terminate()
             elif time.monotonic() > kill_at:

@@ -67,7 +67,9 @@ class CheckpointMirror:
     """One host's checkpoints folder, copied to S3 as it changes, deletions too.
 
     As on SageMaker: what lies on S3 when the host starts is copied down once; what other hosts add later isn't; all
-    hosts write below one prefix. Files are copied as they are, so that a half-written one arrives half-written.
+    hosts write below one prefix. Files are copied as they are, so that a half-written one arrives half-written. When
+    the job is terminated, nothing is copied any more (AWS's page on the default paths for training storage locations:
+    "Writes to S3 when job is terminated: No").
     """
 
     def __init__(self, s3, uri: str, folder: Path, interval: float):
@@ -84,11 +86,10 @@ class CheckpointMirror:
         while not self._stop.wait(self._interval):
             self._copy()
 
-    def close(self) -> None:
-        """Copy what is there now, and end. To be called when the host's processes are gone."""
+    def stop(self) -> None:
+        """Copy no further file."""
         self._stop.set()
         self._thread.join()
-        self._copy()
 
     def _look(self) -> dict[str, tuple[int, int]]:
         """Each file's size and time of change; a file that vanishes meanwhile isn't there."""
@@ -104,6 +105,8 @@ class CheckpointMirror:
     def _copy(self) -> None:
         now = self._look()
         for name in [name for name in now if now[name] != self._known.get(name)]:
+            if self._stop.is_set():
+                return
             try:
                 content = (self._folder / name).read_bytes()
             except FileNotFoundError:

@@ -49,7 +49,7 @@ class TrainingApi:
             )
             seconds = request["StoppingCondition"].get("MaxRuntimeInSeconds", 86400)
             self._quotas.check(resources["InstanceType"], spot, resources["InstanceCount"], in_use, seconds)
-            job = self.jobs[name] = TrainingJob(request, self._faults.for_job(name))
+            job = self.jobs[name] = TrainingJob(request, self._faults.for_job(name, resources["InstanceType"]))
         self._start(job)
         return {"TrainingJobArn": job.arn}
 
@@ -135,6 +135,8 @@ def _check_meaning(request: dict) -> None:
             )
         if resources.get("KeepAlivePeriodInSeconds"):
             raise validation_error("KeepAlivePeriodInSeconds is not supported with managed spot training.")
+        if resources.get("TrainingPlanArn"):
+            raise validation_error("TrainingPlanArn is not supported with managed spot training.")
     elif wait is not None:
         raise validation_error("MaxWaitTimeInSeconds is supported with EnableManagedSpotTraining only.")
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..objects import ObjectStore
 from ..secrets import LeakGuard, is_reference, resolve
 from ..transfer import receive, send
 from .channel import Head, Worker
+from .checkpoints import Checkpoints
 from .child import Child
 from .failure import Failure, failure_file, failure_of, write_failure
 from .hosts import Hosts, ml_root
@@ -29,6 +31,8 @@ RETURN_FILES_VARIABLE = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
 # A file with what the hosts of a job know and nobody else does; for programs of the job whose hosts talk to each other.
 SECRET_FILE_VARIABLE = "SNAKEMAKE_SAGEMAKER_SECRET_FILE"
 _TAIL = 800  # characters of output in a failure's text
+_KEEP_SECONDS = 115  # of the 120 from SageMaker's SIGTERM to its SIGKILL: what is not on S3 then is given up
+_LONGEST_KEEP = 600  # seconds that an end without SIGTERM waits for checkpoints to be on S3
 
 
 def log(text: str) -> None:
@@ -40,21 +44,37 @@ class Stopping:
     """Turns SIGTERM into the end of the child, from the first moment on: PID 1 has no default action for it."""
 
     def __init__(self):
-        self.asked = False
+        self.asked_at: float | None = None
         self._child: Child | None = None
+        self._checkpoints: Checkpoints | None = None
         signal.signal(signal.SIGTERM, self._handle)
 
+    @property
+    def asked(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self.asked_at is not None
+
     def _handle(self, number, frame):
-        self.asked = True
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
         log("SIGTERM: passing it on and waiting for the job to end")
         if self._child:
             self._child.terminate()
+        if self._checkpoints:
+            self._checkpoints.hurry()
 
-    def watch(self, child: Child) -> None:
-        """Pass SIGTERM on to CHILD, also one that came before."""
-        self._child = child
+    def watch(self, child: Child, checkpoints: Checkpoints | None) -> None:
+        """Pass SIGTERM on to CHILD, also one that came before, and have CHECKPOINTS sent from then on."""
+        self._child, self._checkpoints = child, checkpoints
         if self.asked:
             child.terminate()
+            if checkpoints:
+                checkpoints.hurry()
+
+    def seconds_left(self, since: float) -> float:
+        """Return how long checkpoints may still be sent at an end that began at SINCE."""
+        until = since + _LONGEST_KEEP if self.asked_at is None else self.asked_at + _KEEP_SECONDS
+        return until - time.monotonic()
 
 
 class Job:
@@ -76,6 +96,14 @@ class Job:
         if len(hosts.names) > 1 and len(self.secret) < 32:
             raise RuntimeError("the job file holds no secret by which the job's hosts could know each other")
         self.guard = LeakGuard(self.own_secrets())
+
+    def checkpoints(self) -> Checkpoints | None:
+        """Return the job's /opt/ml/checkpoints, None where SageMaker keeps none of this job."""
+        key = self.content.get("checkpoints")
+        if not key:
+            return None
+        bucket, prefix = self.store.location("checkpoints", key)
+        return Checkpoints(self.root / "checkpoints", bucket, prefix, self.store.encryption)
 
     def own_secrets(self) -> dict[str, str]:
         """Return the secret of the job's hosts, which must not get into logs and results either."""
@@ -191,7 +219,7 @@ def main(arguments: list[str]) -> int:
     stopping = Stopping()
     root = ml_root()
     host = "this host"
-    child = None
+    checkpoints = None
     try:
         failure_file(root).parent.mkdir(parents=True, exist_ok=True)
         failure_file(root).unlink(missing_ok=True)
@@ -202,7 +230,8 @@ def main(arguments: list[str]) -> int:
         job = Job(root, hosts, store, arguments[1])
         log(f"{host}, {hosts.rank + 1} of {len(hosts.names)}: job file {job.digest}")
         child = Child(job.guard)
-        stopping.watch(child)
+        checkpoints = job.checkpoints()
+        stopping.watch(child, checkpoints)
 
         def environment_of() -> dict[str, str]:
             environment = job.prepare()
@@ -212,8 +241,11 @@ def main(arguments: list[str]) -> int:
         failure = (run_head if hosts.is_head else run_worker)(job, child, stopping, environment_of)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person must be able to read it in FailureReason
         failure = Failure.now(host, f"{type(error).__name__}: {error}")
-    if failure is None:
-        return 0
-    write_failure(failure, root)
-    log(f"failed: {failure.sentence()}")
-    return 1
+    if failure:
+        write_failure(failure, root)
+        log(f"failed: {failure.sentence()}")
+    if checkpoints:
+        ended_at = time.monotonic()
+        log(checkpoints.finish(lambda: stopping.seconds_left(ended_at)))
+        checkpoints.close()
+    return 1 if failure else 0
