@@ -31,6 +31,6 @@ export TORCH_CUDA_ARCH_LIST=$architectures
 export DS_ACCELERATOR=cuda
 # DeepSpeed compiles for the processor at hand; the image must run on others too.
 export CXX=$here/portable_cxx.sh
-export DS_BUILD_FUSED_ADAM=1 DS_BUILD_CPU_ADAM=1 DS_BUILD_AIO=1 DS_BUILD_TRANSFORMER_INFERENCE=1
+export DS_BUILD_FUSED_ADAM=1 DS_BUILD_CPU_ADAM=1 DS_BUILD_AIO=1
 pip wheel --no-deps --no-build-isolation --no-binary deepspeed --wheel-dir /wheels \
     "deepspeed==$("$here/locked_version.sh" deepspeed)"

@@ -1,5 +1,6 @@
 """What the Dockerfile's scripts refuse, and the compiler wrapper; CUDA's compiler is the machine's, else a stand-in."""
 
+import hashlib
 import os
 import platform
 import re
@@ -83,27 +84,166 @@ def test_versions_come_from_the_lock(heirloom: Path) -> None:
 
 CURL = """#!/bin/sh
 while [ $# -gt 1 ]; do [ "$1" = --output ] && file=$2; shift; done
-echo "$1" >"$TOLD"
-printf 'not an installer' >"$file"
+echo "$1" >>"$TOLD"
+cp "$SITE/${1##*/}" "$file"
 """
-OF_IT = "a" * 64
+EFA_INSTALLER = """#!/bin/bash
+# As AWS's of the version that stands in the file beside it: what it installs is in a package, made by the test.
+echo "$@" >"$TOLD.options"
+ngc=yes
+for option; do
+    case $option in
+    --yes | --skip-kmod | --skip-limit-conf | --no-verify) ;;
+    --disable-ngc) ngc=no; [ -e knows-ngc ] || { echo "Invalid option: $option"; exit 1; } ;;
+    *) echo "Invalid option: $option"; exit 1 ;;
+    esac
+done
+mkdir -p /opt/amazon
+cp -r DEBS/efa /opt/amazon/
+[ -e knows-ngc ] && [ $ngc = yes ] || cp -r DEBS/ofi-nccl /opt/amazon/
+"""
+IN_A_BASE = """
+mount -t tmpfs tmpfs /opt; mount --bind "$BASE/etc" /etc; mount --bind "$BASE/local" /usr/local
+"$SCRIPT" || exit
+ls -l /usr/local/cuda-13.0/lib64
+cat /etc/ld.so.conf.d/efa.conf
+exec /usr/bin/python3 -c 'import ctypes, sys; [print("loaded", ctypes.CDLL(name)._name) for name in sys.argv[1:]]' \\
+    libcudart.so "$PLUGIN"
+"""
+VERSION = "1.49.0"
+ARCHIVE = f"aws-efa-installer-{VERSION}.tar.gz"
+SANDBOX = ("unshare", "--user", "--map-root-user", "--mount")
 
 
-@pytest.mark.parametrize("digest", ["", "abc", "A" * 64, OF_IT])
-def test_an_installer_that_nobody_has_vouched_for_is_not_unpacked(heirloom: Path, digest: str) -> None:
+class Base:
+    """A base image for `install_efa.sh`: its own /opt, /etc and /usr/local, and an archive in the layout of AWS's."""
+
+    def __init__(self, heirloom: Path, plugin: str = "libnccl-net-ofi.so", cuda: bool = True, version: str = VERSION):
+        self.heirloom, self.plugin, self.version, self.folder = heirloom, plugin, version, heirloom / "base"
+        self.told = heirloom / "told"
+        shutil.copytree("/etc", self.folder / "etc", symlinks=True, ignore_dangling_symlinks=True, ignore=unreadable)
+        (self.folder / "local/cuda-13.0/lib64").mkdir(parents=True)
+        if cuda:
+            library(self.folder / "local/cuda-13.0/lib64/libcudart.so.13.0.96", "libcudart.so.13")
+            (self.folder / "local/cuda-13.0/lib64/libcudart.so.13").symlink_to("libcudart.so.13.0.96")
+        packed, self.site = heirloom / "aws-efa-installer", heirloom / "site"
+        for part in ("DEBS/efa/lib", "DEBS/ofi-nccl/lib"):
+            (packed / part).mkdir(parents=True)
+        library(packed / "DEBS/efa/lib/libfabric.so.1", "libfabric.so.1")
+        library(packed / "DEBS/ofi-nccl/lib" / plugin, plugin)
+        if version >= "1.48.0":
+            (packed / "knows-ngc").touch()
+        (packed / "efa_installer.sh").write_text(EFA_INSTALLER)
+        (packed / "efa_installer.sh").chmod(0o755)
+        self.site.mkdir()
+        self.archive = self.site / f"aws-efa-installer-{version}.tar.gz"
+        subprocess.run(["tar", "-czf", self.archive, "aws-efa-installer"], cwd=heirloom, check=True)
+        self.digest = hashlib.sha256(self.archive.read_bytes()).hexdigest()
+        (heirloom / "bin").mkdir()
+        for name, text in (("curl", CURL), ("apt-get", "#!/bin/sh\n")):
+            (heirloom / "bin" / name).write_text(text)
+            (heirloom / "bin" / name).chmod(0o755)
+
+    def install(self, **variables: str) -> subprocess.CompletedProcess:
+        """Run the script, then load the plugin by its name as NCCL does."""
+        script = self.heirloom / "build/install_efa.sh"
+        own = {"BASE": str(self.folder), "SITE": str(self.site), "SCRIPT": str(script), "PLUGIN": self.plugin}
+        path = f"{self.heirloom / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+        return subprocess.run(
+            [*SANDBOX, "bash", "-c", IN_A_BASE],
+            env={"PATH": path, "TOLD": str(self.told), "EFA_VERSION": self.version, **own, **variables},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def sign(self) -> str:
+        """Sign the archive with a key made for that, put both beside it, and return the key's fingerprint."""
+        home = self.heirloom / "gpg"
+        home.mkdir(mode=0o700)
+        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
+        subprocess.run([*gpg, "--quick-gen-key", "tester@example.org", "ed25519", "sign"], check=True)
+        subprocess.run([*gpg, "--output", f"{self.archive}.sig", "--detach-sign", str(self.archive)], check=True)
+        key = subprocess.run([*gpg, "--armor", "--export"], capture_output=True, check=True).stdout
+        (self.site / "aws-efa-installer.key").write_bytes(key)
+        listed = subprocess.run(
+            [*gpg, "--with-colons", "--list-keys"], capture_output=True, text=True, check=True
+        ).stdout
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+        return re.search(r"^fpr:+([0-9A-F]{40}):", listed, re.MULTILINE)[1]
+
+
+def unreadable(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not os.access(os.path.join(folder, name), os.R_OK)]
+
+
+def library(path: Path, soname: str) -> None:
+    """Make an empty library that can be loaded."""
+    subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", f"-Wl,-soname,{soname}", "-o", str(path)], check=True)
+
+
+needs_namespaces = pytest.mark.skipif(
+    shutil.which("gcc") is None or subprocess.run([*SANDBOX, "true"], capture_output=True, check=False).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="needs gcc and namespaces of a user's own",
+)
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("version", "plugin", "options"),
+    [
+        ("1.47.0", "libnccl-net.so", "--yes --skip-kmod --skip-limit-conf --no-verify"),
+        (VERSION, "libnccl-net-ofi.so", "--yes --skip-kmod --skip-limit-conf --no-verify --disable-ngc"),
+    ],
+)
+def test_efa_is_where_nccl_looks_for_it(heirloom: Path, version: str, plugin: str, options: str) -> None:
+    """NCCL loads the plugin by its name, and the plugin libcudart.so, which the base has under another name alone."""
+    base = Base(heirloom, plugin, version=version)
+    done = base.install(EFA_SHA256=base.digest)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-2:] == ["loaded libcudart.so", f"loaded {plugin}"]
+    assert "/opt/amazon/efa/lib\n/opt/amazon/ofi-nccl/lib\n" in done.stdout
+    assert Path(f"{base.told}.options").read_text().strip() == options
+
+
+@needs_namespaces
+@pytest.mark.parametrize("digest", ["abc", "A" * 64, "a" * 64])
+def test_an_installer_of_another_hash_is_not_unpacked(heirloom: Path, digest: str) -> None:
     """The attack: whatever came from the address went into tar, and its script ran as root."""
-    (heirloom / "bin").mkdir()
-    (heirloom / "bin/curl").write_text(CURL)
-    (heirloom / "bin/curl").chmod(0o755)
-    told = heirloom / "told"
-    done = run(heirloom, "install_efa.sh", EFA_VERSION="1.50.0", EFA_SHA256=digest, TOLD=str(told))
-    assert done.returncode == 1 and "tar" not in done.stderr.replace("tar.gz", "")
-    if digest == OF_IT:
-        address = "https://efa-installer.amazonaws.com/aws-efa-installer-1.50.0.tar.gz"
-        assert told.read_text().strip() == address
-        assert f"{address} is not what EFA_SHA256 says: its hash is " in done.stderr
+    base = Base(heirloom)
+    done = base.install(EFA_SHA256=digest)
+    assert done.returncode == 1 and not Path(f"{base.told}.options").exists()
+    if digest == "a" * 64:
+        address = f"https://efa-installer.amazonaws.com/{ARCHIVE}"
+        assert base.told.read_text().strip() == address
+        assert f"{address} is not what EFA_SHA256 says: its hash is {base.digest}" in done.stderr
     else:
-        assert not told.exists() and "EFA_VERSION=1.50.0 needs EFA_SHA256" in done.stderr
+        assert not base.told.exists() and f"EFA_SHA256={digest} is no SHA-256" in done.stderr
+
+
+@needs_namespaces
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg")
+def test_without_a_hash_the_installer_must_be_signed_by_aws(heirloom: Path) -> None:
+    base = Base(heirloom)
+    own = base.sign()
+    done = base.install()
+    assert done.returncode == 1 and not Path(f"{base.told}.options").exists()
+    assert (
+        f"{ARCHIVE} is not signed with AWS's key 4E9091BCBB97A96B26B15E59A05480B1DD2D3CCC: do not run it" in done.stderr
+    )
+    script = heirloom / "build/install_efa.sh"
+    script.write_text(script.read_text().replace("KEY=4E9091BCBB97A96B26B15E59A05480B1DD2D3CCC", f"KEY={own}"))
+    done = base.install()  # now that this key is the one that AWS documents
+    assert done.returncode == 0 and "loaded libnccl-net-ofi.so" in done.stdout, done.stdout + done.stderr
+    base.archive.write_bytes(base.archive.read_bytes() + b"more")
+    assert "is not signed with AWS's key" in base.install().stderr
+
+
+@needs_namespaces
+def test_a_base_without_cuda_needs_no_efa(heirloom: Path) -> None:
+    base = Base(heirloom, cuda=False)
+    assert "no CUDA runtime in the base image: no EFA\n" in base.install().stdout
+    assert not base.told.exists()
 
 
 def test_without_a_version_no_efa_is_installed(heirloom: Path) -> None:

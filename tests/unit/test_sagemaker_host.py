@@ -4,8 +4,10 @@ Ranks on real hosts are tests/sagemaker/.
 """
 
 import json
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from heirloom.errors import HeirloomError
 from heirloom.launcher import gpus
 from heirloom.launcher.command import Program
+from heirloom.launcher.environment import for_program
 from heirloom.launcher.hosts import coordination
 from heirloom.launcher.hosts.connection import Connection
 from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, request_from, wait_for_head
@@ -22,6 +25,7 @@ from heirloom.launcher.hosts.sagemaker import SageMakerHost
 from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import NO_PEERS, Outcome
 from heirloom.launcher.ranks import Ranks, free_port
+from heirloom.launcher.work import WorkFolder
 
 SECRET = b"a secret of the job, of 32 bytes"
 NAMES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -81,7 +85,27 @@ def test_a_job_that_asks_for_efa_does_not_begin_in_an_image_without_it(monkeypat
         host.ranks("torchrun")
     assert host.ranks("python") == Ranks(1, 1, "gpu")
     (tmp_path / "libnccl-net-ofi.so").touch()
-    assert host.ranks("torchrun") == Ranks(2, 8, "gpu")
+    with pytest.raises(
+        HeirloomError, match=r"cannot load its NCCL plugin for EFA, .*/libnccl-net-ofi.so \(OSError: lib"
+    ):
+        host.ranks("torchrun")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, for libraries that can be loaded")
+def test_a_plugin_of_another_name_is_told_to_nccl(monkeypatch, tmp_path):
+    for name in ("libcudart.so", "libnccl-net-ofi.so"):
+        empty = ("gcc", "-shared", "-x", "c", "/dev/null", "-o", str(tmp_path / name))
+        subprocess.run(empty, check=True)
+    monkeypatch.setattr(gpus, "EFA_FOLDERS", (str(tmp_path),))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert gpus.efa_variables() == {}  # nobody has asked for EFA
+    monkeypatch.setenv("FI_PROVIDER", "efa")
+    host = SageMakerHost(("algo-1", "algo-2"), 0, 8, SECRET)
+    ranks = host.ranks("torchrun")
+    given = for_program("torchrun", ranks, WorkFolder(tmp_path), None, None)
+    assert given["NCCL_NET_PLUGIN"] == "ofi"
+    monkeypatch.setenv("NCCL_NET_PLUGIN", "mine")
+    assert "NCCL_NET_PLUGIN" not in for_program("torchrun", ranks, WorkFolder(tmp_path), None, None)
 
 
 def test_hosts_that_cannot_share_two_cpu_ranks_are_refused():

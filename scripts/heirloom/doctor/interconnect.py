@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from heirloom.doctor.finding import Finding, error, ok, warning
-from heirloom.launcher.gpus import has_efa_plugin
+from heirloom.launcher.gpus import efa_plugin, plugin_problem
 
 SHARED_MEMORY = Path("/dev/shm")
 ENOUGH_SHARED = 2**30
@@ -43,13 +43,23 @@ def check_efa() -> list[Finding]:
     if not devices:
         return []
     found = f"{len(devices)} device{'s' if len(devices) > 1 else ''}"
-    if not has_efa_plugin():
+    plugin = efa_plugin()
+    if plugin is None:
         return [
             warning(
                 "EFA",
                 f"{found}, no NCCL plugin for it",
                 "NCCL falls back to TCP, many times slower between nodes",
-                "build the image with --build-arg EFA_VERSION=… (docs/image.md)",
+                "build the image with EFA (EFA_VERSION in docs/image.md)",
+            )
+        ]
+    if problem := plugin_problem(plugin):
+        return [
+            error(
+                "EFA",
+                f"{found}, and a plugin that cannot be loaded: {problem}",
+                "NCCL falls back to TCP, many times slower between nodes",
+                "build the image with docker/Dockerfile, or put what is missing where the loader looks",
             )
         ]
     if not Path("/dev/infiniband").is_dir():

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from heirloom.launcher.commit import VARIABLE as COMMIT
-from heirloom.launcher.gpus import library_path
+from heirloom.launcher.gpus import efa_variables, library_path
 from heirloom.launcher.grace import grace_seconds
 from heirloom.launcher.ranks import Ranks
 from heirloom.launcher.work import WorkFolder
@@ -61,7 +61,7 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
     kept = {name: value for name, value in variables.items() if name in fixed or name not in os.environ}
     kept[DEVICE] = ranks.device
     if ranks.device == "gpu":
-        kept |= library_path()
+        kept |= library_path() | efa_variables()
     kept["HEIRLOOM_WORK_DIR"] = str(work.path)
     if work.scratch:
         kept["HEIRLOOM_SCRATCH_DIR"] = str(work.scratch)

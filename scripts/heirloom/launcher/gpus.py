@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -12,9 +13,11 @@ DEVICES = "/dev/nvidia[0-9]*"
 DRIVER = Path("/proc/driver/nvidia/version")
 COMPATIBLE = Path("/usr/local/cuda/compat/libcuda.so.1")
 """CUDA's forward compatibility package, which NVIDIA's images bring: a newer libcuda for a host's older driver."""
-EFA_PLUGINS = "libnccl-net*.so*"
+EFA_PLUGINS = {"libnccl-net.so": None, "libnccl-net-ofi.so": "ofi", "libnccl-net-aws-ofi.so": "aws-ofi"}
+"""Names of the file of NCCL's plugin for the Elastic Fabric Adapter, and by which NCCL_NET_PLUGIN NCCL looks for it."""
 EFA_FOLDERS = ("/opt/amazon", "/opt/aws-ofi-nccl")
-"""Where AWS's installer puts NCCL's plugin for the Elastic Fabric Adapter."""
+"""Where AWS's installer puts it."""
+LOADING = "import ctypes, sys; [ctypes.CDLL(name) for name in sys.argv[1:]]"
 SLURMS = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_ON_NODE")
 WITH_GPUS = re.compile(r"ml\.[pg]\d")
 """SageMaker's machines with NVIDIA GPUs: ml.p4d.24xlarge, ml.g5.12xlarge, ml.g6e.xlarge …"""
@@ -79,9 +82,36 @@ def library_path() -> dict[str, str]:
     return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, (str(newer), own)))} if newer else {}
 
 
-def has_efa_plugin() -> bool:
-    """Say whether NCCL finds a way to the Elastic Fabric Adapter here; without one it takes TCP and says nothing."""
-    return any(next(Path(folder).rglob(EFA_PLUGINS), None) for folder in EFA_FOLDERS if Path(folder).is_dir())
+def efa_plugin() -> Path | None:
+    """Return NCCL's plugin for the Elastic Fabric Adapter; without one NCCL takes TCP and says nothing.
+
+    That of the name that NCCL looks for by itself comes first.
+    """
+    folders = [Path(folder) for folder in EFA_FOLDERS if Path(folder).is_dir()]
+    found = (next(folder.rglob(name), None) for name in EFA_PLUGINS for folder in folders)
+    return next(filter(None, found), None)
+
+
+def plugin_problem(plugin: Path) -> str | None:
+    """Return why the loader does not load the plugin, by the name that NCCL asks for, in its words; None when it does.
+
+    The plugin opens libcudart.so by itself, which many images have as libcudart.so.13 alone (aws-ofi-nccl, issue 244).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, "libcudart.so", plugin.name],
+        env={**os.environ, **library_path()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else None
+
+
+def efa_variables() -> dict[str, str]:
+    """Return what tells NCCL the plugin's name, in a job that asks for EFA, where it has another than NCCL expects."""
+    plugin = efa_plugin() if os.environ.get("FI_PROVIDER") == "efa" else None
+    name = plugin and EFA_PLUGINS[plugin.name]
+    return {"NCCL_NET_PLUGIN": name} if name and "NCCL_NET_PLUGIN" not in os.environ else {}
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
-from heirloom.launcher.gpus import has_efa_plugin, visible_gpus
+from heirloom.launcher.gpus import efa_plugin, plugin_problem, visible_gpus
 from heirloom.launcher.hosts.coordination import LaunchRequest, WorkerHosts, release_workers
 from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
@@ -58,11 +58,15 @@ class SageMakerHost:
         Raises HeirloomError when the hosts cannot share the CPU ranks evenly, and when the job asks for EFA and the
         image lacks it: NCCL would take TCP and say nothing, at the price of the fast machines.
         """
-        if kind != "python" and self.gpus and os.environ.get("FI_PROVIDER") == "efa" and not has_efa_plugin():
-            raise HeirloomError(
-                f"resources.efa is true, and this image has no NCCL plugin for EFA: the {len(self.names)} hosts would "
-                "talk over TCP, many times slower; build the image with EFA_VERSION (docs/image.md), or set efa: false"
-            )
+        if kind != "python" and self.gpus and os.environ.get("FI_PROVIDER") == "efa":
+            plugin = efa_plugin()
+            problem = "has no NCCL plugin for EFA" if plugin is None else plugin_problem(plugin)
+            if problem:
+                found = problem if plugin is None else f"cannot load its NCCL plugin for EFA, {plugin} ({problem})"
+                raise HeirloomError(
+                    f"resources.efa is true, and this image {found}: the {len(self.names)} hosts would talk over TCP, "
+                    "many times slower; build the image with EFA_VERSION (docs/image.md), or set efa: false"
+                )
         lacking = f"the training job has {len(self.names)} hosts without a GPU"
         remedy = f"resources.instance_count to 1 or {CPU_RANKS}, or an instance_type with GPUs"
         return spread(kind, len(self.names), self.gpus, lacking, remedy)
