@@ -4,6 +4,7 @@ import http.server
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from moto_server import CREDENTIALS, moto_server
 
-from heirloom.doctor import access, deepspeed_ops, disk, gpus, interconnect, versions
+from heirloom.doctor import access, c_compiler, deepspeed_ops, disk, gpus, interconnect, versions
 from heirloom.doctor.finding import Finding, Level
 from heirloom.doctor.report import print_brief, print_findings
 
@@ -230,6 +231,20 @@ def test_folders_that_cannot_hold_a_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert disk.check_disk(tmp_path, "disk", "artifacts").level is Level.WARNING
     monkeypatch.setattr(disk, "LEAST", 2 * free)
     assert "a stage will fail when it saves" in disk.check_disk(tmp_path, "disk", "artifacts").meaning
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_what_triton_compiles_with_is_tried(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    (found,) = c_compiler.check_compiler()
+    assert found.level is Level.OK and "gcc" in found.found
+    monkeypatch.setattr(c_compiler.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    (found,) = c_compiler.check_compiler()
+    assert found.level is Level.ERROR and "Python.h: No such file or directory" in found.found
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = c_compiler.check_compiler()
+    assert found.level is Level.ERROR and found.found.startswith("there is none")
+    assert "python3-dev" in found.remedy
 
 
 def test_devices_of_efa_are_told_from_others(tmp_path: Path) -> None:

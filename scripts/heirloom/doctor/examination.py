@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from heirloom.doctor.access import check_hub, check_remote
+from heirloom.doctor.c_compiler import check_compiler
 from heirloom.doctor.deepspeed_ops import check_deepspeed
 from heirloom.doctor.disk import check_disks
 from heirloom.doctor.finding import Finding, Level
@@ -27,6 +28,7 @@ def examine(lock: Path, project: Path | None, offline: bool) -> list[Finding]:
         check_python(),
         check_lock(lock),
         *gpus,
+        *(check_compiler() if on_gpus else ()),
         *check_deepspeed(on_gpus),
         *check_shared_memory(),
         *check_efa(),

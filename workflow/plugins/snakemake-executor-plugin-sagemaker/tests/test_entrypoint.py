@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from running import BUCKET, PREFIX, wait_until
 from snakemake_executor_plugin_sagemaker import jobfile
 from snakemake_executor_plugin_sagemaker.archive import source_archive
+from snakemake_executor_plugin_sagemaker.container import working_place
 from snakemake_executor_plugin_sagemaker.objects import ObjectStore
 from snakemake_executor_plugin_sagemaker.secrets import LeakGuard
 
@@ -165,6 +167,24 @@ def test_a_job_that_cannot_start_says_why(host, variables, changes, reason):
     code, output = host.run("true", variables, **changes)
     assert code == 1, output
     assert reason in host.failure
+
+
+def test_a_job_works_on_the_disk_with_the_most_room(tmp_path, monkeypatch):
+    data, scratch = tmp_path / "input/data", tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setattr(working_place.tempfile, "gettempdir", lambda: str(scratch))
+    place, said = working_place.working_place(tmp_path)
+    assert place == data and " GB free" in said and f"{scratch}: " not in said  # one disk
+    monkeypatch.setattr(working_place, "_problem", lambda folder: "Read-only file system" if folder == data else None)
+    place, said = working_place.working_place(tmp_path)
+    assert place == scratch and f"{data}: Read-only file system; {scratch}: " in said
+    monkeypatch.undo()
+    assert working_place._filesystem(Path("/proc/self")) == "proc"
+    shared = Path("/dev/shm")
+    if shared.is_dir() and shared.stat().st_dev != tmp_path.stat().st_dev:
+        monkeypatch.setattr(working_place.tempfile, "gettempdir", lambda: str(shared))
+        place, said = working_place.working_place(tmp_path)
+        assert place == data and "/dev/shm: " in said and said.endswith(" of memory")
 
 
 def test_a_warm_host_starts_with_an_empty_folder(host):

@@ -25,6 +25,7 @@ from .checkpoints import Checkpoints
 from .child import Child
 from .failure import Failure, failure_file, failure_of, write_failure
 from .hosts import Hosts, ml_root
+from .working_place import working_place
 
 # A file that the job may write: one path a line, returned to the submitting machine beside the rule's outputs.
 RETURN_FILES_VARIABLE = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
@@ -82,10 +83,11 @@ class Job:
 
     def __init__(self, root: Path, hosts: Hosts, store: ObjectStore, digest: str):
         self.root, self.hosts, self.store, self.digest = root, hosts, store, digest
-        # Below input/data the disk is large, and nothing is uploaded when the job ends.
-        self.directory = root / "input/data/workflow"
-        self.return_list = root / "input/data/return-files"
-        self.secret_file = root / "input/data/hosts-secret"
+        place, rooms = working_place(root)
+        log(f"working in {place} ({rooms})")
+        self.directory = place / "workflow"
+        self.return_list = place / "return-files"
+        self.secret_file = place / "hosts-secret"
         self.content = json.loads(store.get_bytes(digest))
         if self.content["format"] != FORMAT:
             raise RuntimeError(
