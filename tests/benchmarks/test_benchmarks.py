@@ -116,6 +116,13 @@ def test_inference_speed(result_of, warm):
     assert result["claims"]["engine_times_bare"]["measured"].keys() == {"continuous-1"}
 
 
+def test_merge_memory(result_of, warm):
+    result = result_of("merge_memory", "--layers", "4", "--file-mb", "10", "--executions", "1", warm=warm)
+    ours, upstream = result["merge"].values()
+    assert ours["peak_mb"] < upstream["peak_mb"]
+    measured(result["merge"])
+
+
 def test_flip_rates(result_of, warm):
     small = ("--types", "float32", "--batches", "2", "--limit", "2", "--new-tokens", "2")
     result = result_of("flip_rates", *small, warm=warm)

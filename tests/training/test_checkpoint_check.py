@@ -107,7 +107,7 @@ def test_other_adapters_leave_them_tied(workplace, tmp_path):
 
 
 def test_weights_that_are_written_otherwise_are_refused(workplace, tmp_path, monkeypatch):
-    def rounded(model, weights, folder):
+    def rounded(model, weights, folder, _command):
         model.save_pretrained(folder, state_dict={name: weight.bfloat16() for name, weight in weights.items()})
 
     monkeypatch.setattr(saving, "save_model", rounded)
@@ -117,11 +117,8 @@ def test_weights_that_are_written_otherwise_are_refused(workplace, tmp_path, mon
 
 
 def test_without_memory_for_it_log_and_record_say_that_nothing_was_compared(workplace, tmp_path, monkeypatch, capsys):
-    class Full:
-        available = 1000
-
     monkeypatch.setenv("HEIRLOOM_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(checkpoint_check.psutil, "virtual_memory", Full)
+    monkeypatch.setattr(checkpoint_check, "free_memory", lambda: 1000)
     trained(workplace, tmp_path, made(tmp_path / "base", workplace), steps=1)
     (said,) = notes_in(tmp_path)
     assert (

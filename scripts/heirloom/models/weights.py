@@ -12,3 +12,8 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
 def weights_hash(model: Path) -> str:
     """Return `content_hash` of the weights in a model's folder."""
     return content_hash(file for pattern in WEIGHTS for file in model.glob(pattern))
+
+
+def bytes_of_weights(model: Path) -> int:
+    """Return the size of the files of weights in a model's folder."""
+    return sum(file.stat().st_size for pattern in WEIGHTS for file in model.glob(pattern))

@@ -39,6 +39,7 @@ from heirloom.training.callbacks.trackers import tracker_callbacks
 from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
+from heirloom.training.checkpoints.saving_memory import check_memory_for_saving
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData
 
@@ -88,10 +89,12 @@ class Lifecycle:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
         The held-out rows are measured before the first step and after the last.
-        Raises HeirloomError when the rows make no step, and InterruptionError when a signal stops it: a checkpoint of
-        its step is kept and nothing else is written.
+        Raises HeirloomError when the rows make no step or saving takes more memory than is free, and InterruptionError
+        when a signal stops it: a checkpoint of its step is kept and nothing else is written.
         """
         check_steps(trainer)
+        if is_main_rank():
+            check_memory_for_saving(trainer, self.command)
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
         claim_work_folder(work, self.facts_by_hand())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel, Trainer
 
-from heirloom.training.inputs.base_models import load_base
+from heirloom.failures import first_line
+from heirloom.training.checkpoints.shard_merging import ShardMerge, is_hollow, needs_all_of_the_base, without_weights
+from heirloom.training.inputs.base_models import base_without_weights, load_base
 from heirloom.training.inputs.training_command import TrainingCommand
 
 if TYPE_CHECKING:
@@ -43,24 +45,45 @@ def save_adapter(trainer: Trainer, weights: dict[str, torch.Tensor], base: Path,
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def merged_model(trainer: Trainer, command: TrainingCommand, adapter: Path) -> PreTrainedModel:
+def merge(trainer: Trainer, command: TrainingCommand, adapter: Path) -> ShardMerge | PreTrainedModel:
     """Return the base with the adapter merged into it, on the CPU; only the main rank calls this.
 
-    The base is loaded anew in its own precision, also when it was trained on in 4 or 8 bits: merging into quantized
-    weights would round the adapter away. Under ZeRO-3 it is not sharded.
+    The base is read anew in its own precision, also when it was trained on in 4 or 8 bits: merging into quantized
+    weights would round the adapter away. It is read file by file while it is written; where that cannot be, the log
+    says why, and the whole model is returned. Under ZeRO-3 it is not sharded.
     """
-    from peft import PeftModel
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # or the main rank would wait for the others to shard the base with it
-    adapted = PeftModel.from_pretrained(load_base(command), adapter)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    result = merge_by_file(command, adapter, trained)
+    model = result.model if isinstance(result, ShardMerge) else result
+    model.config.pad_token_id = trained.get_base_model().config.pad_token_id
+    if hasattr(trained.get_base_model(), "generation_config"):  # a masked language model has none
+        model.generation_config = trained.get_base_model().generation_config
+    return result
+
+
+def merge_by_file(command: TrainingCommand, adapter: Path, trained: "PeftModel") -> ShardMerge | PreTrainedModel:
+    """Return the merge of an adapter, or the merged model where the base's files do not allow that."""
+    reason = needs_all_of_the_base(command.base, trained)
+    if reason is None:
+        try:
+            hollow = without_weights(base_without_weights(command), adapter)
+            return ShardMerge(command.base, with_saved_adapter(hollow, adapter))
+        except (NotImplementedError, RuntimeError, ValueError) as error:  # what turns weights into a checkpoint's
+            reason = first_line(error)
+    print(f"{command.base}: all of it is loaded to merge the adapter: {reason}", flush=True)
+    return with_saved_adapter(load_base(command), adapter).merge_and_unload()
+
+
+def with_saved_adapter(base: PreTrainedModel, adapter: Path) -> "PeftModel":
+    """Return a base with an adapter from a folder, the two of a pair of tied layers apart if one is adapted."""
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
     untie_adapted(adapted)
-    model = adapted.merge_and_unload()
-    trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
-    model.config.pad_token_id = trained.config.pad_token_id
-    if hasattr(trained, "generation_config"):  # a masked language model has none
-        model.generation_config = trained.generation_config
-    return model
+    return adapted
 
 
 def untie_adapted(model: "PeftModel") -> None:
@@ -75,5 +98,6 @@ def untie_adapted(model: "PeftModel") -> None:
     layers = [getattr(module, "base_layer", module) for module in (into, out)]
     adapted = [hasattr(module, "base_layer") for module in (into, out)]
     if layers[0].weight is layers[1].weight and any(adapted):
-        layers[1].weight = torch.nn.Parameter(layers[1].weight.detach().clone())
+        weight = layers[1].weight.detach()
+        layers[1].weight = torch.nn.Parameter(weight if is_hollow(weight) else weight.clone(), requires_grad=False)
         base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, Trainer
 
@@ -20,7 +19,8 @@ from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, without_adapter
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
-from heirloom.models.weights import WEIGHTS
+from heirloom.models.weights import bytes_of_weights
+from heirloom.training.checkpoints.host_memory import free_memory
 from heirloom.training.inputs.adapters import has_quantized_weights
 from heirloom.training.inputs.base_models import architecture
 from heirloom.training.inputs.training_command import TrainingCommand
@@ -109,8 +109,7 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
     memory is free than the checkpoint has bytes, the weights are not compared, which log and record say.
     """
     check_tokenizer(folder, trainer, expected)
-    size = sum(file.stat().st_size for pattern in WEIGHTS for file in folder.glob(pattern))
-    free = psutil.virtual_memory().available
+    size, free = bytes_of_weights(folder), free_memory()
     if free < size:
         note(
             f"checkpoint not compared with the trained model: it has {size:,} bytes, and {free:,} bytes of memory are "

@@ -21,8 +21,9 @@ from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import save_tokenizer
 from heirloom.models.weights import SHARD
-from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merged_model, save_adapter
+from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merge, save_adapter
 from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
+from heirloom.training.checkpoints.shard_merging import ShardMerge
 from heirloom.training.inputs.training_command import TrainingCommand
 
 STATE = "trainer_state.json"
@@ -45,12 +46,11 @@ def save_checkpoint(
         if partial:
             if adapted:
                 save_adapter(trainer, weights, command.base, partial / "adapter")
-                model = merged_model(trainer, command, partial / "adapter")
-                weights = None  # its own
+                weights = None  # the merged model's own
+                model = merge(trainer, command, partial / "adapter")
             else:
                 model = plain_model(trainer)
-            keep_router_settings(model, command)
-            save_model(model, weights, partial)
+            save_model(model, weights, partial, command)
             save_tokenizer(trainer.processing_class, partial)
             del model
             check_checkpoint(partial, trained, trainer, command)
@@ -73,10 +73,18 @@ def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> No
             setattr(config, key, getattr(base, key))
 
 
-def save_model(model: PreTrainedModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
+def save_model(
+    model: PreTrainedModel | ShardMerge, weights: dict[str, torch.Tensor] | None, folder: Path, command: TrainingCommand
+) -> None:
     """Write a model's configuration and weights (`weights`, or those that it holds) to `folder`."""
-    model.config.use_cache = True  # the trainer switched it off for itself; generation wants it
-    model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
+    itself = model.model if isinstance(model, ShardMerge) else model
+    keep_router_settings(itself, command)
+    itself.config.use_cache = True  # the trainer switched it off for itself; generation wants it
+    if isinstance(model, ShardMerge):
+        itself.save_pretrained(folder, state_dict={})  # all but weights
+        model.write(folder)
+    else:
+        itself.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
 
 
 def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:

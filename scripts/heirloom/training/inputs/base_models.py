@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import PrefixChange
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from heirloom.config.arguments.attention import without_gpu
@@ -51,7 +53,11 @@ def load_model(command: TrainingCommand) -> PreTrainedModel:
     chosen: dict[str, Any] = {"dtype": trained_dtype(command)}
     if command.quantization:
         chosen["quantization_config"] = bitsandbytes_config(command.quantization)
+    elif goes_straight_to_the_gpu(command, chosen["dtype"]):
+        chosen["device_map"] = {"": torch.device("cuda", torch.cuda.current_device())}
     model = load_base(command, **chosen)
+    if "device_map" in chosen:
+        del model.hf_device_map  # the trainer takes a model that has one for spread over several GPUs
     if command.quantization:
         without_repacking(model)
         if on_cpu():
@@ -62,18 +68,54 @@ def load_model(command: TrainingCommand) -> PreTrainedModel:
     return model
 
 
+def goes_straight_to_the_gpu(command: TrainingCommand, dtype: str) -> bool:
+    """Say whether a base's weights are read to the rank's GPU, and not to main memory first, which may be smaller.
+
+    Not so where ranks share them (ZeRO-3), and where DeepSpeed turns them into 16 bits before it moves them.
+    """
+    turned = command.deepspeed is not None and dtype == "float32"
+    return not on_cpu() and not is_deepspeed_zero3_enabled() and not turned
+
+
 def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     """Return the base model in its own precision; `chosen` are more arguments of `from_pretrained`."""
     section, base = command.training, command.base
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
-    trust(section.trust_remote_code)
     zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
     with loading_from(base, f" for training{zero3}"):
-        config = AutoConfig.from_pretrained(base, **loading())
-        check_not_quantized(config, base)
-        kind = architecture(config, section, base)
+        _, kind = config_and_architecture(command)
         return kind.from_pretrained(base, **{"dtype": section.default_dtype, **loading(), **chosen})
+
+
+def base_without_weights(command: TrainingCommand) -> PreTrainedModel:
+    """Return the base model in its own precision on the device "meta": its shapes, and no memory.
+
+    Raises ValueError, with the reason, where the types of its weights are not known without loading them.
+    """
+    with loading_from(command.base):
+        config, kind = config_and_architecture(command)
+        asked = command.training.default_dtype
+        dtype = config.dtype if asked == "auto" else getattr(torch, asked)
+        if dtype is None:
+            raise ValueError("its config.json names no dtype")
+        trusted = {"trust_remote_code": loading()["trust_remote_code"]}
+        with torch.device("meta"):
+            model = kind.from_config(config, dtype=dtype, **trusted)
+    wide = model._keep_in_fp32_modules_strict or (dtype == torch.float16 and model._keep_in_fp32_modules)
+    if wide and dtype != torch.float32:
+        raise ValueError(f"transformers keeps its {', '.join(sorted(wide))} in float32")
+    conversions = get_model_conversion_mapping(model, add_legacy=False)
+    model._weight_conversions = [each for each in conversions if not isinstance(each, PrefixChange)]  # as when it loads
+    return model
+
+
+def config_and_architecture(command: TrainingCommand) -> tuple[PreTrainedConfig, type]:
+    """Return the base's configuration and the class that loads it. Raises HeirloomError for one not to be trained."""
+    trust(command.training.trust_remote_code)
+    config = AutoConfig.from_pretrained(command.base, **loading())
+    check_not_quantized(config, command.base)
+    return config, architecture(config, command.training, command.base)
 
 
 def trained_dtype(command: TrainingCommand) -> str:
