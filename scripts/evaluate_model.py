@@ -28,7 +28,7 @@ from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import check_same_prompts, win_rate
 from heirloom.inference.generation_files import read_generations
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_trust, output_path, stage_parser
+from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -56,11 +56,12 @@ def main() -> None:
 
 def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
     """Add the scores for which the models run, on all ranks; torch is imported only here."""
-    from heirloom.distributed import start_rank, waiting_ranks
+    from heirloom.arithmetic.ranks import start_computing
+    from heirloom.distributed import waiting_ranks
     from heirloom.evaluation.perplexity import measure_perplexity
     from heirloom.evaluation.preference import measure_preference
 
-    start_rank()
+    start_computing(portable=options.portable)
     ranks = waiting_ranks()
     attention = options.attn_implementation or section.attn_implementation
     how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
@@ -117,6 +118,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
+    add_portable(parser)
     add_attention(parser)
     return parser.parse_args()
 

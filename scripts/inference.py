@@ -27,12 +27,14 @@ import torch
 from transformers import HfArgumentParser
 
 from heirloom import stage
+from heirloom.arithmetic.determinism import fill_nothing
+from heirloom.arithmetic.ranks import start_computing
 from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
-from heirloom.distributed import gathered_rows, is_main_rank, start_rank, waiting_ranks
+from heirloom.distributed import gathered_rows, is_main_rank, waiting_ranks
 from heirloom.errors import HeirloomError
 from heirloom.inference.chain_prompts import tell_prompts_of_chain
 from heirloom.inference.engines import Engine, load_answerer
@@ -65,6 +67,10 @@ class InferenceArguments:
     attn_implementation: str | None = field(
         default=None, metadata={"help": "attention of the model; absent: as `generation:` says"}
     )
+    portable: bool = field(
+        default=False,
+        metadata={"help": "the same bytes on every x86-64 processor with AVX2; scripts/launch.py prepares it"},
+    )
     sections: str = field(default="generation", metadata={"help": "sections of the file that are read: generation"})
 
 
@@ -80,9 +86,11 @@ def main() -> None:
     destination(options.output)
     prompts = prompts_of(options, section)
     upload_to = upload_destination(options, run)
-    start_rank()
+    start_computing(portable=options.portable, deterministic=section.deterministic)
     ranks = waiting_ranks()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if not section.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        fill_nothing()
 
     answerer = load_answerer(options.checkpoint, section, ranks)
     check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)

@@ -58,7 +58,9 @@ def main() -> int:
         work.work_folder(program, stage, ranks.world_size) as folder,
         record.execution(program, stage, ranks, commit) as facts,
     ):
-        variables = environment.for_program(program.kind, ranks, folder, stage.identity, commit)
+        variables = environment.for_program(
+            program.kind, ranks, folder, stage.identity, commit, portable=program.portable
+        )
         with host.start_workers(LaunchRequest(program, stage, ranks, commit)) as peers:
             outcome = processes.run(
                 host.command(program, ranks),
@@ -69,6 +71,7 @@ def main() -> int:
             )
         facts.exit_code = outcome.exit_code
         facts.notes = record.notes_in(folder.path)
+        facts.arithmetic = record.arithmetic_in(folder.path)
         if outcome.exit_code:
             record.tell_failure(stage.name, outcome.error)
         else:

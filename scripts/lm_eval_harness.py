@@ -22,7 +22,7 @@ from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.evaluation.harness_tasks import load_tasks, scores_of
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_trust, output_path, stage_parser
+from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path, stage_parser
 
 
 def main() -> None:
@@ -34,10 +34,11 @@ def main() -> None:
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from heirloom.distributed import on_cpu, start_rank
+    from heirloom.arithmetic.ranks import start_computing
+    from heirloom.distributed import on_cpu
     from heirloom.models.trained_checkpoints import load_model, load_tokenizer
 
-    start_rank()
+    start_computing(portable=options.portable)
     trust(options.trust_remote_code)
     attention = options.attn_implementation or section.attn_implementation
     model = load_model(options.checkpoint, "auto", attention, torch.device("cpu" if on_cpu() else "cuda"))
@@ -62,6 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
+    add_portable(parser)
     add_attention(parser)
     return parser.parse_args()
 

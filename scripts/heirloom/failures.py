@@ -28,6 +28,8 @@ NOT_ALLOWED = {
     errno.EPERM: "this user may not do that there: change its owner or mode, or give another place",
     errno.EROFS: "lies on a file system that can only be read: give another place",
 }
+NO_DETERMINISTIC_FORM = re.compile(r"(\S+) does not have a deterministic implementation, but you set")
+"""What torch says of an operation under `deterministic: true`."""
 TIMEOUT_TEXTS = re.compile(r"Timed out waiting (\d+) ?ms|WorkNCCL\(.*Timeout\(ms\)=(\d+)\)")
 """What gloo says, and NCCL of the piece of work that took too long."""
 
@@ -46,6 +48,12 @@ def sentence_of(error: BaseException) -> str | None:
             "a file of states holds more than numbers, which may be code, and was not loaded: nobody but your own "
             "trainings should write to the folder of checkpoints; delete what is there and start again"
         )
+    for each in chain:
+        if match := NO_DETERMINISTIC_FORM.search(str(each)):
+            return (
+                f"deterministic: true cannot be kept: {match[1]} has no deterministic form in this torch; do without "
+                "what computes by it (often an attn_implementation, or a layer of this model), or delete the key"
+            )
     for each in chain:
         if isinstance(each, OSError) and each.errno in NOT_ALLOWED and each.filename is not None:
             return f"{each.filename}: {NOT_ALLOWED[each.errno]}"

@@ -57,6 +57,17 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_portable(parser: argparse.ArgumentParser) -> None:
+    """Add --portable, which the workflow gives where a run says so, and by which the launcher knows."""
+    parser.add_argument(
+        "--portable",
+        type=yes_or_no,
+        default=False,
+        metavar="true|false",
+        help="the same bytes on every x86-64 processor with AVX2; scripts/launch.py prepares it",
+    )
+
+
 def add_attention(parser: argparse.ArgumentParser) -> None:
     """Add --attn_implementation, which the workflow gives where a run was trained so."""
     parser.add_argument("--attn_implementation", help="attention of the model; absent: as the section or transformers")

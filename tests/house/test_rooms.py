@@ -24,6 +24,7 @@ PIPELINE = [
 ]
 LIBRARY = [
     [""],
+    ["arithmetic"],
     ["config.parsing"],
     ["config.arguments"],
     ["config.sections", "config.trainers"],

@@ -132,7 +132,7 @@ def mistakes_of(
 
     `text` is the file's, for the lines of its keys.
     """
-    kept = {name: value[name] for name in (*sections, "trust_remote_code", "deepspeed") if name in value}
+    kept = {name: value[name] for name in (*sections, "trust_remote_code", "portable", "deepspeed") if name in value}
     kept |= {"base": "by-hand", "dataset": "by-hand"}  # their folders may be given as flags
     if "training" in sections:
         kept["trainer"] = trainer

@@ -19,6 +19,9 @@ from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.config.training_keys import training_problems
 
+PORTABLE_OPTIMIZERS = ("adamw_torch_fused", "sgd")
+"""transformers' own choice first. The others take square roots by oneMKL, which MKL_CBWR does not bind: on a CPU with
+AVX512, one with AVX2 and in its COMPATIBLE mode they differ (docs/decisions.md)."""
 TrainerName = Literal[tuple(TRAINERS)]
 
 
@@ -33,6 +36,11 @@ class Run(NamedFile):
         False,
         description="run code that came with the base from its repository, in every stage that loads it or what is "
         "made of it: tokenizer, data, training, answers, scores; read that code first",
+    )
+    portable: bool = Field(
+        False,
+        description="the same bytes on every x86-64 processor with AVX2, of any maker, from the same inputs; for CPUs, "
+        "and slower (docs/training.md)",
     )
     dataset: str | None = Field(None, description="dataset in config/datasets/: trained and scored on")
     trainer: TrainerName | None = Field(
@@ -106,10 +114,29 @@ class Run(NamedFile):
             yield "training.trust_remote_code", "says the same as trust_remote_code of the run; delete it here"
         if not self.trusts_remote_code:  # such code may bring attention of its own
             yield from self.attention_problems()
+        if self.portable:
+            yield from self.portable_problems()
         if self.predicts_with_generate:
             yield from self.prediction_problems()
         if self.evaluation is not None:
             yield from self.evaluation_problems(self.evaluation)
+
+    def portable_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what computes otherwise on processors of another maker, whatever the libraries are held to."""
+        optimizer = self.training and self.training.passed_through.get("optim", PORTABLE_OPTIMIZERS[0])
+        if optimizer is not None and optimizer not in PORTABLE_OPTIMIZERS:
+            known = " or ".join(PORTABLE_OPTIMIZERS)
+            yield (
+                "training.optim",
+                f"{optimizer} cannot be used with portable: true, because it takes square roots by oneMKL, which "
+                f"rounds them otherwise on other processors; use {known}, or delete portable",
+            )
+        if self.given("quantization"):
+            yield (
+                "quantization",
+                "cannot be used with portable: true, because bitsandbytes chooses its kernels by the processor; "
+                "delete one of the two",
+            )
 
     def attention_problems(self) -> Iterator[tuple[str, str]]:
         """Yield the sections that name attention which transformers does not have."""

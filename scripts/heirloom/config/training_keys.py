@@ -32,6 +32,10 @@ def training_problems(
     for key in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
         given = others.get(key)
         reentrant = isinstance(given, dict) and given.get("use_reentrant") is True
+        if reentrant and training.deterministic:
+            problem = "use_reentrant: true cannot be combined with deterministic: true, which computes gradients alone"
+            yield f"training.{key}", f"{problem}; delete it"
+            continue
         if not reentrant or peft is None or deepspeed is not None:
             continue
         yield (

@@ -71,6 +71,20 @@ def largest_difference(model: PreTrainedModel, batch: Sequence[Prompt], answers:
     return max(difference if difference == difference else torch.inf for difference in found)
 
 
+def check_repeated(first: Sequence[object], second: Sequence[object]) -> None:
+    """Hold two computations of the same answers against each other, which `generation.deterministic` wants equal.
+
+    Raises HeirloomError when a token or the last bit of a log-probability differs.
+    """
+    differing = sum(one != other for one, other in zip(first, second, strict=True))
+    if differing:
+        raise HeirloomError(
+            f"generation.deterministic: {differing} of the first {len(first)} answers differ when they are computed "
+            "once more: a kernel that torch knows nothing of adds in another order each time; choose another "
+            "attn_implementation or engine, or delete the key"
+        )
+
+
 def tolerance(model: PreTrainedModel) -> float:
     """Return the nats by which two ways to compute a token's log-probability may differ."""
     return QUANTIZED_TOLERANCE if was_saved_quantized(model.config) else TOLERANCE.get(model.dtype, QUANTIZED_TOLERANCE)
@@ -92,7 +106,10 @@ def check_engine(
     )
     try:
         if answer is not None:
-            differs = [largest_difference(answerer.model, batch, answer(batch))]
+            answers = answer(batch)
+            differs = [largest_difference(answerer.model, batch, answers)]
+            if answerer.section.deterministic:
+                check_repeated(answers, answer(batch))
         else:
             differs = [largest_difference(answerer.model, batch, cached_answers(answerer, batch))]
             if differs[0] > tolerance(answerer.model):  # the batch may be at fault: once more, each alone

@@ -19,7 +19,7 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import gathered
 from heirloom.inference.answers import Answerer
 from heirloom.inference.continuous_batching import check_continuous, continuous_answers, first_tokens
-from heirloom.inference.engine_check import Answers, check_engine
+from heirloom.inference.engine_check import Answers, check_engine, check_repeated
 from heirloom.inference.prompts import AnswerKey, Prompt, into_batches
 from heirloom.inference.tensor_parallel import check_tensor_parallel, split_over_ranks
 from heirloom.inference.zero_inference import load_partitioned
@@ -96,10 +96,15 @@ class Engine:
             return
         steps = max(gathered(len(pending))) if self.answerer.synced_gpus else len(pending)
         for step in range(steps):
+            twice = step == 0 and self.answerer.section.deterministic
             if step < len(pending):
-                yield self.answer(pending[step])
+                rows = self.answer(pending[step])
+                if twice:
+                    check_repeated(rows, self.answer(pending[step]))
+                yield rows
             else:  # the others need this rank's part of the weights
-                self.answerer.answer(self.spare_batch())
+                for _ in range(1 + twice):
+                    self.answerer.answer(self.spare_batch())
 
     def spare_batch(self) -> list[Prompt]:
         """Return a batch of one, to keep step with."""

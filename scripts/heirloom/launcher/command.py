@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = ("python", "torchrun")
+PORTABLE = "--portable"
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,12 @@ class Program:
     kind: str
     script: Path
     arguments: tuple[str, ...]
+
+    @property
+    def portable(self) -> bool:
+        """Whether the program is to give the same bytes on every x86-64 processor with AVX2 (`portable: true`)."""
+        value = self.value_of(PORTABLE) or ""
+        return value not in ("false", "0") and (bool(value) or PORTABLE in self.arguments)
 
     def value_of(self, flag: str) -> str | None:
         """Return what follows `flag` on the command line (`--flag x` or `--flag=x`), None when it is not there."""

@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+from heirloom.arithmetic.processor import PORTABLE
 from heirloom.launcher.commit import VARIABLE as COMMIT
 from heirloom.launcher.gpus import efa_variables, library_path
 from heirloom.launcher.grace import grace_seconds
@@ -46,8 +47,19 @@ FIXED = (*REPRODUCIBLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """These decide the bytes of a result on CPUs, so the user's environment does not override them; all others it does."""
 
 
-def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None, commit: str | None) -> dict[str, str]:
-    """Return the variables to add for a program of `kind` ("python" or "torchrun")."""
+def for_program(
+    kind: str,
+    ranks: Ranks,
+    work: WorkFolder,
+    identity: str | None,
+    commit: str | None,
+    *,
+    portable: bool = False,
+) -> dict[str, str]:
+    """Return the variables to add for a program of `kind` ("python" or "torchrun").
+
+    `portable`: it is to give the same bytes on every x86-64 processor with AVX2.
+    """
     variables = {**REPRODUCIBLE, **QUIET}
     grace = math.ceil(grace_seconds())
     if kind == "torchrun":
@@ -59,6 +71,8 @@ def for_program(kind: str, ranks: Ranks, work: WorkFolder, identity: str | None,
     variables["TORCHINDUCTOR_CACHE_DIR"] = str(COMPILED.absolute())
     fixed = FIXED if ranks.device == "cpu" else REPRODUCIBLE
     kept = {name: value for name, value in variables.items() if name in fixed or name not in os.environ}
+    if portable:
+        kept |= PORTABLE  # whatever the user's environment asks for
     kept[DEVICE] = ranks.device
     if ranks.device == "gpu":
         kept |= library_path() | efa_variables()

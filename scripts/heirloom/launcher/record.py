@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heirloom.arithmetic.processor import RECORDED
 from heirloom.errors import plain
 from heirloom.launcher import job_machine
 from heirloom.launcher.command import Program
@@ -36,6 +37,8 @@ class Execution:
     """What dvc.lock will record of the products of a success: proof that this execution made them."""
     notes: list[str] = field(default_factory=list)
     """What the program had to say of this execution, such as a check that it left out."""
+    arithmetic: dict[str, str] = field(default_factory=dict)
+    """The instruction sets that ranks on CPUs computed with; empty for other programs."""
 
 
 def log_file(stage: str) -> Path:
@@ -78,6 +81,7 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "outs": facts.outs,
             "notes": facts.notes,
             "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
+            "arithmetic": facts.arithmetic,
             "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **versions()},
         }
@@ -92,6 +96,12 @@ def notes_in(work: Path) -> list[str]:
     """Return the notes that a program has left in its work folder."""
     file = work / NOTES
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+
+
+def arithmetic_in(work: Path) -> dict[str, str]:
+    """Return what ranks have left in their work folder of the instruction sets that they compute with."""
+    file = work / RECORDED
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def write(record: dict[str, Any], path: Path) -> None:

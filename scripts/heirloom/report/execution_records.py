@@ -56,6 +56,10 @@ def is_execution(value: Any) -> bool:
         return False
     texts = [value.get("started"), ranks.get("device"), machine.get("system"), *versions, *versions.values()]
     texts += [text for text in (value.get("commit"), machine.get("processor")) if text is not None]
+    arithmetic = value.get("arithmetic", {})
+    if not isinstance(arithmetic, dict):
+        return False
+    texts += [*arithmetic, *arithmetic.values()]
     counts = [ranks.get("nodes"), ranks.get("per_node"), machine.get("cores", 1) or 1]
     seconds = value.get("seconds")
     return (

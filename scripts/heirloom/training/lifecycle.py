@@ -40,6 +40,7 @@ from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving
+from heirloom.training.gradient_check import check_first_gradients
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData
 
@@ -104,6 +105,8 @@ class Lifecycle:
             trainer.args.eval_on_start = evaluation_is_due(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
         self.report_mfu_convention(utilization(trainer, self.command.trainer))
+        if self.command.training.deterministic:
+            check_first_gradients(trainer)
         with self.interruption.watch(trainer):
             with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -158,13 +161,14 @@ class Lifecycle:
 
     def card(self, trainer: Trainer, facts: dict[str, Any]) -> str:
         """Return the model card of the checkpoint."""
-        deepspeed = {"deepspeed": self.command.deepspeed.stem} if self.command.deepspeed else {}
+        top = {"deepspeed": self.command.deepspeed.stem} if self.command.deepspeed else {}
+        top |= {"portable": True} if self.command.portable else {}
         return model_card(
             name=self.command.output.name,
             trainer=facts["trainer"],
             kind=library_class(trainer),
             provenance=self.provenance,
-            config={**deepspeed, **self.sections("tracking", "resources")},
+            config={**top, **self.sections("tracking", "resources")},
             progress=facts,
             held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1)},
         )
@@ -178,6 +182,7 @@ class Lifecycle:
                 for section in (command.training, command.peft, command.quantization, command.generation)
                 if section is not None
             ],
+            **({"portable": True} if command.portable else {}),
             "inputs": stat_facts(command.dataset, command.base, command.deepspeed),
         }
 

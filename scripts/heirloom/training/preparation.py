@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
 
-from heirloom.distributed import start_deepspeed, start_rank
+from heirloom.arithmetic.ranks import start_computing
+from heirloom.distributed import start_deepspeed
 from heirloom.errors import HeirloomError
 from heirloom.models.remote_code import trust
 from heirloom.training.inputs.base_models import load_model, load_tokenizer
@@ -22,7 +23,7 @@ def load_inputs(command: TrainingCommand) -> tuple[TrainingData, PreTrainedToken
 
     Raises HeirloomError when either does not fit.
     """
-    start_rank()
+    start_computing(portable=command.portable, deterministic=command.training.deterministic)
     trust(command.training.trust_remote_code)
     return load_training_data(command.dataset, command.trainer.row_kinds), load_tokenizer(command.base)
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 TRUST = "trust_remote_code"
 """The flag of every program that loads a model or a tokenizer."""
+PORTABLE = "portable"
+"""The flag of every program that computes with a run's model."""
 
 
 def chain_of(run, project) -> Iterator:
@@ -17,6 +19,11 @@ def chain_of(run, project) -> Iterator:
 def trust_of(run, project) -> str | None:
     """Return the value of --trust_remote_code: said by the run or by one that it stands on."""
     return "true" if any(each.trusts_remote_code for each in chain_of(run, project)) else None
+
+
+def portable(run) -> str | None:
+    """Return the value of --portable, by which the launcher holds arithmetic to what all processors have."""
+    return "true" if run.portable else None
 
 
 def trust_by_model(project) -> dict[str, str]:
@@ -39,4 +46,4 @@ def loading_flags(section: str, run, project) -> dict[str, str | None]:
     """Return the flags for a stage that loads a checkpoint; what the section says itself needs no flag."""
     own = getattr(run, section).attn_implementation
     inherited = None if own else attention_of(section, run, project)
-    return {TRUST: trust_of(run, project), "attn_implementation": inherited}
+    return {TRUST: trust_of(run, project), PORTABLE: portable(run), "attn_implementation": inherited}

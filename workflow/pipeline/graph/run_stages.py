@@ -8,7 +8,7 @@ from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.commands import command
-from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, trust_of
+from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, portable, trust_of
 from pipeline.graph.stages import Stage, present, user_code
 
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
@@ -42,6 +42,7 @@ def run_stages(run, project) -> Iterator[Stage]:
                 base=base,
                 deepspeed=deepspeed,
                 trust_remote_code=trust_of(run, project),
+                portable=portable(run),
                 output=checkpoint,
                 metrics=metrics,
                 loss=loss,
@@ -152,8 +153,8 @@ def base_answers(run, project) -> str | None:
 
 def how_answered(run, project) -> dict[str, Any]:
     """Return all that decides the answers of a given checkpoint."""
-    attention = attention_of("generation", run, project)
-    return run.generation.model_dump() | {"dataset": run.prompts_dataset, "attn_implementation": attention}
+    loading = {"attn_implementation": attention_of("generation", run, project), "portable": run.portable}
+    return run.generation.model_dump() | {"dataset": run.prompts_dataset} | loading
 
 
 def report_stages(run, project) -> Iterator[Stage]:

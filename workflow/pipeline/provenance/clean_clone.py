@@ -35,6 +35,8 @@ class CleanClone:
     def __init__(self, commit: str, folder: Path) -> None:
         top, below = git("rev-parse", "--show-toplevel").strip(), git("rev-parse", "--show-prefix").strip()
         self.folder = folder / below  # this project may be a folder of a larger repository
+        self.pins: dict[str, str] = {}
+        """Variables that hold the stage's arithmetic to what a record tells."""
         self._words = [sys.executable, "-m", "dvc"]
         git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder))
         git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
@@ -58,7 +60,7 @@ class CleanClone:
         interpreter_first_on_path()
         kept = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
         own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1", "HEIRLOOM_FORCE": "1"}
-        return kept | own | {"PYTHONDONTWRITEBYTECODE": "1"}
+        return kept | own | self.pins | {"PYTHONDONTWRITEBYTECODE": "1"}
 
     def dvc(self, *words: str) -> subprocess.CompletedProcess:
         """Run a DVC command to its end and return what it printed."""

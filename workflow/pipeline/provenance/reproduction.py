@@ -2,11 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from heirloom.arithmetic.processor import PINS, facts_of_processor, has, widest
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
@@ -32,8 +33,12 @@ GPU = (
 )
 UNKNOWN = "with what the recorded result was made is not recorded, so the environments cannot be compared"
 NOT_DETERMINISTIC = (
-    "machine, ranks and versions are those of the recorded execution, and no GPU took part: the stage itself is not "
-    "deterministic (a clock, an unseeded random number, the order of a set?)"
+    "machine, instruction set, ranks and versions are those of the recorded execution, and no GPU took part: the stage "
+    "itself is not deterministic (a clock, an unseeded random number, the order of a set?)"
+)
+SET_UNKNOWN = (
+    "the instruction set of the recorded execution is not recorded; other processors give other last digits, so equal "
+    "bytes are not to be expected of one of another kind"
 )
 REPORT = "a report shows the times and the money that .heirloom/records tells of, which a clean clone does not have"
 
@@ -102,6 +107,10 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     bring_inputs(clone, commit, stage, entry)
     refuse_stale(clone, commit, stage, entry)
     clone.track_nothing(flags_of(entry["cmd"])["--config"])
+    then = History().made_with(stage, entry)
+    clone.pins, told = pins(then.get("arithmetic", {}))
+    if told:
+        tell(told)
     tell("executing it")
     if clone.execute(stage) != 0:
         raise HeirloomError(f"{stage} failed in the clone of {commit[:12]}; what it said is above")
@@ -111,7 +120,33 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text(encoding="utf-8"))
     if stage.startswith("report-"):
         return Reproduction(products, [REPORT])
-    return Reproduction(products, reasons(History().made_with(stage, entry), now, " torchrun " in entry["cmd"]))
+    return Reproduction(products, reasons(then, now, " torchrun " in entry["cmd"]))
+
+
+def pins(recorded: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """Return the variables by which this processor computes as the recorded one, and a sentence on that.
+
+    None are needed where this one takes the same way by itself, or where a run is portable: there the launcher sets
+    them. None help where this processor lacks the recorded instruction set, or has another maker: oneMKL asks for both.
+    """
+    if not recorded or recorded.get("mkl", "").startswith("MKL_CBWR="):
+        return {}, None
+    theirs, vendor = recorded.get("aten", ""), facts_of_processor()[0] or "unknown"
+    if not has(theirs):
+        return {}, (
+            f"the recorded execution computed with {theirs} ({recorded.get('vendor')}), which this processor "
+            f"({vendor}, {widest()}) does not have: other last digits are to be expected, and "
+            "say nothing against the stage"
+        )
+    if vendor != recorded.get("vendor"):
+        told = (
+            f"the recorded processor was made by {recorded.get('vendor')}, this one by {vendor}: oneMKL computes in "
+            "another way on each, so other last digits are to be expected (portable: true is for that)"
+        )
+        return (PINS[theirs] if theirs != widest() else {}), told
+    if theirs == widest():
+        return {}, None
+    return PINS[theirs], f"held to the recorded instruction set, {theirs}, of which this processor has more: {widest()}"
 
 
 def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> None:
@@ -183,6 +218,8 @@ def reasons(then: dict, now: dict, gpus_help: bool) -> list[str]:
     if not then:
         return [UNKNOWN]
     found = [f"{text} (recorded → here)" for text in execution_differences(then, now)]
+    if gpus_help and "arithmetic" not in then and then["ranks"]["device"] == "cpu":
+        found.append(SET_UNKNOWN)
     if gpus_help and any(record["ranks"]["device"] != "cpu" for record in (then, now)):
         found.append(GPU)
     return found or [NOT_DETERMINISTIC]
@@ -190,8 +227,9 @@ def reasons(then: dict, now: dict, gpus_help: bool) -> list[str]:
 
 def execution_differences(then: dict, now: dict) -> list[str]:
     """Return `versions.torch 2.12.0 → 2.13.0` for everything in which the records of two executions differ."""
+    known = ("arithmetic",) if "arithmetic" in then else ()
     return [
         text
-        for part in ("ranks", "machine", "versions")
+        for part in ("ranks", *known, "machine", "versions")
         for text in field_differences(then.get(part, {}), now.get(part, {}), part)
     ]

@@ -96,6 +96,7 @@ SET_BY_THE_WORKFLOW = {
     "dataloader_in_order": "the order of the rows is part of the result; delete it",
     "dataloader_multiprocessing_context": BY_HARDWARE,
     "torch_empty_cache_steps": BY_HARDWARE,
+    "full_determinism": "use training.deterministic, which also verifies it, and fills no memory in vain",
     "debug": "it is not part of a result; run the script by hand to debug",
     "remove_unused_columns": f"{BY_DATASET}; delete it",
     "label_names": f"{BY_DATASET}; delete it",

@@ -45,6 +45,11 @@ class GenerationSection(PassThroughSection):
         None, description="a .jsonl file with `prompt` or `messages` a line gives the prompts, instead of a dataset"
     )
     test_batch_size: int = Field(8, ge=1, description="answers a rank and forward pass; fewer where memory ends")
+    deterministic: bool = Field(
+        False,
+        description="only operations that repeat their results to the last bit, on GPUs too; the first "
+        "batch is answered twice and compared (docs/training.md)",
+    )
     limit: int | None = Field(None, ge=1, description="only the first so many prompts; absent: all")
     replace_with_kernel_inject: bool = Field(False, description="deepspeed: use DeepSpeed's own kernels (GPU only)")
     cpu_offload: bool = Field(False, description="deepspeed_zero: keep the weights in the host's memory")

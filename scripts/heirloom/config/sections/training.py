@@ -26,6 +26,11 @@ class TrainingSection(PassThroughSection):
         None, description=f"{MEANING}transformers' choice; answers and scores use it too"
     )
     trust_remote_code: bool = Field(False, description="the same as `trust_remote_code` of the run, where it belongs")
+    deterministic: bool = Field(
+        False,
+        description="only operations that repeat their results to the last bit, on GPUs too; the first "
+        "batch's gradients are computed twice and compared (docs/training.md)",
+    )
     ignore_bias_buffers: bool = Field(
         False, description="keep boolean buffers (attention masks of old models) out of data-parallel synchronisation"
     )

@@ -61,10 +61,12 @@ def wait(
 
 def run(host: SageMakerHost, request: LaunchRequest, folder: WorkFolder, connection: Connection) -> Outcome:
     """Run this host's ranks of what the head launches, and return what has become of all."""
-    kind = request.program.kind
-    variables = environment.for_program(kind, request.ranks, folder, request.stage.identity, request.commit)
+    program = request.program
+    variables = environment.for_program(
+        program.kind, request.ranks, folder, request.stage.identity, request.commit, portable=program.portable
+    )
     return processes.run(
-        replace(host, told=request.port).command(request.program, request.ranks),
+        replace(host, told=request.port).command(program, request.ranks),
         {**os.environ, **variables},
         log=record.log_file(request.stage.name),
         signal_to_forward=host.signal_to_forward,

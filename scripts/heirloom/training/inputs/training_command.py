@@ -62,6 +62,10 @@ class ScriptArguments:
     trust_remote_code: bool | None = field(
         default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
     )
+    portable: bool | None = field(
+        default=None,
+        metadata={"help": "the same bytes on every x86-64 processor with AVX2; absent: as the run's file says"},
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class TrainingCommand:
     resources: ResourcesSection
     generation: Section | None = None
     """With training.predict_with_generate: how held-out prompts are answered."""
+    portable: bool = False
 
 
 def read_command(
@@ -112,6 +117,7 @@ def read_command(
     trusted = run.get("trust_remote_code") if script.trust_remote_code is None else script.trust_remote_code
     if trusted is not None:  # of the whole run: every stage that loads its model goes by it
         run["training"] = {**(run.get("training") or {}), "trust_remote_code": trusted}
+    portable = run.get("portable", False) if script.portable is None else script.portable
     known = trainer.sections(predicts=(run.get("training") or {}).get("predict_with_generate") is True)
     generates = "generation" in known
     sections = script.sections.split(",") if script.sections else [name for name in known if name in run]
@@ -141,6 +147,7 @@ def read_command(
         tracking=section("tracking", TrackingSection),
         resources=section("resources", ResourcesSection),
         generation=section("generation", generation, required=True) if generates else None,
+        portable=portable is True,
     )
 
 

@@ -1,0 +1,1 @@
+"""What decides the last digits of a result beside its program: instruction sets on CPUs, kernels on GPUs."""
