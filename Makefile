@@ -13,7 +13,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW REASON DIR REMOTE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan report dvc.yaml pull verify trace rehearse reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -70,6 +70,10 @@ verify:  ## hash every artifact and every cached object against dvc.lock
 trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.jsonl:3 (row_id, or line from 1)
 	$(if $(value RUN),,$(error name the run: make trace RUN=demo-sft ROW=1))
 	@python scripts/trace_generation.py generations/$(call as_typed,RUN) $(call as_typed,ROW)
+
+rehearse:  ## every stage of a run in small, here, before it is paid for: make rehearse RUN=llama3-dpo
+	$(if $(value RUN),,$(error name the run: make rehearse RUN=llama3-dpo))
+	@python scripts/rehearse.py $(call as_typed,RUN)
 
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
 	@python scripts/reproduce.py $(COMMIT) $(STAGE)

@@ -19,7 +19,7 @@ PIPELINE = [
     ["graph"],
     ["code"],
     ["ledger"],
-    ["plan", "execution", "provenance"],
+    ["plan", "execution", "provenance", "rehearsal"],
     ["upkeep", "session"],
 ]
 LIBRARY = [
@@ -33,7 +33,7 @@ LIBRARY = [
     ["data.rows"],
     ["data"],
     ["data.first_look"],
-    ["inference"],
+    ["inference", "rehearsal"],
     ["evaluation"],
     ["training.inputs"],
     ["training.callbacks", "training.checkpoints"],

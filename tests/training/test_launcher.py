@@ -344,6 +344,7 @@ def test_reasons_of_failures():
         reason_of_failure(["error on rank 1: it is so: yes", "Traceback (most recent call last):"], 1)
         == "it is so: yes"
     )
+    assert reason_of_failure(["error: 2 of 3 rows:", "  a:1: bad", "mend them"], 1) == "2 of 3 rows: a:1: bad"
     trace = ["Traceback (most recent call last):", '  File "x.py"', "torch.OutOfMemoryError: CUDA out of memory."]
     connection = ["[rank0]: Traceback (most recent call last):", "[rank0]: RuntimeError: Connection closed by peer"]
     assert reason_of_failure([*connection, *trace], 1) == "torch.OutOfMemoryError: CUDA out of memory."

@@ -1,4 +1,4 @@
-"""The shipped datasets and big runs, on replicas of the hub's rows and a stand-in of two layers for the real model.
+"""The shipped datasets and big runs as `make rehearse` makes them small, on replicas of the hub's rows and tokenizer.
 
 What import_command.py makes of the former tool's README commands stands on them, too.
 
@@ -13,12 +13,11 @@ import shlex
 
 import datasets
 import pytest
-import torch
 from accelerate import PartialState
 from loopback_hub import LoopbackHub
 from tokenizers.processors import TemplateProcessing
 from training_workplace import ROOT, Workplace, chats
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.project import load_project
@@ -74,7 +73,7 @@ def helpful(count: int, seed: int) -> bytes:
 
 
 def llama3(folder) -> dict[str, bytes]:
-    """Return the files of the stand-in: a model of two layers and a tokenizer that begins texts as Llama 3's does."""
+    """Return what a rehearsal fetches of Llama 3 8B: its real sizes, and a tokenizer that begins texts as its does."""
     texts = [message["content"] for pair in chats(60, 0) for messages in pair for message in messages]
     backend = train_bpe(texts, VOCABULARY, TOKENS)
     begin = ("<|begin_of_text|>", backend.token_to_id("<|begin_of_text|>"))
@@ -82,25 +81,22 @@ def llama3(folder) -> dict[str, bytes]:
     backend.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=[begin])
     roles = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
     PreTrainedTokenizerFast(tokenizer_object=backend, **roles).save_pretrained(folder)
-    torch.manual_seed(0)
     sizes = {
-        "vocab_size": VOCABULARY,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
         "max_position_embeddings": 8192,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
     }
-    config = LlamaConfig(num_key_value_heads=2, dtype="bfloat16", **sizes)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaConfig(vocab_size=VOCABULARY, dtype="bfloat16", **sizes).save_pretrained(folder)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Workplace:
-    """A workplace with the shipped datasets, the stand-in and all that is trained by two steps of the big runs."""
+    """A rehearsal's folder with the shipped datasets, the stand-in and what two steps of the big runs train."""
     folder = tmp_path_factory.mktemp("shipped")
-    (folder / "config").symlink_to(ROOT / "config")
     place = Workplace(folder, warm=True)
     project = load_project(ROOT, None)
     hub = LoopbackHub()
@@ -111,47 +107,33 @@ def made(tmp_path_factory) -> Workplace:
         }
         hub.add(project.datasets[name].source.hub, files)
     hub.add(project.models["llama3-8b"].source.hub, llama3(tmp_path_factory.mktemp("llama3")), "model")
-
-    model = ("--config", "config/examples/models/llama3-8b.yaml")
-    programs = [
-        ["create_tokenizer.py", *model, "--sections", "source,tokenizer", "--output", "tokenizers/llama3-8b"],
-        ["create_model.py", *model, "--sections", "source", "--tokenizer", "tokenizers/llama3-8b"],
-    ]
-    programs[-1] += ["--output", "models/llama3-8b"]
-    for name in ("no-robots", "hh-helpful"):
-        config = ("--config", f"config/examples/datasets/{name}.yaml")
-        programs += [["download_dataset.py", *config, "--sections", "source", "--output", f"data/raw/{name}"]]
-        programs += [["create_dataset.py", *config, "--sections", "processing", "--raw", f"data/raw/{name}"]]
-        programs[-1] += ["--tokenizer", "tokenizers/llama3-8b", "--output", f"data/processed/{name}"]
-        programs[-1] += ["--statistics", f"metrics/data/{name}.json"]
-    (folder / "programs.json").write_text(json.dumps(programs))
     with hub:
         reach = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
         reach |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-        place.run(str(ROOT / "tests/training/programs_in_turn.py"), "programs.json", **reach)
-    commands = [two_steps(place, name) for name in BIG]
-    commands.append(two_steps(place, "llama3-sft", "sft-zero2", deepspeed="zero2"))
-    commands += (former(place, name, tmp_path_factory.mktemp(name)) for name in FORMER)
-    (folder / "said").write_text(place.torchrun("many_trainings.py", [{"arguments": words} for words in commands]))
+        said = place.run(str(ROOT / "scripts/rehearse.py"), *BIG, "--prepare", "--folder", str(folder), **reach).stdout
+    commands = [shlex.split(line)[3:] for line in said.splitlines() if line.startswith("python scripts/launch.py")]
+    made_first = [words for words in commands if words[0].startswith("scripts/create_") and "_report" not in words[0]]
+    (folder / "programs.json").write_text(json.dumps(made_first))
+    place.run(str(ROOT / "tests/training/programs_in_turn.py"), "programs.json")
+
+    trained = [learning(place, words) for words in commands if "_train.py" in words[0]]
+    trained.append(learning(place, next(words for words in trained if "checkpoints/llama3-sft" in words), "sft-zero2"))
+    trained += (former(place, name, tmp_path_factory.mktemp(name)) for name in FORMER)
+    (folder / "said").write_text(place.torchrun("many_trainings.py", [{"arguments": words} for words in trained]))
     return place
 
 
-def two_steps(place: Workplace, name: str, output: str | None = None, **changed: str) -> list[str]:
-    """Return the command of a big run's training, all as shipped but for its length, its batch and its tracker."""
-    run = read_yaml(ROOT / "config" / "examples" / "runs" / f"{name}.yaml")
-    training = {key: value for key, value in run["training"].items() if key != "num_train_epochs"}
-    run |= changed
-    output = output or name
-    run["training"] = {**training, **SHORT}
-    config = place.config(f"{output}.yaml", **run | {"tracking": {"logging_steps": 1}})
-    base = {"llama3-dpo": "checkpoints/llama3-sft"}.get(name, "models/llama3-8b")
-    sections = ",".join(key for key in ("training", "peft", "quantization") if key in run)
-    return [
-        *(str(ROOT / "scripts" / f"{run['trainer']}_train.py"), "--config", config, "--sections", sections),
-        *("--dataset", f"data/processed/{run['dataset']}", "--base", base),
-        *("--deepspeed", f"config/deepspeed/{run['deepspeed']}.json", "--output", f"checkpoints/{output}"),
-        *("--metrics", f"metrics/training/{output}.json", "--loss", f"metrics/loss/{output}.csv"),
-    ]
+def learning(place: Workplace, words: list[str], zero2: str | None = None) -> list[str]:
+    """Return a training's command with a rate at which two steps teach something; under another name at ZeRO-2."""
+    run = read_yaml(place.folder / words[2])
+    run["training"] |= {"learning_rate": 1e-3, "global_batch_size": 8}
+    run["training"].pop("warmup_steps", None)
+    (place.folder / words[2]).write_text(json.dumps(run))
+    words = [str(ROOT / "scripts" / words[0].rpartition("/")[2]), *words[1:]]
+    if zero2:
+        words = [word.replace("zero3", "zero2") for word in words]
+        words = [word if word.startswith("config") else word.replace("llama3-sft", zero2) for word in words]
+    return words
 
 
 def former(place: Workplace, name: str, root) -> list[str]:
@@ -190,7 +172,7 @@ def former(place: Workplace, name: str, root) -> list[str]:
 def test_a_shipped_dataset_is_built_from_the_rows_that_its_repository_has(made, name):
     statistics = json.loads((made.folder / "metrics" / "data" / f"{name}.json").read_text())
     rows = {split: (facts["rows_in"], facts["rows_out"]) for split, facts in statistics.items()}
-    assert rows == {"train": (40, 40), "test": (8, 8)}
+    assert rows == {"train": (16, 16), "test": (8, 8)}
 
 
 def measured(made: Workplace, name: str) -> dict:

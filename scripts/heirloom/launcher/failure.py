@@ -44,9 +44,13 @@ def is_consequence(reason: str) -> bool:
     return bool(CONSEQUENCE.search(reason) or LOST_CONNECTION.search(reason))
 
 
-def own_sentence(lines: Iterable[str]) -> str | None:
-    """Return the first sentence that a script of ours said about its end."""
-    return next((match[1] for line in lines if (match := OWN_SENTENCE.fullmatch(line.strip()))), None)
+def own_sentence(lines: Sequence[str]) -> str | None:
+    """Return the first sentence that a script of ours said about its end; of a list, its head and its first entry."""
+    for place, line in enumerate(lines):
+        if match := OWN_SENTENCE.fullmatch(line.strip()):
+            entry = lines[place + 1].strip() if match[1].endswith(":") and place + 1 < len(lines) else ""
+            return f"{match[1]} {entry}".strip()
+    return None
 
 
 def exceptions(lines: Sequence[str]) -> list[str]:

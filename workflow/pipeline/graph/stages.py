@@ -60,6 +60,11 @@ class Stage:
         return tuple(sorted((*self.outs, *self.metrics, *self.plots)))
 
     @property
+    def of_run(self) -> bool:
+        """Whether its subject is a run, rather than a dataset or a model, which may have the same name."""
+        return self.kind not in ("download", "tokenizer", "model", "process")
+
+    @property
     def has_ranks(self) -> bool:
         """Whether it runs under torchrun."""
         return " torchrun " in self.cmd

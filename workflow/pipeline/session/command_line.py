@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
 from pipeline.graph import KINDS, Graph
+from pipeline.ledger import listed
 from pipeline.paths import STATE
 
-SETTINGS = ("runs", "force", "data", "image", "here")
+SETTINGS = ("runs", "force", "data", "image", "here", "rehearse")
 """Settings of this workflow, for `--config`."""
 SAGEMAKER = "sagemaker"
 """The executor whose jobs share no folder with this machine."""
@@ -101,6 +103,18 @@ def kinds_here(settings: dict) -> list[str]:
     if unknown:
         raise HeirloomError(f"--config here={','.join(unknown)}: no kind of stage; there are {', '.join(KINDS)}")
     return kinds
+
+
+def rehearse_instead(settings: dict, options) -> None:
+    """With `--config rehearse=RUN`: rehearse these runs, and end with the rehearsal's exit status.
+
+    Raises HeirloomError where nothing is to be executed.
+    """
+    if not (named := listed("rehearse", settings.get("rehearse") or None)):
+        return
+    if not will_execute(options):
+        raise HeirloomError("--config rehearse= executes each stage, in small: leave out what only shows something")
+    sys.exit(subprocess.run([sys.executable, "scripts/rehearse.py", *named], check=False).returncode)
 
 
 def container_image(workflow, settings: dict, options) -> str | None:

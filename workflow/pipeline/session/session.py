@@ -41,6 +41,7 @@ from pipeline.session.command_line import (
     data_is_local,
     executor,
     kinds_here,
+    rehearse_instead,
     reject_unknown_targets,
     reject_unsupported,
     will_execute,
@@ -203,6 +204,7 @@ def open_session(workflow, config: dict) -> Session:
     options = command_line()
     reject_unsupported(options)
     settings = workflow_settings(config, options)
+    rehearse_instead(settings, options)
     force = tuple(listed("force", settings.get("force")) or ())
     image = container_image(workflow, settings, options)
     here = kinds_here(settings)

@@ -22,10 +22,11 @@ BROKEN = (HeirloomError, TypeError, AttributeError, KeyError)
 REMEDY = "tell its author, or download the files yourself and name them by source.path"
 
 
-def download_hub_dataset(source: DatasetSource, folder: Path) -> tuple[str, dict[str, str]]:
+def download_hub_dataset(source: DatasetSource, folder: Path, first_files: bool = False) -> tuple[str, dict[str, str]]:
     """Download the data files that `source` asks for; return the commit and {file: split}.
 
-    Raises HeirloomError when the repository, revision, configuration or a split does not exist.
+    `first_files`: of each split the first one alone. Raises HeirloomError when the repository, revision, configuration
+    or a split does not exist.
     """
     commit = resolve_commit(source.hub, "dataset", source.revision)
     files = {file.path: file for file in list_files(source.hub, "dataset", commit)}
@@ -39,6 +40,8 @@ def download_hub_dataset(source: DatasetSource, folder: Path) -> tuple[str, dict
         (folder / CARD).unlink()
     splits = choose_splits(choose_files(source, files, configurations), source)
     check_names(splits, source.hub)
+    if first_files:
+        splits = {path: split for split, path in {splits[path]: path for path in reversed(splits)}.items()}
     download(source.hub, "dataset", commit, [files[path] for path in splits], folder)
     return commit, splits
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heirloom.config.sections.source import DatasetSource
-from heirloom.data.raw.data_folders import check_formats, is_data
+from heirloom.data.raw.data_folders import check_formats, is_data, split_named_by
 from heirloom.data.raw.hub_datasets import download_hub_dataset, matches
 from heirloom.data.raw.raw_dataset import check_names, splits_by_name
 from heirloom.data.raw.raw_files import suffix_of
@@ -20,24 +20,32 @@ PROCESSED = re.compile(r"dataset\.json|(train|test)/data-\d{5}-of-\d{5}\.arrow|(
 """The files of a processed dataset that are read, by their relative names; the rest follows from them."""
 
 
-def fetch_raw(source: DatasetSource, folder: Path) -> tuple[dict[str, str | None], str | None]:
+def fetch_raw(
+    source: DatasetSource, folder: Path, first_files: bool = False
+) -> tuple[dict[str, str | None], str | None]:
     """Fill `folder` with the files of a raw dataset; return file → split, and the commit of a hub repository.
+
+    `first_files`: of each split the first file alone, to look at some rows.
 
     Raises HeirloomError when the place cannot be read, and for a source that is not fetched.
     """
     if source.hub is not None:
         with download_folder() as downloads:
-            commit, splits = download_hub_dataset(source, downloads)
+            commit, splits = download_hub_dataset(source, downloads, first_files)
             for name in splits:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(downloads / name, folder / name)
         return splits, commit
     if source.s3 is not None:
+        begun: set[str] = set()
 
         def wanted(name: str) -> bool:
             if not (is_data(name) and matches(name, source.files)):
                 return False
             check_names([name], source.s3)
+            if first_files and split_named_by(name) in begun:
+                return False
+            begun.add(split_named_by(name))
             return True
 
         names = download_prefix(source.s3, folder, wanted)

@@ -1,0 +1,40 @@
+"""A folder with the project's files as they lie here, uncommitted edits included, and nothing that was made of them."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.git import git
+from pipeline.paths import STATE
+
+LEFT_BEHIND = ("workflow/pipeline/", "tests/", "docs/", "benchmarks/", "dvc.lock", "dvc.yaml", ".dvc/")
+"""What no program of a stage reads. Without the ledger programs run as by hand, and nothing is recorded."""
+OURS = ("config/datasets/", "config/models/", "config/runs/")
+"""What is written anew, smaller."""
+
+
+def place_of(runs: list[str]) -> Path:
+    """Return the folder in which runs are rehearsed. It stays: what is current in it is not made again."""
+    return STATE / "rehearsals" / "+".join(runs)
+
+
+def bring_files(folder: Path) -> None:
+    """Bring the project's files to `folder`, which is made; those that are there and the same are left alone."""
+    names = git("ls-files", "-co", "--exclude-standard").splitlines()
+    for name in names:
+        file, target = Path(name), folder / name
+        if name.startswith((*LEFT_BEHIND, *OURS)) or not file.is_file():
+            continue
+        if not (target.is_file() and target.read_bytes() == file.read_bytes()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+    for ours in OURS:
+        shutil.rmtree(folder / ours, ignore_errors=True)
+        (folder / ours).mkdir(parents=True)
+
+
+def link_user_file(path: str, folder: Path) -> None:
+    """Put a link to a file or folder of the user's that git does not have where the programs look for it."""
+    target = folder / path
+    if not target.exists() and Path(path).exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(Path(path).absolute())
