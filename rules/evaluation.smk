@@ -2,7 +2,8 @@
 
 Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
         data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations
-Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness/{run}.json
+Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness/{run}.json; with `gates:`
+        metrics/gates/{run}.json, when they are kept
 """
 
 
@@ -65,5 +66,37 @@ rule harness:
         r"""
         # {params.command}
         python workflow/pipeline run harness-{wildcards.run:q} {params.force} \
+            --marker {output.metrics:q}
+        """
+
+
+rule gate:
+    """Hold a run's scores against its gates: section `gates`.
+
+    python scripts/launch.py python scripts/check_gates.py
+        --config … --sections … [--evaluation …] [--harness …] [--against-evaluation …] [--against-harness …]
+        --metrics …
+    """
+    input:
+        evaluation=reads("gate", "evaluation"),
+        harness=reads("gate", "harness"),
+        against_evaluation=reads("gate", "against_evaluation"),
+        against_harness=reads("gate", "against_harness"),
+    output:
+        metrics=artifact("metrics/gates/{run}.json"),
+    log:
+        "logs/gate-{run}.log",
+    priority: -1  # its failure must keep as little as possible from being made
+    container:
+        IMAGE
+    resources:
+        **machines("gate"),
+    params:
+        command=command("gate"),
+        force=forced("gate"),
+    shell:
+        r"""
+        # {params.command}
+        python workflow/pipeline run gate-{wildcards.run:q} {params.force} \
             --marker {output.metrics:q}
         """

@@ -7,11 +7,11 @@ Gives   reports/{run}.html
 
 rule report:
     """Show a run's results on one page: sections `base`, `dataset`, `trainer`, `deepspeed`, `training`, `peft`,
-    `quantization`, `generation`, `evaluation`, also those of the runs that it stands on.
+    `quantization`, `generation`, `evaluation`, `gates`, also those of the runs that it stands on.
 
     python scripts/launch.py python scripts/create_report.py
         --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--evaluation …]
-        [--harness …] [--generations …] [--base-generations …] --output …
+        [--harness …] [--against-evaluation …] [--against-harness …] [--generations …] [--base-generations …] --output …
     """
     input:
         data=reads("report", "data"),
@@ -19,6 +19,8 @@ rule report:
         losses=reads("report", "losses"),
         evaluation=reads("report", "evaluation"),
         harness=reads("report", "harness"),
+        against_evaluation=reads("report", "against_evaluation"),
+        against_harness=reads("report", "against_harness"),
         generations=reads("report", "generations"),
         base_generations=reads("report", "base_generations"),
     output:

@@ -22,6 +22,7 @@ from heirloom.artifacts import new_artifact
 from heirloom.config.folders import named_files
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import read_records
+from heirloom.report.gates import add_others
 from heirloom.report.page import render
 from heirloom.report.page_content import all_runs_content, run_content, stages_behind
 from heirloom.report.run_config import REPORTED, read_run_config
@@ -52,6 +53,8 @@ def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
         harness=options.harness,
         generations=options.generations,
         data=tuple(options.data),
+        others_evaluation=dict(options.against_evaluation),
+        others_harness=dict(options.against_harness),
     )
     return run_content(options.config.stem, configs, files, options.base_generations)
 
@@ -97,6 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
     parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")
+    add_others(parser)
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
     parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")
     parser.add_argument("--output", type=output_path, help=f"HTML file to write; with --all {INDEX} unless given")

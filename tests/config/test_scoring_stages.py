@@ -2,6 +2,7 @@
 
 import pytest
 
+from heirloom.config.parsing.mistakes import ConfigErrors
 from pipeline.graph.graph import build_graph
 
 
@@ -79,3 +80,38 @@ def test_the_harness_reads_the_checkpoint_and_the_folder_of_tasks(workplace):
     assert stage.inputs == {"checkpoint": ("checkpoints/sft",)}
     assert "config/tasks" in stage.files
     assert (stage.params, stage.metrics) == ({"config/runs/sft.yaml": ("lm_eval",)}, ("metrics/harness/sft.json",))
+
+
+def test_gates_read_the_scores_that_they_are_on(workplace):
+    workplace.change("config/runs/sft.yaml", "{max_new_tokens: 16}", "{dataset: chats}")
+    gates = "{metrics: [exact_match]}\ngates: {exact_match: not worse than sft by 0.1, answer_found: '>= 0.5'}"
+    workplace.change("config/runs/dpo.yaml", "{metrics: [exact_match]}", gates)
+    stages = build_graph(workplace.load()).stages
+    assert stages["gate-dpo"].inputs == {
+        "evaluation": ("metrics/evaluation/dpo.json",),
+        "against_evaluation": ("metrics/evaluation/sft.json",),
+    }
+    assert stages["gate-dpo"].params == {"config/runs/dpo.yaml": ("gates",)}
+    assert stages["report-dpo"].inputs["against_evaluation"] == ("metrics/evaluation/sft.json",)
+
+
+@pytest.mark.parametrize(
+    ("gates", "problem"),
+    [
+        (
+            "{rouge.rougeL: '>= 0.5'}",
+            "the run has no score rouge.rougeL; its evaluation gives exact_match, answer_found",
+        ),
+        ("{change.exact_match: not worse by 0.1}", "add evaluation.base: true"),
+        ("{exact_match: not worse than stf by 0.1}", "there is no run stf; did you mean sft?"),
+        ("{exact_match: not worse than dpo by 0.1}", "dpo is this run itself"),
+        ("{harness.gsm8k.acc: '>= 0.1'}", "add `lm_eval:`"),
+        ("{exact_match: not worse than pretrain by 0.1}", "pretrain: the run has no score exact_match"),
+        ("{}", "names no score"),
+    ],
+)
+def test_a_gate_on_what_the_run_does_not_have_is_told_with_the_plan(workplace, gates, problem):
+    workplace.change("config/runs/dpo.yaml", "{metrics: [exact_match]}", f"{{metrics: [exact_match]}}\ngates: {gates}")
+    with pytest.raises(ConfigErrors) as told:
+        workplace.load()
+    assert problem in str(told.value)

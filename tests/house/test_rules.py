@@ -67,6 +67,7 @@ EVERYTHING = {
         generation: {{max_new_tokens: 4}}
         evaluation: {{metrics: [perplexity, preference, exact_match], base: true, preference_dataset: pairs}}
         lm_eval: {{tasks: [tiny], include_path: config/tasks}}
+        gates: {{exact_match: ">= 0.5", harness.tiny.acc: ">= 0.5"}}
         """,
     "runs/predicting.yaml": f"""
         base: tiny
@@ -76,13 +77,29 @@ EVERYTHING = {
         generation: {{max_new_tokens: 4}}
         evaluation: {{metrics: [exact_match], against: [sft], win_by: exact_match}}
         """,
+    "runs/sft-again.yaml": f"""
+        base: pre
+        dataset: mixed
+        trainer: sft
+        training: {TRAINING}
+        generation: {{max_new_tokens: 4}}
+        evaluation: {{metrics: [exact_match]}}
+        lm_eval: {{tasks: [tiny], include_path: config/tasks}}
+        gates: {{exact_match: not worse than sft by 0.1, harness.tiny.acc: not worse than sft by 0.1}}
+        """,
+    "runs/harnessed.yaml": """
+        base: tiny
+        lm_eval: {tasks: [tiny], include_path: config/tasks}
+        gates: {harness.tiny.acc: ">= 0.5"}
+        """,
     "runs/dpo.yaml": f"""
         base: sft
         dataset: pairs
         trainer: dpo
         training: {TRAINING}
         generation: {{prompts_file: config/prompts.jsonl}}
-        evaluation: {{metrics: [token_counts], base: true}}
+        evaluation: {{metrics: [repetition], base: true}}
+        gates: {{repetition.loops: "<= 0.5"}}
         """,
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",

@@ -15,6 +15,11 @@ SFT = {
     "training": {"learning_rate": 2e-4, "seed": 0, "max_steps": 40},
     "generation": {"max_new_tokens": 8},
     "evaluation": {"metrics": ["exact_match", "patterns"], "patterns": {"polite": "^Gladly"}},
+    "gates": {
+        "patterns.polite": ">= 0.3",
+        "exact_match": "not worse than sft-fast by 0.1",
+        "harness.finds.acc": ">= 0.8",
+    },
 }
 CONFIGS: dict[str, dict[str, Any]] = {
     "pre": {

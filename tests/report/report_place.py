@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/create_report.py"
-SECTIONS = "base,dataset,trainer,training,generation,evaluation"
+SECTIONS = "base,dataset,trainer,training,generation,evaluation,gates"
 
 
 class Place:
@@ -25,6 +25,7 @@ class Place:
             "--training", f"metrics/training/{run}.json", "--losses", f"metrics/loss/{run}.csv",
             "--data", "metrics/data/chats.json", "--evaluation", f"metrics/evaluation/{run}.json",
             "--harness", f"metrics/harness/{run}.json",
+            "--against-evaluation", "sft-fast=metrics/evaluation/sft-fast.json",
             "--generations", f"generations/{run}", "--base-generations", "generations/pre",
             "--output", output or f"reports/{run}.html",
         )  # fmt: skip

@@ -100,6 +100,14 @@ def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place,
     assert rows["finds.acc"] == "0.01"  # its standard error
 
 
+def test_gates_are_shown_kept_or_not(place: Place) -> None:
+    place.report_run("sft")
+    page = " ".join((place.folder / "reports/sft.html").read_text().split())
+    assert "&gt;= 0.3</td><td>passed</td><td>0.41 (0.31 to 0.51) keeps &gt;= 0.3<" in page
+    assert "by 0.1</td><td>passed</td><td>-0.04 (-0.06828 to -0.01172) keeps &gt;= -0.1<" in page
+    assert "&gt;= 0.8</td><td>failed</td><td>0.75 (0.7304 to 0.7696) does not keep &gt;= 0.8<" in page
+
+
 def test_seeds_give_mean_and_spread_and_their_noise_is_no_improvement(place: Place, browser: Browser) -> None:
     page = place.folder / "reports/index.html"
     scores = {cells[0]: cells[1] for cells in table_rows(browser.look(page).document, "scores")}

@@ -8,6 +8,7 @@ from heirloom.config.files import KINDS, Files
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import Mistake
 from heirloom.config.run import Run
+from heirloom.config.sections.gates import gates_of
 
 Name = tuple[tuple[str, ...], str]
 """The kinds of files that a name may stand for, the first that has it, and the name."""
@@ -21,6 +22,7 @@ def names_in(file: Dataset | Model | Run) -> Iterator[Name]:
         scored += [file.evaluation.preference_dataset] if file.evaluation is not None else []
         found = [*named, *((("datasets",), name) for name in scored)]
         found += [(("runs",), name) for name in (file.evaluation.against if file.evaluation is not None else ())]
+        found += [(("runs",), gate.than) for _, gate in gates_of(file.gates)]
     elif isinstance(file, Dataset):
         parts = file.mixture.datasets if file.mixture is not None else ()
         found = [(("models",), file.tokenizer), *((("datasets",), part) for part in parts)]

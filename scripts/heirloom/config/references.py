@@ -18,6 +18,7 @@ from heirloom.config.linked_files import (
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
 from heirloom.config.run import Run
+from heirloom.config.sections.gates import CHANGE, Gate, gates_of, harness_problems, score_problems
 from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
 
@@ -249,7 +250,13 @@ class References:
 
     def run_problems(self, run: Run) -> Iterator[Problem]:
         """Yield what is wrong with a run's base, datasets and hardware."""
-        for problems in (self.base_problems, self.data_problems, self.comparison_problems, self.hardware_problems):
+        for problems in (
+            self.base_problems,
+            self.data_problems,
+            self.comparison_problems,
+            self.gate_problems,
+            self.hardware_problems,
+        ):
             yield from ((run.path, keys, problem) for keys, problem in problems(run))
         if run.lm_eval is not None:
             yield from self.missing_file(run, ("lm_eval", "include_path"), run.lm_eval.include_path)
@@ -366,6 +373,32 @@ class References:
         ours, theirs = prompts_text(run), prompts_text(other)
         if ours != theirs:
             return f"{name} answers the prompts of {theirs}, and this run those of {ours}; let both answer the same"
+        return None
+
+    def gate_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield gates that name a run which is not there, or has not their score on the same prompts."""
+        for name, gate in gates_of(run.gates):
+            if gate.than is not None and (problem := self.other_run_problem(run, gate)) is not None:
+                yield ("gates", name), problem
+
+    def other_run_problem(self, run: Run, gate: Gate) -> str | None:
+        """Return why a gate cannot compare with the run that it names; None when it can."""
+        other = self.files.runs.get(gate.than)
+        if other is None:
+            return f"there is no run {gate.than}; {did_you_mean(gate.than, self.files.runs.keys() - {run.name})}"
+        if other is run:
+            return f"{gate.than} is this run itself; write `not worse by` under {CHANGE}{gate.score} for its base"
+        if run.enabled and other.enabled is False:
+            return f"the run {gate.than} has `enabled: false`, and its scores are needed; enable it too"
+        problems = harness_problems(gate, other.lm_eval) if gate.of_harness else score_problems(gate, other.evaluation)
+        if problem := next(problems, None):
+            return f"{gate.than}: {problem}"
+        if run.generation is None or other.generation is None:
+            return None
+        if (ours := prompts_text(run)) != (theirs := prompts_text(other)):
+            return (
+                f"{gate.than} answers the prompts of {theirs}, and this run those of {ours}; let both answer the same"
+            )
         return None
 
     def hardware_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:

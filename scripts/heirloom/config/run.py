@@ -9,6 +9,7 @@ from heirloom.config.arguments.attention import unknown_attention
 from heirloom.config.elsewhere import elsewhere
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
+from heirloom.config.sections.gates import gate_problems
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.config.sections.peft import PeftSection
@@ -53,6 +54,11 @@ class Run(NamedFile):
     generation: GenerationSection | None = Field(None, description="answers to held-out prompts; absent: none")
     evaluation: EvaluationSection | None = Field(None, description="scores; absent: none")
     lm_eval: LmEvalSection | None = Field(None, description="scores by the lm-evaluation-harness; absent: none")
+    gates: dict[str, str] | None = Field(
+        None,
+        description="bounds that scores must keep with their whole interval, by score: `>= 0.9`, `<= 12`; for "
+        "`change.SCORE` `not worse by 0.01`; `not worse than RUN by 0.01` (docs/evaluation.md); absent: none",
+    )
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
 
@@ -120,6 +126,9 @@ class Run(NamedFile):
             yield from self.prediction_problems()
         if self.evaluation is not None:
             yield from self.evaluation_problems(self.evaluation)
+        broken = any(self.given(key) and getattr(self, key) is None for key in ("evaluation", "lm_eval"))
+        if self.gates is not None and not broken:
+            yield from gate_problems(self.gates, self.evaluation, self.lm_eval)
 
     def portable_problems(self) -> Iterator[tuple[str, str]]:
         """Yield what computes otherwise on processors of another maker, whatever the libraries are held to."""

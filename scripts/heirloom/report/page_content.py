@@ -34,7 +34,7 @@ def run_content(
     return {
         "title": name,
         "subject": name,
-        "runs": [run_results(name, files)],
+        "runs": [run_results(name, files, configs[name].get("gates"))],
         "groups": [],
         "comparisons": [],
         "all_compared": True,
@@ -49,7 +49,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     """
     ordered = in_lineage_order(configs)
     files = {name: RunFiles.found(name, config) for name, config in ordered.items()}
-    runs = {name: run_results(name, found) for name, found in files.items() if found}
+    runs = {name: run_results(name, found, ordered[name].get("gates")) for name, found in files.items() if found}
     generations = {name: read_generations(files[name].generations) for name in runs if files[name].generations}
     groups = [
         {"runs": names, "scores": group_scores([with_harness(runs[name]) for name in names])}

@@ -8,8 +8,9 @@ from heirloom.config.parsing.reading import read_yaml
 
 REPORTED = (
     "base", "dataset", "trainer", "deepspeed", "training", "peft", "quantization", "generation", "evaluation",
+    "gates",
 )  # fmt: skip
-"""The keys of a run's file that decide its results; `tracking` and `resources` are not among them."""
+"""The keys of a run's file that decide its results and its gates; `tracking` and `resources` are not among them."""
 
 Config = dict[str, Any]
 

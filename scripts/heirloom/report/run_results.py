@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.sections.gates import gates_of
 from heirloom.errors import HeirloomError
+from heirloom.report.gates import check_gates
 from heirloom.report.loss_curves import read_curves
 from heirloom.report.run_config import Config, datasets_in
 from heirloom.report.scores import harness_rows, score_rows, win_rows
@@ -24,6 +26,9 @@ class RunFiles:
     harness: Path | None = None
     generations: Path | None = None
     data: tuple[Path, ...] = ()
+    others_evaluation: dict[str, Path] = field(default_factory=dict)
+    """Scores of the runs that a gate names, by run; `others_harness` are theirs of the lm-evaluation-harness."""
+    others_harness: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
     def found(cls, name: str, config: Config) -> "RunFiles":
@@ -32,6 +37,7 @@ class RunFiles:
         def existing(path: Path) -> Path | None:
             return path if path.exists() else None
 
+        others = [gate.than for _, gate in gates_of(config.get("gates")) if gate.than is not None]
         statistics = [METRICS / "data" / f"{dataset}.json" for dataset in datasets_in(config)]
         return cls(
             training=existing(METRICS / "training" / f"{name}.json"),
@@ -40,6 +46,8 @@ class RunFiles:
             harness=existing(METRICS / "harness" / f"{name}.json"),
             generations=existing(Path("generations") / name),
             data=tuple(path for path in statistics if path.exists()),
+            others_evaluation=existing_of("evaluation", others),
+            others_harness=existing_of("harness", others),
         )
 
     def __bool__(self) -> bool:
@@ -47,14 +55,26 @@ class RunFiles:
         return any((self.training, self.losses, self.evaluation, self.harness, self.generations))
 
 
-def run_results(name: str, files: RunFiles) -> dict[str, Any]:
-    """Return {"name", "training", "held_out", "curves", "evaluation", "scores", "wins", "harness"}, each empty
-    where the run has no such file.
+def existing_of(kind: str, runs: list[str]) -> dict[str, Path]:
+    """Return run → its metrics file of a kind, for those that have one."""
+    files = {name: METRICS / kind / f"{name}.json" for name in runs}
+    return {name: file for name, file in files.items() if file.exists()}
+
+
+def run_results(name: str, files: RunFiles, gates: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return {"name", "training", "held_out", "curves", "evaluation", "scores", "wins", "harness", "gates"}, each empty
+    where the run has no such file. `gates` are the run's, held against the same scores as its stage does.
 
     Raises HeirloomError when a file is missing or damaged.
     """
     training = read_json(files.training) if files.training else {}
     evaluation = read_json(files.evaluation) if files.evaluation else {}
+    harness = read_json(files.harness) if files.harness else {}
+    others = {
+        other: tuple(read_json(found[other]) if other in found else {} for found in of_kinds)
+        for of_kinds in [(files.others_evaluation, files.others_harness)]
+        for other in {**files.others_evaluation, **files.others_harness}
+    }
     return {
         "name": name,
         "training": training,
@@ -63,7 +83,8 @@ def run_results(name: str, files: RunFiles) -> dict[str, Any]:
         "evaluation": evaluation,
         "scores": score_rows(evaluation),
         "wins": win_rows(evaluation),
-        "harness": harness_rows(read_json(files.harness)) if files.harness else [],
+        "harness": harness_rows(harness),
+        "gates": check_gates(gates or {}, evaluation, harness, others),
     }
 
 

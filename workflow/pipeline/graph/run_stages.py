@@ -1,9 +1,11 @@
 """Stages of a run: training, answers, scores, report."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from heirloom.code_closure import PROJECT
+from heirloom.config.sections.gates import parse_gate
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
@@ -12,6 +14,8 @@ from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, 
 from pipeline.graph.stages import Stage, present, user_code
 
 REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
+OTHERS = ("against_evaluation", "against_harness")
+GATE_INPUTS = ("evaluation", "harness", *OTHERS)
 PAGE_OF_ALL_RUNS = "index"
 """reports/index.html is made by `make report`, so no run can have that name."""
 
@@ -93,6 +97,44 @@ def run_stages(run, project) -> Iterator[Stage]:
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
         )
+    if run.gates is not None:
+        yield gate_stage(run)
+
+
+def gate_stage(run) -> Stage:
+    """Hold a run's scores against its gates; it fails where one is not kept."""
+    script = "scripts/check_gates.py"
+    inputs = gate_inputs(run)
+    flags = {name: paths[0] for name, paths in inputs.items() if name not in OTHERS} | flags_of_others(inputs)
+    metrics = f"metrics/gates/{run.name}.json"
+    return Stage(
+        kind="gate",
+        subject=run.name,
+        cmd=command("python", script, run, ["gates"], **flags, metrics=metrics),
+        inputs=inputs,
+        files=code(script),
+        params={str(run.path): ("gates",)},
+        metrics=(metrics,),
+    )
+
+
+def flags_of_others(inputs: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Return the flags that give a program the metrics files of the runs which a gate names: RUN=FILE each."""
+    named = {name: [f"{Path(path).stem}={path}" for path in inputs[name]] for name in OTHERS if name in inputs}
+    return {name.replace("_", "-"): words for name, words in named.items()}
+
+
+def gate_inputs(run) -> dict[str, tuple[str, ...]]:
+    """Return the metrics files that decide a run's gates, its own and those of the runs that a gate names."""
+    gates = [parse_gate(name, said) for name, said in run.gates.items()]
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, of_harness in (("evaluation", False), ("harness", True)):
+        of_kind = [gate for gate in gates if gate.of_harness == of_harness]
+        if of_kind:
+            found[kind] = (f"metrics/{kind}/{run.name}.json",)
+        if others := dict.fromkeys(gate.than for gate in of_kind if gate.than is not None):
+            found[f"against_{kind}"] = tuple(f"metrics/{kind}/{name}.json" for name in others)
+    return {name: found[name] for name in GATE_INPUTS if name in found}
 
 
 def answering_stage(kind: str, run, project, checkpoint: str, output: str) -> Stage:
@@ -176,6 +218,8 @@ def report_stages(run, project) -> Iterator[Stage]:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
     if run.lm_eval is not None:
         inputs["harness"] = (f"metrics/harness/{run.name}.json",)
+    if run.gates is not None:
+        inputs |= {name: paths for name, paths in gate_inputs(run).items() if name in OTHERS}
     if run.generation is not None:
         inputs["generations"] = (f"generations/{run.name}",)
         if (answers := base_answers(run, project) or shared_prompts(run, project)) is not None:
@@ -190,7 +234,7 @@ def report_stages(run, project) -> Iterator[Stage]:
             run,
             sections,
             ancestors=[f"{file}={','.join(names)}" for file, names in ancestors.items()] or None,
-            **{name.replace("_", "-"): list(paths) or None for name, paths in inputs.items()},
+            **{name.replace("_", "-"): list(paths) or None for name, paths in inputs.items()} | flags_of_others(inputs),
             output=output,
         ),  # fmt: skip
         inputs=inputs,

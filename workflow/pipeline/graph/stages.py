@@ -9,7 +9,8 @@ from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
-    "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "report",
+    "download", "tokenizer", "model", "process", "train", "generate", "baseline", "evaluate", "harness", "gate",
+    "report",
 )  # fmt: skip
 """Each is a rule of the same name."""
 CHECKED = "workflow/checked.txt"
