@@ -9,7 +9,8 @@ import torch
 from inputs import PAD
 from transformers import AutoConfig, LlamaForCausalLM, PreTrainedModel, Trainer, TrainerCallback
 
-from heirloom.training.callbacks.model_flops import ModelFlops, model_flops, peak_flops
+from heirloom.estimates.model_flops import ModelFlops, peak_flops
+from heirloom.training.callbacks.model_flops import model_flops
 
 WARM_UP = 3
 """Steps that do not count: allocators, autotuning and compilation settle in them."""
@@ -56,7 +57,7 @@ def train_and_measure(trainer: Trainer, method: str, sequence_length: float, fil
 
     `sequence_length` is the mean length of a document, in tokens. The MFU counts attention within documents alone,
     which is the least that the model needs; `method` dpo adds the reference's forward pass
-    (heirloom.training.callbacks.model_flops).
+    (heirloom.estimates.model_flops).
     """
     meter = Meter()
     meter.count(trainer)

@@ -29,6 +29,7 @@ LIBRARY = [
     ["config.arguments"],
     ["config.sections", "config.trainers"],
     ["config"],
+    ["estimates"],
     ["data.raw", "data.chats", "models"],
     ["data.rows"],
     ["data"],

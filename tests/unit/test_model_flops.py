@@ -5,14 +5,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, T5Config, TrainerState
 
 from heirloom import rank
-from heirloom.training.callbacks.model_flops import (
-    ModelFlops,
-    Utilization,
-    attention_size,
-    model_flops,
-    peak_flops,
-    size,
-)
+from heirloom.estimates.model_flops import ModelFlops, peak_flops
+from heirloom.training.callbacks.model_flops import Utilization, attention_size, model_flops, size
 from heirloom.training.callbacks.progress import Progress
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.init import WITH_TOKENIZER_OF_THEIR_OWN, InitSection
+from heirloom.config.sections.shape import ShapeSection
 from heirloom.config.sections.source import ModelSource
 from heirloom.config.sections.tokenizer import TokenizerSection
 
@@ -18,12 +19,17 @@ class Model(NamedFile):
     tokenizer: TokenizerSection | None = Field(
         None, description="the tokenizer of fresh weights, or changes to the source's tokenizer"
     )
+    shape: ShapeSection | None = Field(
+        None, description="sizes of a model that is not here yet, for the plan alone (docs/plan.md); no identity"
+    )
 
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()
         if self.init is not None and self.init.model_type in WITH_TOKENIZER_OF_THEIR_OWN:
             problem = "has a tokenizer class of its own in transformers, which reads a tokenizer that is trained here"
             yield "init.model_type", f"{problem} with other ids; use another type, such as qwen3 or llama"
+        if self.given("shape") and self.given("init"):
+            yield "shape", "says the same as init, which has the sizes of a fresh model; delete it"
         if self.given("source") == self.given("init"):
             found = "both are there" if self.given("init") else "neither is there"
             yield "source", f"give exactly one of source and init; {found}"

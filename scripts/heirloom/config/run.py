@@ -13,6 +13,7 @@ from heirloom.config.sections.gates import gate_problems
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.config.sections.peft import PeftSection
+from heirloom.config.sections.plan import PlanSection
 from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
@@ -61,6 +62,7 @@ class Run(NamedFile):
     )
     tracking: TrackingSection = Field(TrackingSection(), description="what is logged and saved on the way; no identity")
     resources: ResourcesSection = Field(ResourcesSection(), description="machines; no identity")
+    plan: PlanSection = Field(PlanSection(), description="what the plan does with its estimates; no identity")
 
     @property
     def trusts_remote_code(self) -> bool:

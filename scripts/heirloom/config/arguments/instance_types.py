@@ -1,30 +1,52 @@
-"""How many GPUs a SageMaker instance type has, as far as known here (aws.amazon.com/ec2/instance-types)."""
+"""What a SageMaker instance type has: GPUs, which, their memory, the host's (aws.amazon.com/ec2/instance-types).
+
+Memory of a card is the one that AWS states, in GB for the large cards and GiB for the small ones, taken for GiB here;
+what CUDA gives of it is a little less (heirloom/estimates/overheads.py).
+"""
 
 import re
+from typing import NamedTuple
 
-GPUS = {
-    "p3.2xlarge": 1,
-    "p3.8xlarge": 4,
-    "p3.16xlarge": 8,
-    "p3dn.24xlarge": 8,
-    "p4d.24xlarge": 8,
-    "p4de.24xlarge": 8,
-    "p5.4xlarge": 1,
-    "p5.48xlarge": 8,
-    "p5e.48xlarge": 8,
-    "p5en.48xlarge": 8,
-    "p6-b200.48xlarge": 8,
-    "g4dn.12xlarge": 4,
-    "g5.12xlarge": 4,
-    "g5.24xlarge": 4,
-    "g5.48xlarge": 8,
-    "g6.12xlarge": 4,
-    "g6.24xlarge": 4,
-    "g6.48xlarge": 8,
-    "g6e.12xlarge": 4,
-    "g6e.24xlarge": 4,
-    "g6e.48xlarge": 8,
-} | {f"{family}.{size}xlarge": 1 for family in ("g4dn", "g5", "g6", "g6e") for size in ("", "2", "4", "8", "16")}
+
+class Instance(NamedTuple):
+    """One machine; `card` is the GPU's name as `heirloom.estimates.model_flops.PEAKS` knows it, memory is in GiB."""
+
+    gpus: int
+    card: str
+    card_memory: int
+    host_memory: int
+
+
+def sizes(family: str, card: str, memory: int, of_sizes: dict[str, tuple[int, int]]) -> dict[str, Instance]:
+    """Return the types of a family; `of_sizes`: size → (GPUs, host's memory)."""
+    return {f"{family}.{size}xlarge": Instance(gpus, card, memory, host) for size, (gpus, host) in of_sizes.items()}
+
+
+ONE_TO_EIGHT = {
+    "": (1, 16), "2": (1, 32), "4": (1, 64), "8": (1, 128), "16": (1, 256), "12": (4, 192), "24": (4, 384),
+    "48": (8, 768),
+}  # fmt: skip
+INSTANCES: dict[str, Instance] = {
+    **sizes("p2", "K80", 12, {"": (1, 61), "8": (8, 488), "16": (16, 732)}),
+    **sizes("p3", "V100-SXM2", 16, {"2": (1, 61), "8": (4, 244), "16": (8, 488)}),
+    **sizes("p3dn", "V100-SXM2", 32, {"24": (8, 768)}),
+    **sizes("p4d", "A100", 40, {"24": (8, 1152)}),
+    **sizes("p4de", "A100", 80, {"24": (8, 1152)}),
+    **sizes("p5", "H100 80GB HBM3", 80, {"4": (1, 256), "48": (8, 2048)}),
+    **sizes("p5e", "H200", 141, {"48": (8, 2048)}),
+    **sizes("p5en", "H200", 141, {"48": (8, 2048)}),
+    **sizes("p6-b200", "B200", 180, {"48": (8, 2048)}),
+    **sizes("g4dn", "T4", 16, {size: found for size, found in ONE_TO_EIGHT.items() if size not in ("24", "48")}),
+    **sizes("g5", "A10G", 24, ONE_TO_EIGHT),
+    **sizes("g6", "L4", 24, ONE_TO_EIGHT),
+    **sizes("g6e", "L40S", 48, {size: (gpus, 2 * host) for size, (gpus, host) in ONE_TO_EIGHT.items()}),
+    **sizes(
+        "g7e", "RTX PRO 6000", 96,
+        {"2": (1, 64), "4": (1, 128), "8": (1, 256), "12": (2, 512), "24": (4, 1024), "48": (8, 2048)},
+    ),
+}  # fmt: skip
+NOT_KNOWN = ("g7", "p6-b300", "p6e-gb200")
+"""Families with GPUs whose cards have not been looked up: their stages are planned without a check of memory."""
 CPU_FAMILIES = re.compile(r"(t\d|m\d|c\d|r\d)[a-z]*\.")
 WITH_EFA = re.compile(r"(p3dn|p4de?|p5e?n?|p6-\w+)\.(?!4xlarge)")
 """Families whose machines have the Elastic Fabric Adapter and GPUs enough to train on several of them."""
@@ -49,5 +71,5 @@ def ranks(instance_type: str | None, instance_count: int | None) -> int | None:
     name = (instance_type or "").removeprefix("ml.")
     if not name or CPU_FAMILIES.match(name):
         return CPU_RANKS
-    gpus = GPUS.get(name)
-    return gpus and gpus * (instance_count or 1)
+    found = INSTANCES.get(name)
+    return found and found.gpus * (instance_count or 1)

@@ -1,0 +1,91 @@
+"""Bytes that a model's passes keep on a GPU: activations, scores, the cache of keys and values.
+
+Read off the graph that autograd keeps of transformers 5.23's decoders (eager norms, scaled-dot-product attention), and
+held against fake tensors of the full shape in tests/unit/test_memory_estimates.py. `d` is bytes a number; norms
+compute in 32 bits whatever d is.
+"""
+
+from dataclasses import dataclass
+
+from heirloom.estimates.model_shape import ModelShape
+
+TILE = 4096, 32768
+"""TRL 1.16 computes scores in tiles of so many tokens × words (trl/kernels/chunked_logprob.py)."""
+HELD_OUT = 1024
+"""Tokens of held-out rows whose scores are in memory at once (heirloom/models/token_losses.py)."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes of one rank: `tokens` are those of one forward pass, both sides of pairs counted, padding too."""
+
+    shape: ModelShape
+    tokens: int
+    d: int
+    frozen: bool = False
+    """The base is frozen and an adapter of `rank` is trained on `adapted` of the 7 projections."""
+    rank: int = 0
+    adapted: int = 0
+
+    @property
+    def norm(self) -> int:
+        """What a norm keeps of a token: its input in 32 bits, the normalized input (for its weight), the output."""
+        return self.shape.hidden * (4 + (1 if self.frozen else 2) * self.d)
+
+    @property
+    def layer(self) -> int:
+        """What one block keeps for the backward pass.
+
+        Attention keeps q, k, v and what it gives; k and v once as they are and once repeated for all heads, and a
+        32-bit number a head. The MLP keeps gate, its activation, up, and their product.
+        """
+        shape = self.shape
+        queries, keys = shape.heads * shape.head_size, shape.key_value_heads * shape.head_size
+        attention = self.d * (2 * queries + 2 * keys + (2 * queries if keys != queries else 0)) + 4 * shape.heads
+        mlp = 4 * self.d * shape.intermediate
+        adapters = self.d * self.rank * self.adapted
+        return self.tokens * (2 * self.norm + attention + mlp + adapters + 8)
+
+    def kept(self, checkpointing: bool) -> int:
+        """Return what a forward pass leaves for the backward pass: all blocks, or the input of each, and the norm."""
+        blocks = self.d * self.shape.hidden * self.tokens if checkpointing else self.layer
+        return self.shape.layers * blocks + self.tokens * self.norm
+
+    def through_a_layer(self, checkpointing: bool) -> int:
+        """Return what the backward pass holds besides: a block computed again, and gradients of activations.
+
+        The gradient of the last norm takes six 32-bit numbers for each of its inputs; the MLP's that of three products.
+        """
+        widest = max(24 * self.shape.hidden, 3 * self.d * self.shape.intermediate)
+        if not checkpointing:
+            return self.tokens * widest
+        return self.layer + 6 * self.d * self.shape.hidden * self.tokens
+
+    def whole_scores(self) -> int:
+        """Return what transformers' own loss holds at its peak: log-probabilities and two gradients in 32 bits."""
+        return 12 * self.shape.vocabulary * self.tokens
+
+    def pair_scores(self) -> int:
+        """Return what ORPO holds (TRL 1.16): scores, log-probabilities and their gradients, in the model's precision.
+
+        Scores of both sides are there whole, and those of the chosen side a second time for the likelihood.
+        """
+        return 5 * self.d * self.shape.vocabulary * self.tokens
+
+    def tiled_scores(self, trains_output: bool) -> int:
+        """Return what TRL's tiles hold in the backward pass: a tile, and gradients that are added up in 32 bits."""
+        tile = min(self.tokens, TILE[0]) * min(self.shape.vocabulary, TILE[1]) * self.d
+        hidden = self.shape.hidden * self.tokens * (4 + self.d)
+        return tile + hidden + (self.shape.embedding * (4 + self.d) if trains_output else 0)
+
+    def held_out(self, whole: bool) -> int:
+        """Return what measuring held-out rows holds: scores of a part, in 16 and twice 32 bits (ZeRO-3: all in 16)."""
+        part = min(self.tokens, HELD_OUT)
+        scores = part * self.shape.vocabulary * (8 + (0 if whole else self.d))
+        states = self.tokens * (self.norm + 2 * self.d * self.shape.intermediate)
+        return scores + states + (self.d * self.tokens * self.shape.vocabulary if whole else 0)
+
+
+def cache(shape: ModelShape, sequences: int, length: int, d: int) -> int:
+    """Return the bytes of keys and values of so many sequences of so many tokens, prompt and answer."""
+    return 2 * shape.layers * shape.key_value_heads * shape.head_size * d * sequences * length

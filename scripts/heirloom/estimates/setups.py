@@ -1,0 +1,193 @@
+"""From a run's config to what the estimates ask: its model's shape, its machines, its rows, its training's setup.
+
+Reads config/ and what lies here already (a model's config.json, the counts of a processed dataset); neither torch nor
+a network. What cannot be known is a sentence in place of a number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heirloom.config.arguments.instance_types import CPU_RANKS, INSTANCES, Instance, ranks
+from heirloom.config.dataset import Dataset
+from heirloom.config.model import Model
+from heirloom.config.project import Project
+from heirloom.config.run import Run
+from heirloom.config.sections.resources import Machines
+from heirloom.config.trainers.table import TRAINERS
+from heirloom.errors import HeirloomError
+from heirloom.estimates.deepspeed_settings import deepspeed_settings
+from heirloom.estimates.model_shape import ModelShape, model_shape
+from heirloom.estimates.steps import Rows, from_bytes
+from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
+from heirloom.json_files import read_json
+
+LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs"}
+"""Trainers whose scores are not those of transformers' own loss."""
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The machines of a stage; `instance` is None for machines whose cards are not known, `ranks` likewise."""
+
+    name: str
+    count: int
+    ranks: int | None
+    instance: Instance | None = None
+    gpus: bool = False
+
+    @property
+    def text(self) -> str:
+        """Machine × count, as people read it."""
+        return f"{self.count} × {self.name}" if self.count > 1 else self.name
+
+
+def hosts(machines: Machines) -> Hosts:
+    """Return the machines that a section `resources:` names; none: this one, of which nothing is known."""
+    count = machines.instance_count or 1
+    if machines.instance_type is not None:
+        instance = INSTANCES.get(machines.instance_type.removeprefix("ml."))
+        number = ranks(machines.instance_type, machines.instance_count)
+        return Hosts(machines.instance_type, count, number, instance, gpus=instance is not None or number is None)
+    if machines.gpus_per_node:
+        nodes = machines.nodes or 1
+        return Hosts(f"node with {machines.gpus_per_node} GPUs", nodes, nodes * machines.gpus_per_node, gpus=True)
+    return Hosts("here", 1, CPU_RANKS)
+
+
+def config_of(model: Model, root: Path = Path()) -> dict[str, Any] | str:
+    """Return the keys of a model's config.json: of the model that is here, else as its file in config/ has them."""
+    file = root / "models" / model.name / "config.json"
+    found = json_object(file)
+    if found is not None:
+        return found
+    if model.init is not None:
+        vocabulary = {"vocab_size": model.tokenizer.vocab_size} if model.tokenizer is not None else {}
+        own = {"model_type": model.init.model_type, "dtype": model.init.dtype}
+        return {**vocabulary, **own, **model.init.passed_through}
+    if model.shape is not None:
+        return model.shape.model_dump()
+    return f"the sizes of {model.name} are not known before it is here: config/models/{model.name}.yaml has no `shape:`"
+
+
+def shape_and_dtype(run: Run, project: Project, root: Path = Path()) -> tuple[ModelShape, int] | str:
+    """Return the shape of a run's model and the bytes of its saved weights, or why they are not known."""
+    config = config_of(project.models[project.root_model(run.name)], root)
+    if isinstance(config, str):
+        return config
+    shape = model_shape(config)
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return shape if isinstance(shape, str) else (shape, BYTES.get(str(dtype), 4))
+
+
+def parts_of(dataset: Dataset, project: Project) -> Iterator[Dataset]:
+    """Yield the datasets that a dataset is made of: itself, or those of a mixture."""
+    if dataset.mixture is None:
+        yield dataset
+    for name in dataset.mixture.datasets if dataset.mixture is not None else ():
+        yield from parts_of(project.datasets[name], project)
+
+
+def longest_row(dataset: Dataset, project: Project) -> int | None:
+    """Return the most tokens that a row can have; None where nothing says it."""
+    limits = [part.processing.max_length for part in parts_of(dataset, project) if part.processing is not None]
+    return max(limits, default=None)
+
+
+def rows_of(name: str, project: Project, vocabulary: int, current: bool, root: Path = Path()) -> Rows | str:
+    """Return the training rows of a dataset: counted where it is processed and `current`, else from its raw bytes."""
+    dataset = project.datasets[name]
+    limit = longest_row(dataset, project)
+    counts = counted(root / "metrics" / "data" / f"{name}.json") if current else None
+    if counts is not None:
+        return Rows(counts["rows_out"], counts["tokens"], counts["longest_row"], exact=True)
+    if limit is None:
+        return f"how long the rows of {name} are is not known before they are here"
+    generated = [part.source.rows for part in parts_of(dataset, project) if part.source and part.source.generator]
+    if generated and dataset.mixture is None and not dataset.processing.packed:
+        return Rows(generated[0], generated[0] * limit, limit, exact=False)
+    raw = [raw_bytes(part, root) for part in parts_of(dataset, project)]
+    if any(size is None for size in raw):
+        return f"the rows of {name} are not counted before they are here"
+    packed = dataset.processing is not None and dataset.processing.packed
+    return from_bytes(sum(filter(None, raw)), vocabulary, limit, packed)
+
+
+def counted(file: Path) -> dict[str, Any] | None:
+    """Return what the stage `process` counted of the training split; None where nobody of us wrote it."""
+    counts = (json_object(file) or {}).get("train")
+    if not isinstance(counts, dict):
+        return None
+    numbers = [counts.get(key) for key in ("rows_out", "tokens", "longest_row")]
+    return counts if all(type(number) is int and number > 0 for number in numbers) else None
+
+
+def json_object(file: Path) -> dict[str, Any] | None:
+    """Return the object in a file; None without one, or where it holds something else."""
+    if not file.is_file():
+        return None
+    try:
+        found = read_json(file)
+    except HeirloomError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def raw_bytes(dataset: Dataset, root: Path) -> int | None:
+    """Return the bytes of raw rows that are here; None where they are not."""
+    source = dataset.source
+    places = [root / "data" / "raw" / dataset.name]
+    if source is not None and source.path is not None:
+        places.append(root / source.path)
+    for place in places:
+        if place.is_file():
+            return place.stat().st_size
+        if place.is_dir():
+            return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    return None
+
+
+def training_setup(
+    run: Run, shape: ModelShape, saved: int, ranks: int, longest: int, root: Path = Path()
+) -> TrainingSetup:
+    """Return what decides the memory of a run's training; `saved`: bytes of a saved weight of its base.
+
+    Precision follows heirloom/training/inputs/base_models.py (`trained_dtype`) and DeepSpeed, which computes in 16 bits
+    with weights of 16 bits beside 32-bit ones in the optimizer.
+    """
+    training, arguments = run.training, run.training.passed_through
+    file = root / "config" / "deepspeed" / f"{run.deepspeed}.json" if run.deepspeed else None
+    settings = deepspeed_settings(file, shape.hidden)
+    mixed = arguments.get("bf16") is True or arguments.get("fp16") is True
+    loaded = saved if training.default_dtype == "auto" else BYTES[training.default_dtype]
+    if run.peft is None and loaded == 2 and training.default_dtype == "auto" and not (settings.stage and mixed):
+        loaded = 4
+    by_deepspeed = settings.present and mixed
+    adapter, adapted = None, 0
+    if run.peft is not None:
+        names = run.peft.target_names
+        adapter = shape.adapter(run.peft.r, names)
+        adapted = sum(names is None or name in names for name in shape.projections)
+    quantized = None
+    if run.quantization is not None:
+        double = run.quantization.bnb_4bit_use_double_quant
+        quantized = EIGHT_BITS if run.quantization.load_in_8bit else DOUBLE_QUANTIZED if double else FOUR_BITS
+    length = training.seq_length or longest
+    spec = TRAINERS[run.trainer]
+    return TrainingSetup(
+        shape=shape,
+        settings=settings,
+        ranks=ranks,
+        tokens=training.per_device_train_batch_size * length * (2 if spec.takes_pairs else 1),
+        d=2 if by_deepspeed else loaded,
+        computed=2 if mixed else loaded,
+        checkpointing=any(arguments.get(key) is True for key in ("gradient_checkpointing", "activation_checkpointing")),
+        adapter=adapter,
+        rank=run.peft.r if run.peft is not None else 0,
+        adapted=adapted,
+        quantized=quantized,
+        loss=LOSSES.get(run.trainer, "whole"),
+        reference=run.trainer == "dpo" and run.peft is None and arguments.get("precompute_ref_log_probs") is not True,
+    )

@@ -1,0 +1,67 @@
+"""What DeepSpeed's engine really keeps, at small sizes: a line of JSON for each stage, accumulation and size.
+
+torchrun --nproc-per-node 2 tests/unit/engine_states.py
+"""
+
+import gc
+import json
+import os
+
+import deepspeed
+import torch
+
+LAYERS = 4
+BUCKET = 1000
+
+
+def live_bytes() -> int:
+    """Return the bytes of all storages of tensors that were made since `gc.freeze`, those without content not."""
+    sizes = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, torch.Tensor) and thing.device.type != "meta":
+            storage = thing.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+    return sum(sizes.values())
+
+
+def states(stage: int, accumulation: str | None, width: int) -> int:
+    """Return the bytes that live after a whole step and the first backward pass of the next one."""
+    zero = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
+    zero |= {"stage3_prefetch_bucket_size": BUCKET, "stage3_param_persistence_threshold": 10} if stage == 3 else {}
+    config = {
+        "train_batch_size": 4,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 2,
+        "bf16": {"enabled": True},
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": zero,
+    } | ({"data_types": {"grad_accum_dtype": accumulation}} if accumulation else {})
+    gc.collect()
+    gc.freeze()
+    layers = [torch.nn.Linear(width, width, bias=False, dtype=torch.bfloat16) for _ in range(LAYERS)]
+    model = torch.nn.Sequential(*layers)
+    del layers
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+    del model, optimizer
+    for _ in range(3):
+        engine.backward(engine(torch.randn(1, width, dtype=torch.bfloat16)).float().sum())
+        engine.step()
+    gc.collect()
+    gradients = [weight.grad for weight in engine.module.parameters()]  # or Python would not know of these tensors
+    return live_bytes() if len(gradients) == LAYERS else 0
+
+
+def main() -> None:
+    deepspeed.init_distributed("gloo")
+    for stage in range(4):
+        for accumulation in (None, "fp32") if stage else (None,):
+            for width in (64, 128, 192):
+                found = states(stage, accumulation, width)
+                row = {"stage": stage, "fp32": accumulation is not None, "weights": LAYERS * width**2, "bytes": found}
+                if os.environ["RANK"] == "0":
+                    print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
