@@ -44,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     plan.add_argument("--data", choices=["local", "remote"], default="local", help="where artifacts belong")
     plan.add_argument("--all", action="store_true", help="list current stages too")
     plan.add_argument("--stages", action="store_true", help="a line for every stage, for programs")
+    plan.add_argument("--json", action="store_true", help="the quotation as JSON alone (docs/plan.md)")
     commands.add_parser("write", help="write dvc.yaml from config/")
     commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
@@ -93,10 +94,15 @@ def from_here(text: str) -> Path:
 
 def plan(arguments: argparse.Namespace) -> None:
     from pipeline.ledger import open_ledger
-    from pipeline.plan import print_plan
+    from pipeline.plan import as_json, print_plan, print_quotation, quotation
 
     ledger = open_ledger(arguments.data == "local", arguments.runs)
+    if arguments.json:
+        print(as_json(quotation(ledger)))
+        return
     print_plan(ledger, sys.stdout, everything=arguments.all, folded=not arguments.stages)
+    if not arguments.stages:
+        print_quotation(quotation(ledger), sys.stdout)
 
 
 def write(_: argparse.Namespace) -> None:

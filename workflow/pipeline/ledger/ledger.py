@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from heirloom.config.project import ConfigErrors, Mistake
+from heirloom.config.project import ConfigErrors, Mistake, Project
 from heirloom.errors import HeirloomError
 from pipeline.code import carry_over
 from pipeline.graph import Graph, Stage, load_graph
@@ -25,6 +25,8 @@ from pipeline.paths import MARKERS
 class Ledger:
     """What is recorded, what holds, and what is to be done."""
 
+    project: Project
+    """The configuration that the graph was made from."""
     graph: Graph
     names: list[str]
     """The selected stages, in run order."""
@@ -100,6 +102,7 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
         restored = [name for name, verdict in verdicts.items() if verdict.action is Action.RESTORE]
         near = {name for name in restored if is_near(found[name], fingerprints, listings)}
     return Ledger(
+        project=project,
         graph=graph,
         names=names,
         entries=found,

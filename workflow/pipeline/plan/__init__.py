@@ -1,5 +1,7 @@
-"""What would run and why, for people. Nothing here decides or changes anything."""
+"""What would run, why, and what it takes, for people. Nothing here decides or changes anything."""
 
 from pipeline.plan.plan import print_plan
+from pipeline.plan.quotation import quotation
+from pipeline.plan.table import as_json, print_quotation, refusals
 
-__all__ = ["print_plan"]
+__all__ = ["as_json", "print_plan", "print_quotation", "quotation", "refusals"]

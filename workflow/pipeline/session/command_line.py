@@ -15,7 +15,7 @@ from pipeline.graph import KINDS, Graph
 from pipeline.ledger import listed
 from pipeline.paths import STATE
 
-SETTINGS = ("runs", "force", "data", "image", "here", "rehearse")
+SETTINGS = ("runs", "force", "data", "image", "here", "rehearse", "budget")
 """Settings of this workflow, for `--config`."""
 SAGEMAKER = "sagemaker"
 """The executor whose jobs share no folder with this machine."""
@@ -115,6 +115,20 @@ def rehearse_instead(settings: dict, options) -> None:
     if not will_execute(options):
         raise HeirloomError("--config rehearse= executes each stage, in small: leave out what only shows something")
     sys.exit(subprocess.run([sys.executable, "scripts/rehearse.py", *named], check=False).returncode)
+
+
+def budget_of(settings: dict) -> float | None:
+    """Return the most US dollars that this command's jobs may be expected to cost. Raises HeirloomError for no sum."""
+    text = settings.get("budget")
+    if text is None:
+        return None
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
+    if not 0 < dollars < float("inf"):
+        raise HeirloomError(f"--config budget={text}: expected US dollars above 0, for example budget=200")
+    return dollars
 
 
 def container_image(workflow, settings: dict, options) -> str | None:

@@ -62,9 +62,16 @@ def setting_problems(options) -> list[str]:
             found.append(f"{place}{key} is missing: {meaning}")
         elif not re.fullmatch(form, value):
             found.append(f"{place}{key} is {value!r}; expected {meaning}")
-    if not (setting(options, "region") or aws_region()):
+    if not region(options):
         found.append(f"{place}sagemaker-region is missing, and AWS's own settings name none: for example eu-west-1")
     return found
+
+
+def region(options) -> str | None:
+    """Return the region of the jobs: the profile's, else AWS's own; None where no job goes to SageMaker."""
+    if options is None or options.executor != "sagemaker":
+        return None
+    return setting(options, "region") or aws_region()
 
 
 def setting(options, name: str) -> str | None:

@@ -32,10 +32,11 @@ from pipeline.ledger import (
     read_lock,
 )
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
-from pipeline.plan import print_plan
+from pipeline.plan import print_plan, print_quotation, quotation, refusals
 from pipeline.session import sagemaker_submission as submitting
 from pipeline.session.command_line import (
     SAGEMAKER,
+    budget_of,
     command_line,
     container_image,
     data_is_local,
@@ -208,6 +209,7 @@ def open_session(workflow, config: dict) -> Session:
     force = tuple(listed("force", settings.get("force")) or ())
     image = container_image(workflow, settings, options)
     here = kinds_here(settings)
+    budget = budget_of(settings)
     real = will_execute(options)
     alone = _lock.take()
     if real and _lock.problem:
@@ -229,8 +231,10 @@ def open_session(workflow, config: dict) -> Session:
     if to_sagemaker:
         submission = Submission(ledger, folder, here)
         wrong += submission.problems()
+    showing = options is not None and options.dryrun
+    estimates = quotation(ledger, submitting.region(options)) if showing or (submission and real) else None
     if submission and real and not wrong:
-        wrong = submission.inputs_not_pushed()
+        wrong = refusals(estimates, budget) or submission.inputs_not_pushed()
     if wrong:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
@@ -249,7 +253,9 @@ def open_session(workflow, config: dict) -> Session:
     markers.synchronise(folder, ledger.graph, visible_entries(ledger, to_sagemaker))
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
-    if real or (options is not None and options.dryrun):
+        if showing:
+            print_quotation(estimates, sys.stderr, budget)
+    if real or showing:
         # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
         open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
     return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)

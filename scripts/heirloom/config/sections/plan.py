@@ -13,3 +13,9 @@ class PlanSection(Section):
     memory: Literal["error", "warn"] = Field(
         "error", description="a stage that cannot fit its GPUs: error stops before anything is submitted, warn goes on"
     )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="SageMaker: the most US dollars, on demand, that the run's stages may be expected to cost",
+    )

@@ -1,0 +1,71 @@
+"""What machines cost: config/prices.yaml, whose every price names the page and the day that it was read from.
+
+A price that nobody has seen is not there, and is told as unknown. `make prices` reads AWS's own list.
+"""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from heirloom.config.parsing.reading import read_yaml
+from heirloom.config.parsing.section import Section
+from heirloom.errors import HeirloomError
+
+FILE = Path("config/prices.yaml")
+
+
+class Price(Section):
+    """One price on demand."""
+
+    usd_per_hour: float = Field(gt=0, allow_inf_nan=False, description="of one instance, US dollars")
+    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
+    read: datetime.date = Field(description="the day, YYYY-MM-DD")
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Instance type → its price, of one region."""
+
+    region: str | None
+    of_types: dict[str, Price]
+
+    def dollars(self, instance_type: str, count: int, seconds: float) -> float | None:
+        """Return the US dollars of so many instances for so long, on demand; None where the price is not known."""
+        price = self.of_types.get(instance_type)
+        return None if price is None else price.usd_per_hour * count * seconds / 3600
+
+
+def read_prices(region: str | None = None, file: Path = FILE) -> Prices:
+    """Return the prices of a region; without one, of the only region that the file has.
+
+    Raises HeirloomError for a file of another form, with the region, the type and the key that is wrong.
+    """
+    if not file.is_file():
+        return Prices(region, {})
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise HeirloomError(f"{file}: expected regions, as `eu-west-1:`; found {type(content).__name__}")
+    tables = {name: dict(prices_in(file, name, table)) for name, table in content.items()}
+    if region is None and len(tables) == 1:
+        region = next(iter(tables))
+    return Prices(region, tables.get(region or "", {}))
+
+
+def prices_in(file: Path, region: Any, table: Any) -> Iterator[tuple[str, Price]]:
+    """Yield the prices of a region. Raises HeirloomError for the first that is none."""
+    if not isinstance(table, dict):
+        raise HeirloomError(f"{file}: {region}: expected instance types, as `ml.g5.xlarge:`; found {table!r}")
+    for name, value in table.items():
+        try:
+            yield str(name), Price.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "the price"
+            raise HeirloomError(
+                f"{file}: {region}: {name}: {key}: {first['msg'].lower()}; a price is {{usd_per_hour: 1.41, page: "
+                "https://…, read: 2026-11-29}"
+            ) from None

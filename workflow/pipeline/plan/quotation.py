@@ -1,0 +1,269 @@
+"""The plan as a quotation: what each stage that would run takes, before anything is submitted.
+
+Steps, tokens, time and memory come from heirloom/estimates and from the records of earlier executions; nothing here
+asks a network, an account or torch. What is not known stays None, and `unknown` says in a sentence why.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heirloom.config.project import Project
+from heirloom.config.run import Run
+from heirloom.config.trainers.table import TRAINERS
+from heirloom.estimates.answering_memory import generation_memory, scoring_memory
+from heirloom.estimates.duration import START_UP, Duration, from_operations, from_record
+from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
+from heirloom.estimates.model_shape import ModelShape
+from heirloom.estimates.overheads import usable, with_overheads
+from heirloom.estimates.prices import Prices, read_prices
+from heirloom.estimates.setups import Hosts, hosts, json_object, rows_of, shape_and_dtype, training_setup
+from heirloom.estimates.steps import Steps, steps_of
+from pipeline.graph import Stage
+from pipeline.ledger import Action, Ledger
+
+QUOTED = {"train": "training", "generate": "generation", "baseline": "generation", "evaluate": "evaluation"}
+"""Kinds of stages that are quoted → the machines of a run that they take."""
+
+
+@dataclass
+class Quote:
+    """What one stage takes."""
+
+    stage: Stage
+    hosts: Hosts
+    reasons: list[str]
+    steps: Steps | None = None
+    duration: Duration | None = None
+    fit: Fit | None = None
+    remedy: str | None = None
+    """The cheapest change that fits, of a training that does not or hardly does."""
+    unknown: list[str] = field(default_factory=list)
+    dollars: float | None = None
+    """Expected US dollars on demand."""
+
+    @property
+    def is_rented(self) -> bool:
+        """Whether the stage runs on an instance that costs by the hour."""
+        return self.hosts.name.startswith("ml.")
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Expected hours of GPUs, None without GPUs or an estimate."""
+        known = self.duration is not None and self.hosts.gpus and self.hosts.ranks is not None
+        return self.duration.expected * self.hosts.ranks / 3600 if known else None
+
+
+@dataclass
+class RunQuote:
+    """A run: a line that says what it is, and its stages."""
+
+    name: str
+    title: str
+    quotes: list[Quote]
+    memory: str = "error"
+    """What a stage that cannot fit is: error or warn."""
+    budget: float | None = None
+    """The most US dollars that the run may be expected to cost."""
+
+    @property
+    def dollars(self) -> float:
+        """Expected US dollars of the stages whose price and time are known."""
+        return sum(quote.dollars or 0 for quote in self.quotes)
+
+
+@dataclass
+class Quotation:
+    """All runs with something to do, and what reuse saves."""
+
+    runs: list[RunQuote]
+    others: int
+    """Stages to do that are not quoted: data, tokenizers, models, reports."""
+    reused: int
+    saved_seconds: float
+    saved_recorded: int
+    """Stages up to date; the seconds of those whose execution is recorded, and how many these are."""
+
+    @property
+    def quotes(self) -> list[Quote]:
+        """The quotes of all runs."""
+        return [quote for run in self.runs for quote in run.quotes]
+
+    def misfits(self) -> Iterator[tuple[RunQuote, Quote]]:
+        """Yield the stages whose peak is more than their cards have."""
+        for run in self.runs:
+            yield from ((run, quote) for quote in run.quotes if quote.fit is not None and not quote.fit.fits)
+
+
+def quotation(ledger: Ledger, region: str | None = None) -> Quotation:
+    """Quote all stages that would run or follow, at the prices of a region; None: of the only one that is known.
+
+    Raises HeirloomError for a file of prices that is wrong.
+    """
+    to_do = [name for name in ledger.to_do() if ledger.verdicts[name].action in (Action.RUN, Action.FOLLOW)]
+    by_run: dict[str, list[Stage]] = {}
+    for name in to_do:
+        stage = ledger.graph.stages[name]
+        if stage.kind in QUOTED and stage.subject in ledger.project.runs:
+            by_run.setdefault(stage.subject, []).append(stage)
+    quoting = Quoting(ledger, read_prices(region) if by_run else Prices(region, {}))
+    runs = [quoting.run(ledger.project.runs[name], stages) for name, stages in by_run.items()]
+    current = ledger.current()
+    saved = [
+        row["record"]["seconds"]
+        for row in ledger.history.rows.values()
+        if row["record"] and row["stage"] in current and current[row["stage"]].get("outs") == row["outs"]
+    ]
+    quoted = sum(map(len, by_run.values()))
+    return Quotation(runs, len(to_do) - quoted, len(current), sum(saved), len(saved))
+
+
+class Quoting:
+    """Quotes runs one after the other; what several ask for is looked up once."""
+
+    def __init__(self, ledger: Ledger, prices: Prices) -> None:
+        self.ledger = ledger
+        self.prices = prices
+        self.project: Project = ledger.project
+        self.shapes: dict[str, tuple[ModelShape, int] | str] = {}
+        self.rows: dict[tuple[str, int], Any] = {}
+        self.seconds: dict[str, tuple[float, dict]] = {
+            row["stage"]: (row["record"]["seconds"], row["record"]["ranks"])
+            for row in (ledger.history.rows.values() if ledger.to_do() else ())
+            if row["record"]
+        }
+
+    def run(self, run: Run, stages: list[Stage]) -> RunQuote:
+        """Quote the stages of a run."""
+        root = self.project.root_model(run.name)
+        if root not in self.shapes:
+            self.shapes[root] = shape_and_dtype(run, self.project)
+        shape = self.shapes[root]
+        rows = self.rows_of(run, shape)
+        quotes = [self.stage(run, stage, shape, rows) for stage in stages]
+        return RunQuote(run.name, title(run, shape, rows, quotes), quotes, run.plan.memory, run.plan.budget)
+
+    def rows_of(self, run: Run, shape: tuple[ModelShape, int] | str) -> Any:
+        """Return the training rows of a run's dataset, or why they are not known."""
+        if run.dataset is None:
+            return "no dataset"
+        vocabulary = 0 if isinstance(shape, str) else shape[0].vocabulary
+        key = run.dataset, vocabulary
+        if key not in self.rows:
+            verdict = self.ledger.verdicts.get(f"process-{run.dataset}")
+            current = verdict is not None and verdict.action is Action.CURRENT
+            self.rows[key] = rows_of(run.dataset, self.project, vocabulary, current)
+        return self.rows[key]
+
+    def stage(self, run: Run, stage: Stage, shape: tuple[ModelShape, int] | str, rows: Any) -> Quote:
+        """Quote one stage."""
+        section = QUOTED[stage.kind]
+        quote = Quote(stage, hosts(run.resources.machines(section)), self.ledger.verdicts[stage.name].reasons)
+        if isinstance(shape, str):
+            quote.unknown.append(shape)
+        if stage.kind == "train":
+            self.training(run, quote, shape, rows)
+        elif not isinstance(shape, str) and quote.hosts.instance is not None:
+            quote.fit = answering_fit(run, stage.kind, *shape, quote.hosts, rows)
+        if quote.duration is None:
+            quote.duration = self.recorded(stage, quote, None)
+        if quote.is_rented:
+            self.price(quote)
+        return quote
+
+    def price(self, quote: Quote) -> None:
+        """Add what a stage is expected to cost."""
+        name = quote.hosts.name
+        if name not in self.prices.of_types:
+            of_region = f" in {self.prices.region}" if self.prices.region else ""
+            quote.unknown.append(f"price unknown of {name}{of_region}: `make prices REGION=…` asks AWS for it")
+        elif quote.duration is not None:
+            quote.dollars = self.prices.dollars(name, quote.hosts.count, quote.duration.expected)
+
+    def training(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str, rows: Any) -> None:
+        """Add the steps, the memory and the time of a training."""
+        keys = {
+            "per_device_train_batch_size": run.training.per_device_train_batch_size,
+            "global_batch_size": run.training.global_batch_size,
+            **run.training.passed_through,
+        }
+        if quote.hosts.ranks is None:
+            quote.unknown.append(f"how many GPUs {quote.hosts.name} has is not known here")
+        if isinstance(rows, str):
+            quote.unknown.append(rows)
+        if isinstance(rows, str) or quote.hosts.ranks is None:
+            if (limit := keys.get("max_steps", -1)) > 0:
+                quote.steps = Steps(limit, None, 0, exact=False, limited=True)
+        else:
+            quote.steps = steps_of(rows, keys, quote.hosts.ranks, run.training.seq_length)
+        quote.duration = self.recorded(quote.stage, quote, quote.steps)
+        if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
+            return
+        setup = training_setup(run, *shape, quote.hosts.ranks, rows.longest)
+        instance = quote.hosts.instance
+        if instance is None:
+            if quote.hosts.gpus:
+                quote.unknown.append(
+                    f"which GPUs a {quote.hosts.name} has: no memory and no operations are told for it"
+                )
+            return
+        quote.fit = fit_of(setup, instance)
+        if not quote.fit.fits or quote.fit.tight:
+            batch = run.training.per_device_train_batch_size
+            quote.remedy = cheapest_change(setup, batch, instance, quote.hosts.count, Path())
+        if quote.duration is None and quote.steps.tokens:
+            tokens = quote.steps.tokens
+            length = run.training.seq_length or (rows.tokens / rows.rows if rows.rows else rows.longest)
+            flops = shape[0].flops(setup.adapter, setup.reference)
+            found = from_operations(flops, tokens, length, instance.card, quote.hosts.ranks)
+            quote.duration = found and found.plus(START_UP)
+            if found is None:
+                quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
+
+    def recorded(self, stage: Stage, quote: Quote, steps: Steps | None) -> Duration | None:
+        """Return the time of a stage's last execution, by its steps where both are known; None without one."""
+        found = self.seconds.get(stage.name)
+        if found is None or quote.hosts.gpus != (found[1]["device"] == "gpu"):
+            return None
+        share = 1.0
+        if steps is not None and steps.steps:
+            before = trained_steps(Path("metrics/training") / f"{stage.subject}.json")
+            share = steps.steps / before if before else 1.0
+        return from_record(found[0], share, "its last execution")
+
+
+def trained_steps(file: Path) -> int | None:
+    """Return the steps of the training that lies here; None where its metrics do not."""
+    train = (json_object(file) or {}).get("train")
+    steps = train.get("steps") if isinstance(train, dict) else None
+    return steps if type(steps) is int and steps > 0 else None
+
+
+def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hosts, rows: Any) -> Fit:
+    """Return how answering or scoring fits a card, one row at a time: batches are halved where memory ends."""
+    length = 2048 if isinstance(rows, str) else rows.longest
+    card = usable(found.instance.card, found.instance.card_memory)
+    if kind == "evaluate":
+        return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
+    section = run.generation
+    shared = found.ranks if section.engine in ("deepspeed", "deepspeed_zero") else 1
+    needed = generation_memory(shape, 1, length, section.max_new_tokens, saved, shared)
+    return Fit(with_overheads(needed, 1), card, "answers")
+
+
+def title(run: Run, shape: tuple[ModelShape, int] | str, rows: Any, quotes: list[Quote]) -> str:
+    """Return what a run is: parameters, all and trained, tokens an epoch, global batch."""
+    parts = []
+    if not isinstance(shape, str):
+        trained = (
+            "all trained" if run.peft is None else f"{shape[0].adapter(run.peft.r, run.peft.target_names):,} trained"
+        )
+        parts.append(f"{shape[0].parameters:,} parameters" + (f", {trained}" if run.trainer else ""))
+    steps = next((quote.steps for quote in quotes if quote.steps is not None), None)
+    if steps is not None and steps.tokens_an_epoch:
+        parts.append(f"{'' if steps.exact else '≈ '}{steps.tokens_an_epoch:,} tokens an epoch")
+    if run.training is not None and run.trainer is not None:
+        unit = "pairs" if TRAINERS[run.trainer].takes_pairs else "sequences"
+        parts.append(f"{run.training.global_batch_size} {unit} a step")
+    return " · ".join(parts)

@@ -1,0 +1,233 @@
+"""The quotation as people read it, and as JSON for programs (docs/plan.md)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from heirloom.estimates.overheads import GIB
+from pipeline.plan.quotation import Quotation, Quote, RunQuote
+
+SCHEMA = 1
+"""Version of the JSON: a key is only ever added within one."""
+HEADS = ("stage", "machine", "steps", "tokens", "hours", "dollars", "GPU memory", "why")
+MOST_UNKNOWN = 4
+
+
+def print_quotation(found: Quotation, file: TextIO, budget: float | None = None) -> None:
+    """Write the table, by run; then the sum, what reuse saves, and what is not known. Nothing without stages to quote.
+
+    A terminal gets colours and rules, a pipe plain columns.
+    """
+    rows = [(run, [cells(quote) for quote in run.quotes]) for run in found.runs]
+    if rows and file.isatty():
+        print_for_people(rows, file)
+    elif rows:
+        print_plain(rows, file)
+    for line in [*closing_lines(found), *(f"error: {text}" for text in budget_problems(found, budget))]:
+        file.write(line + "\n")
+
+
+def print_plain(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: TextIO) -> None:
+    """Write the table in columns that are as wide as what stands in them."""
+    everything = [HEADS, *(row for _, lines in rows for row in lines)]
+    widths = [max(len(row[column]) for row in everything) for column in range(len(HEADS))]
+
+    def line(row: tuple[str, ...]) -> str:
+        return "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+
+    file.write("\n" + line(HEADS))
+    for run, lines in rows:
+        file.write(f"{run.name}: {run.title}\n")
+        file.writelines(map(line, lines))
+    file.write("\n")
+
+
+def print_for_people(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: TextIO) -> None:
+    """Write the same with rich."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for name in HEADS:
+        table.add_column(
+            name, overflow="fold", justify="right" if name in ("steps", "tokens", "hours", "dollars") else "left"
+        )
+    console = Console(file=file, highlight=False)
+    for run, lines in rows:
+        table.add_row(Text(run.name, style="bold"), *([""] * (len(HEADS) - 1)))
+        for quote, row in zip(run.quotes, lines, strict=True):
+            style = ""
+            if quote.fit is not None:
+                style = "red" if not quote.fit.fits else "yellow" if quote.fit.tight else "green"
+            texts = [
+                Text(cell, style=style if head == "GPU memory" else "") for head, cell in zip(HEADS, row, strict=True)
+            ]
+            table.add_row(Text("  ") + texts[0], *texts[1:])
+    for run, _ in rows:
+        console.print(Text.assemble((run.name, "bold"), f": {run.title}"))
+    console.print(table)
+
+
+def cells(quote: Quote) -> tuple[str, ...]:
+    """Return the texts of a stage's line; what is not known is a dash."""
+    steps = quote.steps
+    about = "" if steps is None or steps.exact else "≈ "
+    return (
+        quote.stage.kind,
+        quote.hosts.text,
+        f"{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else "–",
+        f"{about}{short(steps.tokens)}" if steps is not None and steps.tokens else "–",
+        " – ".join(hours(seconds) for seconds in seconds_of(quote)) or "–",
+        "–" if quote.dollars is None else money(quote.dollars),
+        memory_text(quote),
+        quote.reasons[0] if quote.reasons else "",
+    )
+
+
+def memory_text(quote: Quote) -> str:
+    """Return needed and had memory of a card, and whether that is too much."""
+    if quote.fit is None:
+        return "–"
+    verdict = "does not fit" if not quote.fit.fits else "tight" if quote.fit.tight else ""
+    return f"{quote.fit} {verdict}".rstrip()
+
+
+def seconds_of(quote: Quote) -> tuple[float, ...]:
+    """Return low, expected and high seconds; nothing where they are not known."""
+    return (quote.duration.low, quote.duration.expected, quote.duration.high) if quote.duration else ()
+
+
+def short(number: int) -> str:
+    """Return 950, 12.3 k, 4.56 M or 7.8 G."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def hours(seconds: float) -> str:
+    """Return hours with two digits that count."""
+    value = seconds / 3600
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def money(dollars: float) -> str:
+    """Return US dollars, cents of small sums."""
+    return f"${dollars:,.0f}" if dollars >= 100 else f"${dollars:.2f}"
+
+
+def closing_lines(found: Quotation) -> Iterator[str]:
+    """Yield the sum, what reuse saves, remedies, and what is not known."""
+    quotes = found.quotes
+    known = [quote for quote in quotes if quote.duration is not None]
+    if quotes:
+        sums = [sum(values) for values in zip(*(seconds_of(quote) for quote in known), strict=True)]
+        gpus = sum(quote.gpu_hours or 0 for quote in known)
+        text = " – ".join(map(hours, sums)) or "unknown"
+        more = f", {gpus:,.1f} GPU hours" if gpus else ""
+        priced = [quote.dollars for quote in known if quote.dollars is not None]
+        more += f", {money(sum(priced))} on demand" if priced else ""
+        missing = f"; not known of {len(quotes) - len(known)}" if len(known) < len(quotes) and known else ""
+        others = f"; {found.others} others not counted" if found.others else ""
+        yield f"sum of {len(quotes)} stages: {text} hours{more}{missing}{others}"
+    if quotes and found.saved_recorded:
+        saved = hours(found.saved_seconds)
+        part = "" if found.saved_recorded == found.reused else f" (recorded of {found.saved_recorded})"
+        yield f"{found.reused} stages up to date: {saved} hours not spent again{part}"
+    yield from memory_lines(found)
+    unknown = list(dict.fromkeys(sentence for quote in quotes for sentence in quote.unknown))
+    for sentence in unknown[:MOST_UNKNOWN]:
+        yield f"not known: {sentence}"
+    if len(unknown) > MOST_UNKNOWN:
+        yield f"not known: {len(unknown) - MOST_UNKNOWN} more"
+
+
+def memory_lines(found: Quotation) -> Iterator[str]:
+    """Yield a sentence for each stage that does not fit its cards, or hardly."""
+    for quote in found.quotes:
+        if quote.fit is None or (quote.fit.fits and not quote.fit.tight):
+            continue
+        yield f"{'error' if not quote.fit.fits else 'warning'}: {misfit(quote)}"
+
+
+def misfit(quote: Quote) -> str:
+    """Return why a stage does not fit, or hardly, with the cheapest change that does."""
+    word = "has too little memory" if not quote.fit.fits else "is tight"
+    machine = quote.hosts.name if quote.hosts.count == 1 else quote.hosts.text
+    remedy = f"; {quote.remedy}" if quote.remedy else "; take a machine with larger GPUs"
+    return f"{quote.stage.name}: {machine} {word}, {quote.fit} a GPU at its peak ({quote.fit.phase}){remedy}"
+
+
+def refusals(found: Quotation, budget: float | None = None) -> list[str]:
+    """Return why nothing is submitted: stages that cannot fit, runs or a whole command above their budget.
+
+    `budget` is the command's. A budget that cannot be held, because a price or a time is not known, refuses too.
+    """
+    why = [
+        f"{misfit(quote)}; `plan: {{memory: warn}}` in config/runs/{run.name}.yaml goes on all the same"
+        for run, quote in found.misfits()
+        if run.memory == "error"
+    ]
+    return why + budget_problems(found, budget)
+
+
+def budget_problems(found: Quotation, budget: float | None) -> list[str]:
+    """Return a sentence for each budget, of a run or of the command, that would be passed or cannot be held."""
+    why = []
+    for run in found.runs:
+        if run.budget is not None:
+            why += above(run.budget, f"config/runs/{run.name}.yaml: plan.budget", run.quotes)
+    return why + (above(budget, "--config budget", found.quotes) if budget is not None else [])
+
+
+def above(budget: float, place: str, quotes: list[Quote]) -> list[str]:
+    """Return a sentence where stages pass a budget, or may: it names them."""
+    rented = [quote for quote in quotes if quote.is_rented]
+    names = ", ".join(quote.stage.name for quote in rented)
+    unknown = [quote for quote in rented if quote.dollars is None]
+    total = sum(quote.dollars or 0 for quote in rented)
+    if total > budget:
+        return [f"{place} is {money(budget)}, and {names} would take {money(total)}: raise it, or select fewer runs"]
+    if unknown:
+        of = ", ".join(quote.stage.name for quote in unknown)
+        return [f"{place} is {money(budget)}, and what {of} will cost is not known (price or time): remove it"]
+    return []
+
+
+def as_json(found: Quotation) -> str:
+    """Return the quotation for programs; docs/plan.md says what each key is."""
+    runs = [
+        {"run": run.name, "title": run.title, "stages": [stage_json(quote) for quote in run.quotes]}
+        for run in found.runs
+    ]
+    reuse = {"stages": found.reused, "recorded": found.saved_recorded, "seconds": round(found.saved_seconds)}
+    return json.dumps({"schema": SCHEMA, "runs": runs, "other_stages": found.others, "reuse": reuse}, indent=2)
+
+
+def stage_json(quote: Quote) -> dict[str, Any]:
+    """Return one stage of the JSON."""
+    steps, duration, fit = quote.steps, quote.duration, quote.fit
+    return {
+        "stage": quote.stage.name,
+        "reasons": quote.reasons,
+        "machine": quote.hosts.name,
+        "count": quote.hosts.count,
+        "ranks": quote.hosts.ranks,
+        "steps": steps and steps.steps,
+        "tokens": steps and steps.tokens,
+        "exact": steps and steps.exact,
+        "seconds": duration
+        and {key: round(getattr(duration, key)) for key in ("low", "expected", "high")} | {"source": duration.source},
+        "gpu_memory_gib": fit
+        and {
+            "needed": round(fit.needed / GIB, 2),
+            "card": round(fit.card / GIB, 2),
+            "fits": fit.fits,
+            "tight": fit.tight,
+        },
+        "usd_on_demand": None if quote.dollars is None else round(quote.dollars, 2),
+        "remedy": quote.remedy,
+        "unknown": quote.unknown,
+    }
