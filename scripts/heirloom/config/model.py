@@ -6,8 +6,7 @@ from pydantic import Field
 
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.init import WITH_TOKENIZER_OF_THEIR_OWN, InitSection
-from heirloom.config.sections.shape import ShapeSection
-from heirloom.config.sections.source import ModelSource
+from heirloom.config.sections.source import ModelSource, ShapeSection
 from heirloom.config.sections.tokenizer import TokenizerSection
 
 

@@ -112,7 +112,7 @@ def gate_stage(run) -> Stage:
         subject=run.name,
         cmd=command("python", script, run, ["gates"], **flags, metrics=metrics),
         inputs=inputs,
-        files=code(script),
+        program=script,
         params={str(run.path): ("gates",)},
         metrics=(metrics,),
     )

@@ -60,6 +60,8 @@ class RunQuote:
     """A run: a line that says what it is, and its stages."""
 
     name: str
+    path: str
+    """Its file."""
     title: str
     quotes: list[Quote]
     memory: str = "error"
@@ -142,7 +144,7 @@ class Quoting:
         shape = self.shapes[root]
         rows = self.rows_of(run, shape)
         quotes = [self.stage(run, stage, shape, rows) for stage in stages]
-        return RunQuote(run.name, title(run, shape, rows, quotes), quotes, run.plan.memory, run.plan.budget)
+        return RunQuote(run.name, str(run.path), title(run, shape, rows, quotes), quotes, run.plan.memory, run.plan.budget)
 
     def rows_of(self, run: Run, shape: tuple[ModelShape, int] | str) -> Any:
         """Return the training rows of a run's dataset, or why they are not known."""

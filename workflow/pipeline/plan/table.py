@@ -166,7 +166,7 @@ def refusals(found: Quotation, budget: float | None = None) -> list[str]:
     `budget` is the command's. A budget that cannot be held, because a price or a time is not known, refuses too.
     """
     why = [
-        f"{misfit(quote)}; `plan: {{memory: warn}}` in config/runs/{run.name}.yaml goes on all the same"
+        f"{misfit(quote)}; `plan: {{memory: warn}}` in {run.path} goes on all the same"
         for run, quote in found.misfits()
         if run.memory == "error"
     ]
@@ -178,7 +178,7 @@ def budget_problems(found: Quotation, budget: float | None) -> list[str]:
     why = []
     for run in found.runs:
         if run.budget is not None:
-            why += above(run.budget, f"config/runs/{run.name}.yaml: plan.budget", run.quotes)
+            why += above(run.budget, f"{run.path}: plan.budget", run.quotes)
     return why + (above(budget, "--config budget", found.quotes) if budget is not None else [])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.dataset import Dataset
+from heirloom.config.folders import named_files
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, did_you_mean
 from heirloom.config.project import Project, load_project
@@ -80,7 +81,7 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
 
 def check_known(name: str, project: Project) -> None:
     """Raise HeirloomError for a run that is not there, or has mistakes."""
-    if name in project.broken_runs or (name not in project.runs and Path(f"config/runs/{name}.yaml").exists()):
+    if name in project.broken_runs or (name not in project.runs and name in named_files(Path(), "runs")):
         raise ConfigErrors(project.mistakes)
     if name not in project.runs:
         raise HeirloomError(f"no run is called {name}; {did_you_mean(name, project.runs, 'there are')}")

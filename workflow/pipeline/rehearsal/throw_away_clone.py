@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
+from heirloom.config.folders import read_folders
 from pipeline.git import git
 from pipeline.paths import STATE
 
 LEFT_BEHIND = ("workflow/pipeline/", "tests/", "docs/", "benchmarks/", "dvc.lock", "dvc.yaml", ".dvc/")
 """What no program of a stage reads. Without the ledger programs run as by hand, and nothing is recorded."""
-OURS = ("config/datasets/", "config/models/", "config/runs/")
-"""What is written anew, smaller."""
+KINDS = ("datasets", "models", "runs")
+"""Files of config/ that are written anew, smaller."""
 
 
 def place_of(runs: list[str]) -> Path:
@@ -19,17 +20,18 @@ def place_of(runs: list[str]) -> Path:
 
 def bring_files(folder: Path) -> None:
     """Bring the project's files to `folder`, which is made; those that are there and the same are left alone."""
+    ours = tuple(f"{place}/{kind}/" for place in read_folders(Path(), []) for kind in KINDS)
     names = git("ls-files", "-co", "--exclude-standard").splitlines()
     for name in names:
         file, target = Path(name), folder / name
-        if name.startswith((*LEFT_BEHIND, *OURS)) or not file.is_file():
+        if name.startswith((*LEFT_BEHIND, *ours)) or not file.is_file():
             continue
         if not (target.is_file() and target.read_bytes() == file.read_bytes()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target)
-    for ours in OURS:
-        shutil.rmtree(folder / ours, ignore_errors=True)
-        (folder / ours).mkdir(parents=True)
+    for place in ours:
+        shutil.rmtree(folder / place, ignore_errors=True)
+        (folder / place).mkdir(parents=True)
 
 
 def link_user_file(path: str, folder: Path) -> None:
