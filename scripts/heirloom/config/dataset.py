@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from heirloom.config.parsing.named_file import NamedFile
-from heirloom.config.row_kinds import Kind
 from heirloom.config.sections.mixture import MixtureSection
 from heirloom.config.sections.processing import ProcessingSection
+from heirloom.config.sections.row_kinds import Kind
 from heirloom.config.sections.source import DatasetSource
 
 

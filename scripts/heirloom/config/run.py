@@ -13,9 +13,8 @@ from heirloom.config.sections.gates import gate_problems
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.config.sections.peft import PeftSection
-from heirloom.config.sections.plan import PlanSection
 from heirloom.config.sections.quantization import QuantizationSection
-from heirloom.config.sections.resources import ResourcesSection
+from heirloom.config.sections.resources import PlanSection, ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from heirloom.artifacts import destination
 from heirloom.code_closure import SCRIPTS
 from heirloom.config.parsing.mistakes import explain
-from heirloom.config.row_kinds import KIND_NAMES
 from heirloom.config.sections.processing import PROCESSING_FUNCTIONS, ProcessingSection
+from heirloom.config.sections.row_kinds import KIND_NAMES
 from heirloom.data.data_statistics import summary
 from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.hidden_token import TOKEN_FLAG, TOKEN_VARIABLE

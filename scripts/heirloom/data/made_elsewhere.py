@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow
 
 from heirloom.artifacts import new_artifact
-from heirloom.config.row_kinds import Kind
+from heirloom.config.sections.row_kinds import Kind
 from heirloom.data.data_statistics import SplitStatistics
 from heirloom.data.dataset_storage import SplitWriter
 from heirloom.data.mixing import compare_prompts, counted

@@ -144,7 +144,8 @@ class Quoting:
         shape = self.shapes[root]
         rows = self.rows_of(run, shape)
         quotes = [self.stage(run, stage, shape, rows) for stage in stages]
-        return RunQuote(run.name, str(run.path), title(run, shape, rows, quotes), quotes, run.plan.memory, run.plan.budget)
+        text = title(run, shape, rows, quotes)
+        return RunQuote(run.name, str(run.path), text, quotes, run.plan.memory, run.plan.budget)
 
     def rows_of(self, run: Run, shape: tuple[ModelShape, int] | str) -> Any:
         """Return the training rows of a run's dataset, or why they are not known."""

@@ -3,7 +3,7 @@
 import re
 
 from heirloom.errors import HeirloomError
-from pipeline.graph.stages import KINDS
+from pipeline.graph import KINDS
 
 SAME = "same bytes"
 SECTION = re.compile(r"^## \[(.+?)\].*\n((?:(?!## ).*\n?)*)", re.MULTILINE)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
-from heirloom.config.row_kinds import KIND_NAMES, Kind
+from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
 
 # Functions of heirloom.data.rows.processing and the kind of rows that each makes.
 PROCESSING_FUNCTIONS: dict[str, Kind] = {

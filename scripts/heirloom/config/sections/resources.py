@@ -142,3 +142,17 @@ class ResourcesSection(Machines):
         """The keys of transformers.TrainingArguments among these; absent ones are left to transformers."""
         keys = [key for key in type(self).model_fields if key.startswith("dataloader_") or key == "ddp_timeout"]
         return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+
+
+class PlanSection(Section):
+    """How strictly the estimates are taken (docs/plan.md)."""
+
+    memory: Literal["error", "warn"] = Field(
+        "error", description="a stage that cannot fit its GPUs: error stops before anything is submitted, warn goes on"
+    )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="SageMaker: the most US dollars, on demand, that the run's stages may be expected to cost",
+    )

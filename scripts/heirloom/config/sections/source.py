@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from heirloom.config.parsing.section import Section
-from heirloom.config.row_kinds import KIND_NAMES, Kind
+from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
 
 
 class ModelSource(Section):

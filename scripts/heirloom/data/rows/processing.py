@@ -17,8 +17,8 @@ cannot be used: the row is reported with its file and number. Return None to lea
 from collections.abc import Callable
 from typing import Any
 
-from heirloom.config.row_kinds import KIND_NAMES
 from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
+from heirloom.config.sections.row_kinds import KIND_NAMES
 from heirloom.data.chats.message_forms import described, read_json
 from heirloom.errors import HeirloomError
 from heirloom.user_functions import load_user_function
