@@ -4,10 +4,12 @@
                                         [--executions 3] [--output FILE]
 
 Every method trains the Llama of training_speed.py, of about half a million parameters, on two ranks: by our script, and
-by a plain script of its library, as its documentation shows it. With --model also a model of that folder, on one rank.
+by a plain script of its library, as its documentation shows it; with --model that folder's model instead, on one rank.
 `characters` is nanoGPT's task at its CPU settings: our train.py beside a bare PyTorch loop of the same model. Both
-sides run without DeepSpeed and in float32, one after the other. Counted are rank 0's CPU seconds after the steps that
-warm up, so neither start-up nor saving. Reported: medians of both sides, and ours : theirs.
+sides run without DeepSpeed and in float32, both at once: they wait for each other when their steps are warm, so that
+what else the machine does meets both alike (one after the other, one and the same program was seen to differ by a
+fifth). Counted are rank 0's CPU seconds after the steps that warm up, so neither start-up nor saving; start-up, to the
+end of the first step, is told apart. Reported: medians of both sides, and the median of ours : theirs by execution.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from measuring import command_line, machine, write_result
 from training_speed import MODEL, VOCABULARY
@@ -42,10 +45,10 @@ SIDES = ("ours", "theirs")
 def main() -> None:
     parser = command_line(__doc__, "training_peers")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--model", type=Path, help="folder of a model to train too, with its tokenizer")
+    parser.add_argument("--model", type=Path, help="folder of a model to train instead, with its tokenizer")
     parser.add_argument("--steps", type=int, default=40, help=f"of each training, more than {WARM_UP}")
     parser.add_argument("--executions", type=int, default=3)
-    parser.add_argument("--rank", nargs=3, metavar=("METHOD", "SIDE", "RESULT"), help=argparse.SUPPRESS)
+    parser.add_argument("--rank", nargs=2, metavar=("METHOD", "SIDE"), help=argparse.SUPPRESS)
     args, of_the_script = parser.parse_known_args()
     if args.rank:
         train_and_measure(*args.rank, of_the_script)
@@ -56,51 +59,70 @@ def main() -> None:
         parser.error(f"--steps {args.steps}: the first {WARM_UP} steps do not count: give more")
     facts = machine("torch", "transformers", "trl", "accelerate")
     result = {"machine": facts, "steps": args.steps, "executions": args.executions, "steps_per_cpu_s": {}}
-    cases = [(method, None) for method in args.methods]
-    cases += [(method, args.model.absolute()) for method in args.methods if args.model and method != "characters"]
-    for method, model in cases:
+    if args.model:
+        result["model"] = args.model.name
+        args.methods = [method for method in args.methods if method != "characters"]
+    for method in args.methods:
         with tempfile.TemporaryDirectory() as folder:
+            model = args.model.absolute() if args.model else None
             speeds = compare(method, model, Path(folder), args.steps, args.executions)
-        name = f"{method}, {model.name}" if model else method
-        result["steps_per_cpu_s"][name] = speeds
-        print(f"{name:24}", "  ".join(f"{key} {value:8.3f}" for key, value in speeds.items()), flush=True)
-    write_result(args.output, result)
+        result["steps_per_cpu_s"][method] = speeds
+        write_result(args.output, result)  # what is measured is kept, whatever becomes of the others
+        print(f"{method:24}", "  ".join(f"{key} {value}" for key, value in speeds.items()), flush=True)
 
 
-def compare(method: str, model: Path | None, folder: Path, steps: int, executions: int) -> dict[str, float]:
-    """Return the medians of both sides' steps a CPU second, and how ours stands to theirs."""
+def compare(method: str, model: Path | None, folder: Path, steps: int, executions: int) -> dict[str, float | list]:
+    """Return the medians of both sides' steps a CPU second and start-up, and how our steps stand to theirs."""
     batch = 12 if method == "characters" else 2 if model else 8
     ranks = 1 if model or method == "characters" else 2
     make_inputs(method, model, folder, rows=steps * batch * ranks, batch=batch, ranks=ranks, steps=steps)
-    found: dict[str, list[float]] = {side: [] for side in SIDES}
-    for _ in range(executions):
-        for side in SIDES:  # in turn, so that what else the machine does meets both
-            found[side].append(execute(method, side, folder, ranks))
-    medians = {side: round(statistics.median(values), 4) for side, values in found.items()}
-    return medians | {"ratio": round(medians["ours"] / medians["theirs"], 3)}
+    found = [execute(method, folder, ranks) for _ in range(executions)]
+    ratios = [each["ours"]["steps_per_cpu_s"] / each["theirs"]["steps_per_cpu_s"] for each in found]
+
+    def median(side: str, figure: str) -> float:
+        return round(statistics.median(each[side][figure] for each in found), 4)
+
+    return {
+        **{side: median(side, "steps_per_cpu_s") for side in SIDES},
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
+        "start_cpu_s": {side: median(side, "start_cpu_s") for side in SIDES},
+    }
 
 
-def execute(method: str, side: str, folder: Path, ranks: int) -> float:
-    """Train once; return the steps a CPU second of rank 0."""
-    result = folder / f"{side}.json"
-    result.unlink(missing_ok=True)
+def execute(method: str, folder: Path, ranks: int) -> dict[str, dict[str, float]]:
+    """Train once on both sides at the same time; return what each side's rank 0 measured."""
+    for name in (*(f"{side}.json" for side in SIDES), *(f"{side}.warm" for side in SIDES)):
+        (folder / name).unlink(missing_ok=True)
+    with tempfile.TemporaryFile("w+") as said:
+        running = {side: start(method, side, folder, ranks, said) for side in SIDES}
+        while any(process.poll() is None for process in running.values()):
+            if any(process.poll() for process in running.values()):
+                for process in running.values():
+                    process.terminate()
+            time.sleep(0.2)
+        if any(process.returncode for process in running.values()):
+            said.seek(0)
+            raise RuntimeError(f"{method} failed:\n{said.read()[-8000:]}")
+    return {side: json.loads((folder / f"{side}.json").read_text()) for side in SIDES}
+
+
+def start(method: str, side: str, folder: Path, ranks: int, said: IO[str]) -> subprocess.Popen:
+    """Start the ranks of one side, which print to `said`."""
     arguments = []
     if side == "ours":
         arguments = ["--config", "run.yaml", "--dataset", "data"]
         arguments += ["--base", "base", "--output", "out/checkpoint"]
-    program = [str(Path(__file__).resolve()), "--rank", method, side, str(result), *arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), *program],
+    program = [str(Path(__file__).resolve()), "--rank", method, side, *arguments]
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]  # two groups at once: ports of their own
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc-per-node", str(ranks), *program],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled"},
-        capture_output=True,
+        stdout=said,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    if not result.exists():
-        said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        raise RuntimeError(f"{method}, {side}: ended with {done.returncode}:\n{said}")
-    return json.loads(result.read_text())
 
 
 def make_inputs(method: str, model: Path | None, folder: Path, rows: int, batch: int, ranks: int, steps: int) -> None:
@@ -145,31 +167,37 @@ def make_inputs(method: str, model: Path | None, folder: Path, rows: int, batch:
 
 
 class Meter:
-    """CPU seconds of this process between the end of the step that ends the warm-up and that of the last."""
+    """CPU seconds of this process: to the end of the first step, and from that of the warm-up to that of the last."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.begun, self.speed = steps, 0.0, None
+    def __init__(self, side: str, steps: int) -> None:
+        self.side, self.steps, self.begun = side, steps, 0.0
+        self.figures: dict[str, float] = {}
 
     def step_has_ended(self, number: int) -> None:
+        if number == 1:
+            self.figures["start_cpu_s"] = time.process_time()
         if number == WARM_UP:
+            Path(f"{self.side}.warm").touch()
+            while not all(Path(f"{side}.warm").exists() for side in SIDES):
+                time.sleep(0.01)
             self.begun = time.process_time()
         elif number == self.steps:
-            self.speed = (self.steps - WARM_UP) / (time.process_time() - self.begun)
+            self.figures["steps_per_cpu_s"] = (self.steps - WARM_UP) / (time.process_time() - self.begun)
 
 
-def train_and_measure(method: str, side: str, result: str, of_the_script: list[str]) -> None:
-    """Train in this rank; rank 0 writes its steps a CPU second."""
+def train_and_measure(method: str, side: str, of_the_script: list[str]) -> None:
+    """Train in this rank; rank 0 writes what it measured."""
     arguments = json.loads(Path("arguments.json").read_text())
-    meter = Meter(arguments["max_steps"])
+    meter = Meter(side, arguments["max_steps"])
     if side == "ours":
         by_our_script(SCRIPTS[method], of_the_script, meter)
     elif method == "characters":
         by_a_bare_loop(arguments, meter)
     else:
         by_its_library(method, arguments, meter)
-    assert meter.speed is not None, "the last step was not seen"
+    assert len(meter.figures) == 2, "the last step was not seen"
     if os.environ["RANK"] == "0":
-        Path(result).write_text(json.dumps(meter.speed))
+        Path(f"{side}.json").write_text(json.dumps(meter.figures))
 
 
 def by_our_script(script: str, arguments: list[str], meter: Meter) -> None:

@@ -148,7 +148,7 @@ def test_training_speed(result_of, warm):
 def test_training_peers(result_of):
     result = result_of("training_peers", "--methods", "characters", "--steps", "6", "--executions", "1")
     assert result["steps_per_cpu_s"].keys() == {"characters"}
-    assert result["steps_per_cpu_s"]["characters"].keys() == {"ours", "theirs", "ratio"}
+    assert result["steps_per_cpu_s"]["characters"].keys() == {"ours", "theirs", "ratio", "ratios", "start_cpu_s"}
     measured(result["steps_per_cpu_s"])
 
 

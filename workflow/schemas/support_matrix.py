@@ -129,7 +129,7 @@ def refusals(runs: dict[str, Run]) -> dict[str, list[str]]:
 
 def general(problem: str) -> str:
     """Return a reason in the words that all columns of a table share, and without the list of what would be right."""
-    problem = re.sub(r"^\S+ [\d.]+ has no such key; .*", "is no key of this trainer's arguments", problem)
+    problem = re.sub(r"^\S+ (\(\S+ )?[\d.]+\)? has no such key; .*", "is no key of this trainer's arguments", problem)
     return re.sub(r"with engine: \w+", "with this engine", problem)
 
 
