@@ -31,13 +31,14 @@ from pipeline.ledger.identity import identity_of  # noqa: E402
 from pipeline.ledger.staleness import differences  # noqa: E402
 from pipeline.paths import RECORDS  # noqa: E402
 from pipeline.plan.environment import environment_changes  # noqa: E402
-from pipeline.provenance.trace_tree import ArtifactTree  # noqa: E402
+from pipeline.provenance.trace_tree import ArtifactTree, how_known  # noqa: E402
 
 STAGE = Stage(
     "train",
     "x",
     "python scripts/launch.py torchrun scripts/sft_train.py --config config/runs/x.yaml",
     {"dataset": ("data/processed/a",)},
+    "",
     ("scripts/sft_train.py",),
     {"config/runs/x.yaml": ("training",)},
     ("checkpoints/x",),
@@ -67,6 +68,12 @@ RECORD = {
 }
 ROW = {"stage": STAGE.name, "identity": identity_of(EXPECTED), "outs": OUTS} | {
     "record": {key: RECORD[key] for key in ("commit", "started", "seconds", "notes", "ranks", "machine", "versions")}
+}
+SAME = {
+    "same": {dep["path"]: ["1" * 32, dep["md5"]] for dep in EXPECTED["deps"][:1]},
+    "stages": [STAGE.name],
+    "combinations": ["train train"],
+    "proof": {"executed": STAGE.name, "commits": ["a", "b"], "outs": {}},
 }
 MEMBERS = {"out/a.txt": b"a", "out/tree/b": b"b", "log": b"l"}
 ALLOWED = ["out", "log"]
@@ -195,6 +202,8 @@ def used(history: History) -> None:
         entries = {STAGE.name: found}
     for sentence in environment_changes(history, entries):
         assert sentence.isprintable()
+    for same in history.accepted_by(STAGE.name, EXPECTED):
+        assert json.dumps(same.as_row()) and how_known(same.proof)
     tree = Tree("")
     ArtifactTree(None)._add_execution(tree, STAGE.name, history.made_with(STAGE.name, entries[STAGE.name]))
     assert all(str(line.label).isprintable() for line in [*tree.children, *tree.children[0].children])
@@ -203,7 +212,7 @@ def used(history: History) -> None:
 
 def attack_history(chance: random.Random) -> None:
     """Each line is a whole one or nothing, whatever stands before and after it."""
-    lines = [json.dumps(ROW | {"identity": "e" * 64}).encode(), nearly(ROW, chance)]
+    lines = [json.dumps(ROW | {"identity": "e" * 64}).encode(), nearly(chance.choice([ROW, SAME]), chance)]
     chance.shuffle(lines)
     with clone() as folder:
         file = folder / "history.jsonl"

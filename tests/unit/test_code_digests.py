@@ -131,6 +131,9 @@ def test_only_what_differs_to_python_has_to_be_executed() -> None:
     assert changed(("'b'", "'c'"))[0] == ["scripts/heirloom/errors.py:3"]
     assert changed(("main(x)", "main(x, y=1)"))[0] == ["scripts/p.py:3", "scripts/p.py:4"]
     assert changed(("LIMIT = 1", "LIMIT = 2"))[0] == ["scripts/p.py:2", "scripts/p.py:6"]
+    own = {"scripts/q.py": b"def f(LIMIT):\n    return LIMIT\n"}  # a variable of another module's own
+    after = {path: text.replace(b"LIMIT = 1", b"LIMIT = 2") for path, text in BEFORE.items()}
+    assert len(changes_between(BEFORE | own, after | own).after) == 2
 
 
 def test_a_name_that_is_changed_everywhere_is_no_change() -> None:

@@ -246,7 +246,7 @@ def module_name(path: str) -> str:
 def with_what_follows(changed: list[Statement], every: list[Statement]) -> list[Statement]:
     """Return changed statements with those that they reach, as the head of this module says, in order."""
     found = {each.place: each for each in changed if not isinstance(each.node, _UNSEEN)}
-    values: set[str] = set()
+    values: dict[str, set[str]] = {}
     by_place = {(each.path, each.first): each for each in every}
     for each in changed:
         if isinstance(each.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -256,13 +256,29 @@ def with_what_follows(changed: list[Statement], every: list[Statement]) -> list[
                 found[inner.place] = inner
         elif each.within != "function" and isinstance(each.node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             targets = each.node.targets if isinstance(each.node, ast.Assign) else [each.node.target]
-            values |= {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
-    for each in every if values else ():
-        mentioned = {token.removeprefix("str:").strip("'") for place, token in enumerate(each.tokens)
-                     if is_name(each.tokens, place)}  # fmt: skip
-        if each.within == "function" and mentioned & values:
-            found[each.place] = each
+            names = {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+            values.setdefault(each.path, set()).update(map(repr, names))
+    for path, names in values.items():
+        readers = {path, *(each.path for each in every if imports(each, path))}
+        for each in every:
+            if each.path in readers and each.within == "function" and mentioned(each) & names:
+                found[each.place] = each
     return sorted(found.values(), key=lambda each: (each.path, each.first))
+
+
+def imports(statement: Statement, path: str) -> bool:
+    """Tell whether a statement imports a module, or something from it."""
+    if not isinstance(statement.node, (ast.Import, ast.ImportFrom)):
+        return False
+    name = PurePath(path).stem
+    words = (token.removeprefix("str:").strip("'").split(".") for token in statement.tokens if token.startswith("str:"))
+    return any(name in parts for parts in words)
+
+
+def mentioned(statement: Statement) -> set[str]:
+    """Return all names of a statement, written as in a token."""
+    tokens = statement.tokens
+    return {token.removeprefix("str:") for place, token in enumerate(tokens) if is_name(tokens, place)}
 
 
 def not_executed(wanted: list[Statement], executed: Mapping[str, set[int]]) -> list[Statement]:

@@ -14,14 +14,17 @@ FLAGS = ("--deepspeed", "--attn_implementation", "--trust_remote_code")
 
 def combination(stage: str, entry: dict) -> str:
     """Return the combination of a stage with this entry: its kind, program, flags, and the choices of its config."""
-    words = shlex.split(entry["cmd"])
+    try:
+        words = shlex.split(entry["cmd"])
+    except ValueError:  # no command of ours
+        words = entry["cmd"].split()
     program = next((word for word in words[2:] if word.endswith(".py")), "")
     parts = [stage.partition("-")[0], PurePath(program).stem]
     for place, word in enumerate(words):
         if word.startswith("--") and word not in ("--config", "--sections", "--output"):
             value = words[place + 1] if word in FLAGS and place + 1 < len(words) else ""
             parts.append(f"{word.removeprefix('--')}{f'={PurePath(value).stem}' if value else ''}")
-    own = words[words.index("--config") + 1] if "--config" in words else None
+    own = next((words[place + 1] for place, word in enumerate(words[:-1]) if word == "--config"), None)
     sections = entry.get("params", {}).get(own, {})
     parts += [text for name in sorted(sections) for text in choices(sections[name], name)]
     return " ".join(parts)

@@ -1,11 +1,15 @@
 """The code that made an earlier result, found in git by its digests."""
 
 import functools
+import hashlib
+import io
 import subprocess
+import sys
+import tarfile
+import tempfile
 from collections.abc import Iterable
 
-from heirloom.errors import HeirloomError
-from pipeline.code.listings import kept_listing
+from pipeline.code.listings import kept_listing, listing
 from pipeline.code.syntax import syntax_digest
 from pipeline.git import git
 
@@ -13,21 +17,46 @@ MOST_COMMITS = 60
 """So many commits that touch code are looked through."""
 
 
-def earlier_code(value: str, likely: Iterable[str]) -> tuple[str, dict[str, bytes]] | None:
-    """Return (commit, path → text of each module) of the listing with a hash; None when no commit has it.
+CLOSURE = """
+import sys
+sys.path.insert(0, "scripts")
+from heirloom.code_closure import PROJECT, code_closure
+print(*(path.relative_to(PROJECT) for path in code_closure(PROJECT / sys.argv[1])), sep="\\n")
+"""
 
-    `likely` are commits to look at first, such as those that executions noted. Raises HeirloomError when the listing
-    itself is not known here.
+
+def earlier_code(program: str, value: str, likely: Iterable[str]) -> tuple[str, dict[str, bytes]] | None:
+    """Return (commit, path → text of each module) of a program's listing with a hash; None when no commit has it.
+
+    `likely` are commits to look at first, such as those that executions noted.
     """
     modules = kept_listing(value)
-    if modules is None:
-        raise HeirloomError("which modules its code had is not in DVC's cache here: `dvc pull` before the upgrade")
     recent = git("log", f"--max-count={MOST_COMMITS}", "--format=%H", "--all", "--", "scripts").split()
     for commit in dict.fromkeys([*likely, *recent]):
         blobs = blobs_of(commit)
+        if modules is None:  # made on another machine
+            paths = [path for path in closure_at(commit, program) if path in blobs]
+            found = {path: digest_of(blobs[path]) for path in paths}
+            if not found or hashlib.md5(listing(found).encode()).hexdigest() != value:
+                continue
+            modules = found
         if all(path in blobs and digest_of(blobs[path]) == digest for path, digest in modules.items()):
             return commit, {path: content_of(blobs[path]) for path in modules}
     return None
+
+
+@functools.cache
+def closure_at(commit: str, program: str) -> list[str]:
+    """Return the paths of a program's modules at a commit, as the project itself tells them there."""
+    words = ["git", "archive", "--format=tar", commit, "scripts"]
+    packed = subprocess.run(words, capture_output=True, check=False).stdout
+    if not packed:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+        told = [sys.executable, "-c", CLOSURE, program]
+        return subprocess.run(told, cwd=folder, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 @functools.cache

@@ -113,7 +113,7 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
     """Find the earlier code of each group, try both, and note in the groups what came out; return what is proven."""
     changes: dict[tuple[str, str], Changes] = {}
     for group in groups:
-        find_earlier(ledger, group, changes)
+        find_earlier(ledger, group, changes, [other.commit for other in groups if other.commit])
     for commit in dict.fromkeys(group.commit for group in groups if group.commit and not group.problem):
         some = [group for group in groups if group.commit == commit and not group.problem]
         wanted = {group.stages[0]: group.combination for group in some}
@@ -140,18 +140,17 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
     return [proof_of(group, changes[group.program, group.then]) for group in groups if group.proven]
 
 
-def find_earlier(ledger: Ledger, group: Group, changes: dict[tuple[str, str], Changes]) -> None:
-    """Note the commit of the code that made a group's results, or why there is none."""
+def find_earlier(ledger: Ledger, group: Group, changes: dict[tuple[str, str], Changes], likely: Sequence[str]) -> None:
+    """Note the commit of the code that made a group's results, or why there is none.
+
+    `likely`: commits that had the code of other groups; with one of them for all, fewer clones are needed.
+    """
     if group.kind == "download" and "source.generator" not in group.combination:
         group.problem = FETCHING
         return
     made = [ledger.history.made_with(name, ledger.entries[name]) for name in group.stages]
-    likely = [str(each["commit"]).removesuffix("-dirty") for each in made if each.get("commit")]
-    try:
-        found = earlier_code(group.then, likely)
-    except HeirloomError as error:
-        group.problem = str(error)
-        return
+    noted = [str(each["commit"]).removesuffix("-dirty") for each in made if each.get("commit")]
+    found = earlier_code(group.program, group.then, [*likely, *noted])
     if found is None:
         group.problem = "the code that made it is in no commit, so it cannot be executed again"
         return
