@@ -49,7 +49,7 @@ from pathlib import Path
 sys.path[:0] = ["workflow", "scripts"]
 from pipeline.folder_objects import object_path
 from pipeline.graph import dvcfile, load_graph
-from pipeline.ledger import Fingerprints, bytes_hash, check_entry, config_sections, expected_entry
+from pipeline.ledger import Fingerprints, bytes_hash, config_sections, expected_entry, guards_in_step
 from pipeline.ledger.lockfile import format_block, write_blocks
 
 graph = load_graph()[1]
@@ -83,7 +83,7 @@ for name, stage in graph.stages.items():
             out |= {"hash": "md5", "md5": value, "size": len(data), "nfiles": 1}
         recorded[out["path"]] = out["md5"]
     blocks[name] = format_block(name, entry)
-blocks[dvcfile.CHECK] = format_block(dvcfile.CHECK, check_entry())
+blocks |= {name: format_block(name, entry) for name, entry in guards_in_step(graph, {}).items()}
 write_blocks(blocks, Path("dvc.lock"))
 print(len(graph.stages), "stages")
 """

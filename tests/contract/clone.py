@@ -159,7 +159,7 @@ class Clone:
             env=self.environment(variables),
             capture_output=True,
             text=True,
-            timeout=1500,
+            timeout=300,
             check=False,
         )
 
