@@ -168,6 +168,13 @@ def test_sagemaker_job(result_of):
     assert result["claims"].keys() == {"rule with echo", "stage of the workflow"}
 
 
+def test_checkpoint_transfer(result_of):
+    result = result_of("checkpoint_transfer", "--shards", "2", "--shard-mb", "0.2", "--seconds", "0.5")
+    measured(result["ways"])
+    assert result["ways"].keys() == {"dvc", "plain"}
+    assert len(result["claims"]) == 2
+
+
 def test_slurm_chain(result_of):
     from loopback_cluster import why_not
 

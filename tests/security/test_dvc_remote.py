@@ -184,3 +184,6 @@ def test_a_remote_that_anybody_may_read_is_refused(tmp_path: Path, monkeypatch: 
         Path(".dvc/config").write_text(setting + acl)
         found = remote_for_jobs()[1]
         assert [text[: len(start)] for text, start in zip(found, wrong, strict=True)] == wrong
+    Path(".dvc/config").write_text(f"{setting}private\n    jobs = 12\n    read_timeout = 9")
+    sent = remote_for_jobs()[0]
+    assert sent["jobs"] == "12" and "read_timeout" not in sent  # as many streams there as here

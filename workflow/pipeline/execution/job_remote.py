@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 VARIABLE = "HEIRLOOM_REMOTE"
 """Environment variable of a session whose data belongs on the remote, and of its jobs: the remote's settings, JSON."""
 
-SENT = ("url", "endpointurl", "region", "use_ssl", "ssl_verify", "sse", "sse_kms_key_id", "acl")
+SENT = ("url", "endpointurl", "region", "use_ssl", "ssl_verify", "sse", "sse_kms_key_id", "acl", "jobs")
 """What a job is told of the remote. Everything else, credentials above all, stays here."""
 SECRET = ("access_key_id", "secret_access_key", "session_token", "password", "sse_customer_key")
 REMEDY = "set `url = s3://BUCKET/PREFIX` in .dvc/config, delete .dvc/config.local, and `dvc push` (docs/storage.md)"

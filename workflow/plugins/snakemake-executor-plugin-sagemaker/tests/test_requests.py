@@ -62,8 +62,8 @@ def test_the_smallest_and_the_largest_request_are_valid():
         security_group_ids="sg-1",
         traffic_encryption=1,
         kms_key=key,
-        volume_kms_key=key,
         tags="team=blue,cost=7",
+        settings={"volume_kms_key": key},
     )
     check_request(large, "train")
     assert large["EnableInterContainerTrafficEncryption"] is True
@@ -73,7 +73,9 @@ def test_the_smallest_and_the_largest_request_are_valid():
     assert large["CheckpointConfig"] == {"S3Uri": f"{PREFIX}/checkpoints/checkpoints-key"}
     assert large["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     assert large["Environment"]["FI_PROVIDER"] == "efa"
-    assert large["ResourceConfig"]["VolumeKmsKeyId"] == large["OutputDataConfig"]["KmsKeyId"] == key
+    assert large["OutputDataConfig"]["KmsKeyId"] == key
+    assert "VolumeKmsKeyId" not in large["ResourceConfig"]  # its disks are its own
+    assert request(volume_kms_key=key)["ResourceConfig"]["VolumeKmsKeyId"] == key
     assert {"Key": "cost", "Value": "7"} in large["Tags"]
     plan = "arn:aws:sagemaker:eu-west-1:123456789012:training-plan/p5-of-may"
     reserved = request(
@@ -123,6 +125,7 @@ def test_what_aws_would_refuse_is_named(change, problem):
         ({"efa": 1}, "efa=1 with ml.m5.xlarge, which has no Elastic Fabric Adapter"),
         ({"max_runtime": 29 * 86400}, "max_runtime is 2505600 s; a training job runs 2419200 s"),
         ({"tags": "blue"}, "tag 'blue'; expected KEY=VALUE"),
+        ({"volume_kms_key": "k", "instance_type": "ml.g5.xlarge"}, "volume_kms_key with ml.g5.xlarge, whose disks are"),
         (
             {"max_pending": 3600},
             "max_pending with ml.m5.xlarge: SageMaker heeds it for machines with accelerators alone",

@@ -7,7 +7,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from . import model
 from .objects import ObjectStore
-from .resources import ACCELERATED, JobResources
+from .resources import ACCELERATED, JobResources, has_local_disks
 from .secrets import LeakGuard, is_reference, looks_secret, password_in_url
 from .settings import ExecutorSettings
 
@@ -80,8 +80,6 @@ def training_job_request(
         hardware["KeepAlivePeriodInSeconds"] = resources.keep_alive
     if resources.training_plan_arn:
         hardware["TrainingPlanArn"] = resources.training_plan_arn
-    if resources.volume_kms_key:
-        hardware["VolumeKmsKeyId"] = resources.volume_kms_key
     if resources.kms_key:
         output["KmsKeyId"] = resources.kms_key
     arguments = [settings.s3_prefix.rstrip("/"), job_file]
@@ -121,6 +119,9 @@ def training_job_request(
 def on_instance_type(request: dict, resources: JobResources, instance_type: str) -> dict:
     """Return REQUEST for another instance type, with the limits that hold for it."""
     hardware = {**request["ResourceConfig"], "InstanceType": instance_type}
+    hardware.pop("VolumeKmsKeyId", None)
+    if resources.volume_kms_key and not has_local_disks(instance_type):
+        hardware["VolumeKmsKeyId"] = resources.volume_kms_key
     limits = {name: value for name, value in request["StoppingCondition"].items() if name != _PENDING}
     if resources.max_pending and instance_type.startswith(ACCELERATED):
         limits[_PENDING] = resources.max_pending

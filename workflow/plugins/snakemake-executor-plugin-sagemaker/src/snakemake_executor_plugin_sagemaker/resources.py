@@ -20,6 +20,7 @@
 | record, worker_command, return_files | settings | see there; return_files is comma-separated |
 """
 
+import re
 from dataclasses import dataclass, field, fields
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -34,6 +35,15 @@ ACCELERATED = ("ml.p", "ml.g", "ml.trn")  # the only machines for which MaxPendi
 # Families with the Elastic Fabric Adapter among those that SageMaker trains on.
 _EFA_FAMILIES = {"c5n", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "p6e-gb200"}
 _EFA_FAMILIES |= {"trn1", "trn1n", "trn2", "g6e"}
+
+
+# Families with disks of their own, which hardware encrypts: SageMaker accepts no key for them, nor heeds a size.
+_LOCAL_DISKS = re.compile(r"ml\.(p3dn|p4d|p5|p6|g4dn|g5|g6|trn|[cmr]\d[a-z]*d[a-z]*)[a-z0-9-]*\.")
+
+
+def has_local_disks(instance_type: str) -> bool:
+    """Say whether machines of a type have NVMe disks in place of volumes (botocore's model, ResourceConfig)."""
+    return bool(_LOCAL_DISKS.match(instance_type)) and not instance_type.startswith("ml.g5g.")
 
 
 class ResourcesError(WorkflowError):
@@ -203,6 +213,11 @@ def _contradictions(resources: JobResources, given: dict):
         yield "training_plan_arn with several instance types: a plan's machines are of one type; name that one"
     if resources.spot and resources.keep_alive:
         yield "keep_alive and spot exclude each other; remove one"
+    if "volume_kms_key" in given and any(map(has_local_disks, resources.instance_types)):
+        yield (
+            f"volume_kms_key with {resources.instance_type}, whose disks are its own, encrypted by hardware: SageMaker "
+            "accepts no key for them; remove it"
+        )
     if bool(resources.subnets) != bool(resources.security_group_ids):
         yield "subnets and security_group_ids come together; set both or none"
     for name in resources.instance_types:

@@ -58,7 +58,8 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     kms_key: str | None = _setting("KMS key for what is written to S3.", type=str)
     volume_kms_key: str | None = _setting(
-        "KMS key for the disks; instance types with local disks accept none.", type=str
+        "KMS key for the disks; not sent for instance types with local disks, for which SageMaker accepts none.",
+        type=str,
     )
     tags: list[str] | None = _list("Tags of every training job.", "KEY=VALUE")
     environment: list[str] | None = _list(

@@ -6,6 +6,7 @@ import threading
 from urllib.parse import urlsplit
 
 _CHUNK = 1 << 14
+_LATE = 0.25  # seconds
 
 
 class SlowNetwork:
@@ -67,7 +68,8 @@ class SlowNetwork:
         try:
             while data := await source.read(_CHUNK):
                 self.carried += len(data)
-                free = max(free, self._loop.time()) + len(data) / self._rate
+                # what a busy machine has slept too long is made up for, what nobody sent is not
+                free = max(free, self._loop.time() - _LATE) + len(data) / self._rate
                 on_the_way.put_nowait((free + self._delay, data))
                 await asyncio.sleep(free - self._loop.time())  # what is not read yet fills the sender's buffers
         finally:

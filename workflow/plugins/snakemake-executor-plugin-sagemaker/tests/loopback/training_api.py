@@ -10,6 +10,9 @@ from .job import ENDED, TrainingJob
 from .quotas import ServiceQuotas
 from .storage import checkpoint_folder
 
+LOCAL_DISKS = ("ml.p3dn.", "ml.p4d", "ml.p5", "ml.g4dn.", "ml.g5.", "ml.g6", "ml.trn")
+"""The beginnings of some instance types with NVMe disks, whose size and encryption are fixed."""
+
 
 class TrainingApi:
     """The training jobs of a server. `start` runs a new job."""
@@ -139,6 +142,10 @@ def _check_meaning(request: dict) -> None:
             raise validation_error("TrainingPlanArn is not supported with managed spot training.")
     elif wait is not None:
         raise validation_error("MaxWaitTimeInSeconds is supported with EnableManagedSpotTraining only.")
+    if resources.get("VolumeKmsKeyId") and resources.get("InstanceType", "").startswith(LOCAL_DISKS):
+        raise validation_error(
+            f"VolumeKmsKeyId is not supported for {resources['InstanceType']}, which has local storage."
+        )
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
         raise validation_error("Exactly one of TrainingImage and AlgorithmName has to be given.")
     if "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
