@@ -104,7 +104,7 @@ def training(workplace, name, place, zero, **more):
 
 def interrupted(workplace, name, place, zero):
     """Return two jobs: one that is stopped in step 2, after a checkpoint of step 1, and one that goes on."""
-    job = training(workplace, name, place, zero, tracking={"save_steps": 1})
+    job = training(workplace, name, place, zero, tracking={"save_minutes": 1e-6})
     return [{**job, "stop_at": 2}, job]
 
 

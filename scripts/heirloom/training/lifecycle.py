@@ -35,6 +35,7 @@ from heirloom.training.callbacks.resuming import (
     newest_complete,
     stat_facts,
 )
+from heirloom.training.callbacks.saving_times import SaveByTime, leave_out_the_model
 from heirloom.training.callbacks.trackers import tracker_callbacks
 from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
@@ -63,6 +64,7 @@ class Lifecycle:
             self.history,
             self.progress,
             *tracker_callbacks(self.command, self.facts_for_trackers),
+            SaveByTime(tracking.save_minutes),
             CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
             CollectiveTimeout(),
             StopAfterLastStep(),
@@ -96,6 +98,7 @@ class Lifecycle:
         check_steps(trainer)
         if is_main_rank():
             check_memory_for_saving(trainer, self.command)
+        leave_out_the_model(trainer)
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
         claim_work_folder(work, self.facts_by_hand())

@@ -24,4 +24,9 @@ class TrackingSection(Section):
         None, pattern="^s3://[^/]+/.+", description="generations go to s3://bucket/prefix/RUN too, when they are made"
     )
     save_steps: int = Field(500, ge=1, description="optimizer steps between two checkpoints for resuming")
+    save_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="longest time between two checkpoints for resuming, minutes; absent: save_steps alone says",
+    )
     save_total_limit: int = Field(1, ge=1, description="checkpoints for resuming that are kept (SageMaker: 2 or more)")
