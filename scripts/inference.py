@@ -10,8 +10,8 @@ Out: OUTPUT/generations.jsonl (or .parquet), one row an answer, in the order of 
      completion_tokens, logprob (nats, of the completion under the model).
 
 `generation.engine` says how the ranks share the work (heirloom/inference/engines.py). What is answered depends on
-prompts and options alone, so any engine, any number of ranks and any batch size give the same answers. Answers are
-kept as they are finished; a killed job goes on from there.
+prompts and options alone: in float32 any engine, any number of ranks and any batch size give the same answers. In 16
+bits each rounds otherwise (docs/inference.md). Answers are kept as they are finished; a killed job goes on from there.
 """
 
 import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed

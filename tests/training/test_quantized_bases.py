@@ -23,7 +23,10 @@ WIDTHS = {
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_zero3_shards_the_quantized_weights_themselves(workplace, runs, width, tmp_path):
-    """Each of two ranks keeps half of every quantized weight, and none of it whole outside of its layer's turn."""
+    """Each of two ranks keeps half of every quantized parameter, and none of it whole outside of its layer's turn.
+
+    Of 8 bits bitsandbytes keeps the numbers a second time, whole, in each layer's state, which nobody can shard.
+    """
     settings = json.loads((ROOT / "config" / "deepspeed" / "zero3.json").read_text())
     settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # so that tiny weights are sharded too
     (tmp_path / "zero3.json").write_text(json.dumps(settings))

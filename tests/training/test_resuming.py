@@ -1,6 +1,7 @@
 """An interrupted training goes on where it was and ends with the same bytes; ranks and launcher are really killed."""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -123,3 +124,17 @@ def test_a_long_history_is_thinned_the_same_way_when_interrupted(tmp_path):
     assert second.rows == whole.rows and second.loss_sum == whole.loss_sum
     assert len(whole.rows) <= 1000 and whole.rows[0] == {"step": 3, "loss": (1 + 1 / 2 + 1 / 3) / 3}
     assert json.loads((tmp_path / "loss_history.json").read_text())["pending"]
+
+
+def test_a_norm_that_is_infinite_is_no_infinity_in_json(tmp_path):
+    """As in a step of fp16 that DeepSpeed skips, because its scaled gradients overflow."""
+    before, after = LossHistory(), LossHistory()
+    for step, norm in ((1, math.inf), (2, math.nan), (3, 0.5)):
+        before.add_step(step, 3, {"loss": 1.0, "grad_norm": norm})
+    before.save(tmp_path)
+    json.loads((tmp_path / "loss_history.json").read_text(), parse_constant=pytest.fail)
+    after.load(tmp_path)
+    assert [row["grad_norm"] for row in after.rows[::2]] == [math.inf, 0.5] and math.isnan(after.rows[1]["grad_norm"])
+    assert [row["grad_norm"] for row in after.repeatable_rows] == [None, None, 0.5]
+    after.write_csv(tmp_path / "loss.csv")
+    assert (tmp_path / "loss.csv").read_text().splitlines()[1:] == ["1,1.0,", "2,1.0,", "3,1.0,0.5"]

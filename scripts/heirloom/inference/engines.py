@@ -5,7 +5,8 @@
     deepspeed_zero   each rank has a part of the weights and its share of the batches; all go in step
     continuous       each rank has the model and its share of the prompts
 
-Whatever the engine, the ranks and the batches: the same prompt gets the same answer.
+Whatever the engine, the ranks and the batches: in float32 the same prompt gets the same answer. In 16 bits each of them
+rounds otherwise, which may change it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ class Engine:
         return self.batches[0][:1] if self.batches else [Prompt(0, "", "", (self.answerer.end_ids[0],), None)]
 
     def answer(self, batch: list[Prompt]) -> Rows:
-        """Answer a batch; where memory does not suffice, its halves one after the other, to the same result."""
+        """Answer a batch; where memory does not suffice, its halves, which 16 bits round otherwise."""
         if self.together or self.answerer.synced_gpus:  # ranks that go in step must not go different ways
             return self.answerer.answer(batch)
         return in_halves(self.answerer.answer, batch, "answered")

@@ -71,26 +71,43 @@ class LossHistory(TrainerCallback):
 
     def save(self, folder: Path) -> None:
         """Write the history into a checkpoint."""
-        content = {"rows": self.rows, "pending": self.pending, "loss_sum": self.loss_sum}
-        (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
+        rows, pending = ([with_words(row) for row in part] for part in (self.rows, self.pending))
+        content = {"rows": rows, "pending": pending, "loss_sum": self.loss_sum}
+        (folder / FILE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Take up the history of a checkpoint."""
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        self.rows, self.pending, self.loss_sum = content["rows"], content["pending"], content["loss_sum"]
+        self.rows, self.pending = ([with_numbers(row) for row in content[part]] for part in ("rows", "pending"))
+        self.loss_sum = content["loss_sum"]
 
     @property
-    def repeatable_rows(self) -> list[dict[str, float]]:
-        """The rows with rounded values: what a result may hold."""
-        return [{column(name): rounded(value) for name, value in row.items()} for row in self.rows]
+    def repeatable_rows(self) -> list[dict[str, float | None]]:
+        """The rows with rounded values: what a result may hold. None: no finite number, as fp16's norm of a step that
+        DeepSpeed skips; JSON has no infinity.
+        """
+        return [
+            {column(name): rounded(value) if math.isfinite(value) else None for name, value in row.items()}
+            for row in self.rows
+        ]
 
     def write_csv(self, file: Path) -> None:
-        """Write the rows, a column a value; what was not measured at a step is empty."""
+        """Write the rows, a column a value; what was not measured at a step, or is no finite number, is empty."""
         names = dict.fromkeys(["step", *(name for row in self.rows for name in row)])
         with file.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.DictWriter(opened, [column(name) for name in names], restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.repeatable_rows)
+
+
+def with_words(row: dict[str, float]) -> dict[str, float | str]:
+    """Return a row as JSON can hold it: inf, -inf and nan as words."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
+
+
+def with_numbers(row: dict[str, float | str]) -> dict[str, float]:
+    """Return what `with_words` was given."""
+    return {name: float(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def is_repeatable(name: str, value: Any) -> bool:
