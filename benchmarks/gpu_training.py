@@ -287,9 +287,9 @@ class Place:
         if not case.result:
             return {}
         file = self.folder / case.result.replace(".json", ".yaml")
-        return {
-            "settings": json.loads(file.read_text())["training"] if file.is_file() else json.loads(case.command[-1])
-        }
+        if file.is_file():
+            return {"settings": json.loads(file.read_text()).get("training", {})}
+        return {"settings": json.loads(case.command[-1])} if case.command[-1].startswith("{") else {}
 
 
 class Record:

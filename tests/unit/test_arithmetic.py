@@ -6,17 +6,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from heirloom.arithmetic import processor
 from heirloom.arithmetic.processor import PINS, PORTABLE, has, widest
+from heirloom.config.files import value_problems
+from heirloom.config.run import Run
 from heirloom.launcher.command import Program
 from heirloom.launcher.environment import for_program
 from heirloom.launcher.ranks import Ranks
 from heirloom.launcher.record import arithmetic_in
 from heirloom.launcher.work import WorkFolder
 from heirloom.report.execution_records import is_execution
+from pipeline.graph.model_loading import loading_flags
 from pipeline.provenance import reproduction
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +117,53 @@ def test_a_record_with_odd_arithmetic_is_none():
     assert is_execution(record) and is_execution(record | {"arithmetic": INTEL})
     assert not is_execution(record | {"arithmetic": ["AVX2"]})
     assert not is_execution(record | {"arithmetic": {"aten": "\x1b[31m"}})
+
+
+RUN = {"base": "b", "dataset": "d", "trainer": "sft", "portable": True, "training": {"global_batch_size": 8}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "problem"),
+    [
+        ({"training": {**RUN["training"], "optim": "adafactor"}}, ("training", "optim"), "square roots by oneMKL"),
+        ({"peft": {"r": 4}, "quantization": {"load_in_4bit": True}}, ("quantization",), "bitsandbytes chooses"),
+        (
+            {"training": {**RUN["training"], "full_determinism": True}},
+            ("training", "full_determinism"),
+            "use training.deterministic",
+        ),
+        ({"training": {**RUN["training"], "optim": "sgd", "deterministic": True}}, None, None),
+        (
+            {
+                "portable": False,
+                "training": {
+                    **RUN["training"],
+                    "deterministic": True,
+                    "gradient_checkpointing_kwargs": {"use_reentrant": True},
+                },
+            },
+            ("training", "gradient_checkpointing_kwargs"),
+            "cannot be combined with deterministic: true",
+        ),
+    ],
+)
+def test_what_cannot_keep_such_a_promise_is_refused_with_the_file(keys, place, problem):
+    found = [(tuple(where), text) for where, text in value_problems(Run, RUN | keys, "config/runs/x.yaml")]
+    assert [where for where, _ in found] == ([place] if place else [])
+    assert all(problem in text for _, text in found)
+
+
+def test_only_a_portable_run_has_another_command():
+    project = SimpleNamespace(runs={})
+    section = SimpleNamespace(attn_implementation=None)
+
+    def flags(portable: bool) -> dict:
+        run = SimpleNamespace(
+            portable=portable, generation=section, base="b", trainer=None, training=None, trusts_remote_code=False
+        )
+        return {flag: value for flag, value in loading_flags("generation", run, project).items() if value is not None}
+
+    assert (flags(False), flags(True)) == ({}, {"portable": "true"})
 
 
 COMPUTES = """
