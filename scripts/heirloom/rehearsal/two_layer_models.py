@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from heirloom.config.sections.init import InitSection
 from heirloom.config.sections.source import ModelSource
@@ -30,7 +31,7 @@ SIZES = {
     **dict.fromkeys(("num_experts_per_tok", "moe_topk"), 2),
     **dict.fromkeys(("head_dim", "global_head_dim", "d_kv", "query_pre_attn_scalar"), HEAD),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "v_head_dim", "qk_nope_head_dim"), HEAD),
-    "qk_rope_head_dim": 8,
+    **dict.fromkeys(("qk_rope_head_dim", "rotary_dim"), HEAD),
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 32),
     **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2),
     **dict.fromkeys(("hidden_size_per_layer_input",), 8),
@@ -54,13 +55,19 @@ def make_stand_in(source: ModelSource, folder: Path, trusted: bool) -> None:
     with loading_from(folder):
         config = AutoConfig.from_pretrained(folder, **loading())
     make_small(config)
-    vocabulary = folder / "config.json"
     try:
         model = initialise_model(config, seed=0)
-    except HeirloomError as error:
-        raise HeirloomError(no_small_form(config.model_type, place, str(error))) from None
-    model.config.to_json_file(vocabulary)
+        check_fits_together(model)
+    except Exception as error:
+        raise HeirloomError(no_small_form(config.model_type, place, " ".join(str(error).split()))) from error
     model.save_pretrained(folder)
+
+
+def check_fits_together(model: PreTrainedModel) -> None:
+    """Raise whatever a pass over a few tokens raises: sizes that do not go together are often seen there first."""
+    tokens = torch.arange(8).unsqueeze(0)  # (1, 8)
+    with torch.no_grad():
+        model(input_ids=tokens, **({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}))
 
 
 def sizes_of_fresh_weights(section: InitSection) -> dict[str, Any]:
@@ -85,7 +92,7 @@ def make_small(config: PreTrainedConfig) -> None:
     how many experts a token meets, the vocabulary, the special tokens.
     """
     heads, shared = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
-    kinds = {name: distinct(getattr(config, name)) for name in A_LAYER if isinstance(getattr(config, name, None), list)}
+    kinds = {name: distinct(value) for name, value in vars(config).items() if name in A_LAYER and value}
     for name, most in SIZES.items():
         value = getattr(config, name, None)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > most:
