@@ -6,6 +6,7 @@ present while the artifact's entry in dvc.lock holds.
     artifact("checkpoints/{run}")      the output of a rule: the marker of that artifact
     reads("train", "dataset")          an input of a rule: what the stage train-{run} reads under that name
     machines("train")                  resources: what the run's own `resources:` section asks for, else the profile
+    accelerators("train")              the GPUs here that the stage takes, so that others may have the rest
     command("train")                   what the stage train-{run} executes; a job's shell block begins with it
     forced("train")                    `--force` for a stage that `--config force=…` names
     IMAGE                              the container of all stages: `--sdm apptainer --config image=…` (docs/image.md)
@@ -30,6 +31,7 @@ except Exception as error:
 artifact = SESSION.artifact
 reads = SESSION.inputs
 machines = SESSION.machines
+accelerators = SESSION.accelerators
 command = SESSION.command
 forced = SESSION.flags
 IMAGE = SESSION.image

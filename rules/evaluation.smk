@@ -30,7 +30,7 @@ rule evaluate:
         IMAGE
     resources:
         **machines("evaluate"),
-        accelerator=1,
+        accelerator=accelerators("evaluate"),
     params:
         command=command("evaluate"),
         force=forced("evaluate"),
@@ -58,7 +58,7 @@ rule harness:
         IMAGE
     resources:
         **machines("harness"),
-        accelerator=1,
+        accelerator=accelerators("harness"),
     params:
         command=command("harness"),
         force=forced("harness"),

@@ -22,7 +22,7 @@ rule generate:
         IMAGE
     resources:
         **machines("generate"),
-        accelerator=1,
+        accelerator=accelerators("generate"),
     params:
         command=command("generate"),
         force=forced("generate"),
@@ -51,7 +51,7 @@ rule baseline:
         IMAGE
     resources:
         **machines("baseline"),
-        accelerator=1,
+        accelerator=accelerators("baseline"),
     params:
         command=command("baseline"),
         force=forced("baseline"),

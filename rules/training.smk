@@ -22,7 +22,7 @@ rule train:
         IMAGE
     resources:
         **machines("train"),
-        accelerator=1,
+        accelerator=accelerators("train"),
     params:
         command=command("train"),
         force=forced("train"),

@@ -34,25 +34,32 @@ if __name__ == "__main__":
 from heirloom.errors import HeirloomError
 from heirloom.failures import sentence_of
 from heirloom.launcher import environment, ledger, processes, record, work
-from heirloom.launcher.command import parse_command
+from heirloom.launcher.command import Program, parse_command
 from heirloom.launcher.commit import current_commit
 from heirloom.launcher.hosts import joining
 from heirloom.launcher.hosts.coordination import LaunchRequest
-from heirloom.launcher.hosts.detection import this_host
+from heirloom.launcher.hosts.detection import Host, this_host
 
 
 def main() -> int:
     if sys.argv[1:2] == ["join"]:
         return joining.join(sys.argv[2:])
     program = parse_command(sys.argv[1:])
-    host = this_host()
-    ranks = host.ranks(program.kind)
+    whole = this_host()
+    whole.ranks(program.kind)  # it refuses before anything of the stage is touched
 
     stage = ledger.begin(program)
     if stage.restored:
         print(f"{stage.name}: restored from an earlier identical execution", flush=True)
         return 0
 
+    with whole.shared(program.kind, stage.gpus) as host:
+        return execute(program, stage, host)
+
+
+def execute(program: Program, stage: ledger.Stage, host: Host) -> int:
+    """Run a stage's program on the ranks that a host has for it; return the exit code."""
+    ranks = host.ranks(program.kind)
     commit = current_commit()
     with (
         work.work_folder(program, stage, ranks.world_size) as folder,

@@ -1,7 +1,7 @@
 """What a training job asks for: the run's keys, else the profile's, in the names of the executor plugin."""
 
 from pipeline.graph.stages import Stage
-from pipeline.session.sagemaker_submission import job_resources
+from pipeline.session.sagemaker_submission import job_resources, other_number_of_gpus
 
 PROFILE = {"spot": 1, "max_wait": 7200, "keep_alive": 600, "tags": "owner=me", "instance_type": "ml.m5.xlarge"}
 COMMANDS = {"process": "python scripts/launch.py python x.py", "train": "python scripts/launch.py torchrun x.py"}
@@ -53,3 +53,16 @@ def test_a_job_returns_its_record_and_its_own_products_only():
 
 def test_every_job_is_tagged_with_its_stage():
     assert asked(tags={"team": "a b", "cost": "1=2"})["tags"] == "owner=me,heirloom:stage=train-x,team=a b,cost=1=2"
+
+
+def test_an_instance_has_the_gpus_that_it_has():
+    def told(profiles: str = "ml.m5.xlarge", **run) -> str | None:
+        return other_number_of_gpus(Stage(kind="train", subject="x", cmd=COMMANDS["train"], resources=run), profiles)
+
+    assert told() is told(gpus_per_node=8, instance_type="ml.p4d.24xlarge") is told(gpus_per_node=0) is None
+    assert told(gpus_per_node=1, instance_type="ml.new9.xlarge") is None  # not known here
+    assert told(gpus_per_node=1, instance_type="ml.p4d.24xlarge") == (
+        "train-x: resources.gpus_per_node: 1, and an ml.p4d.24xlarge has 8, all of which a job gets: take it out, or "
+        "choose another instance_type"
+    )
+    assert "an ml.m5.xlarge has 0" in told(gpus_per_node=1)

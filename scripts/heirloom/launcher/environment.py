@@ -90,9 +90,10 @@ def gpu_ranks(ranks: Ranks) -> dict[str, str]:
     """Return the variables of ranks on GPUs, each of which has its share of the machine's cores.
 
     torchrun would give each one thread, with which a step of an offloaded optimizer takes seconds for each 10^9
-    parameters. No bytes are promised there, so the number may be the machine's.
+    parameters. No bytes are promised there, so the number may be the machine's. Where other stages have other GPUs of
+    it, the cores are shared out as the GPUs are.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // ranks.per_node)
+    threads = max(1, len(os.sched_getaffinity(0)) // max(ranks.per_node, ranks.gpus))
     ours = GPU_RANKS | {"OMP_NUM_THREADS": str(threads)}
     if "PYTORCH_CUDA_ALLOC_CONF" in os.environ:  # the user's own choice, by the variable's former name
         del ours["PYTORCH_ALLOC_CONF"]

@@ -24,6 +24,8 @@ class Stage:
     """Paths of what it makes."""
     reads: dict[str, str | None] = field(default_factory=dict)
     """Path of everything that decides its identity → a short text that changes with an edit."""
+    gpus: int | None = None
+    """How many of this machine's GPUs it asks for; None: all."""
 
 
 def begin(program: Program) -> Stage:
@@ -44,7 +46,7 @@ def begin(program: Program) -> Stage:
     if answer.returncode:
         sys.exit(answer.returncode)
     facts = json.loads(answer.stdout)
-    return Stage(name, facts["identity"], facts["restored"], facts["products"], facts["reads"])
+    return Stage(name, facts["identity"], facts["restored"], facts["products"], facts["reads"], facts["gpus"])
 
 
 def made(stage: Stage) -> list[dict] | None:

@@ -20,6 +20,8 @@ class Ranks:
     nodes: int
     per_node: int
     device: str
+    gpus: int = 0
+    """GPUs of a machine, with which other stages share its cores; 0: no more than its ranks have."""
 
     @property
     def world_size(self) -> int:

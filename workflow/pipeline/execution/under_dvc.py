@@ -31,7 +31,7 @@ from pipeline.ledger import (
 
 
 def begin(name: str, words: Sequence[str]) -> None:
-    """Answer launch.py: the stage's identity, whether its result is back already, what it makes and what it reads.
+    """Answer launch.py: the stage's identity, whether its result is back already, what it makes, reads and asks for.
 
     Prints one JSON line. `words` is what launch.py was started with. An earlier result counts when the stage returns
     to it, or when the one that dvc.lock holds was lost or edited; when that is here and whole, the user forced the
@@ -55,6 +55,7 @@ def begin(name: str, words: Sequence[str]) -> None:
         "restored": restored,
         "products": stage.products,
         "reads": {path: stat_signature(path) for path in reads},
+        "gpus": stage.resources.get("gpus_per_node"),
     }
     sys.stdout.write(json.dumps(answer) + "\n")
 

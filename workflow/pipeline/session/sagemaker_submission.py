@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from heirloom.config.arguments.instance_types import ranks
+from heirloom.config.arguments.instance_types import is_cpu, ranks
 from heirloom.launcher import commit
 from pipeline.execution import job_remote
 from pipeline.git import git
@@ -90,17 +90,25 @@ def aws_region() -> str | None:
 class Submission:
     """One session's jobs on SageMaker; `here` are the kinds of stages that run on this machine instead."""
 
-    def __init__(self, ledger: Ledger, folder: Path, here: Iterable[str]) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, here: Iterable[str], instance: str | None = None) -> None:
+        """`instance` is the profile's instance type, for runs that name none."""
         self._ledger = ledger
         self._folder = folder
         self._here = tuple(here)
+        self._instance = instance
         self._remote: dict[str, str] = {}
         self._sections = config_sections()
 
     def problems(self) -> list[str]:
         """Return a sentence for everything that jobs could not reach: the DVC remote, files that are not sources."""
         self._remote, wrong = job_remote.remote_for_jobs()
-        return wrong + self.files_left_behind()
+        return wrong + self.files_left_behind() + self.other_numbers_of_gpus()
+
+    def other_numbers_of_gpus(self) -> list[str]:
+        """Return a sentence for each stage that asks for another number of GPUs than its instance has."""
+        stages = [self._ledger.graph.stages[name] for name in self._ledger.to_do()]
+        found = [other_number_of_gpus(stage, self._instance) for stage in stages if stage.kind not in self._here]
+        return [problem for problem in found if problem is not None]
 
     def files_left_behind(self) -> list[str]:
         """Return a sentence for each file that a job would read and that is no source: it would be missing there."""
@@ -178,6 +186,21 @@ class Submission:
                 recorded,
             )
         return expected and identity_of(expected)
+
+
+def other_number_of_gpus(stage: Stage, profiles: str | None) -> str | None:
+    """Return why a stage cannot have the GPUs that its run asks for; None when it can, or when it is not known.
+
+    `profiles` is the instance type of runs that name none.
+    """
+    asked, instance = stage.resources.get("gpus_per_node"), stage.resources.get("instance_type", profiles)
+    has = 0 if is_cpu(instance) else ranks(instance, 1) if instance else None
+    if asked is None or has is None or asked == has:
+        return None
+    return (
+        f"{stage.name}: resources.gpus_per_node: {asked}, and an {instance} has {has}, all of which a job gets: take "
+        "it out, or choose another instance_type"
+    )
 
 
 def job_resources(stage: Stage, default: Callable[[str], Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 from pipeline.code import bring_in_step
 from pipeline.dvc_project import release_what_the_dead_hold, set_aside_damaged_lock
 from pipeline.execution import CONTROLLER, JOB_OUTPUT, job_remote, push_once
-from pipeline.graph import RESOURCES, Graph, dvcfile, job_resources, load_graph, shown
+from pipeline.graph import RESOURCES, Graph, Stage, dvcfile, job_resources, load_graph, shown
 from pipeline.ledger import (
     NOTHING,
     Action,
@@ -48,7 +48,8 @@ from pipeline.session.command_line import (
     will_execute,
     workflow_settings,
 )
-from pipeline.session.sagemaker_submission import Submission, setting_problems
+from pipeline.session.gpus_here import share_out
+from pipeline.session.sagemaker_submission import Submission, setting, setting_problems
 from pipeline.session.terminal import open_terminal
 
 AGAIN = "HEIRLOOM_AGAIN"
@@ -71,8 +72,12 @@ class Session:
         at_home: bool = False,
         away: bool = False,
         submission: Submission | None = None,
+        gpus: Callable[[Stage], int] = lambda stage: 1,
     ) -> None:
-        """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get."""
+        """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get.
+
+        `gpus` says how many units of the resource `accelerator` a stage takes.
+        """
         self.graph = graph
         self.folder = folder
         self.defaults = default_resources(workflow)
@@ -82,6 +87,7 @@ class Session:
         self.at_home = at_home
         self.away = away
         self.submission = submission
+        self.gpus = gpus
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -132,6 +138,15 @@ class Session:
 
         names = submitting.RESOURCES if self.submission else RESOURCES
         return {} if self.at_home else {name: function(name) for name in names}
+
+    def accelerators(self, kind: str) -> Callable:
+        """Return a rule's resource function: how many units of `accelerator` the stage KIND-{wildcards…} takes."""
+
+        def value(wildcards) -> int:
+            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            return self.gpus(stage) if stage else 1
+
+        return value
 
     def command(self, kind: str) -> Callable:
         """Return a rule's params function: the very command of a stage, for the first line of its shell block.
@@ -229,7 +244,7 @@ def open_session(workflow, config: dict) -> Session:
     folder = MARKERS if alone else private_folder()
     submission = None
     if to_sagemaker:
-        submission = Submission(ledger, folder, here)
+        submission = Submission(ledger, folder, here, setting(options, "instance_type"))
         wrong += submission.problems()
     showing = options is not None and options.dryrun
     estimates = quotation(ledger, submitting.region(options)) if showing or (submission and real) else None
@@ -241,6 +256,7 @@ def open_session(workflow, config: dict) -> Session:
     if alone and not ledger.graph.mistakes:
         with suppress(OSError):  # for DVC, which git brings none of them; not in a clone that may only be read
             bring_in_step(ledger.graph.programs)
+    gpus = share_out(workflow, ledger, real) if not away else lambda stage: 1
     if real:
         set_aside_damaged_lock()
         release_what_the_dead_hold()
@@ -258,7 +274,7 @@ def open_session(workflow, config: dict) -> Session:
     if real or showing:
         # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
         open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
-    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission)
+    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission, gpus)
 
 
 def private_folder() -> Path:

@@ -63,6 +63,11 @@ def slow_network(instance_type: str | None, instance_count: int | None, efa: boo
     )
 
 
+def is_cpu(instance_type: str | None) -> bool:
+    """Say whether an instance type is one of those known to have no GPU."""
+    return CPU_FAMILIES.match((instance_type or "").removeprefix("ml.")) is not None
+
+
 def ranks(instance_type: str | None, instance_count: int | None) -> int | None:
     """Return how many ranks train there: one a GPU; two in total without GPUs; None for an unknown type.
 

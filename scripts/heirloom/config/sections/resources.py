@@ -24,7 +24,7 @@ StageOfRun = Literal["training", "generation", "evaluation"]
 
 
 class Machines(Section):
-    """Machines for remote jobs, SageMaker's or Slurm's; here, at home, the launcher takes what it finds."""
+    """Machines for remote jobs, SageMaker's or Slurm's; here, at home, `gpus_per_node` alone counts."""
 
     instance_type: str | list[str] | None = Field(
         None, description="SageMaker instance type, e.g. ml.p4d.24xlarge; of a list the next where there is no capacity"
@@ -66,7 +66,12 @@ class Machines(Section):
     slurm_partition: str | None = Field(None, description="Slurm partition; absent: the profile's, else the cluster's")
     slurm_account: str | None = Field(None, description="Slurm account; absent: the profile's, else the user's own")
     nodes: int | None = Field(None, ge=1, description="number of Slurm nodes; absent: the profile's, else 1")
-    gpus_per_node: int | None = Field(None, ge=0, description="GPUs of each Slurm node; absent: the profile's")
+    gpus_per_node: int | None = Field(
+        None,
+        ge=0,
+        description="GPUs of a stage on each machine: here so many of those that there are, so that others can have "
+        "the rest, absent: all; Slurm: of each node, absent: the profile's; SageMaker: the instance_type decides",
+    )
     cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of each Slurm node; absent: the profile's")
     mem_mb: int | None = Field(None, ge=1, description="memory of each Slurm node, MB; absent: the profile's")
     runtime: int | None = Field(None, ge=1, description="time limit of a Slurm job, minutes; absent: the profile's")

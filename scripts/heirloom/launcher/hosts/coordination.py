@@ -85,7 +85,13 @@ def request_from(facts: dict[str, Any], stage: str, program: Program) -> LaunchR
             facts["commit"],
             facts["port"],
         )
-        numbers = (request.ranks.nodes, request.ranks.per_node, request.port)
+        numbers = (
+            request.ranks.nodes,
+            request.ranks.per_node,
+            request.ranks.gpus,
+            request.stage.gpus or 0,
+            request.port,
+        )
         right = (
             request.program == program
             and request.stage.name == stage

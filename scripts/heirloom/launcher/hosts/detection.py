@@ -4,9 +4,11 @@ Each kind of host has the methods of `Host`. Kinds that span machines have a mod
 out whether this process runs on one; `this_host` asks them in turn.
 """
 
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from heirloom.launcher.command import Program
 from heirloom.launcher.gpus import visible_gpus
 from heirloom.launcher.hosts import sagemaker, slurm
 from heirloom.launcher.hosts.coordination import LaunchRequest
+from heirloom.launcher.hosts.devices import VISIBLE, claimed, devices_here, given_out, wanted
 from heirloom.launcher.processes import NO_PEERS, Peers
 from heirloom.launcher.ranks import (
     Ranks,
@@ -33,6 +36,9 @@ class Host(Protocol):
     def ranks(self, kind: str) -> Ranks:
         """Return how a program of `kind` ("python" or "torchrun") is spread. Raises HeirloomError when it cannot be."""
 
+    def shared(self, kind: str, asked: int | None) -> AbstractContextManager["Host"]:
+        """Return the part of the hardware that a program of `kind` gets which asks for so many GPUs, None for all."""
+
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs `program` on `ranks`, those that other hosts start themselves excepted.
 
@@ -51,10 +57,26 @@ class LocalHost:
     """This machine alone."""
 
     gpus: int
+    of_machine: int = 0
+    """GPUs of the whole machine, where a stage has some of them."""
 
     def ranks(self, kind: str) -> Ranks:
         """Return one rank a GPU, CPU_RANKS without a GPU, and a single process for kind "python"."""
-        return spread(kind, 1, self.gpus)
+        return replace(spread(kind, 1, self.gpus), gpus=self.of_machine)
+
+    @contextmanager
+    def shared(self, kind: str, asked: int | None) -> Iterator["LocalHost"]:
+        """Return this machine with the GPUs that a program of `kind` gets, and show it no others; wait for them.
+
+        `asked` is their number, None for all. Raises HeirloomError for more than there are.
+        """
+        if not self.gpus or given_out() or (kind == "python" and asked is None):
+            yield self
+            return
+        devices = devices_here()
+        with claimed(wanted(asked, devices), devices) as given:
+            os.environ[VISIBLE] = ",".join(device.name for device in given)
+            yield LocalHost(gpus=len(given), of_machine=len(devices))
 
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs `program` on `ranks`, which meet on the loopback."""

@@ -71,6 +71,10 @@ class SageMakerHost:
         remedy = f"resources.instance_count to 1 or {CPU_RANKS}, or an instance_type with GPUs"
         return spread(kind, len(self.names), self.gpus, lacking, remedy)
 
+    def shared(self, kind: str, asked: int | None) -> AbstractContextManager["SageMakerHost"]:
+        """Return all of the job: it was given what its stage asks for."""
+        return nullcontext(self)
+
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs this host's ranks; a single process runs on the head alone."""
         if program.kind == "python":

@@ -64,6 +64,10 @@ class SlurmHost:
         remedy = f"resources.nodes to 1 or {CPU_RANKS}, or resources.gpus_per_node"
         return spread(kind, len(self.nodes), self.gpus, lacking, remedy)
 
+    def shared(self, kind: str, asked: int | None) -> AbstractContextManager["SlurmHost"]:
+        """Return all of the job: it was given what its stage asks for."""
+        return nullcontext(self)
+
     def command(self, program: Program, ranks: Ranks) -> list[str]:
         """Return the command line that runs torchrun on every node; a single process runs here, on the head.
 
