@@ -112,6 +112,14 @@ def test_a_killed_stages_device_comes_back(tmp_path):
         assert given == every
 
 
+def test_a_user_without_a_home_locks_in_the_clone(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.chdir(tmp_path)
+    with claimed(1, [Device("0", "GPU-0")]):
+        assert len(list(tmp_path.glob(".heirloom/heirloom/devices/*/GPU-0.lock"))) == 1
+
+
 def test_ranks_have_their_gpus_and_their_share_of_the_cores(smi, monkeypatch, tmp_path):
     smi(FOUR)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

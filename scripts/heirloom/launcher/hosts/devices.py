@@ -87,7 +87,6 @@ def claimed(count: int, devices: list[Device], folder: Path | None = None) -> It
     cache of this machine.
     """
     folder = folder or lock_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     held: dict[str, int] = {}
     told = False
     while len(held) < count:
@@ -133,6 +132,16 @@ def release(held: dict[str, int]) -> None:
 
 
 def lock_folder() -> Path:
-    """Return the user's folder of locks for this machine; a home that several machines share has one for each."""
+    """Return the user's folder of locks for this machine, made; a home that several machines share has one for each.
+
+    Where there is no home to write to, as in some containers, it is this clone's own.
+    """
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "heirloom" / "devices" / socket.gethostname()
+    of_machine = Path("heirloom", "devices", socket.gethostname())
+    folder = (Path(cache) if cache else Path("~/.cache").expanduser()) / of_machine
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        folder = Path(".heirloom") / of_machine
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
