@@ -4,7 +4,8 @@
 
 Makes a repository in which everything is up to date (the artifacts, the cache and dvc.lock are written directly, no
 stage is executed) and times `snakemake -n`, the ledger alone (`workflow/pipeline plan`), `dvc status` and
-`dvc repro`. Each DVC command at 1000 runs takes minutes, so from there on DVC is run once.
+`dvc repro`. Then the plan without dvc.lock, so that everything is to be made: with its table of estimates and, a line
+a stage (`plan --stages`), without. Each DVC command at 1000 runs takes minutes, so from there on DVC is run once.
 """
 
 import os
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--without-dvc", action="store_true", help="time our side alone; writes no result")
     arguments = parser.parse_args()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    result = {"machine": machine("snakemake", "dvc"), "nothing to do": {}}
+    result = {"machine": machine("snakemake", "dvc"), "nothing to do": {}, "everything to do": {}}
     for runs in arguments.runs:
         with tempfile.TemporaryDirectory() as folder:
             repository = make_repository(Path(folder) / "repository", runs, environment)
@@ -106,14 +107,22 @@ def main() -> None:
                     [sys.executable, "workflow/pipeline", "plan"], repository, environment, arguments.executions
                 ),
             }
+            (repository / "dvc.lock").rename(repository / "dvc.lock.aside")
+            plan = [sys.executable, "workflow/pipeline", "plan"]
+            to_do = {
+                "without estimates": measure([*plan, "--stages"], repository, environment, arguments.executions),
+                "with estimates": measure(plan, repository, environment, arguments.executions),
+            }
+            (repository / "dvc.lock.aside").rename(repository / "dvc.lock")
+            result["everything to do"][f"{runs} runs"] = to_do
             if not arguments.without_dvc:
                 executions = arguments.executions if runs < 1000 else 1
                 rows["dvc status"] = measure(["dvc", "status"], repository, environment, executions)
                 rows["dvc repro"] = measure(["dvc", "repro"], repository, environment, executions)
         result["nothing to do"][f"{runs} runs"] = rows
-        for name, row in rows.items():
+        for name, row in {**rows, **to_do}.items():
             figures = f"{row['cpu_s']:8.2f} s CPU {row['wall_s']:8.2f} s wall {row['peak_mb']:6} MB"
-            print(f"{runs:5} runs  {name:14} {figures}")
+            print(f"{runs:5} runs  {name:18} {figures}")
     if not arguments.without_dvc:
         write_result(arguments.output, result)
 

@@ -9,6 +9,8 @@ import pytest
 
 from heirloom.code_closure import SCRIPTS, code_closure
 from heirloom.config.project import load_project
+from heirloom.estimates.fitting import fit_of
+from heirloom.estimates.setups import hosts, longest_row, shape_and_dtype, training_setup
 
 ROOT = Path(__file__).resolve().parents[2]
 BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo"}
@@ -35,6 +37,17 @@ def test_the_big_runs_are_what_the_readme_says():
     assert hubs == {"HuggingFaceH4/no_robots", "trl-internal-testing/hh-rlhf-helpful-base-trl-style"}
 
 
+@pytest.mark.parametrize("name", sorted(BIG - {"llama3-base"}))
+def test_the_big_trainings_fit_their_gpus_with_a_tenth_to_spare(name: str):
+    project = load_project(ROOT, None)
+    run = project.runs[name]
+    shape, saved = shape_and_dtype(run, project, ROOT)
+    machines = hosts(run.resources.machines("training"))
+    longest = longest_row(project.datasets[run.dataset], project)
+    fit = fit_of(training_setup(run, shape, saved, machines.ranks, longest, ROOT), machines.instance)
+    assert fit.fits and not fit.tight, str(fit)
+
+
 def test_a_source_that_is_not_pinned_is_said():
     warned = {warning.file for warning in load_project(ROOT, None).dormant_warnings}
     assert {"config/examples/models/llama3-8b.yaml", "config/examples/datasets/no-robots.yaml"} <= warned
@@ -43,6 +56,7 @@ def test_a_source_that_is_not_pinned_is_said():
 def test_checking_imports_no_training_library():
     code = (
         "import sys; from pathlib import Path; from heirloom.config.project import load_project; "
+        "import heirloom.estimates.fitting, heirloom.estimates.setups; "
         f"load_project(Path({str(ROOT)!r}), None); print(*sys.modules)"
     )
     command = [sys.executable, "-c", code]

@@ -120,6 +120,19 @@ def test_missing_settings_are_told_at_once_before_anything_starts(pristine: Clon
     assert not (pristine.folder / "dvc.lock").exists()
 
 
+def test_what_passes_its_budget_or_cannot_fit_is_not_submitted(clone: Clone, cloud: Cloud) -> None:
+    """32 layers of width 4096 in 32 bits are 20 bytes a weight, and there is no smaller batch than 1."""
+    jobs = len(cloud.stages())
+    clone.edit("config/models/tiny.yaml", "hidden_size: 8", "hidden_size: 4096")
+    own = "base: tiny\nplan: {budget: 5}\nresources: {instance_type: ml.g5.xlarge}\n"
+    clone.edit("config/runs/other.yaml", "base: tiny\n", own)
+    done = submit(clone, cloud, "--config", "runs=other", "budget=7")
+    assert done.returncode != 0 and len(cloud.stages()) == jobs
+    assert "train-other: ml.g5.xlarge has too little memory, " in done.stderr
+    assert "config/runs/other.yaml: plan.budget is $5.00, and what train-other will cost is not known" in done.stderr
+    assert "--config budget is $7.00, and what train-other will cost is not known" in done.stderr
+
+
 def test_settings_of_a_wrong_form_and_committed_credentials_are_refused(clone: Clone, cloud: Cloud) -> None:
     clone.edit(PROFILE, "sagemaker-role: arn:aws:iam::123456789012:role/heirloom", "sagemaker-role: heirloom")
     clone.write(".dvc/config", (clone.folder / ".dvc/config").read_text() + "    secret_access_key = made-up\n")
