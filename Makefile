@@ -13,7 +13,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW REASON DIR REMOTE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan prices report dvc.yaml pull verify trace rehearse reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -54,6 +54,9 @@ setup-harness: $(VENV)/harness  ## add the lm-evaluation-harness, for runs with 
 
 plan: clone-settings  ## what would run, why, and what it takes
 	@python workflow/pipeline plan
+
+costs:  ## what jobs on SageMaker were billed, by run, month and kind
+	@python workflow/pipeline costs
 
 prices:  ## ask AWS what its training instances cost: make prices REGION=eu-west-1 (needs credentials)
 	$(if $(REGION),,$(error name the region: make prices REGION=eu-west-1))

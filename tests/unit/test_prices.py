@@ -1,5 +1,6 @@
 """`make prices` against a server that answers as AWS's price list does, and what is said of a wrong file."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from heirloom.errors import HeirloomError
-from heirloom.estimates.prices import read_prices
+from heirloom.estimates.prices import Price, Prices, read_prices
+from pipeline.plan import bills, costs_text
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prices.py"
 BY_HAND = """us-east-1:
@@ -101,3 +103,27 @@ def test_a_wrong_file_is_one_sentence_that_names_the_place(tmp_path: Path, text:
         read_prices(None, file)
     assert str(file) in str(caught.value) and said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_bills_are_sums_by_run_month_and_kind(tmp_path: Path):
+    """Two jobs of one run, the second after a spot reclaim, and what somebody else wrote."""
+
+    def attempt(created: str, seconds: int, dollars: float | None, kind: str = "ml.g5.xlarge", hosts: int = 1) -> dict:
+        facts = {"created": created, "billable_seconds": seconds, "cost_usd": dollars}
+        return facts | {"instance_type": kind, "instance_count": hosts}
+
+    first = [attempt("2026-10-31T23:00:00+00:00", 1800, 0.75), attempt("2026-11-01T01:00:00+00:00", 3600, 1.5)]
+    (tmp_path / "train-a-run.json").write_text(json.dumps({"attempts": first}))
+    (tmp_path / "generate-a-run.json").write_text(
+        json.dumps({"attempts": [attempt("2026-11-02T01:00:00+00:00", 3600, None, "ml.p4d.24xlarge", 2)]})
+    )
+    (tmp_path / "evaluate-b.json").write_text('{"attempts": [{"billable_seconds": "much"}, 3]}')
+    (tmp_path / "train-c.json").write_text("[" * 100_000)
+    price = Price(usd_per_hour=30.0, page="https://example.org", read=datetime.date(2026, 11, 29))
+    found = bills(tmp_path, Prices("eu-west-1", {"ml.p4d.24xlarge": price}))
+    assert {name: (bill.hours, bill.dollars) for name, bill in found["run"].items()} == {"a-run": (3.5, 62.25)}
+    assert {name: bill.dollars for name, bill in found["month"].items()} == {"2026-10": 0.75, "2026-11": 61.5}
+    assert {name: bill.hours for name, bill in found["kind"].items()} == {"train": 1.5, "generate": 2.0}
+    text = costs_text(bills(tmp_path, Prices(None, {})))
+    assert "run    a-run       3.50 h  $2.25, price unknown of 1 of 3" in text.splitlines()
+    assert costs_text(bills(tmp_path / "none", Prices(None, {}))) == "no job is recorded in .heirloom/costs/"

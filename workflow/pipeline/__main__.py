@@ -6,6 +6,7 @@ upgrade             keep the results that new code of the project would make as 
 accept STAGE …      record a harmless code change    clean      what the cache holds in vain
 empty-trash         delete what clean has moved away
 pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
+costs               what jobs on SageMaker were billed
 origin PATH         which commits recorded this file or folder, wherever it lies
 run, join, digest, begin, end, merge   used by the rules, training jobs, launch.py and git
 """
@@ -45,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     plan.add_argument("--all", action="store_true", help="list current stages too")
     plan.add_argument("--stages", action="store_true", help="a line for every stage, for programs")
     plan.add_argument("--json", action="store_true", help="the quotation as JSON alone (docs/plan.md)")
+    commands.add_parser("costs", help="what jobs on SageMaker were billed, by run, month and kind")
     commands.add_parser("write", help="write dvc.yaml from config/")
     commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
@@ -103,6 +105,12 @@ def plan(arguments: argparse.Namespace) -> None:
     print_plan(ledger, sys.stdout, everything=arguments.all, folded=not arguments.stages)
     if not arguments.stages:
         print_quotation(quotation(ledger), sys.stdout)
+
+
+def costs(_: argparse.Namespace) -> None:
+    from pipeline.plan import bills, costs_text
+
+    print(costs_text(bills()))
 
 
 def write(_: argparse.Namespace) -> None:
@@ -213,7 +221,7 @@ def merge(arguments: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "plan": plan, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
+    "plan": plan, "costs": costs, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
     "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
     "merge": merge, "digest": digest, "upgrade": upgrade,
 }  # fmt: skip

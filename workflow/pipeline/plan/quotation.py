@@ -225,22 +225,32 @@ class Quoting:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
 
     def recorded(self, stage: Stage, quote: Quote, steps: Steps | None) -> Duration | None:
-        """Return the time of a stage's last execution, by its steps where both are known; None without one."""
+        """Return the time of a stage's last execution with as many ranks on the same kind of device, else None.
+
+        A training's is that of its tokens, or of its steps where tokens are not known; a job's start comes before it.
+        """
         found = self.seconds.get(stage.name)
-        if found is None or quote.hosts.gpus != (found[1]["device"] == "gpu"):
+        if found is None:
+            return None
+        seconds, ranks = found
+        on_gpus = ranks["device"] == "gpu"
+        same = not on_gpus or ranks["nodes"] * ranks["per_node"] == quote.hosts.ranks
+        if quote.hosts.gpus != on_gpus or not same:
             return None
         share = 1.0
-        if steps is not None and steps.steps:
-            before = trained_steps(Path("metrics/training") / f"{stage.subject}.json")
-            share = steps.steps / before if before else 1.0
-        return from_record(found[0], share, "its last execution")
+        if steps is not None:
+            before = trained(Path("metrics/training") / f"{stage.subject}.json")
+            now = {"tokens": steps.tokens, "steps": steps.steps}
+            share = next((now[key] / before[key] for key in now if now[key] and before.get(key)), 1.0)
+        duration = from_record(seconds, share, "its last execution")
+        return duration.plus(START_UP) if quote.is_rented else duration
 
 
-def trained_steps(file: Path) -> int | None:
-    """Return the steps of the training that lies here; None where its metrics do not."""
+def trained(file: Path) -> dict[str, int]:
+    """Return the steps and tokens of the training that lies here, as far as its metrics have them."""
     train = (json_object(file) or {}).get("train")
-    steps = train.get("steps") if isinstance(train, dict) else None
-    return steps if type(steps) is int and steps > 0 else None
+    found = train if isinstance(train, dict) else {}
+    return {key: found[key] for key in ("steps", "tokens") if type(found.get(key)) is int and found[key] > 0}
 
 
 def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hosts, rows: Any) -> Fit:
