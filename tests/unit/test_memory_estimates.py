@@ -219,4 +219,6 @@ def test_weights_are_counted_as_transformers_makes_them(kind, sizes):
 
 def test_what_is_not_known_is_said():
     assert "t5 is not among" in str(model_shape({"model_type": "t5"}))
+    assert model_shape({"model_type": "llama", "hidden_size": 8}) == "a llama of width 8 cannot have 32 heads"
+    assert "no whole numbers" in str(model_shape({"model_type": "llama", "hidden_size": "8"}))
     assert "mixture of experts" in str(model_shape({"model_type": "llama", "num_local_experts": 4}))

@@ -103,6 +103,8 @@ def model_shape(config: Mapping[str, Any]) -> ModelShape | str:
     heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
     key_value_heads = sizes["num_key_value_heads"] or heads
     head_size = sizes["head_dim"] or hidden // heads
+    if not head_size:
+        return f"a {kind} of width {hidden} cannot have {heads} heads"
     queries, keys = heads * head_size, key_value_heads * head_size
     biases = queries + 2 * keys if kind == "qwen2" or sizes.get("attention_bias") else 0
     biases += hidden if sizes.get("attention_bias") else 0  # the one of o_proj, which qwen2 has not
