@@ -11,11 +11,13 @@ from test_training_mistakes import command
 from training_workplace import tree
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, Trainer, TrainingArguments
 
+from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
 from heirloom.models.weights import bytes_of_weights
 from heirloom.training.checkpoints import host_memory, saving, saving_memory, shard_merging
 from heirloom.training.checkpoints.adapter_saving import adapter_weights, merge, save_adapter, untie_adapted
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving, need_of_saving
+from heirloom.training.inputs.adapters import lora_config
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SHAPE |= {"num_key_value_heads": 2, "vocab_size": 40, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -107,6 +109,17 @@ def test_experts_are_copied_though_transformers_joins_them_when_it_loads(tmp_pat
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
     assert "all of it is loaded" not in capsys.readouterr().out
+
+
+def test_experts_without_an_adapter_are_named(capsys):
+    with torch.device("meta"):
+        models = [
+            AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE)) for kind in ("llama", "mixtral")
+        ]
+    for model in models:
+        lora_config(PeftSection(), model)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: peft")]
+    assert "experts get no adapter and stay as they are (experts.down_proj, experts.gate_up_proj of each layer)" in said
 
 
 def test_too_little_memory_for_saving_is_told_before_the_first_step(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.peft import ALL_LINEAR, PeftSection
+from heirloom.distributed import say
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model
 
@@ -31,6 +32,11 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
 
     check_modules("target_modules", section.target_names or [], adaptable_modules(model))
     check_modules("modules_to_save", section.modules_to_save, module_names(model))
+    if experts := joined_experts(model):
+        say(
+            f"warning: peft: the experts get no adapter and stay as they are ({', '.join(experts)} of each layer): "
+            "transformers joins their weights, and target_modules reaches linear layers alone"
+        )
     task = "masked" if is_masked_language_model(model) else "seq2seq" if is_encoder_decoder(model) else "causal"
     return LoraConfig(
         r=section.r,
@@ -43,6 +49,13 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
         use_dora=section.use_dora,
         task_type=TASKS[task],
     )
+
+
+def joined_experts(model: PreTrainedModel) -> list[str]:
+    """Return the last two parts of the names of weights that hold all experts of a layer: (experts, out, in)."""
+    shapes = ((name, getattr(weight, "ds_shape", weight.shape)) for name, weight in model.named_parameters())
+    names = (name for name, shape in shapes if len(shape) == 3 and ".experts." in name)
+    return sorted({".".join(name.split(".")[-2:]) for name in names})
 
 
 def check_modules(key: str, names: list[str], known: set[str]) -> None:
