@@ -12,6 +12,7 @@ from pipeline.code.combinations import combination
 from pipeline.code.syntax import syntax_digest
 from pipeline.graph import Graph, Stage
 from pipeline.ledger import History, identity_of, read_lock
+from pipeline.provenance.trace_tree import how_known
 
 EARLIER = Path(__file__).parent / "earlier_versions/dvc.lock"
 CODE = '''\
@@ -84,6 +85,8 @@ def test_an_entry_of_an_earlier_version_is_carried_over_with_its_result(place: P
     history.add_same(known)
     assert History().executed(stage.name, new)
     assert [found["outs"] for found in History().find(stage.name, new)] == [entry["outs"]]
+    (same,) = History().accepted_by(stage.name, new)
+    assert how_known(same.proof).startswith("known to an earlier version: ")
 
 
 def test_what_is_the_same_is_found_both_ways_and_over_several_steps() -> None:
