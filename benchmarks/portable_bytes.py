@@ -51,8 +51,8 @@ def main() -> None:
             print(f"{setting:14} {processor:16} {found[processor]}", flush=True)
         result["agree"][setting] = len(set(found.values())) == 1
     if not args.no_price:
-        result["seconds"] = {name: trained(HERE, variables, *PRICED)["seconds"] for name, variables in settings.items()}
-        print(json.dumps(result["seconds"]))
+        result["cpu_s"] = {name: trained(HERE, variables, *PRICED)["seconds"] for name, variables in settings.items()}
+        print(json.dumps(result["cpu_s"]))
     write_result(args.output, result)
 
 
