@@ -1,6 +1,6 @@
 """Gather as wheels what a bare GPU machine lacks: `python benchmarks/smoke_programs/pack.py FOLDER`.
 
-For a machine with Python 3.12, torch for CUDA 13, transformers and accelerate with their needs, and no network
+For a machine with Python 3.12, torch for CUDA 13, accelerate, what transformers needs, and no network
 (gpu_smoke.py --wheels). Versions are the project's pins. bitsandbytes keeps its libraries for CUDA 13.0 and for the CPU
 alone; DeepSpeed comes without compiled operators. Tells the size, with that of the tree as git would carry it: what
 travels together may have 64 MiB.
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_24_x86_64", "manylinux2014_x86_64")
 PINNED = (
-    *("trl", "peft", "bitsandbytes", "datasets", "dill", "multiprocess"),
+    *("transformers", "trl", "peft", "bitsandbytes", "datasets", "dill", "multiprocess"),
     *("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "ruamel-yaml", "ruamel-yaml-clib", "hjson"),
 )
 OTHERS = ("liger-kernel",)

@@ -1,6 +1,6 @@
 """Every benchmark runs, as small as it can be, and leaves a result of the form that benchmarks/measuring.py describes.
 
-No figure is judged: they only have to be there. gpu_training.py has tests of its own (test_gpu_training.py).
+No figure is judged: they only have to be there. gpu_training.py and gpu_smoke.py have tests of their own.
 """
 
 import importlib.metadata
@@ -207,6 +207,11 @@ def test_image_build(result_of, tmp_path):
     measured(result["seconds"])
 
 
+def test_portable_bytes(result_of):
+    result = result_of("portable_bytes", "--processors", "", "--settings", "portable", "--steps", "1", "--no-price")
+    assert result["weights"]["portable"].keys() == {"this processor"} and result["agree"] == {"portable": True}
+
+
 def test_recorded_results_say_what_they_were_measured_on():
     for file in RESULTS.glob("*.json"):
         facts = json.loads(file.read_text())["machine"]
@@ -219,4 +224,7 @@ def test_each_benchmark_says_its_command():
         if program.stem != "measuring":
             text = program.read_text()
             assert f"\n\n    python benchmarks/{program.name} [" in text.split('"""')[1], program.name
-            assert f"def test_{program.stem}(" in Path(__file__).read_text() or program.stem == "gpu_training"
+            assert f"def test_{program.stem}(" in Path(__file__).read_text() or program.stem in (
+                "gpu_training",
+                "gpu_smoke",
+            )
