@@ -172,7 +172,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_rows_are_looked_at_before_anything_is_made(reader: Reader) -> None:
     said = reader.of("python scripts/add_dataset.py")
     assert "wrote config/datasets/questions.yaml: instruction_processing_function" in said
-    assert "wrote config/datasets/pairs.yaml: sharegpt_rlhf_processing_function" in said
+    pairs = reader.of("dvc add my_data/pairs.json")
+    assert "wrote config/datasets/pairs.yaml: sharegpt_rlhf_processing_function" in pairs
     assert "«one, that is all.<|im_end|>»" in said and "a colleague needs" not in said
 
 
