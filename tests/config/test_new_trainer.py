@@ -84,10 +84,13 @@ def test_it_has_a_stage_and_leaves_those_of_others_as_they_are(project):
     output_of(project, "workflow/pipeline", "write")
     after = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
     own = {name: after.pop(name) for name in list(after) if name.endswith("-toy-run")}
+    digests = (before.pop("digest-code"), after.pop("digest-code"))
     assert after == before, "another trainer's entry is code of no other training"
+    listings = [{next(iter(out)) for out in stage["outs"]} for stage in digests]
+    assert listings[1] - listings[0] == {"workflow/code/toy_train.txt"}
     assert set(own) == {"train-toy-run", "report-toy-run"}
     assert own["train-toy-run"]["cmd"].startswith("python scripts/launch.py torchrun scripts/toy_train.py --config ")
-    assert "scripts/heirloom/config/trainers/toy.py" in own["train-toy-run"]["deps"]
+    assert "workflow/code/toy_train.txt" in own["train-toy-run"]["deps"]
 
 
 def test_its_keys_are_checked_and_its_rows(project):
