@@ -22,6 +22,7 @@ from heirloom.estimates.deepspeed_settings import DeepSpeedSettings, settings_of
 from heirloom.estimates.model_passes import Passes
 from heirloom.estimates.model_shape import FAMILIES, ModelShape, model_shape
 from heirloom.estimates.training_memory import TrainingSetup, model_states, training_phases
+from heirloom.training.losses.odds_ratio_loss import odds_ratio_summary, pair_scores
 
 LLAMA3_8B = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
@@ -120,7 +121,14 @@ def live_passes(config: dict, tokens: tuple[int, int], loss: str, checkpointing:
             weights = live.now
             ids = torch.zeros(tokens, dtype=torch.long)
             inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids, "use_cache": False}
-            total = model(**inputs, fused_lm_head=True).log_probs.sum() if loss == "tiled" else model(**inputs).loss
+            if loss == "tiled":
+                total = model(**inputs, fused_lm_head=True).log_probs.sum()
+            elif loss == "pairs":
+                logits = model(**inputs | {"labels": None}).logits
+                total = odds_ratio_summary(pair_scores(logits, ids, torch.ones_like(ids), ids), 0.1)["loss"]
+                del logits
+            else:
+                total = model(**inputs).loss
             kept = live.now - weights
             total.backward()
             gradients = sum(weight.grad.nbytes for weight in model.parameters() if weight.grad is not None)
@@ -136,6 +144,7 @@ CASES = [
     (LLAMA3_70B, 4, (1, 4096), "whole", True, True),
     (LLAMA3_70B, 3, (2, 2048), "whole", False, False),
     (LLAMA3_70B, 4, (2, 2048), "tiled", True, False),
+    (LLAMA3_8B, 8, (4, 1024), "pairs", True, True),
 ]
 
 
@@ -146,7 +155,8 @@ def test_passes_hold_what_the_formula_says(config, layers, tokens, loss, checkpo
     shape = shape_of(config)
     found = live_passes(config, tokens, loss, checkpointing, adapter)
     passes = Passes(shape, tokens[0] * tokens[1], 2, frozen=adapter, rank=RANK * adapter, adapted=7 * adapter)
-    scores = 4 * shape.vocabulary * passes.tokens if loss == "whole" else 0  # log-probabilities are kept, too
+    # log-probabilities are kept too, in 32 bits; of ORPO the scores themselves
+    scores = {"whole": 4, "pairs": 2, "tiled": 0}[loss] * shape.vocabulary * passes.tokens
     assert found["kept"] == pytest.approx(passes.kept(checkpointing) + scores, rel=0.05)
 
     setup = TrainingSetup(

@@ -66,11 +66,12 @@ class Passes:
         return 12 * self.shape.vocabulary * self.tokens
 
     def pair_scores(self) -> int:
-        """Return what ORPO holds (TRL 1.16): scores, log-probabilities and their gradients, in the model's precision.
+        """Return what ORPO holds: scores and gradient whole in the model's precision, and of a part two in 32 bits.
 
-        Scores of both sides are there whole, and those of the chosen side a second time for the likelihood.
+        The softmax of 16-bit scores makes their 32-bit form first (ATen, SoftMax.cpp).
         """
-        return 5 * self.d * self.shape.vocabulary * self.tokens
+        part = min(self.tokens, HELD_OUT)
+        return self.shape.vocabulary * (2 * self.d * self.tokens + 8 * part)
 
     def tiled_scores(self, trains_output: bool) -> int:
         """Return what TRL's tiles hold in the backward pass: a tile, and gradients that are added up in 32 bits."""

@@ -37,7 +37,7 @@ class TrainingSetup:
     quantized: float | None = None
     """Bytes of a quantized weight."""
     loss: str = "whole"
-    """whole: transformers' own; tiled: TRL's SFT and DPO; pairs: TRL's ORPO."""
+    """whole: transformers' own; tiled: TRL's SFT and DPO; pairs: ORPO's."""
     reference: bool = False
     """A second model gives reference log-probabilities in each step."""
     computed: int | None = None

@@ -84,11 +84,14 @@ class LossesInParts(torch.autograd.Function):
         counts = targets != IGNORED
         of_losses, targets = of_losses * counts, targets * counts
         gradient = torch.empty_like(scores)
-        for part in parts(targets):
-            factor = of_losses[:, part, None]
-            of_part = scores[:, part].softmax(dim=-1, dtype=torch.float32).mul_(factor)
-            gradient[:, part] = of_part.scatter_add_(-1, targets[:, part, None], -factor)
+        for part in parts(targets):  # by a function, so that one part is gone before the next is made
+            gradient[:, part] = gradient_of(scores[:, part], targets[:, part, None], of_losses[:, part, None])
         return gradient, None
+
+
+def gradient_of(scores: torch.Tensor, targets: torch.Tensor, of_losses: torch.Tensor) -> torch.Tensor:
+    """Return the gradient (B, T, V) in 32 bits of scores (B, T, V), for that of their losses (B, T, 1)."""
+    return scores.softmax(dim=-1, dtype=torch.float32).mul_(of_losses).scatter_add_(-1, targets, -of_losses)
 
 
 def parts(targets: torch.Tensor) -> Iterator[slice]:

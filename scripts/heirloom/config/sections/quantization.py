@@ -19,7 +19,7 @@ class QuantizationSection(Section):
     bnb_4bit_use_double_quant: bool = Field(False, description="quantize the quantization constants too")
     bnb_4bit_compute_dtype: Dtype = Field("bfloat16", description="type of the computation")
     bnb_4bit_quant_storage: Literal["uint8", "float32", "bfloat16", "float16"] = Field(
-        "uint8", description="type that packs the weights; ZeRO-3 shards them when it is the compute type"
+        "uint8", description="type that packs the weights; ZeRO-3 shards them whatever it is"
     )
     llm_int8_threshold: float = Field(6.0, ge=0, description="activations above it are computed in 16 bits")
 
