@@ -10,7 +10,13 @@ from pipeline.plan.quotation import Quotation, Quote, RunQuote
 SCHEMA = 1
 """Version of the JSON: a key is only ever added within one."""
 HEADS = ("stage", "machine", "steps", "tokens", "hours", "dollars", "GPU memory", "why")
+NUMBERS = HEADS[2:6]
+UNKNOWN = "–"
 MOST_UNKNOWN = 4
+Cells = tuple[str, ...]
+"""A line of the table."""
+Rows = tuple[RunQuote, list[Cells]]
+"""A run and the lines of its stages."""
 
 
 def print_quotation(found: Quotation, file: TextIO, budget: float | None = None) -> None:
@@ -18,31 +24,41 @@ def print_quotation(found: Quotation, file: TextIO, budget: float | None = None)
 
     A terminal gets colours and rules, a pipe plain columns.
     """
-    rows = [(run, [cells(quote) for quote in run.quotes]) for run in found.runs]
+    heads, rows = told([(run, [cells(quote) for quote in run.quotes]) for run in found.runs])
     if rows and file.isatty():
-        print_for_people(rows, file)
+        print_for_people(heads, rows, file)
     elif rows:
-        print_plain(rows, file)
+        print_plain(heads, rows, file)
     for line in [*closing_lines(found), *(f"error: {text}" for text in budget_problems(found, budget))]:
         file.write(line + "\n")
 
 
-def print_plain(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: TextIO) -> None:
-    """Write the table in columns that are as wide as what stands in them."""
-    everything = [HEADS, *(row for _, lines in rows for row in lines)]
-    widths = [max(len(row[column]) for row in everything) for column in range(len(HEADS))]
+def told(rows: list[Rows]) -> tuple[Cells, list[Rows]]:
+    """Return the heads and the rows without the columns of which nothing is known of any stage."""
+    kept = [place for place in range(len(HEADS)) if any(line[place] != UNKNOWN for _, lines in rows for line in lines)]
 
-    def line(row: tuple[str, ...]) -> str:
+    def of(line: Cells) -> Cells:
+        return tuple(line[place] for place in kept)
+
+    return of(HEADS), [(run, [of(line) for line in lines]) for run, lines in rows]
+
+
+def print_plain(heads: Cells, rows: list[Rows], file: TextIO) -> None:
+    """Write the table in columns that are as wide as what stands in them."""
+    everything = [heads, *(row for _, lines in rows for row in lines)]
+    widths = [max(len(row[column]) for row in everything) for column in range(len(heads))]
+
+    def line(row: Cells) -> str:
         return "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
 
-    file.write("\n" + line(HEADS))
+    file.write("\n" + line(heads))
     for run, lines in rows:
         file.write(f"{run.name}: {run.title}\n")
         file.writelines(map(line, lines))
     file.write("\n")
 
 
-def print_for_people(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: TextIO) -> None:
+def print_for_people(heads: Cells, rows: list[Rows], file: TextIO) -> None:
     """Write the same with rich."""
     from rich import box
     from rich.console import Console
@@ -50,19 +66,17 @@ def print_for_people(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: T
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for name in HEADS:
-        table.add_column(
-            name, overflow="fold", justify="right" if name in ("steps", "tokens", "hours", "dollars") else "left"
-        )
+    for name in heads:
+        table.add_column(name, overflow="fold", justify="right" if name in NUMBERS else "left")
     console = Console(file=file, highlight=False)
     for run, lines in rows:
-        table.add_row(Text(run.name, style="bold"), *([""] * (len(HEADS) - 1)))
+        table.add_row(Text(run.name, style="bold"), *([""] * (len(heads) - 1)))
         for quote, row in zip(run.quotes, lines, strict=True):
             style = ""
             if quote.fit is not None:
                 style = "red" if not quote.fit.fits else "yellow" if quote.fit.tight else "green"
             texts = [
-                Text(cell, style=style if head == "GPU memory" else "") for head, cell in zip(HEADS, row, strict=True)
+                Text(cell, style=style if head == "GPU memory" else "") for head, cell in zip(heads, row, strict=True)
             ]
             table.add_row(Text("  ") + texts[0], *texts[1:])
     for run, _ in rows:
@@ -70,17 +84,17 @@ def print_for_people(rows: list[tuple[RunQuote, list[tuple[str, ...]]]], file: T
     console.print(table)
 
 
-def cells(quote: Quote) -> tuple[str, ...]:
+def cells(quote: Quote) -> Cells:
     """Return the texts of a stage's line; what is not known is a dash."""
     steps = quote.steps
     about = "" if steps is None or steps.exact else "≈ "
     return (
         quote.stage.kind,
         quote.hosts.text,
-        f"{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else "–",
-        f"{about}{short(steps.tokens)}" if steps is not None and steps.tokens else "–",
-        " – ".join(hours(seconds) for seconds in seconds_of(quote)) or "–",
-        "–" if quote.dollars is None else money(quote.dollars),
+        f"{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else UNKNOWN,
+        f"{about}{short(steps.tokens)}" if steps is not None and steps.tokens else UNKNOWN,
+        " – ".join(hours(seconds) for seconds in seconds_of(quote)) or UNKNOWN,
+        UNKNOWN if quote.dollars is None else money(quote.dollars),
         memory_text(quote),
         quote.reasons[0] if quote.reasons else "",
     )
@@ -89,7 +103,7 @@ def cells(quote: Quote) -> tuple[str, ...]:
 def memory_text(quote: Quote) -> str:
     """Return needed and had memory of a card, and whether that is too much."""
     if quote.fit is None:
-        return "–"
+        return UNKNOWN
     verdict = "does not fit" if not quote.fit.fits else "tight" if quote.fit.tight else ""
     return f"{quote.fit} {verdict}".rstrip()
 
