@@ -21,6 +21,8 @@ RESULTS = BENCHMARKS / "results"
 WITHOUT_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 """With a GPU some benchmarks measure models that fill it."""
 MACHINE = {"cpu", "cores", "memory_gb", "load_before", "python"}
+OTHER_FACTS = {"engine", "vendor"}
+"""What some results say of the machine besides."""
 sys.path += [str(ROOT / "tests" / folder) for folder in ("image", "slurm")]
 
 
@@ -59,7 +61,7 @@ def result_of(tmp_path: Path):
         result = json.loads(output.read_text())
         facts = result["machine"]
         assert facts.keys() >= MACHINE and facts["cpu"] and facts["cores"] == os.cpu_count()
-        packages = facts.keys() - MACHINE - {"engine"}
+        packages = facts.keys() - MACHINE - OTHER_FACTS
         assert {name: facts[name] for name in packages} == {name: importlib.metadata.version(name) for name in packages}
         return result
 

@@ -27,7 +27,7 @@ def test_selecting_runs(fresh: Clone, tmp_path) -> None:
         "report-other", "report-pre",
     }  # fmt: skip
     done = clone.snakemake("-n", "--config", "runs=otter")
-    assert "no run is called otter; config/runs/ has other, pre, sft" in done.stderr
+    assert "no run is called otter; there are other, pre, sft" in done.stderr
     clone.edit("config/runs/other.yaml", "base: tiny", "enabled: false\nbase: tiny")
     done = clone.snakemake("-n", "--config", "runs=other")
     assert "not enabled: set `enabled: true` in config/runs/other.yaml" in done.stderr
@@ -167,7 +167,7 @@ def test_a_target_that_snakemake_does_not_know_is_told_with_the_right_command(fr
         (["train"], "train is a rule for many stages: `snakemake --until train` brings them up to date"),
         (
             ["--until", "nowhere"],
-            "no rule is called nowhere; there are: baseline, download, evaluate, generate, harness",
+            "no rule is called nowhere; there are: baseline, download, evaluate, gate, generate, harness",
         ),
         (["--omit-from", "trian"], "no rule is called trian; did you mean train?"),
     ],
