@@ -84,6 +84,7 @@ def test_what_differs_is_named_with_why(clone: Clone) -> None:
     done = reproduce(clone, "generate-sft")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
+    assert len(lines) >= 3, done.stdout + done.stderr
     assert lines[-3].startswith("differs  generations/sft  recorded ")
     assert lines[-2] == "         more.txt differs"
     assert lines[-1].startswith("why it may: machine, ranks and versions are those of the recorded execution")

@@ -58,7 +58,7 @@ class Job:
         """`before`: a shell command that the first host runs first; `restored`: what the ledger says of the stage."""
         self.name, self.loopback, self.aws, self.results = name, loopback, aws, results
         self.store = ObjectStore(aws.client("s3"), PREFIX)
-        answer = json.dumps({"identity": IDENTITY, "restored": restored, "products": [], "reads": {}})
+        answer = json.dumps({"identity": IDENTITY, "restored": restored, "products": [], "reads": {}, "gpus": None})
         ledger = folder / "workflow" / "pipeline" / "__main__.py"
         ledger.parent.mkdir(parents=True, exist_ok=True)
         ledger.write_text(LEDGER.format(stage=STAGE, answer=answer))

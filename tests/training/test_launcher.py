@@ -46,7 +46,7 @@ def program(place: Workplace, body: str) -> str:
 def ledger(place: Workplace, restored: bool, identity: str = IDENTITY) -> None:
     folder = place.folder / "workflow" / "pipeline"
     folder.mkdir(parents=True, exist_ok=True)
-    answer = json.dumps({"identity": identity, "restored": restored, "products": [], "reads": {}})
+    answer = json.dumps({"identity": identity, "restored": restored, "products": [], "reads": {}, "gpus": None})
     (folder / "__main__.py").write_text(f"import sys\nassert sys.argv[1] == 'begin'\nprint('''{answer}''')\n")
 
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -105,7 +106,8 @@ def bring_in_step(programs: Iterable[str]) -> None:
     for program in programs:
         text = code_text(program)
         write_once(Path(code_file(program)), text, mode=0o644)
-        keep_listing(text)
+        with suppress(OSError):  # a full disk: the stage that it hinders says so, and the next call keeps it
+            keep_listing(text)
 
 
 def keep_listing(text: str) -> str:
