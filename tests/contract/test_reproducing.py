@@ -79,7 +79,7 @@ def test_any_revision_counts_as_it_was_recorded(clone: Clone) -> None:
 
 def test_what_differs_is_named_with_why(clone: Clone) -> None:
     clone.edit("scripts/inference.py", "digest[::-1]", "os.urandom(8).hex()")
-    succeeded(clone.dvc("repro", "--single-item", "generate-sft"))
+    succeeded(clone.dvc("repro", "generate-sft"))
     clone.commit("answers by chance")
     done = reproduce(clone, "generate-sft")
     assert done.returncode == 1
@@ -87,7 +87,9 @@ def test_what_differs_is_named_with_why(clone: Clone) -> None:
     assert len(lines) >= 3, done.stdout + done.stderr
     assert lines[-3].startswith("differs  generations/sft  recorded ")
     assert lines[-2] == "         more.txt differs"
-    assert lines[-1].startswith("why it may: machine, ranks and versions are those of the recorded execution")
+    assert lines[-1].startswith(
+        "why it may: machine, instruction set, ranks and versions are those of the recorded execution"
+    )
 
     record = clone.folder / ".heirloom/records/generate-sft.json"
     facts = json.loads(record.read_text())
