@@ -139,9 +139,8 @@ def test_what_trl_sets_for_experts_is_not_saved(trained):
 
 
 def test_a_model_that_zero3_cannot_load_is_told_to_take_another_stage(trained):
-    refused = [line for line in (trained / "said.txt").read_text().splitlines() if ": refused: pegasus: " in line]
-    assert len(refused) == 2  # ranks
-    assert "cannot be loaded for training under ZeRO-3 (if another stage loads it, use that): " in refused[0]
+    refusal = ": refused: pegasus: cannot be loaded for training under ZeRO-3 (if another stage loads it, use that): "
+    assert (trained / "said.txt").read_text().count(refusal) == 2  # ranks, whose lines may run into each other
 
 
 def test_a_base_of_sixteen_bits_learns_at_usual_rates(trained, workplace):

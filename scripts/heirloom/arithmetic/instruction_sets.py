@@ -59,6 +59,7 @@ def leave_for_record() -> None:
     """Write what this rank computes with into the work folder, once for all ranks; nothing on a GPU."""
     folder = os.environ.get("HEIRLOOM_WORK_DIR")
     if folder and on_cpu() and is_main_rank():
+        Path(folder).mkdir(parents=True, exist_ok=True)  # a trainer may be the first to need it
         Path(folder, RECORDED).write_text(json.dumps(computing_with()), encoding="utf-8")
 
 
