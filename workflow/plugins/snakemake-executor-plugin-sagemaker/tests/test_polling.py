@@ -129,7 +129,13 @@ def test_a_wait_for_a_quota_is_told_at_first_and_then_every_hour(monkeypatch, ca
     now = [0.0]
     monkeypatch.setattr(submission.time, "monotonic", lambda: now[0])
     flight = Flight(
-        None, "train", "key", SimpleNamespace(instance_type="ml.g5.xlarge", spot=False, keep_alive=0), {}, [], []
+        None,
+        "train",
+        "key",
+        SimpleNamespace(instance_types=("ml.g5.xlarge",), instance_type="ml.g5.xlarge", spot=False, keep_alive=0),
+        {},
+        [],
+        [],
     )
     submitter = submission.Submitter(None, ExecutorSettings(), None, None, LOGGER)
     told = []
@@ -142,5 +148,5 @@ def test_a_wait_for_a_quota_is_told_at_first_and_then_every_hour(monkeypatch, ca
 
 
 def test_quota_counts_by_kind_of_instance():
-    resources = SimpleNamespace(instance_type="ml.g5.xlarge", spot=True, keep_alive=0)
+    resources = SimpleNamespace(instance_types=("ml.g5.xlarge",), instance_type="ml.g5.xlarge", spot=True, keep_alive=0)
     assert Flight(None, "a", "k", resources, {}, [], []).kind == ("ml.g5.xlarge", True, False)
