@@ -9,11 +9,11 @@ others. Rows and token ids are the same everywhere. To record them, at a release
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 from demo_clone import Demo
 
+from heirloom.arithmetic.processor import facts_of_processor
 from pipeline.graph.stages import KINDS
 from pipeline.ledger.lockfile import read_lock
 
@@ -27,9 +27,8 @@ RECORDED = Path(__file__).with_suffix(".json")
 
 def processor() -> str:
     """Return the maker of this processor if it has AVX2, else another word, under which nothing is recorded."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    maker = re.search(r"^vendor_id\s*: (\w+)$", text, re.MULTILINE)
-    return maker[1] if maker and re.search(r"^flags\s*:.* avx2 ", text, re.MULTILINE) else "no AVX2"
+    maker, abilities = facts_of_processor()
+    return maker if "avx2" in abilities else "no AVX2"
 
 
 def measured(project: Demo) -> dict[str, str]:

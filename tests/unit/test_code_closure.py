@@ -9,7 +9,7 @@ import pytest
 
 from heirloom import code_closure
 from heirloom.errors import HeirloomError
-from pipeline.graph.remembered_imports import RememberedImports
+from pipeline.graph.remembered_imports import remembered_imports
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_remembered_imports_are_those_of_the_file_as_it_is(scripts: Path, monkey
         code_closure.direct_imports.cache_clear()
         if text is not None:
             (scripts / "script.py").write_text(text)
-        remembered = RememberedImports()
+        remembered = remembered_imports.__wrapped__()  # as in another process
         closure = code_closure.code_closure(scripts / "script.py", remembered.of)
         remembered.save()
         return [str(path.relative_to(scripts)) for path in closure]

@@ -6,9 +6,12 @@ earlier version wrote, counts as empty. It is JSON, which can be nothing but dat
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from heirloom.launcher.dvc_hashes import stamp
 
 
 def recall(file: Path, version: Any) -> dict:
@@ -37,6 +40,31 @@ def remember(file: Path, version: Any, results: dict) -> None:
     except OSError:
         with suppress(OSError):  # where there is no folder, there is no file either
             partial.unlink()
+
+
+class RememberedByFile:
+    """What `look(path)` finds in files, as long as a file keeps its size, time and inode."""
+
+    def __init__(self, memory: Path, version: Any, look: Callable[[str], Any]) -> None:
+        """`memory`: the file of the results; `version`: what they depend on besides."""
+        self.memory, self.version, self.look = memory, version, look
+        self.known: dict[str, list] = recall(memory, version)
+        self.changed = False
+
+    def of(self, path: str | Path) -> Any:
+        """Return what `look` finds, looked for only where the file has changed; errors are those of `look`."""
+        now, name = stamp(os.stat(path)), str(path)
+        found = self.known.get(name)
+        if found is None or found[0] != now:
+            found = self.known[name] = [now, self.look(name)]
+            self.changed = True
+        return found[1]
+
+    def save(self) -> None:
+        """Write what was learnt."""
+        if self.changed:
+            remember(self.memory, self.version, self.known)
+            self.changed = False
 
 
 def exact_json(value: Any) -> str | None:

@@ -13,10 +13,8 @@ from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import longest_text
-from heirloom.models.token_losses import token_losses
+from heirloom.models.token_losses import IGNORED, following, token_losses
 from heirloom.models.trained_checkpoints import load_config, load_model
-
-IGNORED = -100  # label of a token that does not count
 
 Row = tuple[list[int], list[int]]
 """Token ids and labels of one text, equally long."""
@@ -83,9 +81,7 @@ def negative_log_likelihoods(model: torch.nn.Module, batch: Sequence[Row]) -> li
         ids[index, : len(row_ids)] = torch.tensor(row_ids)
         mask[index, : len(row_ids)] = 1
         labels[index, : len(row_ids)] = torch.tensor(row_labels)
-    targets = torch.full_like(labels, IGNORED)
-    targets[:, :-1] = labels[:, 1:]  # (B, T): position t predicts token t+1
-    targets = targets.to(device)
+    targets = following(labels).to(device)  # (B, T): position t predicts token t+1
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
     nats = token_losses(model, inputs, targets)  # (B, T)
     sums = nats.double().sum(dim=1)  # (B,)

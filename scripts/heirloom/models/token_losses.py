@@ -49,6 +49,11 @@ def token_losses(
     return torch.cat(losses, dim=1)
 
 
+def following(values: torch.Tensor) -> torch.Tensor:
+    """Return what stands one place later, (B, T), at the last place IGNORED: an output is for the next token."""
+    return torch.cat([values[:, 1:], torch.full_like(values[:, :1], IGNORED)], dim=1)
+
+
 def losses_of(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the loss (B, T) of targets (B, T) under scores (B, T, V), computed in 32 bits."""
     losses = cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="none")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from heirloom.config.dataset import Dataset
 from heirloom.data.datasets_by_hand import made_by
+from heirloom.data.first_look.trial import raw_rows_here
 from heirloom.data.raw.data_folders import find_raw_files
 from heirloom.data.raw.raw_dataset import write_note
 from heirloom.data.raw.raw_files import read_rows
@@ -42,11 +43,8 @@ def write_first_rows(dataset: Dataset, rows: int, folder: Path, work: Path) -> N
 
 def raw_rows(dataset: Dataset, work: Path) -> Path:
     """Return where raw rows are: where they lie, where the workflow put them, or in `work`, brought now."""
-    if dataset.source.local is not None:
-        return Path(dataset.source.local)
-    made = Path("data/raw") / dataset.name
-    if made.is_dir():
-        return made
+    if here := raw_rows_here(dataset):
+        return here
     if dataset.source.generator is not None:
         return made_by("generate_dataset.py", dataset.path, ["source"], work)
     work.mkdir(parents=True)

@@ -19,43 +19,24 @@ from pipeline.dvc_project import cache_folder
 from pipeline.folder_objects import is_hash, object_path
 from pipeline.graph import code, code_file
 from pipeline.paths import CACHE
-from pipeline.remembering import recall, remember
+from pipeline.remembering import RememberedByFile
 
 _FILE = CACHE / "code.json"
 
 
-class RememberedDigests:
-    """Digests by path, as long as a module keeps its size, time and inode."""
-
-    def __init__(self) -> None:
-        self.version = [1, stamp(Path(syntax.__file__).stat())]
-        self.known: dict[str, list[str]] = recall(_FILE, self.version)
-        self.changed = False
-
-    def of(self, path: str) -> str:
-        """Return the digest of a module. Raises HeirloomError for one that is no Python."""
-        now = stamp(os.stat(path))
-        found = self.known.get(path)
-        if found is None or found[0] != now:
-            try:
-                found = self.known[path] = [now, syntax.syntax_digest(Path(path).read_bytes())]
-            except (SyntaxError, ValueError) as error:
-                place = f"{path}:{getattr(error, 'lineno', None) or 1}"
-                raise HeirloomError(f"{place}: is not valid Python: {error}; mend it") from None
-            self.changed = True
-        return found[1]
-
-    def save(self) -> None:
-        """Write what was learnt."""
-        if self.changed:
-            remember(_FILE, self.version, self.known)
-            self.changed = False
-
-
 @functools.cache
-def remembered_digests() -> RememberedDigests:
-    """Return the digests that this process shares."""
-    return RememberedDigests()
+def remembered_digests() -> RememberedByFile:
+    """Return path → digest of a module, shared in this process. Raises HeirloomError for one that is no Python."""
+    return RememberedByFile(_FILE, [1, stamp(Path(syntax.__file__).stat())], digest_of)
+
+
+def digest_of(path: str) -> str:
+    """Return the digest of a module. Raises HeirloomError for one that is no Python."""
+    try:
+        return syntax.syntax_digest(Path(path).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        place = f"{path}:{getattr(error, 'lineno', None) or 1}"
+        raise HeirloomError(f"{place}: is not valid Python: {error}; mend it") from None
 
 
 @functools.cache

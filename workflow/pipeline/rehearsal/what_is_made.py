@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.parsing.reading import read_yaml
+from heirloom.content_hashes import file_hash
 from heirloom.json_files import read_json, write_json
 from pipeline.graph import Graph, Stage
 
@@ -56,4 +57,4 @@ def ingredients(stage: Stage, graph: Graph, folder: Path, above: dict[str, Any])
 def content_of(path: Path) -> list[str]:
     """Return a hash of each file at a path: one, or those of a folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    return [file_hash(file) for file in files if file.is_file()]

@@ -51,13 +51,18 @@ def process(
     return create_dataset(raw, tokenizer, section, output, first_rows=rows), tokenizer
 
 
-def raw_rows(dataset: Dataset, work: Path) -> Path:
-    """Return where a dataset's raw rows are: where they lie, where the workflow put them, or in `work`, made now."""
+def raw_rows_here(dataset: Dataset) -> Path | None:
+    """Return where a dataset's raw rows lie or the workflow has put them; None where they are still to be brought."""
     if dataset.source.local is not None:
         return Path(dataset.source.local)
     made = Path("data/raw") / dataset.name
-    if made.is_dir():
-        return made
+    return made if made.is_dir() else None
+
+
+def raw_rows(dataset: Dataset, work: Path) -> Path:
+    """Return where a dataset's raw rows are: where they lie, where the workflow put them, or in `work`, made now."""
+    if here := raw_rows_here(dataset):
+        return here
     script = "generate_dataset.py" if dataset.source.generator else "download_dataset.py"
     return made_by(script, dataset.path, ["source"], work / f"raw-{dataset.name}")
 

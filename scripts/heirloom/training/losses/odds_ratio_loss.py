@@ -14,7 +14,7 @@ import math
 import torch
 from torch.nn.functional import logsigmoid
 
-from heirloom.models.token_losses import differentiable_losses
+from heirloom.models.token_losses import differentiable_losses, following
 from heirloom.training.batches.collators import IGNORED
 
 COLUMNS = ("chosen_nll", "chosen_tokens", "chosen_loss", "rejected_loss", "chosen_logit", "rejected_logit")
@@ -41,11 +41,6 @@ def pair_scores(
         means = torch.stack([row.mean(dim=-1, dtype=torch.float32) for row in logits])  # (2B, T)
         means = (means * places).sum(dim=1) / places.sum(dim=1)
     return torch.stack([*chosen, *answer_losses.split(half), *means.split(half)], dim=1)
-
-
-def following(values: torch.Tensor) -> torch.Tensor:
-    """Return what stands one place later, (B, T), at the last place IGNORED: an output is for the next token."""
-    return torch.cat([values[:, 1:], torch.full_like(values[:, :1], IGNORED)], dim=1)
 
 
 def odds_ratio_summary(scores: torch.Tensor, beta: float) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import is_masked_language_model, predicts_next_token
-from heirloom.models.token_losses import token_losses
+from heirloom.models.token_losses import following, token_losses
 from heirloom.training.batches.collators import IGNORED
 
 
@@ -31,8 +31,8 @@ class TokenWeightedEvaluation:
         """Return (None, summed negative log-likelihood (B,), trained-on tokens (B,)) of a batch."""
         inputs = dict(self._prepare_inputs(inputs))
         targets = inputs.pop("labels")  # (B, T)
-        if predicts_next_token(self.model):  # position t is for token t+1
-            targets = torch.cat([targets[:, 1:], torch.full_like(targets[:, :1], IGNORED)], dim=1)
+        if predicts_next_token(self.model):
+            targets = following(targets)
         if not is_masked_language_model(self.model):
             inputs["use_cache"] = False
 
