@@ -11,10 +11,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from heirloom.config.folders import named_files, read_folders
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
 
-FOLDERS = {kind: Path("config") / kind for kind in ("datasets", "models", "runs")}
+KINDS = ("datasets", "models", "runs")
+CONFIG = Path("config")
 ROWS = 32
 TEXT = "upgrade-text"
 """Dataset that tokenizers of models from elsewhere are trained on here."""
@@ -29,14 +31,14 @@ WEIGHTS = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "
 
 def needed_files(subjects: Iterable[str]) -> dict[str, set[str]]:
     """Return kind → names of the config files behind stages' subjects, with all that these name."""
-    found: dict[str, set[str]] = {kind: set() for kind in FOLDERS}
-    pending = [(kind, name) for name in subjects for kind in FOLDERS]
+    there = {kind: named_files(Path(), kind) for kind in KINDS}
+    found: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    pending = [(kind, name) for name in subjects for kind in KINDS]
     while pending:
         kind, name = pending.pop()
-        file = FOLDERS[kind] / f"{name}.yaml"
-        if name not in found[kind] and file.is_file():
+        if name not in found[kind] and name in there[kind]:
             found[kind].add(name)
-            pending += [(other, text) for text in texts_in(read_yaml(file)) for other in FOLDERS]
+            pending += [(other, text) for text in texts_in(read_yaml(there[kind][name])) for other in KINDS]
     return found
 
 
@@ -54,13 +56,19 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def write_small(folder: Path, needed: dict[str, set[str]]) -> None:
-    """Replace config/ of a clone in `folder` by small versions of the files that are needed here."""
+    """Replace config/ of a clone in `folder` by small versions of the files that are needed here.
+
+    All of them lie in config/ itself, where every version of the project looks; its other folders are emptied.
+    """
+    for place in {*read_folders(Path(), []), *read_folders(folder, [])}:
+        for kind in KINDS:
+            shutil.rmtree(folder / place / kind, ignore_errors=True)
+            (folder / place / kind).mkdir(parents=True)
     invented = False
-    for kind, place in FOLDERS.items():
-        shutil.rmtree(folder / place, ignore_errors=True)
-        (folder / place).mkdir(parents=True)
+    for kind in KINDS:
+        there = named_files(Path(), kind)
         for name in sorted(needed[kind]):
-            content = read_yaml(place / f"{name}.yaml")
+            content = read_yaml(there[name])
             if kind == "datasets":
                 content = small_dataset(content, folder)
             elif kind == "models":
@@ -69,12 +77,12 @@ def write_small(folder: Path, needed: dict[str, set[str]]) -> None:
                 invented = invented or elsewhere
             else:
                 content = small_run(content)
-            write_yaml(folder / place / f"{name}.yaml", content)
+            write_yaml(folder / CONFIG / kind / f"{name}.yaml", content)
     if invented:
         model = next(iter(sorted(needed["models"])))
         processing = {"processing_function": "plain_text_processing_function", "max_length": 32}
         write_yaml(
-            folder / FOLDERS["datasets"] / f"{TEXT}.yaml",
+            folder / CONFIG / "datasets" / f"{TEXT}.yaml",
             {"tokenizer": model, "source": generated("text"), "processing": processing},
         )
 
