@@ -10,7 +10,7 @@ import pytest
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.errors import HeirloomError
 from pipeline.graph.stages import KINDS
-from pipeline.upkeep.changelog import bytes_told, versions
+from pipeline.upkeep.changelog import bytes_since, bytes_told, versions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
@@ -56,3 +56,25 @@ def test_other_forms_are_refused(old: str, new: str):
     assert list(versions(text)) == ["0.2.0", "0.1.0"]
     with pytest.raises(HeirloomError, match=r"CHANGELOG.md, \[0.2.0\]: `### Bytes` has one line for each kind"):
         bytes_told(text.replace(old, new))
+
+
+def test_an_upgrade_hears_of_its_kind_alone_and_of_new_versions_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every line with the word bytes was told, of whichever kind."""
+    monkeypatch.chdir(tmp_path)
+    sections = {
+        version: f"## [{version}] - 2026-11-29\n\n### Bytes\n"
+        + "".join(f"- `{kind}`: {told if kind == 'train' else 'same bytes'}\n" for kind in KINDS)
+        for version, told in (("0.3.0", "other bytes: no dropout"), ("0.2.0", "same bytes"), ("0.1.0", "same bytes"))
+    }
+    git = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "none"]):
+        subprocess.run([*git, *words], check=True)
+    Path("CHANGELOG.md").write_text(sections["0.1.0"])
+    for words in (["add", "CHANGELOG.md"], ["commit", "-q", "-m", "0.1.0"]):
+        subprocess.run([*git, *words], check=True)
+    Path("CHANGELOG.md").write_text("\n".join(sections.values()))
+    new = ["[0.3.0] `train`: other bytes: no dropout", "[0.2.0] `train`: same bytes"]
+    assert bytes_since("HEAD", "train") == new
+    assert bytes_since("HEAD~1", "train") == [*new, "[0.1.0] `train`: same bytes"]
+    Path("CHANGELOG.md").unlink()
+    assert bytes_since("HEAD", "train") == []

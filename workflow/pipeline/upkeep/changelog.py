@@ -1,10 +1,14 @@
 """What CHANGELOG.md says of each kind of stage: are the bytes those of the version before, and if not, why."""
 
 import re
+from contextlib import suppress
+from pathlib import Path
 
 from heirloom.errors import HeirloomError
+from pipeline.git import git
 from pipeline.graph import KINDS
 
+FILE = "CHANGELOG.md"
 SAME = "same bytes"
 SECTION = re.compile(r"^## \[(.+?)\].*\n((?:(?!## ).*\n?)*)", re.MULTILINE)
 LINE = re.compile(r"- `(\w+)`: (same bytes|other bytes: \S.*)")
@@ -32,3 +36,19 @@ def bytes_told(text: str, version: str | None = None) -> dict[str, str]:
             f"- `KIND`: {SAME} or - `KIND`: other bytes: WHY{f'; this is none: {wrong[0]}' if wrong else ''}"
         )
     return dict(told)
+
+
+def bytes_since(commit: str, kind: str) -> list[str]:
+    """Return what the versions whose sections are not as at a commit say of a kind of stage, the newest first.
+
+    Nothing of a section without the list, or where there is no CHANGELOG.md.
+    """
+    earlier, found = "", []
+    with suppress(HeirloomError):  # the commit had none
+        earlier = git("show", f"{commit}:./{FILE}")
+    text = Path(FILE).read_text(encoding="utf-8") if Path(FILE).is_file() else ""
+    before = versions(earlier)
+    for version in (name for name, section in versions(text).items() if section != before.get(name)):
+        with suppress(HeirloomError):
+            found.append(f"[{version}] `{kind}`: {bytes_told(text, version)[kind]}")
+    return found

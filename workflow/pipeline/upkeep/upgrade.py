@@ -20,6 +20,7 @@ from pipeline.git import git
 from pipeline.graph import code, program_of
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.upkeep.accept import Candidate, acceptable, record, unproven
+from pipeline.upkeep.changelog import bytes_since
 from pipeline.upkeep.trial import Outcome, try_out
 
 SHOWN = 5
@@ -209,13 +210,6 @@ def tell_left(ledger: Ledger, group: Group) -> None:
     """Tell what the changelog says of a group that is left, and what executing it again would take."""
     seconds = [ledger.history.made_with(name, ledger.entries[name]).get("seconds", 0) for name in group.stages]
     print(f"  executing {group.kind} again took {sum(seconds) / 60:.1f} min of {len(seconds)} stages when it was made")
-    for line in changelog(group.commit, group.kind) if group.commit else ():
+    for line in bytes_since(group.commit, group.kind) if group.commit else ():
         print(f"  CHANGELOG.md: {line}")
     print(f"  `snakemake` makes it again; `make upgrade ACCEPT={group.kind} REASON='…'` records it as it is, unproven")
-
-
-def changelog(commit: str, kind: str) -> list[str]:
-    """Return the lines that CHANGELOG.md has got since a commit and that name a kind of stage or other bytes."""
-    lines = git("diff", "--unified=0", commit, "--", "CHANGELOG.md").splitlines()
-    added = [line[1:].strip() for line in lines if line.startswith("+") and not line.startswith("+++")]
-    return [line for line in added if f"`{kind}`" in line or "bytes" in line]
