@@ -25,8 +25,3 @@ def scoring_memory(shape: ModelShape, sequences: int, length: int, d: int) -> fl
     tokens = sequences * length
     scores = min(tokens, HELD_OUT) * shape.vocabulary * (8 + d)
     return shape.parameters * d + max(scores, tokens * d * 3 * shape.intermediate) + tokens * shape.hidden * (4 + 2 * d)
-
-
-def merge_memory(shape: ModelShape, d: int, adapter: int) -> float:
-    """Return the bytes of the host's memory in which an adapter is merged: the whole base, and one layer's update."""
-    return shape.parameters * d + adapter * 4 + max(into * out for into, out in shape.projections.values()) * 4

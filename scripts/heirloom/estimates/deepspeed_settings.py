@@ -9,9 +9,8 @@ from typing import Any
 BUCKET = 500_000_000
 """Default of reduce_bucket_size and allgather_bucket_size (deepspeed/runtime/zero/config.py), elements."""
 PREFETCH = 50_000_000
-PERSISTENT = 100_000
 LIVE = 1_000_000_000
-"""Defaults of stage3_prefetch_bucket_size, stage3_param_persistence_threshold and stage3_max_live_parameters."""
+"""Defaults of stage3_prefetch_bucket_size and stage3_max_live_parameters."""
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,18 @@ WITH_GPUS = re.compile(r"ml\.[pg]\d")
 
 def visible_gpus() -> int:
     """Return how many NVIDIA GPUs a program started here may use; CUDA_VISIBLE_DEVICES counts as CUDA reads it."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    present = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    present = sum(line.startswith("GPU ") for line in listed_by_the_driver())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return present
     return min(present, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
+
+
+def listed_by_the_driver() -> list[str]:
+    """Return the lines of `nvidia-smi -L`: one a GPU, below it one an instance (MIG); none without the program."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def promised_gpus() -> str | None:

@@ -1,4 +1,4 @@
-"""What a SageMaker instance type has: GPUs, which, their memory, the host's (aws.amazon.com/ec2/instance-types).
+"""What a SageMaker instance type has: GPUs, which, their memory (aws.amazon.com/ec2/instance-types).
 
 Memory of a card is the one that AWS states, in GB for the large cards and GiB for the small ones, taken for GiB here;
 what CUDA gives of it is a little less (heirloom/estimates/overheads.py).
@@ -14,39 +14,31 @@ class Instance(NamedTuple):
     gpus: int
     card: str
     card_memory: int
-    host_memory: int
 
 
-def sizes(family: str, card: str, memory: int, of_sizes: dict[str, tuple[int, int]]) -> dict[str, Instance]:
-    """Return the types of a family; `of_sizes`: size → (GPUs, host's memory)."""
-    return {f"{family}.{size}xlarge": Instance(gpus, card, memory, host) for size, (gpus, host) in of_sizes.items()}
+def sizes(family: str, card: str, memory: int, of_sizes: dict[str, int]) -> dict[str, Instance]:
+    """Return the types of a family; `of_sizes`: size → number of GPUs."""
+    return {f"{family}.{size}xlarge": Instance(gpus, card, memory) for size, gpus in of_sizes.items()}
 
 
-ONE_TO_EIGHT = {
-    "": (1, 16), "2": (1, 32), "4": (1, 64), "8": (1, 128), "16": (1, 256), "12": (4, 192), "24": (4, 384),
-    "48": (8, 768),
-}  # fmt: skip
+ONE_TO_EIGHT = {"": 1, "2": 1, "4": 1, "8": 1, "16": 1, "12": 4, "24": 4, "48": 8}
+# without g7, p6-b300 and p6e-gb200, whose cards have not been looked up: their stages are planned without a check
 INSTANCES: dict[str, Instance] = {
-    **sizes("p2", "K80", 12, {"": (1, 61), "8": (8, 488), "16": (16, 732)}),
-    **sizes("p3", "V100-SXM2", 16, {"2": (1, 61), "8": (4, 244), "16": (8, 488)}),
-    **sizes("p3dn", "V100-SXM2", 32, {"24": (8, 768)}),
-    **sizes("p4d", "A100", 40, {"24": (8, 1152)}),
-    **sizes("p4de", "A100", 80, {"24": (8, 1152)}),
-    **sizes("p5", "H100 80GB HBM3", 80, {"4": (1, 256), "48": (8, 2048)}),
-    **sizes("p5e", "H200", 141, {"48": (8, 2048)}),
-    **sizes("p5en", "H200", 141, {"48": (8, 2048)}),
-    **sizes("p6-b200", "B200", 180, {"48": (8, 2048)}),
-    **sizes("g4dn", "T4", 16, {size: found for size, found in ONE_TO_EIGHT.items() if size not in ("24", "48")}),
+    **sizes("p2", "K80", 12, {"": 1, "8": 8, "16": 16}),
+    **sizes("p3", "V100-SXM2", 16, {"2": 1, "8": 4, "16": 8}),
+    **sizes("p3dn", "V100-SXM2", 32, {"24": 8}),
+    **sizes("p4d", "A100", 40, {"24": 8}),
+    **sizes("p4de", "A100", 80, {"24": 8}),
+    **sizes("p5", "H100 80GB HBM3", 80, {"4": 1, "48": 8}),
+    **sizes("p5e", "H200", 141, {"48": 8}),
+    **sizes("p5en", "H200", 141, {"48": 8}),
+    **sizes("p6-b200", "B200", 180, {"48": 8}),
+    **sizes("g4dn", "T4", 16, {size: gpus for size, gpus in ONE_TO_EIGHT.items() if size not in ("24", "48")}),
     **sizes("g5", "A10G", 24, ONE_TO_EIGHT),
     **sizes("g6", "L4", 24, ONE_TO_EIGHT),
-    **sizes("g6e", "L40S", 48, {size: (gpus, 2 * host) for size, (gpus, host) in ONE_TO_EIGHT.items()}),
-    **sizes(
-        "g7e", "RTX PRO 6000", 96,
-        {"2": (1, 64), "4": (1, 128), "8": (1, 256), "12": (2, 512), "24": (4, 1024), "48": (8, 2048)},
-    ),
-}  # fmt: skip
-NOT_KNOWN = ("g7", "p6-b300", "p6e-gb200")
-"""Families with GPUs whose cards have not been looked up: their stages are planned without a check of memory."""
+    **sizes("g6e", "L40S", 48, ONE_TO_EIGHT),
+    **sizes("g7e", "RTX PRO 6000", 96, {"2": 1, "4": 1, "8": 1, "12": 2, "24": 4, "48": 8}),
+}
 CPU_FAMILIES = re.compile(r"(t\d|m\d|c\d|r\d)[a-z]*\.")
 WITH_EFA = re.compile(r"(p3dn|p4de?|p5e?n?|p6-\w+)\.(?!4xlarge)")
 """Families whose machines have the Elastic Fabric Adapter and GPUs enough to train on several of them."""

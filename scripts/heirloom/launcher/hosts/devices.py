@@ -8,9 +8,7 @@ cluster's job the cluster has given out its GPUs, and there is nothing to share.
 import fcntl
 import os
 import re
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heirloom.errors import HeirloomError
+from heirloom.launcher.gpus import listed_by_the_driver
 from heirloom.launcher.processes import say
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -41,12 +40,9 @@ class Device(NamedTuple):
 
 def devices_here() -> list[Device]:
     """Return the GPUs and instances that a program started here may use: all, or what CUDA_VISIBLE_DEVICES names."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
     gpus: list[Device] = []
     instances: dict[str, list[Device]] = {}
-    for line in listing.splitlines():
+    for line in listed_by_the_driver():
         if found := GPU.match(line):
             gpus.append(Device(found[1], found[2] or found[1]))
         elif gpus and (found := MIG.match(line)):
