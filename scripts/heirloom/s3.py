@@ -30,16 +30,21 @@ def s3_problems(url: str) -> Iterator[None]:
         raise HeirloomError(f"s3: {url} cannot be reached: {error}") from None
 
 
+def file_system():
+    """Return S3 as a file system that remembers nothing: neither a listing nor the endpoint of an earlier one."""
+    import s3fs
+
+    return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+
+
 def download_prefix(url: str, folder: Path, wanted: Callable[[str], bool]) -> list[str]:
     """Download the objects under s3://bucket/prefix (or one object) whose relative name is `wanted`; return the names.
 
     Raises HeirloomError when there is none, or when one of these names leads out of `folder`.
     """
-    import s3fs
-
     root = url.removeprefix(SCHEME).rstrip("/")
     with s3_problems(url):
-        store = s3fs.S3FileSystem()
+        store = file_system()
         names = {}
         for key in sorted(store.find(root)):
             name = key.rpartition("/")[2] if key == root else key.removeprefix(f"{root}/")
@@ -68,13 +73,14 @@ def check_destination(url: str) -> None:
 
 def left_by_uploads(url: str) -> dict[str, list[int]]:
     """Return name → the sizes that it may have, of what is under a prefix. Raises as `check_destination` does."""
-    import s3fs
-
     root = url.removeprefix(SCHEME).rstrip("/")
     with s3_problems(url):
-        store = s3fs.S3FileSystem(use_listings_cache=False)
-        if not store.exists(root.partition("/")[0]):
-            raise HeirloomError(f"s3: there is no bucket {root.partition('/')[0]}")
+        store = file_system()
+        bucket = root.partition("/")[0]
+        try:
+            store.call_s3("head_bucket", Bucket=bucket)  # its `exists` takes a host that does not answer for a no
+        except FileNotFoundError:
+            raise HeirloomError(f"s3: there is no bucket {bucket}") from None
         found = {key.removeprefix(f"{root}/"): info["size"] for key, info in store.find(root, detail=True).items()}
         listed = read_listing(store.cat_file(f"{root}/{LISTING}")) if LISTING in found else {}
     found.pop(LISTING, None)
@@ -103,15 +109,13 @@ def upload_folder(folder: Path, url: str, last: str) -> None:
     upload left under the prefix goes away; LISTING names at every moment all that may be there, so that an upload that
     was interrupted can be replaced too. Raises HeirloomError as `check_destination` does.
     """
-    import s3fs
-
     root = url.removeprefix(SCHEME).rstrip("/")
     earlier = left_by_uploads(url)
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     names = sorted(sizes, key=lambda name: (name == last, name))
     while_replacing = {name: {*earlier.get(name, ()), *([sizes[name]] if name in sizes else ())} for name in earlier}
     with s3_problems(url):
-        store = s3fs.S3FileSystem(use_listings_cache=False)
+        store = file_system()
         if last in earlier:
             store.rm_file(f"{root}/{last}")
         put_listing(store, root, {name: [size] for name, size in sizes.items()} | while_replacing)

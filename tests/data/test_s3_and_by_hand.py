@@ -129,6 +129,10 @@ def test_an_upload_replaces_an_earlier_one_and_nothing_else(s3, monkeypatch, tmp
     how = {"last": "dataset.json"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(HeirloomError, match="s3://bucket/again"):
+        upload_folder(tmp_path, "s3://bucket/again", **how)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", environment["AWS_ENDPOINT_URL"])  # the next upload does not go there again
     for name in ("train/data-0.arrow", "train/data-1.arrow", "dataset.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
