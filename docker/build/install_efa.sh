@@ -64,8 +64,7 @@ if [ -z "$plugin" ]; then
 fi
 ln -sf "$(basename "$runtime")" "$(dirname "$runtime")/libcudart.so"
 printf '%s\n' /opt/amazon/efa/lib "$(dirname "$plugin")" "$(dirname "$runtime")" >/etc/ld.so.conf.d/efa.conf
-# its cache of names goes by inode and second, which a fresh file system gives twice
-ldconfig --ignore-aux-cache
+ldconfig
 known=$(ldconfig -p)
 for library in "$(basename "$plugin")" libcudart.so; do
     if ! grep -q "^[[:space:]]$library " <<<"$known"; then
