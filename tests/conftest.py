@@ -21,7 +21,7 @@ LONGEST = (
     "tests/end_to_end/test_tutorial.py",
 )
 """What takes longest begins first, so that no worker is left alone with it at the end."""
-SHOWN = 10
+SHOWN = 30
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,10 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say where the time went: the slowest files, with what was made for them."""
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say as the very last where the time went: the slowest files, with what was made for them."""
+    terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
     seconds: Counter[str] = Counter()
-    for reports in terminalreporter.stats.values():
+    for reports in terminalreporter.stats.values() if terminalreporter else ():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid.partition("::")[0]] += report.duration
