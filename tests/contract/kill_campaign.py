@@ -116,6 +116,9 @@ class Campaign:
         if done.returncode or clone.executed():
             self.note("lost", number, engine, done.stdout[-1500:])
 
+    def told(self) -> str:
+        return str(dict(self.found) or "nothing found")
+
     def note(self, kind: str, *facts: object) -> None:
         self.found[kind] += 1
         self.notes.append(f"{kind}: {' · '.join(map(str, facts))}")
@@ -128,6 +131,7 @@ def run(made: Clone, place: Path, kills: int, seed: int) -> Campaign:
     while campaign.kills < kills:
         campaign.episode(number, list(ENGINES)[number % 2], kills - campaign.kills)
         number += 1
+        print(f"{number} episodes, {campaign.kills} kills: {campaign.told()}", flush=True)
     return campaign
 
 
@@ -160,7 +164,7 @@ def main() -> int:
         clone.commit("made")
         campaign = run(clone, place, arguments.kills, arguments.seed)
     print(*campaign.notes, sep="\n")
-    print(f"{campaign.kills} kills, seed {arguments.seed}: {dict(campaign.found) or 'nothing found'}")
+    print(f"{campaign.kills} kills, seed {arguments.seed}: {campaign.told()}")
     return 1 if campaign.found else 0
 
 
