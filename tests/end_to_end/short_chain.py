@@ -11,6 +11,8 @@ from demo_clone import Demo
 from made_once import made_once
 from ruamel.yaml import YAML
 
+from pipeline.ledger.lockfile import read_lock, write_entries
+
 RUNS = {
     "demo-pretrain": {
         "training": {"max_steps": 40},
@@ -52,6 +54,8 @@ RUNS = {
     },
 }
 """What is other than in the demo. Machines are never identity: whoever runs here ignores them."""
+EARLY = ("process-", "model-", "tokenizer-", "download-")
+"""Stages before the first training. What they make is brought along to where jobs run: they would show nothing new."""
 LEFT_OUT = {"demo-pretrain": ("generation", "evaluation"), "demo-sft": ("evaluation",)}
 PROMPTS = 16
 
@@ -74,6 +78,18 @@ def create(folder: Path, home: Path) -> Demo:
     demo.run(sys.executable, "workflow/pipeline", "write")
     demo.commit("fewer steps")
     return demo
+
+
+def bring_data_and_model(made: Demo, demo: Demo, but: tuple[str, ...] = ()) -> None:
+    """Bring what was made before the first training from another clone, whose cache serves as a DVC remote.
+
+    Stages in `but` are left to be executed.
+    """
+    entries = read_lock(made.folder / "dvc.lock")
+    early = {name: entry for name, entry in entries.items() if name.startswith(EARLY) and name not in but}
+    write_entries(early, demo.folder / "dvc.lock")
+    demo.run("dvc", "remote", "add", "--local", "home", str(made.folder / ".dvc" / "cache"))
+    demo.run("dvc", "pull", "--remote", "home", *early)
 
 
 @pytest.fixture(scope="session")

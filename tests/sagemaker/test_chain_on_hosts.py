@@ -16,10 +16,7 @@ from loopback import SpotInterruption
 from submitting import fill_in_profile
 
 from heirloom.training.callbacks.resuming import COMPLETE
-from pipeline.ledger.lockfile import read_lock, write_entries
-
-STARTED_FROM = ("process-", "model-", "tokenizer-", "download-")
-"""Stages whose results are brought along: all of them run here under the profile, and nothing new would be learned."""
+from pipeline.ledger.lockfile import read_lock
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def away(at_home: Demo, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) 
     """
     folder = tmp_path_factory.mktemp("away")
     demo = short_chain.create(folder / "heirloom", folder)
-    bring_data_and_model(at_home, demo)
+    short_chain.bring_data_and_model(at_home, demo)
     fill_in_profile(demo.folder)
     demo.commit("the profile filled in")
     demo.environment |= cloud.variables
@@ -50,15 +47,6 @@ def away(at_home: Demo, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) 
     except AssertionError as failure:
         raise AssertionError(f"{failure}\n{cloud.logs()}") from None
     return demo
-
-
-def bring_data_and_model(at_home: Demo, demo: Demo) -> None:
-    """Bring what was made before the first training from another clone, whose cache serves as a DVC remote."""
-    entries = read_lock(at_home.folder / "dvc.lock")
-    early = {name: entry for name, entry in entries.items() if name.startswith(STARTED_FROM)}
-    write_entries(early, demo.folder / "dvc.lock")
-    demo.run("dvc", "remote", "add", "--local", "home", str(at_home.folder / ".dvc" / "cache"))
-    demo.run("dvc", "pull", "--remote", "home", *early)
 
 
 def hashes_of_results(demo: Demo) -> dict[str, str]:

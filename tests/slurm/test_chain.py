@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import short_chain
 import slurm_demo
-from demo_clone import ARTIFACTS, hashes
+from demo_clone import ARTIFACTS, Demo, hashes
 from loopback_cluster import Cluster
 
 from heirloom.training.callbacks.resuming import COMPLETE
@@ -22,9 +22,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def on_cluster(cluster: Cluster, home: Path, tmp_path_factory: pytest.TempPathFactory) -> slurm_demo.OnCluster:
-    """The chain on the cluster, with both accidents on the way."""
+def on_cluster(
+    cluster: Cluster, home: Path, at_home: Demo, tmp_path_factory: pytest.TempPathFactory
+) -> slurm_demo.OnCluster:
+    """The chain on the cluster, with both accidents on the way. Of what precedes the trainings it has one stage."""
     demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
+    short_chain.bring_data_and_model(at_home, demo, but=("download-demo-text",))
     slurm_demo.poll_every(demo, 1)
     work = demo.folder / ".heirloom" / "work"
     workflow = slurm_demo.OnCluster(demo, cluster)
