@@ -109,7 +109,7 @@ class Clone:
         )
         own = (".gitattributes", ".gitignore", ".dvcignore", "sagemaker")
         copy_working_tree(folder, lambda name: name.startswith(kept) or name in own)
-        for program in ("launch.py", "reproduce.py"):
+        for program in ("launch.py", "reproduce.py", "check_gates.py", "register.py"):
             shutil.copy2(REPOSITORY / "scripts" / program, folder / "scripts" / program)
         clone = cls(folder, home)
         template = (STAND_INS / "stage_program.py").read_text()

@@ -28,7 +28,7 @@ from watched_processes import processes_in
 
 ENGINES = {"snakemake": ["snakemake", "--nocolor"], "dvc": ["dvc", "repro"]}
 STAGES = ("train-other", "report-other")
-FILES = {"checkpoints/other": {"content.txt", "more.txt"}}
+FILES = {"checkpoints/other": {"content.txt", "heirloom.json", "model.safetensors", "more.txt"}}
 EDIT = ("learning_rate: 1e-5", "learning_rate: 1e-4")
 
 

@@ -1,4 +1,6 @@
-"""The reading side of a Hugging Face Hub on this machine, for the real client code: standard library only.
+"""A Hugging Face Hub on this machine, for the real client code: standard library only.
+
+What is pushed comes as LFS and commits, as with HF_HUB_DISABLE_XET=1 (the content store of Xet is not here).
 
 Endpoints, headers and error codes are those that huggingface_hub 2.4 needs (found by leaving each out).
 
@@ -8,6 +10,7 @@ Endpoints, headers and error codes are those that huggingface_hub 2.4 needs (fou
         … HF_ENDPOINT=hub.url in the environment of a process that is started now …
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -28,6 +31,9 @@ class Repository:
     private: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
+    """Tags too."""
+    messages: list[dict[str, str]] = field(default_factory=list)
+    """Of the commits that were pushed: {summary, description}."""
 
 
 class LoopbackHub:
@@ -36,6 +42,8 @@ class LoopbackHub:
     def __init__(self, tokens: dict[str, set[str]] | None = None):
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.tokens = tokens or {}
+        self.writers: set[str] = set()  # tokens that may write
+        self.stored: dict[str, bytes] = {}  # large files, by SHA-256
         self.damaged: set[str] = set()
         self.broken: set[str] = set()  # repositories whose every request ends in an error of the server
         self.requests: list[tuple[str, str | None]] = []  # (path, authorization)
@@ -96,6 +104,101 @@ class HubHandler(BaseHTTPRequestHandler):
         return self.refuse(404, None, "unknown address")
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    writes = (
+        (re.compile(r"/api/repos/create"), "create"),
+        (re.compile(r"/api/validate-yaml"), "validate"),
+        (re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)"), "preupload"),
+        (re.compile(r"/(?P<name>[^/]+/[^/]+)\.git/info/lfs/objects/batch"), "batch"),
+        (re.compile(r"/stored/(?P<sha256>[0-9a-f]{64})"), "store"),
+        (re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)"), "commit"),
+        (re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/tag/(?P<revision>[^/]+)"), "tag"),
+    )
+
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+        url = urlsplit(self.path)
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.hub.requests.append((url.path, self.headers.get("Authorization")))
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        for pattern, answer in self.writes:
+            if found := pattern.fullmatch(url.path):
+                if answer != "store" and token not in self.hub.tokens:
+                    return self.refuse(401, None, "Invalid credentials in Authorization header")
+                if answer not in ("store", "validate") and token not in self.hub.writers:
+                    return self.refuse(403, None, "You don't have the rights to write")
+                self.token = token
+                return getattr(self, answer)(**{key: unquote(value) for key, value in found.groupdict().items()})
+        return self.refuse(404, None, "unknown address")
+
+    do_PUT = do_POST  # noqa: N815 - the name that http.server calls
+
+    def create(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked['organization']}/{asked['name']}"
+        if ("model", name) in self.hub.repositories:
+            return self.refuse(409, None, "You already created this model repo")
+        private = asked.get("visibility") == "private"
+        self.hub.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, kind="model", private=private)
+        self.hub.tokens[self.token].add(name)
+        return self.send_json({"url": f"{self.hub.url}/{name}", "id": name})
+
+    def validate(self) -> None:
+        self.send_json({"errors": [], "warnings": []})
+
+    def preupload(self, name: str, revision: str) -> None:
+        repository = self.hub.repositories["model", name]
+        there = repository.commits[repository.branches[revision]]
+        modes = []
+        for file in json.loads(self.body)["files"]:
+            large = file["path"].endswith(LARGE_FILES)
+            content = there.get(file["path"])
+            oid = content and (hashlib.sha256(content).hexdigest() if large else git_hash(content))
+            mode = {"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+            modes.append({**mode, "oid": oid})
+        self.send_json({"files": modes})
+
+    def batch(self, name: str) -> None:
+        wanted = json.loads(self.body)["objects"]
+        objects = [
+            one if one["oid"] in self.hub.stored else
+            {**one, "actions": {"upload": {"href": f"{self.hub.url}/stored/{one['oid']}"}}}
+            for one in wanted
+        ]  # fmt: skip
+        self.send_json({"transfer": "basic", "objects": objects})
+
+    def store(self, sha256: str) -> None:
+        if hashlib.sha256(self.body).hexdigest() != sha256:
+            return self.refuse(400, None, "other content than its name says")
+        self.hub.stored[sha256] = self.body
+        return self.send(200, b"", {})
+
+    def commit(self, name: str, revision: str) -> None:
+        repository = self.hub.repositories["model", name]
+        head = repository.branches[revision]
+        files = dict(repository.commits[head])
+        for line in self.body.splitlines():
+            item = json.loads(line)
+            value = item["value"]
+            if item["key"] == "header":
+                if value.get("parentCommit", head) != head:
+                    return self.refuse(412, None, "A commit has happened since")
+                repository.messages.append({key: value[key] for key in ("summary", "description")})
+            elif item["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "lfsFile":
+                files[value["path"]] = self.hub.stored[value["oid"]]
+            elif item["key"] == "deletedFile":
+                del files[value["path"]]
+        commit = self.hub.add(name, files, kind="model")
+        return self.send_json({"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit})
+
+    def tag(self, name: str, revision: str) -> None:
+        repository = self.hub.repositories["model", name]
+        wanted = json.loads(self.body)["tag"]
+        if wanted in repository.branches:
+            return self.refuse(409, None, "Tag exists")
+        repository.branches[wanted] = repository.branches.get(revision, revision)
+        return self.send(200, b"", {})
 
     def log_message(self, *_: object) -> None:
         """Keep the tests' output quiet."""

@@ -43,8 +43,9 @@ LIBRARY = [
     ["training.trainers"],
     ["training"],
     ["report"],
-    # beside the others: what starts the programs, looks at the machine, invents the demo's data, reads former commands
-    ["launcher", "demo", "migration"],
+    # beside the others: what starts the programs, looks at the machine, invents the demo's data, reads former commands,
+    # takes what was made to registries
+    ["launcher", "demo", "migration", "publishing"],
     ["launcher.hosts", "doctor"],
 ]
 HOUSES = [("workflow", "pipeline", PIPELINE), ("scripts", "heirloom", LIBRARY)]

@@ -19,7 +19,7 @@ from dvc.utils.serialize import dumps_yaml
 from heirloom.errors import HeirloomError
 from heirloom.launcher.dvc_hashes import out_record
 from pipeline.execution.restore import put_in_place
-from pipeline.graph import Graph, Stage
+from pipeline.graph import Graph, Stage, dvcfile
 from pipeline.ledger import config_sections, lockfile, recording_by_blocks
 from pipeline.ledger.cache import cached
 from pipeline.ledger.fingerprints import Fingerprints, bytes_hash
@@ -343,6 +343,28 @@ def test_a_stage_that_is_not_there_is_told_with_those_that_are() -> None:
     for name, hint in (("train-stf", "did you mean train-sft?"), ("nowhere", "there are: train-sft")):
         with pytest.raises(HeirloomError, match=f"^no stage is called {name}; {re.escape(hint)}"):
             graph.stage(name)
+
+
+def test_artifacts_of_two_branches_are_merged_as_their_stages_are(tmp_path: Path) -> None:
+    """They stand before the stages in dvc.yaml, and must not become stages."""
+
+    def text(*names: str) -> str:
+        artifacts = "".join(f"  {name}:\n    path: checkpoints/{name}\n    type: model\n" for name in names)
+        stages = "".join(f"  gate-{name}:\n    cmd: {name}\n" for name in names)
+        return dvcfile.HEADER + (f"artifacts:\n{artifacts}" if names else "") + f"stages:\n  a:\n    cmd: a\n{stages}"
+
+    for base, ours, theirs, merged in (
+        ((), ("b",), ("c",), ("b", "c")),
+        ((), (), ("c",), ("c",)),
+        (("b",), ("b",), (), ()),
+        (("b", "c"), ("c",), ("b", "c"), ("c",)),
+    ):
+        files = [tmp_path / name for name in ("base", "ours", "theirs")]
+        for file, names in zip(files, (base, ours, theirs), strict=True):
+            file.write_text(text(*names))
+        merge_files(*files)
+        assert files[1].read_text() == text(*merged)
+        assert list(dvcfile.blocks_of(files[1].read_text())) == ["a", *(f"gate-{name}" for name in merged)]
 
 
 def test_what_git_hands_over_to_be_merged_may_be_missing_or_odd(tmp_path: Path) -> None:

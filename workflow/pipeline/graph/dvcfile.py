@@ -31,6 +31,7 @@ from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
 
 HEADER = "# Written from config/ by `make dvc.yaml` (workflow/pipeline). Do not edit: edit config/ instead.\n"
+ARTIFACTS, STAGES = "artifacts:\n", "stages:\n"
 CHECK = "check-config"
 """The stage that knows whether dvc.yaml is in step."""
 DIGEST = "digest-code"
@@ -40,6 +41,8 @@ GUARDS = (CHECK, DIGEST)
 CONFIG = "config"
 """All of it is what that stage looks at: which of its folders are read stands in one of its files."""
 REMEDY = "`make dvc.yaml` brings it in step, and `snakemake` does by itself"
+ARTIFACT = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?\Z")
+"""What GTO takes for a name, without the folders (gto 1.10, constants.py)."""
 _VERSION = 4
 
 
@@ -58,7 +61,18 @@ def dvc_yaml(graph: Graph, found: str = "") -> str:
     texts = {**kept, **{name: blocks[key] for name, key in keys.items()}, CHECK: check_block()}
     programs = {program_of(path) for text in kept.values() for path in re.findall(rf"- ({CODE_FOLDER}\S+)", text)}
     texts[DIGEST] = digest_block({*graph.programs, *(path for path in programs if Path(path).is_file())})
-    return HEADER + "stages:\n" + "".join(texts[name] for name in sorted(texts))
+    shipped = {**(artifacts_of(found) if graph.mistakes else {}), **artifact_blocks(graph)}
+    registry = ARTIFACTS + "".join(shipped[name] for name in sorted(shipped)) if shipped else ""
+    return HEADER + registry + STAGES + "".join(texts[name] for name in sorted(texts))
+
+
+def artifact_blocks(graph: Graph) -> dict[str, str]:
+    """Return run → the lines of its artifact, for runs with gates: what a tag `RUN@v1.0.0` stands for to DVC and GTO.
+
+    They are in no entry of dvc.lock, so nothing becomes stale by them (https://doc.dvc.org/user-guide/project-structure/dvcyaml-files#artifacts).
+    """
+    runs = [stage.subject for stage in graph.stages.values() if stage.kind == "gate"]
+    return {run: lines_of(run, {"path": f"checkpoints/{run}", "type": "model"}) for run in runs if ARTIFACT.match(run)}
 
 
 def check_entry() -> dict:
@@ -156,6 +170,7 @@ def check(graph: Graph, path: Path = DVC_YAML) -> None:
             "gone": [name for name in then if name not in now],
         }
         told = "; ".join(f"{word}: {some(names)}" for word, names in parts.items() if names)
+        told = told or ("artifacts" if artifacts_of(found) != artifacts_of(wanted) else "")
         raise HeirloomError(
             f"{path} is out of step with config/{f' ({told})' if told else ''}: {REMEDY}; commit it with your change"
         )
@@ -168,6 +183,15 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def blocks_of(text: str) -> dict[str, str]:
     """Return stage → its lines, of a text in the form that is written here."""
+    return _blocks(text.partition(STAGES)[2])
+
+
+def artifacts_of(text: str) -> dict[str, str]:
+    """Return artifact → its lines, of a text in the form that is written here."""
+    return _blocks(text.partition(STAGES)[0].partition(ARTIFACTS)[2])
+
+
+def _blocks(text: str) -> dict[str, str]:
     return {match[1]: match[0] for match in re.finditer(r"^  (\S+):\n(?:    .*\n)*", text, re.MULTILINE)}
 
 

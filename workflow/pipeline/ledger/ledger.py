@@ -60,15 +60,24 @@ class Ledger:
         return {name: self.entries[name] for name in self.names if self.verdicts[name].action is Action.CURRENT}
 
 
-def open_ledger(local_data: bool = True, runs: str | None = None, force: str | None = None) -> Ledger:
+def open_ledger(
+    local_data: bool = True, runs: str | None = None, force: str | None = None, gates: Sequence[str] = ()
+) -> Ledger:
     """Read config, code, dvc.lock and (with `local_data`) the data's stats; give every stage its verdict.
 
     `runs` selects runs by name or pattern (comma-separated) with all that they stand on; None selects every stage.
+    `gates` selects of these the gates of some runs, with all that they stand on.
     Raises HeirloomError for mistakes in the config, and for runs or stages that do not exist; mistakes in files on
     which no selected run stands are warnings.
     """
+    typed = f"--config runs={runs}"
+    if gates and runs is None:
+        runs, typed = ",".join(gates), " ".join(f"gate-{run}" for run in gates)
     project, graph = load_graph(strict=runs is None)
-    names = selected(graph, project, runs)
+    names = selected(graph, project, runs, typed)
+    if gates:
+        wanted = graph.ancestors(gate_of(run, graph, names) for run in gates)
+        names = [name for name in names if name in wanted]
     force = checked_stage_names(graph, listed("force", force) or ())
     entries, damaged = recorded_entries(graph)
     history = History()
@@ -116,9 +125,9 @@ def open_ledger(local_data: bool = True, runs: str | None = None, force: str | N
     )
 
 
-def selected(graph: Graph, project, runs: str | None) -> list[str]:
-    """Return the selected stages in run order. Raises HeirloomError for a pattern that names no enabled run, or one
-    that is broken or stands on a file that is.
+def selected(graph: Graph, project, runs: str | None, typed: str) -> list[str]:
+    """Return the selected stages in run order; `typed` is what the user wrote. Raises HeirloomError for a pattern that
+    names no enabled run, or one that is broken or stands on a file that is.
     """
     if runs is None:
         return list(graph.stages)
@@ -130,12 +139,24 @@ def selected(graph: Graph, project, runs: str | None) -> list[str]:
             raise ConfigErrors(project.mistakes)
         if not matching:
             there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))
-            raise HeirloomError(f"--config runs={runs}: no run is called {pattern}; there are {there_are}")
+            raise HeirloomError(f"{typed}: no run is called {pattern}; there are {there_are}")
         if not stages:
             disabled = ", ".join(project.runs[run].path for run in matching)
-            raise HeirloomError(f"--config runs={runs}: not enabled: set `enabled: true` in {disabled}")
+            raise HeirloomError(f"{typed}: not enabled: set `enabled: true` in {disabled}")
         chosen |= graph.ancestors(stages)
     return [name for name in graph.stages if name in chosen]
+
+
+def gate_of(run: str, graph: Graph, names: Sequence[str]) -> str:
+    """Return the stage that holds a run against its gates. Raises HeirloomError when none of these names is it."""
+    if (name := f"gate-{run}") in names:
+        return name
+    if name in graph.stages:
+        raise HeirloomError(f"{name}: --config runs= does not select {run}: leave one of the two out")
+    raise HeirloomError(
+        f"{name}: config/ gives {run} no `gates:`, so nothing says what it must reach: add them to its file "
+        "(docs/evaluation.md)"
+    )
 
 
 def left_out(mistakes: Sequence[Mistake]) -> list[str]:

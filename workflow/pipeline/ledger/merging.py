@@ -15,8 +15,18 @@ from pipeline.ledger.lockfile import BLOCK, HEAD
 def merge_files(base: Path, ours: Path, theirs: Path) -> None:
     """Merge `theirs` into `ours`, in place, as git asks of a driver (%O %A %B)."""
     head, mine = blocks_of(ours)
-    _, yours = blocks_of(theirs)
-    _, common = blocks_of(base)
+    other, yours = blocks_of(theirs)
+    ancestor, common = blocks_of(base)
+    if artifacts := merged_blocks(*map(dvcfile.artifacts_of, (head, other, ancestor))):
+        before = head.partition(dvcfile.ARTIFACTS)[0].removesuffix(dvcfile.STAGES)
+        head = before + dvcfile.ARTIFACTS + artifacts + dvcfile.STAGES
+    elif dvcfile.ARTIFACTS in head:
+        head = head.partition(dvcfile.ARTIFACTS)[0] + dvcfile.STAGES
+    ours.write_text(head + merged_blocks(mine, yours, common), encoding="utf-8")
+
+
+def merged_blocks(mine: dict[str, str], yours: dict[str, str], common: dict[str, str]) -> str:
+    """Return the blocks of both sides, sorted by name; `common` is what both began with."""
     merged = dict(mine)
     for name, block in yours.items():
         if name not in mine and name not in common or mine.get(name) == common.get(name):
@@ -24,7 +34,7 @@ def merge_files(base: Path, ours: Path, theirs: Path) -> None:
     for name in common:
         if name not in yours and mine.get(name) == common[name]:
             merged.pop(name, None)
-    ours.write_text(head + "".join(merged[name] for name in sorted(merged)), encoding="utf-8")
+    return "".join(merged[name] for name in sorted(merged))
 
 
 def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
@@ -35,5 +45,5 @@ def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
         raise HeirloomError(f"{file} cannot be merged: {error}") from error
     head, found, body = text.partition("stages:\n")
     if not found:
-        return (dvcfile.HEADER + "stages:\n" if text.startswith("#") else HEAD), {}
+        return (dvcfile.HEADER + dvcfile.STAGES if text.startswith("#") else HEAD), {}
     return head + found, {match["name"]: match[0] for match in BLOCK.finditer(body)}

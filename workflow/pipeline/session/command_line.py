@@ -17,6 +17,7 @@ from pipeline.paths import STATE
 
 SETTINGS = ("runs", "force", "data", "image", "here", "rehearse", "budget")
 """Settings of this workflow, for `--config`."""
+GATE = "gate-"
 SAGEMAKER = "sagemaker"
 """The executor whose jobs share no folder with this machine."""
 
@@ -157,6 +158,23 @@ def container_image(workflow, settings: dict, options) -> str | None:
     return image
 
 
+def only_gates(options) -> list[str]:
+    """Return the runs whose gates are all that is asked for, by targets `gate-RUN`; none where more is."""
+    gates = gate_targets(options)
+    asked = set(map(str, options.targets or [])) if options is not None else set()
+    return [gate.removeprefix(GATE) for gate in gates] if asked == set(gates) else []
+
+
+def gate_targets(options) -> tuple[str, ...]:
+    """Return the targets `gate-RUN` of the command line, each once."""
+    return tuple(dict.fromkeys(filter(is_gate, map(str, (options and options.targets) or []))))
+
+
+def is_gate(target: str) -> bool:
+    """Tell whether a target is `gate-RUN`, which alone of the stages' names is one: for its exit status."""
+    return target.startswith(GATE) and "/" not in target
+
+
 def reject_unknown_targets(options, graph: Graph) -> None:
     """Refuse targets that Snakemake does not know, with the command for what is meant. Raises HeirloomError."""
     if options is None:
@@ -165,6 +183,8 @@ def reject_unknown_targets(options, graph: Graph) -> None:
         if name not in (*KINDS, "all"):
             raise HeirloomError(f"no rule is called {name}; {did_you_mean(name, KINDS, 'there are')}")
     for target in map(str, options.targets or []):
+        if is_gate(target) and target in graph.stages:
+            continue
         stage = graph.stages.get(target) or graph.stages.get(graph.makers.get(target.rstrip("/"), ""))
         if stage is not None:
             users = runs_with(stage.name, graph)

@@ -41,7 +41,9 @@ from pipeline.session.command_line import (
     container_image,
     data_is_local,
     executor,
+    gate_targets,
     kinds_here,
+    only_gates,
     rehearse_instead,
     reject_unknown_targets,
     reject_unsupported,
@@ -73,10 +75,12 @@ class Session:
         away: bool = False,
         submission: Submission | None = None,
         gpus: Callable[[Stage], int] = lambda stage: 1,
+        gates: tuple[str, ...] = (),
     ) -> None:
         """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get.
 
-        `gpus` says how many units of the resource `accelerator` a stage takes.
+        `gpus` says how many units of the resource `accelerator` a stage takes; `gates` are the stages `gate-RUN` that
+        are targets by their names.
         """
         self.graph = graph
         self.folder = folder
@@ -88,6 +92,7 @@ class Session:
         self.away = away
         self.submission = submission
         self.gpus = gpus
+        self.gates = gates
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -197,12 +202,16 @@ class Session:
                 atexit.register(os.execv, sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
                 return
 
-    def targets(self) -> list[str]:
+    def targets(self, gate: str | None = None) -> list[str]:
         """Return the markers that `rule all` asks for: of what is to be done, so that current stages cost nothing.
 
         What stands on data that may have to be made anew, because it is not on this machine, may follow.
+        With a `gate`, the markers of what that stage stands on, and its own.
         """
         names = self.ledger.to_do_or_to_follow() if self.ledger else []
+        if gate is not None:
+            needed = self.graph.ancestors([gate])
+            names = [name for name in names if name in needed]
         return [self.artifact(self.graph.stages[name].artifact) for name in names] or [self.artifact(NOTHING)]
 
 
@@ -237,7 +246,8 @@ def open_session(workflow, config: dict) -> Session:
     to_sagemaker = executor(options) == SAGEMAKER
     wrong = setting_problems(options) if to_sagemaker else []
     try:
-        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), settings.get("force"))
+        gates = only_gates(options)
+        ledger = open_ledger(data_is_local(settings, options), settings.get("runs"), settings.get("force"), gates)
     except HeirloomError as error:
         raise HeirloomError("\n".join([*wrong, str(error)])) from error
     reject_unknown_targets(options, ledger.graph)
@@ -274,7 +284,19 @@ def open_session(workflow, config: dict) -> Session:
     if real or showing:
         # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
         open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
-    return Session(ledger.graph, folder, workflow, ledger, force, image, not away, away and real, submission, gpus)
+    return Session(
+        ledger.graph,
+        folder,
+        workflow,
+        ledger,
+        force,
+        image,
+        not away,
+        away and real,
+        submission,
+        gpus,
+        gate_targets(options),
+    )
 
 
 def private_folder() -> Path:

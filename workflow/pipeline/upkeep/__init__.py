@@ -2,7 +2,8 @@
 
 from pipeline.upkeep.accept import accept
 from pipeline.upkeep.clean_cache import clean_cache, empty_trash
+from pipeline.upkeep.passed import Passed, passed_run
 from pipeline.upkeep.upgrade import upgrade
 from pipeline.upkeep.verify import verify
 
-__all__ = ["accept", "clean_cache", "empty_trash", "upgrade", "verify"]
+__all__ = ["Passed", "accept", "clean_cache", "empty_trash", "passed_run", "upgrade", "verify"]

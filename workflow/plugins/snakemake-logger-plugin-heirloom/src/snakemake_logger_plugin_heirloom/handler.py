@@ -109,7 +109,7 @@ class LogHandler(LogHandlerBase):
 
     def _run_info(self, record: LogRecord) -> None:
         stats = record.stats
-        self._total = stats.get("total", 0) - stats.get("all", 0)
+        self._total = stats.get("total", 0) - sum(number for name, number in stats.items() if is_target(name))
 
     def _job_info(self, record: LogRecord) -> None:
         if not record.output:  # a rule that only names its targets
@@ -259,6 +259,11 @@ class LogHandler(LogHandlerBase):
             where = f": {failure.place}" if failure.place else ""
             self._screen.text(f"{failure.name} failed after {duration(failure.seconds)}{where}", "failed")
             self._screen.text(f"error: {failure.sentence}", "failed")
+
+
+def is_target(rule: str) -> bool:
+    """Tell whether an entry of Snakemake's statistics is a rule that only names its targets: `all`, or `gate-RUN`."""
+    return rule == "all" or rule.startswith("gate-")
 
 
 def snakemakes_own(common, stream) -> ColorizingTextHandler:
