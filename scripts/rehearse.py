@@ -7,7 +7,8 @@ What is the run's own: its config, tokenizer, chat template, first 16 rows, proc
 trainer, adapter, quantization, DeepSpeed file. What is not: the weights, which are random ones of the same architecture
 with two layers, and the length, two steps. Of a repository of the hub only config.json, tokenizer and rows are fetched.
 
-It happens in .heirloom/rehearsals/RUN, a copy of this folder with uncommitted edits, on CPU ranks; nothing is recorded.
+It happens in .heirloom/rehearsals/RUN, a copy of this folder with uncommitted edits, on CPU ranks; nothing is recorded
+but that the run passed as it is (.heirloom/rehearsed.json), which `snakemake --profile sagemaker` asks for.
 The folder stays, so that the next rehearsal does again only what an edit concerns; delete it as you like.
 Exit status: 0 when every stage ends well, 1 when one does not, with a sentence that names it.
 """
@@ -23,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from heirloom.errors import HeirloomError, plain
 from heirloom.report.terminal_text import forgive_characters
-from pipeline.rehearsal import NEVER, place_of, prepare, rehearse
+from pipeline.rehearsal import NEVER, note_rehearsed, place_of, prepare, rehearse
 
 
 def main() -> int:
@@ -38,6 +39,7 @@ def main() -> int:
         prepared = prepare(runs, folder, tell)
         if not options.prepare:
             rehearse(prepared, tell)
+            note_rehearsed(prepared.keys)
     except HeirloomError as error:
         print(f"error: rehearsing {', '.join(runs)}: {plain(str(error))}", file=sys.stderr)
         return 1

@@ -88,10 +88,12 @@ def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, c
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "this stage was told to fail" in said, said
+    assert "\nneither rehearsed nor executed as they are now: other; `make rehearse RUN=other`" in done.stderr
     assert "this stage was told to fail" in (clone.folder / "logs/train-other.log").read_text()
     assert lock(clone)["train-other"] == before
     clone.edit("config/runs/other.yaml", "learning_rate: 2e-5", "learning_rate: 1e-5")
     done = succeeded(submit(clone, cloud, "-n", "--config", "runs=other"))
+    assert "rehearse" not in done.stderr  # executed as it is
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

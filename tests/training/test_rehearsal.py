@@ -87,9 +87,14 @@ def test_a_sound_run_passes_to_its_report(project, rehearsed):
     assert (config["num_hidden_layers"], config["hidden_size"]) == (2, 64)
 
 
-def test_snakemake_accepts_what_the_rehearsal_finds(project):
-    done = typed(project, "-m", "snakemake", "-n")
+def test_snakemake_accepts_what_the_rehearsal_finds_and_knows_what_was_rehearsed(project, rehearsed):
+    done = typed(project, "-m", "snakemake", "-n", "--config", "rehearse=required")
     assert done.returncode == 0, done.stderr[-3000:]
+    said = "refused by rehearse=required: neither rehearsed nor executed as they are now: adapter, columns, metric, "
+    assert said in done.stderr and "sound" not in done.stderr.partition(said)[2]
+    done = typed(project, "-m", "snakemake", "--config", "rehearse=required", "runs=columns")
+    assert done.returncode == 1 and "`make rehearse RUN=columns`" in done.stderr
+    assert not (project / "dvc.lock").exists()
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -19,6 +19,7 @@ from heirloom.json_files import read_json, write_json
 from heirloom.rehearsal import smaller_config
 from pipeline.graph import Graph, build_graph
 from pipeline.paths import CACHE
+from pipeline.rehearsal.record import keys_of
 from pipeline.rehearsal.throw_away_clone import bring_files, link_user_file
 from pipeline.rehearsal.what_is_made import WhatIsMade
 
@@ -42,6 +43,8 @@ class Prepared:
     made: WhatIsMade
     left_out: list[str] = field(default_factory=list)
     """What of the runs is not rehearsed, besides NEVER; a sentence each."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Run → the hash of what decides it in the project itself, from before anything was brought."""
 
 
 def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepared:
@@ -53,6 +56,7 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
     project = load_project(Path(), CACHE, strict=False)
     for name in runs:
         check_known(name, project)
+    keys = keys_of(runs, build_graph(project, runs))
     bring_files(folder)
     used = files_of(runs, project)
     trusted = any(isinstance(file, Run) and file.trusts_remote_code for file in used)
@@ -76,7 +80,7 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
         for path in stage.files:
             link_user_file(path, folder)
     stages = tuple(name for name in graph.stages if name in wanted)
-    return Prepared(folder, graph, stages, materials.made, left_out)
+    return Prepared(folder, graph, stages, materials.made, left_out, keys)
 
 
 def check_known(name: str, project: Project) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.content_hashes import file_hash
 from heirloom.json_files import read_json, write_json
+from pipeline.code import code_hash
 from pipeline.graph import Graph, Stage
 
 NOTE = Path("rehearsal/made.json")
@@ -51,7 +52,8 @@ def ingredients(stage: Stage, graph: Graph, folder: Path, above: dict[str, Any])
         for file, names in stage.params.items()
     }
     files = {path: content_of(folder / path) for path in stage.files}
-    return [stage.cmd, sections, files, [digest(above[name]) for name in graph.upstream[stage.name]]]
+    code = code_hash(stage.program) if stage.program else None
+    return [stage.cmd, code, sections, files, [digest(above[name]) for name in graph.upstream[stage.name]]]
 
 
 def content_of(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from pipeline.paths import STATE
 SETTINGS = ("runs", "force", "data", "image", "here", "rehearse", "budget")
 """Settings of this workflow, for `--config`."""
 GATE = "gate-"
+REQUIRED = "required"
 SAGEMAKER = "sagemaker"
 """The executor whose jobs share no folder with this machine."""
 
@@ -109,13 +110,20 @@ def kinds_here(settings: dict) -> list[str]:
 def rehearse_instead(settings: dict, options) -> None:
     """With `--config rehearse=RUN`: rehearse these runs, and end with the rehearsal's exit status.
 
+    Nothing with `rehearse=required`, a profile's word for a condition (`rehearsal_required`).
     Raises HeirloomError where nothing is to be executed.
     """
-    if not (named := listed("rehearse", settings.get("rehearse") or None)):
+    named = listed("rehearse", settings.get("rehearse") or None)
+    if not named or rehearsal_required(settings):
         return
     if not will_execute(options):
         raise HeirloomError("--config rehearse= executes each stage, in small: leave out what only shows something")
     sys.exit(subprocess.run([sys.executable, "scripts/rehearse.py", *named], check=False).returncode)
+
+
+def rehearsal_required(settings: dict) -> bool:
+    """Tell whether only what was rehearsed, or executed before, may be executed."""
+    return settings.get("rehearse") == REQUIRED
 
 
 def budget_of(settings: dict) -> float | None:

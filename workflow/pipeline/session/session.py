@@ -33,6 +33,7 @@ from pipeline.ledger import (
 )
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
 from pipeline.plan import print_plan, print_quotation, quotation, refusals
+from pipeline.rehearsal import advice, unrehearsed
 from pipeline.session import sagemaker_submission as submitting
 from pipeline.session.command_line import (
     SAGEMAKER,
@@ -44,6 +45,7 @@ from pipeline.session.command_line import (
     gate_targets,
     kinds_here,
     only_gates,
+    rehearsal_required,
     rehearse_instead,
     reject_unknown_targets,
     reject_unsupported,
@@ -260,6 +262,12 @@ def open_session(workflow, config: dict) -> Session:
     estimates = quotation(ledger, submitting.region(options)) if showing or (submission and real) else None
     if submission and real and not wrong:
         wrong = refusals(estimates, budget) or submission.inputs_not_pushed()
+    required = rehearsal_required(settings)
+    unsafe = (
+        unrehearsed(ledger, here if to_sagemaker else ()) if (required or to_sagemaker) and (real or showing) else []
+    )
+    if real and required and unsafe:
+        wrong.append(f"the profile has rehearse=required, and some runs are {advice(unsafe)}")
     if wrong:
         raise HeirloomError("\n".join(wrong))
     away = executor(options) != "local"
@@ -281,6 +289,8 @@ def open_session(workflow, config: dict) -> Session:
         print_plan(ledger, sys.stderr)
         if showing:
             print_quotation(estimates, sys.stderr, budget)
+    if unsafe:
+        print(f"{'refused by rehearse=required: ' if required else ''}{advice(unsafe)}", file=sys.stderr)
     if real or showing:
         # SageMaker's jobs get no variable that is not announced, Slurm's would get this one
         open_terminal(workflow.logger_manager, options, jobs_here=real and (not away or to_sagemaker))
