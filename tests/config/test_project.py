@@ -344,6 +344,27 @@ ONE_MISTAKE = {
         ),
         "config/runs/x.yaml:5: peft.target_modules: names no module; give names such as q_proj,v_proj, or all-linear",
     ),
+    "weights without a layer, and dropout": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft:\n  lora_dropout: 0.1\n  target_parameters: [experts.down_proj]\n",
+        ),
+        "config/runs/x.yaml:6: peft.lora_dropout: cannot be applied to an adapter of a weight that is no layer of its own, and target_parameters names such; delete one of the two",
+    ),
+    "weights without a layer, and trained whole": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft:\n  modules_to_save: [experts]\n  target_parameters: [experts.down_proj]\n",
+        ),
+        "config/runs/x.yaml:6: peft.modules_to_save: experts stands in target_parameters too: a weight is trained whole or by an adapter",
+    ),
+    "a weight without a name": (
+        written(
+            "config/runs/x.yaml",
+            "base: tiny\ndataset: chats\ntrainer: sft\ntraining: {global_batch_size: 16, max_steps: 1}\npeft:\n  target_modules: []\n  target_parameters: ['']\n",
+        ),
+        "config/runs/x.yaml:7: peft.target_parameters: has an empty name; give ends of names such as experts.down_proj",
+    ),
     "a former key of ours": (
         written(
             "config/runs/x.yaml",

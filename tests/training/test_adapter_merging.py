@@ -24,6 +24,7 @@ SHAPE |= {"num_key_value_heads": 2, "vocab_size": 40, "bos_token_id": 1, "eos_to
 FILE = "8KB"
 """Most of a weights file here, so that a tiny model has several."""
 ATTENTION = {"target_modules": ["q_proj", "up_proj"]}
+ATTENTION_ALONE = {"target_modules": ["q_proj"]}
 CASES = {
     "LoRA": ("llama", ATTENTION),
     "ranks by layer": ("llama", {**ATTENTION, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"up_proj": 3}}),
@@ -111,15 +112,56 @@ def test_experts_are_copied_though_transformers_joins_them_when_it_loads(tmp_pat
     assert "all of it is loaded" not in capsys.readouterr().out
 
 
-def test_experts_without_an_adapter_are_named(capsys):
+UNASKED = "experts.down_proj, experts.gate_up_proj, gate.weight of each layer get adapters: of this model peft reads"
+LEFT_OUT = "as those of joined experts, and the linear layers down_proj, gate_proj, up_proj get none"
+NONE = "the experts get no adapter and stay as they are (experts.down_proj, experts.gate_up_proj of each layer): "
+JOINED = ["experts.gate_up_proj", "experts.down_proj"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("llama", {}, []),
+        ("mixtral", {}, [UNASKED]),
+        ("deepseek_v3", {}, [LEFT_OUT]),
+        ("gpt_oss", {}, [NONE]),
+        ("gpt_oss", {"target_parameters": JOINED}, []),
+        ("mixtral", ATTENTION_ALONE, [NONE]),
+        ("mixtral", {**ATTENTION_ALONE, "target_parameters": JOINED[:1]}, ["stay as they are (experts.down_proj of"]),
+        ("mixtral", {"target_modules": [], "target_parameters": JOINED}, []),
+    ],
+)
+def test_what_of_a_mixture_of_experts_is_adapted_is_what_the_log_says(kind, settings, said, capsys):
     with torch.device("meta"):
-        models = [
-            AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE)) for kind in ("llama", "mixtral")
-        ]
-    for model in models:
-        lora_config(PeftSection(), model)
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: peft")]
-    assert "experts get no adapter and stay as they are (experts.down_proj, experts.gate_up_proj of each layer)" in said
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, first_k_dense_replace=1))
+        adapted = get_peft_model(model, lora_config(PeftSection(**settings), model))
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: peft")]
+    assert len(found) == len(said) and all(map(str.__contains__, found, said)), found
+    if found and NONE in found[0]:
+        assert found[0].endswith("set target_parameters: [experts.down_proj, experts.gate_up_proj]")
+    experts = [name for name, weight in adapted.named_parameters() if weight.requires_grad and ".experts." in name]
+    assert bool(experts) == (kind != "llama" and NONE not in "".join(found))
+    layers = {name.split(".")[-4] for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert ("up_proj" in layers) == (kind == "llama")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lora_dropout": 0.1}, "peft.lora_dropout: cannot be applied to an adapter of a weight that is no layer of "
+         "its own, and of this model peft reads target_modules as such weights too (experts.down_proj, "),
+        ({"target_parameters": ["experts.down_prj"]}, "peft.target_parameters: the model has no experts.down_prj; did "
+         "you mean experts.down_proj?"),
+        ({"target_parameters": ["q_proj.weight"]}, "peft.target_parameters: q_proj.weight is a weight of an ordinary "
+         "layer, or of one dimension; name its layer in target_modules"),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be_adapted_so(settings, said):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **SHAPE))
+    with pytest.raises(HeirloomError) as caught:
+        lora_config(PeftSection(**settings), model)
+    assert str(caught.value).startswith(said)
 
 
 def test_too_little_memory_for_saving_is_told_before_the_first_step(tmp_path, monkeypatch):
@@ -165,8 +207,9 @@ def tensors(folder):
     return {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
 
 
-def test_the_merged_model_answers_as_base_and_adapter_do(tmp_path, monkeypatch):
-    trainer, asked, _ = made("llama", ATTENTION, tmp_path)
+@pytest.mark.parametrize(("kind", "settings"), [("llama", ATTENTION), ("mixtral", {"target_modules": "all-linear"})])
+def test_the_merged_model_answers_as_base_and_adapter_do(kind, settings, tmp_path, monkeypatch):
+    trainer, asked, _ = made(kind, settings, tmp_path)
     written(trainer, asked, tmp_path, monkeypatch)
     ids = torch.arange(32).reshape(2, 16)  # (B, T)
     with torch.no_grad():

@@ -3,12 +3,14 @@
 The losses are fixed numbers, so that nothing changes unseen; both stages of ZeRO must give the same.
 """
 
+import csv
 import json
+import shutil
 
 import pytest
 import torch
-from training_workplace import ROOT, TRAINING, tree
-from transformers import AutoModelForCausalLM, TrainerState
+from training_workplace import ROOT, TRAINING, tree, write_dataset
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, TrainerState
 
 LORA = {"r": 4}
 NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
@@ -17,6 +19,7 @@ FP4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"} | {
     "bnb_4bit_quant_storage": "float32",
 }
 INT8 = {"load_in_8bit": True}
+JOINED = ["experts.gate_up_proj", "experts.down_proj"]
 PACKED = {"packing": True, "seq_length": 128}
 STEPS = 3
 
@@ -63,6 +66,10 @@ METHODS = {
         *("sft_train.py", "chat", {"peft": LORA, "training": {"bf16": True, "gradient_checkpointing": True}}),
         *(3.76832, 3.70636),
     ),
+    "sft-experts": (
+        *("sft_train.py", "chat", {"peft": {**LORA, "target_modules": ["q_proj"], "target_parameters": JOINED}}),
+        *(5.67694, 5.63706),
+    ),
     "dpo-lora": (
         *("dpo_train.py", "preference", {"peft": LORA, "training": {"loss_type": "ipo", "beta": 0.2}}),
         *(6.25, 5.08629),
@@ -92,14 +99,48 @@ RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
 RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
 PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo")
 BASE = "runs/pretrain/checkpoint"
+BASES = {"sft-experts": "mixtral"}
+SIZES = {
+    "mixtral": {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2, "num_local_experts": 4}
+    | {"num_attention_heads": 2, "num_key_value_heads": 1},
+    "switch_transformers": {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2, "num_experts": 32}
+    | {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    | {"dropout_rate": 0.0, "router_jitter_noise": 0.0},
+}
+"""Two mixtures of experts: joined into one weight a layer, and a layer each."""
+APART = {"zero2": ("zero0", "zero2"), "zero3": ("zero3",)}
+"""Torchrun → the stages of ZeRO at which experts that are a layer each are trained in it."""
 
 
 def training(workplace, name, place, zero, **more):
     """Return the job of tests/training/many_trainings.py for one of METHODS."""
     script, dataset, sections, *_ = METHODS[name]
     sections = {**sections, "training": {**TRAINING, "max_steps": STEPS, **sections.get("training", {})}}
-    command = workplace.training(script, f"{place}/{name}", zero=zero, dataset=dataset, base=BASE, **sections, **more)
+    command = workplace.training(
+        script, f"{place}/{name}", zero=zero, dataset=dataset, base=BASES.get(name, BASE), **sections, **more
+    )
     return {"arguments": command[1:]}
+
+
+def experts_apart(workplace, zero):
+    """Return the job of a mixture whose 32 experts are a layer each, of which a rank's few tokens reach few."""
+    steps = {**TRAINING, "global_batch_size": 2, "per_device_train_batch_size": 1, "max_steps": STEPS}
+    sections = {"dataset": "short", "base": "switch_transformers", "training": steps}
+    return {"arguments": workplace.training("seq2seq_train.py", f"apart/{zero}", zero=zero, **sections)[1:]}
+
+
+def make_mixtures(folder):
+    """Make the two mixtures of experts in `folder`, and rows for the second."""
+    for model_type, sizes in SIZES.items():
+        torch.manual_seed(5)
+        shutil.copytree(folder / "tokenizer", folder / model_type)
+        tokenizer = AutoTokenizer.from_pretrained(folder / model_type)
+        ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.pad_token_id}
+        auto = AutoModelForCausalLM if model_type == "mixtral" else AutoModelForSeq2SeqLM
+        auto.from_config(AutoConfig.for_model(model_type, **ids, **sizes)).save_pretrained(folder / model_type)
+    rows = [{"input_ids": [9 + number, 40 + number], "labels": [80 + number]} for number in range(12)]
+    write_dataset(folder / "short", "seq2seq", rows[:8], rows[8:])
 
 
 def interrupted(workplace, name, place, zero):
@@ -120,10 +161,12 @@ def without_deepspeed(workplace, name):
 def torchruns(workplace, runs):
     """All trainings of this module, in one torchrun for each stage of ZeRO: stage → what was printed."""
     said = {}
+    make_mixtures(workplace.folder)
     for zero in ("zero2", "zero3"):
         jobs = [training(workplace, name, zero, zero) for name in METHODS]
         jobs += [job for name in RESUMED for job in interrupted(workplace, name, f"again-{zero}", zero)]
         jobs += [without_deepspeed(workplace, name) for name in PLAIN] if zero == "zero2" else []
+        jobs += [experts_apart(workplace, stage) for stage in APART[zero]]
         said[zero] = workplace.torchrun("many_trainings.py", jobs)
     return said
 
@@ -153,7 +196,7 @@ def test_a_checkpoint_is_a_plain_model_with_the_adapter_merged_in(methods, workp
     ids = torch.arange(3, 35).reshape(2, 16)  # (B, T)
     for name in ADAPTED:
         merged = AutoModelForCausalLM.from_pretrained(folder / name / "checkpoint")
-        base = AutoModelForCausalLM.from_pretrained(workplace.folder / BASE)
+        base = AutoModelForCausalLM.from_pretrained(workplace.folder / BASES.get(name, BASE))
         with torch.no_grad():
             before = base(ids).logits
             adapted = PeftModel.from_pretrained(base, folder / name / "checkpoint" / "adapter")(ids).logits
@@ -175,8 +218,9 @@ def test_what_a_checkpoint_holds(methods, workplace):
         assert str(workplace.folder).encode() not in everything and str(ROOT).encode() not in everything
         if name in ADAPTED:
             adapter = json.loads(files["adapter/adapter_config.json"])
-            assert adapter["base_model_name_or_path"] == BASE
+            assert adapter["base_model_name_or_path"] == BASES.get(name, BASE)
             assert adapter["target_modules"] == sorted(adapter["target_modules"])
+            assert adapter["target_parameters"] in (None, sorted(JOINED))
 
 
 def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods, workplace):
@@ -193,3 +237,15 @@ def test_without_deepspeed_the_same_is_learned(workplace, torchruns):
     for name in PLAIN:
         measured = json.loads((workplace.folder / "plain" / name / "metrics.json").read_text())
         assert measured["after"]["loss"] == pytest.approx(METHODS[name][4], abs=1e-4), name
+
+
+def test_ranks_whose_tokens_reach_different_experts_train_together_or_not_at_all(workplace, torchruns):
+    """ZeRO-3 gathers all experts of a block and gives what without ZeRO is learned; ZeRO-2 would wait or be wrong."""
+    zero0, zero3 = (
+        [(row["eval_loss"], row["loss"]) for row in csv.DictReader((workplace.folder / file).open())]
+        for file in ("apart/zero0/loss.csv", "apart/zero3/loss.csv")
+    )
+    assert zero0 == zero3 and len(zero0) == STEPS + 1
+    assert not (workplace.folder / "apart/zero2/checkpoint").exists()
+    said = "refused: switch_transformers: its experts are a layer each (SwitchTransformersSparseMLP)"
+    assert said in torchruns["zero2"]

@@ -54,6 +54,7 @@ def choice(text: str, at_start: str | None = None, **adds: Any) -> Choice:
 
 
 MIXES = "refused in the first step where the architecture looks from one packed document into the next"
+LACKING = "refused when it starts where the model has no such weights"
 LORA, EIGHT, FOUR = {"r": 8}, {"load_in_8bit": True}, {"load_in_4bit": True}
 
 
@@ -68,6 +69,7 @@ def dimensions() -> dict[str, list[Choice]]:
         ],
         "weights": [
             choice("LoRA (`peft`)", peft=LORA),
+            choice("LoRA of joined experts", LACKING, peft=LORA | {"target_parameters": ["experts.down_proj"]}),
             choice("8-bit base, LoRA", peft=LORA, quantization=EIGHT),
             choice("4-bit base, LoRA", peft=LORA, quantization=FOUR),
             choice("8-bit base without LoRA", quantization=EIGHT),

@@ -42,6 +42,7 @@ from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving
 from heirloom.training.gradient_check import check_first_gradients
+from heirloom.training.inputs.experts import check_experts
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData
 
@@ -92,10 +93,12 @@ class Lifecycle:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
         The held-out rows are measured before the first step and after the last.
-        Raises HeirloomError when the rows make no step or saving takes more memory than is free, and InterruptionError
-        when a signal stops it: a checkpoint of its step is kept and nothing else is written.
+        Raises HeirloomError when the rows make no step, when ranks cannot train the experts together or saving takes
+        more memory than is free, and InterruptionError when a signal stops it: a checkpoint of its step is kept and
+        nothing else is written.
         """
         check_steps(trainer)
+        check_experts(trainer, self.command.base)
         if is_main_rank():
             check_memory_for_saving(trainer, self.command)
         leave_out_the_model(trainer)

@@ -39,7 +39,7 @@ def save_adapter(trainer: Trainer, weights: dict[str, torch.Tensor], base: Path,
     (folder / "README.md").unlink(missing_ok=True)  # peft's own card: it names versions, and nothing of this training
     file = folder / "adapter_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
-    for key in ("target_modules", "modules_to_save"):
+    for key in ("target_modules", "target_parameters", "modules_to_save"):
         if isinstance(settings[key], list):
             settings[key].sort()  # peft keeps a set, whose order is chance
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -5,14 +5,13 @@ TRL's trainers take a LoraConfig and make the adapter themselves; `with_adapter`
 
 from typing import TYPE_CHECKING
 
-import torch
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.peft import ALL_LINEAR, PeftSection
-from heirloom.distributed import say
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model
+from heirloom.training.inputs.joined_weights import check_joined_weights, is_adaptable
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -24,7 +23,7 @@ TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "masked": None}
 def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraConfig | None":
     """Return the adapter's configuration, None without a section.
 
-    Raises HeirloomError for modules that the model does not have, naming those that it has.
+    Raises HeirloomError for modules and weights that the model does not have, naming those that it has.
     """
     if section is None:
         return None
@@ -32,30 +31,21 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
 
     check_modules("target_modules", section.target_names or [], adaptable_modules(model))
     check_modules("modules_to_save", section.modules_to_save, module_names(model))
-    if experts := joined_experts(model):
-        say(
-            f"warning: peft: the experts get no adapter and stay as they are ({', '.join(experts)} of each layer): "
-            "transformers joins their weights, and target_modules reaches linear layers alone"
-        )
     task = "masked" if is_masked_language_model(model) else "seq2seq" if is_encoder_decoder(model) else "causal"
-    return LoraConfig(
+    config = LoraConfig(
         r=section.r,
         lora_alpha=section.lora_alpha,
         lora_dropout=section.lora_dropout,
-        target_modules=section.target_names or ALL_LINEAR,
+        target_modules=ALL_LINEAR if section.target_names is None else section.target_names,
+        target_parameters=section.target_parameters or None,
         modules_to_save=section.modules_to_save or None,
         bias=section.bias,
         use_rslora=section.use_rslora,
         use_dora=section.use_dora,
         task_type=TASKS[task],
     )
-
-
-def joined_experts(model: PreTrainedModel) -> list[str]:
-    """Return the last two parts of the names of weights that hold all experts of a layer: (experts, out, in)."""
-    shapes = ((name, getattr(weight, "ds_shape", weight.shape)) for name, weight in model.named_parameters())
-    names = (name for name, shape in shapes if len(shape) == 3 and ".experts." in name)
-    return sorted({".".join(name.split(".")[-2:]) for name in names})
+    check_joined_weights(section, config, model)
+    return config
 
 
 def check_modules(key: str, names: list[str], known: set[str]) -> None:
@@ -68,12 +58,7 @@ def check_modules(key: str, names: list[str], known: set[str]) -> None:
 
 def adaptable_modules(model: PreTrainedModel) -> set[str]:
     """Return the last parts of the names of the layers that can get an adapter."""
-    kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, torch.nn.Conv2d)
-    return {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, kinds) or type(module).__name__ == "Conv1D"  # GPT-2's own kind of linear layer
-    }
+    return {name.rpartition(".")[2] for name, module in model.named_modules() if is_adaptable(module)}
 
 
 def module_names(model: PreTrainedModel) -> set[str]:

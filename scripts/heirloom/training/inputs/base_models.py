@@ -27,6 +27,7 @@ from heirloom.models import tokenizer_files
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.remote_code import loading, loading_from, trust
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
+from heirloom.training.inputs.experts import gather_experts_together
 from heirloom.training.inputs.training_command import TrainingCommand
 
 
@@ -58,6 +59,8 @@ def load_model(command: TrainingCommand) -> PreTrainedModel:
     model = load_base(command, **chosen)
     if "device_map" in chosen:
         del model.hf_device_map  # the trainer takes a model that has one for spread over several GPUs
+    if is_deepspeed_zero3_enabled():
+        gather_experts_together(model)
     if command.quantization:
         without_repacking(model)
         if on_cpu():
