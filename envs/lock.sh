@@ -4,12 +4,13 @@
 # takes a lock with hashes for all or nothing, and torch brings more than is locked, so the locks themselves have none.
 # envs/audit.txt and envs/hashes/installer.txt stand alone.
 # What only the CUDA build of torch needs is left to torch's own metadata, which pins it exactly: so the same
-# file installs the CPU build where only that is offered and the CUDA build elsewhere.
+# file installs the CPU build where only that is offered and the CUDA build elsewhere. nvidia-ml-py is no such part:
+# DeepSpeed, built for CUDA, needs it, and pyproject.toml names it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cuda=$(uv pip compile pyproject.toml --extra training --universal --python-version 3.11 --no-annotate --no-header -q |
-    sed -nE 's/^((nvidia|cuda|triton)[a-z0-9-]*)==.*/--no-emit-package \1/p')
+    sed -nE '/^nvidia-ml-py==/d; s/^((nvidia|cuda|triton)[a-z0-9-]*)==.*/--no-emit-package \1/p')
 
 lock() {
     local output=$1

@@ -264,6 +264,12 @@ def test_ops_are_compiled_for_other_processors_too(heirloom: Path) -> None:
     assert not {"__AVX512__", "__AVX512F__"} & macros
 
 
+def test_what_deepspeed_needs_once_it_is_built_for_cuda_is_locked(heirloom: Path) -> None:
+    """Its setup.py adds it then alone, and `pip check`, which ends the image's installation, asks for it."""
+    assert re.fullmatch(r"[\d.]+\n", run(heirloom, "locked_version.sh", "nvidia-ml-py").stdout)
+    assert re.search(r"^nvidia-ml-py==", (REPOSITORY / "envs/hashes/locked.txt").read_text(), re.MULTILINE)
+
+
 def test_what_the_image_starts_finds_all_that_it_imports() -> None:
     """The doctor and the entry point are the only code of the project in the image: their files are copied by name."""
     steps = (REPOSITORY / "docker/Dockerfile").read_text()
