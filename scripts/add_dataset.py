@@ -54,7 +54,7 @@ def main() -> None:
             processing["test_fraction"] = HELD_OUT
             todo.append(f"there is no test split, so {HELD_OUT:.0%} of the rows are held out, drawn by seed")
         if "hub" in source:
-            todo.append("source.revision: pin the commit, 40 hex digits; the hub shows it under Files and versions")
+            todo.append(f"source.revision: `python scripts/pin.py {file.stem}` writes the commit")
         todo = [plain(words) for words in todo]  # columns of anybody's have their names in them
         write(file, {"tokenizer": options.tokenizer, "source": source, "processing": processing}, todo)
         print(f"wrote {file}: {shape.processing_function}, {len(rows)} rows looked at")

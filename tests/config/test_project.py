@@ -12,7 +12,9 @@ from heirloom.config import files
 from heirloom.config.project import ConfigErrors, load_project
 from pipeline.graph.graph import build_graph, load_graph
 
-CAN_CHANGE = "pin the commit (40 hex digits) that the hub shows under Files and versions → History of"
+CAN_CHANGE = (
+    "pin the commit: `make pin` writes it, the 40 hex digits that the hub shows under Files and versions → History of"
+)
 SOURCES_AND_TARGETS = (
     "tokenizer: tiny\nsource: {generator: demo, part: text, rows: 9}\n"
     "processing: {processing_function: seq2seq_processing_function, max_length: 128}\n"

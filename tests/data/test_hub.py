@@ -154,3 +154,40 @@ def test_a_token_opens_a_gated_dataset_and_stays_secret(hub, download, tmp_path)
     assert ("Bearer hf_may_read") in {authorization for _, authorization in hub.requests}
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"hf_may_read" not in written + ended.stdout.encode() + ended.stderr.encode()
+
+
+def test_pin_writes_commits_and_nothing_else(hub, run_script, tmp_path):
+    files = {
+        "models/lines.yaml": "# a model\nsource:\n  hub: org/carded   # whose\n  revision: main  # a branch\n",
+        "models/new.yaml": "source:\r\n  hub: org/plain  # no revision\r\n# end\r\n",
+        "datasets/flow.yaml": "tokenizer: lines\nsource: {hub: org/plain, splits: [train]}  # all on one line\n",
+        "datasets/empty.yaml": "source:\n  revision:\n  hub: org/plain\n",
+        "datasets/pinned.yaml": f"source: {{hub: org/carded, revision: {hub.first}}}\n",
+        "datasets/here.yaml": "source: {path: rows.jsonl}\n",
+        "datasets/gone.yaml": "source: {hub: org/nowhere, revision: v1}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "config" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "config" / name).write_bytes(text.encode())
+    for kind, name in (("model", "org/carded"), ("model", "org/plain")):
+        hub.repositories[kind, name] = hub.repositories["dataset", name]
+    plain = hub.repositories["dataset", "org/plain"].branches["main"]
+    reach = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}
+    done = run_script("pin.py", "--check", "lines", **reach)
+    said = "config/models/lines.yaml: org/carded is not pinned (main): `make pin` writes the commit\n"
+    assert (done.returncode, done.stdout) == (1, said)
+    done = run_script("pin.py", **reach)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: config/datasets/gone.yaml: hub: there is no org/nowhere, or it is private")
+    expected = files | {
+        "models/lines.yaml": files["models/lines.yaml"].replace(": main", f": {hub.second}"),
+        "models/new.yaml": f"source:\r\n  hub: org/plain\r\n  revision: {plain}  # no revision\r\n# end\r\n",
+        "datasets/flow.yaml": files["datasets/flow.yaml"].replace("org/plain", f"org/plain, revision: {plain}"),
+        "datasets/empty.yaml": files["datasets/empty.yaml"].replace("revision:", f"revision: {plain}"),
+    }
+    for name, text in expected.items():
+        assert (tmp_path / "config" / name).read_bytes().decode() == text, name
+    (tmp_path / "config/datasets/gone.yaml").unlink()
+    done = run_script("pin.py", **reach)
+    assert (done.returncode, done.stdout) == (0, "every source from the hub is pinned\n")
+    assert "did you mean lines?" in run_script("pin.py", "liens", **reach).stderr

@@ -57,8 +57,8 @@ class References:
                 yield (
                     file.path,
                     ("source", key),
-                    f"{found} can change under you; pin the commit (40 hex digits) that the hub shows under "
-                    f"Files and versions → History of {file.source.hub}",
+                    f"{found} can change under you; pin the commit: `make pin` writes it, the 40 hex digits that the "
+                    f"hub shows under Files and versions → History of {file.source.hub}",
                 )
         for run in self.files.runs.values():
             former = run.training and former_optimizer_warning(run.training.passed_through.get("optim"))
