@@ -13,7 +13,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW REASON DIR REMOTE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse reproduce accept upgrade clean-cache empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse pin reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -82,6 +82,9 @@ rehearse:  ## every stage of a run in small, here, before it is paid for: make r
 	$(if $(value RUN),,$(error name the run: make rehearse RUN=llama3-dpo))
 	@python scripts/rehearse.py $(call as_typed,RUN)
 
+pin:  ## write commits in place of branches into the files of models and datasets from the hub
+	@python scripts/pin.py
+
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
 	@python scripts/reproduce.py $(COMMIT) $(STAGE)
 
@@ -93,6 +96,9 @@ upgrade:  ## after new code: keep what it would make as well, with proof: make u
 
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
 	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))
+
+clean-remote:  ## list what no branch or tag of origin needs on the DVC remote; YES=1 deletes what is older than 30 days
+	@python workflow/pipeline clean-remote $(if $(YES),--yes)
 
 empty-trash:  ## delete for good what clean-cache has moved to the trash
 	@python workflow/pipeline empty-trash

@@ -13,12 +13,25 @@ from heirloom.launcher.ranks import free_port
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
+WITH_A_CLOCK = """
+import datetime, pathlib, sys
+import moto.s3.models
+from moto.server import main
+now, days = moto.s3.models.utcnow, pathlib.Path(sys.argv.pop(1))
+moto.s3.models.utcnow = lambda: now() - datetime.timedelta(days=int(days.read_text()))
+main(sys.argv[1:])
+"""
+
+
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """Give the server's address while the block runs."""
+def moto_server(days_ago: Path | None = None) -> Iterator[str]:
+    """Give the server's address while the block runs; `days_ago`: a file that says how old what S3 gets is at once."""
     port = free_port("127.0.0.1")
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    program = [str(Path(sys.executable).parent / "moto_server")]
+    if days_ago is not None:
+        program = [sys.executable, "-c", WITH_A_CLOCK, str(days_ago)]
+    command = [*program, "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):

@@ -18,6 +18,8 @@ from pipeline.plan import bills, costs_text
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prices.py"
 BY_HAND = """us-east-1:
   ml.p4d.24xlarge: {usd_per_hour: 30.5, page: "https://example.org/prices", read: 2026-11-28}
+eu-west-1:
+  s3: {usd_per_gb_month: 0.25, page: "https://example.org/s3", read: 2026-11-28}
 """
 
 
@@ -79,6 +81,7 @@ def test_prices_of_a_region_are_read_with_page_and_day_and_others_stay(tmp_path:
     }  # fmt: skip
     assert found.dollars("ml.p4d.24xlarge", 2, 7200) == 125
     assert found.dollars("ml.p5.48xlarge", 1, 3600) is None
+    assert found.storage.usd_per_gb_month == 0.25  # written by hand, and stays
     assert read_prices("us-east-1", file).of_types["ml.p4d.24xlarge"].read.isoformat() == "2026-11-28"
     assert read_prices(None, file).of_types == {}  # of two regions none is meant
 
@@ -94,6 +97,10 @@ def test_prices_of_a_region_are_read_with_page_and_day_and_others_stay(tmp_path:
             "eu-west-1: ml.g5.xlarge: usd_per_hour: input should be greater than 0; a price is",
         ),
         ("eu-west-1: {ml.g5.xlarge: {usd_per_hour: 1.0, page: memory, read: 2026-11-29}}", "ml.g5.xlarge: page: "),
+        (
+            'eu-west-1: {s3: {usd_per_gb_month: 0.0, page: "https://x", read: 2026-11-29}}',
+            "s3: usd_per_gb_month: input should be greater than 0; a price is {usd_per_gb_month: 0.02, page: https://",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_sentence_that_names_the_place(tmp_path: Path, text: str, said: str):

@@ -5,6 +5,7 @@ write               bring dvc.yaml in step           verify     hash everything 
 upgrade             keep the results that new code of the project would make as well, with proof
 accept STAGE …      record a harmless code change    clean      what the cache holds in vain
 empty-trash         delete what clean has moved away
+clean-remote        what the DVC remote and jobs' S3 prefix hold in vain
 pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
 costs               what jobs on SageMaker were billed
 origin PATH         which commits recorded this file or folder, wherever it lies
@@ -67,6 +68,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     trash = commands.add_parser("empty-trash", help="delete what `clean` has moved to the trash")
     trash.add_argument("--yes", action="store_true", help="delete without asking")
+    remote = commands.add_parser(
+        "clean-remote", help="list what the DVC remote and jobs' S3 prefix hold in vain, by run"
+    )
+    remote.add_argument("--yes", action="store_true", help="delete what of it is older than 30 days")
     origin = commands.add_parser("origin", help="list the commits that recorded exactly this file or folder")
     origin.add_argument("path", type=from_here)
     pull = commands.add_parser("pull", help="bring the recorded data of all stages, or of these, from the DVC remote")
@@ -168,6 +173,12 @@ def clean(arguments: argparse.Namespace) -> None:
     clean_cache(arguments.yes, arguments.clones)
 
 
+def clean_remote(arguments: argparse.Namespace) -> None:
+    from pipeline.upkeep import clean_remote
+
+    clean_remote(arguments.yes)
+
+
 def empty_trash(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import empty_trash
 
@@ -222,8 +233,8 @@ def merge(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "plan": plan, "costs": costs, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
-    "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join, "begin": begin, "end": end,
-    "merge": merge, "digest": digest, "upgrade": upgrade,
+    "clean-remote": clean_remote, "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join,
+    "begin": begin, "end": end, "merge": merge, "digest": digest, "upgrade": upgrade,
 }  # fmt: skip
 
 if __name__ == "__main__":

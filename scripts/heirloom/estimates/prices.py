@@ -16,6 +16,7 @@ from heirloom.config.parsing.section import Section
 from heirloom.errors import HeirloomError
 
 FILE = Path("config/prices.yaml")
+STORAGE = "s3"
 
 
 class Price(Section):
@@ -26,12 +27,21 @@ class Price(Section):
     read: datetime.date = Field(description="the day, YYYY-MM-DD")
 
 
+class StoragePrice(Section):
+    """The price of keeping data on S3, under the key `s3` of a region."""
+
+    usd_per_gb_month: float = Field(gt=0, allow_inf_nan=False, description="of 2^30 bytes, US dollars")
+    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
+    read: datetime.date = Field(description="the day, YYYY-MM-DD")
+
+
 @dataclass(frozen=True)
 class Prices:
     """Instance type → its price, of one region."""
 
     region: str | None
     of_types: dict[str, Price]
+    storage: StoragePrice | None = None
 
     def dollars(self, instance_type: str, count: int, seconds: float) -> float | None:
         """Return the US dollars of so many instances for so long, on demand; None where the price is not known."""
@@ -52,20 +62,23 @@ def read_prices(region: str | None = None, file: Path = FILE) -> Prices:
     tables = {name: dict(prices_in(file, name, table)) for name, table in content.items()}
     if region is None and len(tables) == 1:
         region = next(iter(tables))
-    return Prices(region, tables.get(region or "", {}))
+    found = tables.get(region or "", {})
+    types = {name: price for name, price in found.items() if isinstance(price, Price)}
+    return Prices(region, types, found.get(STORAGE))
 
 
-def prices_in(file: Path, region: Any, table: Any) -> Iterator[tuple[str, Price]]:
+def prices_in(file: Path, region: Any, table: Any) -> Iterator[tuple[str, Price | StoragePrice]]:
     """Yield the prices of a region. Raises HeirloomError for the first that is none."""
     if not isinstance(table, dict):
         raise HeirloomError(f"{file}: {region}: expected instance types, as `ml.g5.xlarge:`; found {table!r}")
     for name, value in table.items():
         try:
-            yield str(name), Price.model_validate(value)
+            yield str(name), (StoragePrice if name == STORAGE else Price).model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "the price"
             raise HeirloomError(
-                f"{file}: {region}: {name}: {key}: {first['msg'].lower()}; a price is {{usd_per_hour: 1.41, page: "
-                "https://…, read: 2026-11-29}"
+                f"{file}: {region}: {name}: {key}: {first['msg'].lower()}; a price is {{"
+                f"{'usd_per_gb_month: 0.02' if name == STORAGE else 'usd_per_hour: 1.41'}, page: https://…, read: "
+                "2026-11-29}"
             ) from None
