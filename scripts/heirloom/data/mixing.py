@@ -13,10 +13,10 @@ from datasets import Dataset, Value, concatenate_datasets
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.sections.mixture import MixtureSection
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.data_statistics import SplitStatistics
 from heirloom.data.dataset_storage import ROWS_AT_A_TIME, SplitWriter
 from heirloom.data.processed_dataset import load_rows
-from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.preference_rows import counted_pair
 from heirloom.data.rows.rows import FinishedRow
 from heirloom.data.rows.seq2seq_rows import counted_source_and_target

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heirloom.data.rows.masking import IGNORED
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.data.token_texts import TokenTexts
 from heirloom.errors import plain

@@ -9,11 +9,12 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.distributed import gathered_rows
 from heirloom.errors import HeirloomError
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import longest_text
-from heirloom.models.token_losses import IGNORED, following, token_losses
+from heirloom.models.token_losses import following, token_losses
 from heirloom.models.trained_checkpoints import load_config, load_model
 
 Row = tuple[list[int], list[int]]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.intervals import Statistic
-from heirloom.evaluation.log_likelihood import IGNORED, Row, measure_rows
+from heirloom.evaluation.log_likelihood import Row, measure_rows
 from heirloom.evaluation.scores import Scores
 
 

@@ -14,10 +14,9 @@ from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import ModelOutput
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.models.language_models import is_encoder_decoder, without_adapter
 
-IGNORED = -100
-"""The target of a position that does not count: torch.nn.functional.cross_entropy's ignore_index."""
 MOST_TOKENS = 1024
 """Tokens whose scores are in memory at once: with 128,256 words about 1.3 GB."""
 

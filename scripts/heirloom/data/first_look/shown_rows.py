@@ -5,8 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.processed_dataset import load_split, read_description
-from heirloom.data.rows.masking import IGNORED
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.errors import plain
 

@@ -7,6 +7,7 @@ import numpy as np
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.chats.chat_templates import ChatTemplate, Message
 from heirloom.data.chats.message_forms import (
     ASSISTANT,
@@ -17,7 +18,7 @@ from heirloom.data.chats.message_forms import (
     wanted,
 )
 from heirloom.data.chats.turns import Reading, TurnFinder
-from heirloom.data.rows.masking import IGNORED, TemplateMask, labels_of
+from heirloom.data.rows.masking import TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key, prompt_keys
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.token_positions import Located, Span, located

@@ -12,9 +12,9 @@ import numpy as np
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import TrainOnTemplates
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.rows.token_positions import Span, TokenPositions
 
-IGNORED = -100  # the label that torch's cross entropy leaves out
 TOKEN_IDS = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")
 
 

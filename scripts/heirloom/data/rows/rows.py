@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heirloom.data.rows.masking import IGNORED
+from heirloom.config.sections.row_kinds import IGNORED
 
 
 class Prepared(NamedTuple):

@@ -7,8 +7,9 @@ import numpy as np
 from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.rows.long_texts import LongText
-from heirloom.data.rows.masking import IGNORED, TemplateMask, labels_of
+from heirloom.data.rows.masking import TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.tokenization import Tokenizer

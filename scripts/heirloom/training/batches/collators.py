@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.errors import HeirloomError
 from heirloom.models.batches import padded_batch
 
-IGNORED = -100
 """The label of a token that is not trained on: torch.nn.functional.cross_entropy's ignore_index."""
 
 

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.distributed import rank, world_size
 from heirloom.errors import HeirloomError
-from heirloom.training.batches.collators import IGNORED
 from heirloom.training.inputs.training_data import token_counts
 
 

@@ -18,9 +18,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.errors import HeirloomError
 from heirloom.models.batches import padded_batch
-from heirloom.training.batches.collators import IGNORED, attention_mask, check_labels
+from heirloom.training.batches.collators import attention_mask, check_labels
 
 
 @dataclass

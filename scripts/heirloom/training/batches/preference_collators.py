@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from heirloom.config.arguments.collator_names import CollatorName
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.config.trainers.spec import TrainerSpec
-from heirloom.training.batches.collators import IGNORED, CausalCollator
+from heirloom.training.batches.collators import CausalCollator
 from heirloom.training.inputs.training_command import TrainingCommand
 
 PairCollator = TypeVar("PairCollator", bound=Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]])

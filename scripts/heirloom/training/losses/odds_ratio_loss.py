@@ -14,8 +14,8 @@ import math
 import torch
 from torch.nn.functional import logsigmoid
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.models.token_losses import differentiable_losses, following
-from heirloom.training.batches.collators import IGNORED
 
 COLUMNS = ("chosen_nll", "chosen_tokens", "chosen_loss", "rejected_loss", "chosen_logit", "rejected_logit")
 """What the loss and all that is logged of a pair follow from: see `pair_scores`."""

@@ -17,9 +17,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, TrainingArguments
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import class_name, predicts_next_token, without_adapter
-from heirloom.training.batches.collators import IGNORED
 
 LossFunction = Callable[..., torch.Tensor]
 OTHER_LOSSES = ("prophetnet", "xlm-prophetnet")

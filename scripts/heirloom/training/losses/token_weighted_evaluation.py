@@ -12,10 +12,10 @@ import torch
 from transformers import EvalPrediction
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import is_masked_language_model, predicts_next_token
 from heirloom.models.token_losses import following, token_losses
-from heirloom.training.batches.collators import IGNORED
 
 
 class TokenWeightedEvaluation:
