@@ -6,7 +6,8 @@ import pytest
 from working_tree import copy_working_tree
 
 from heirloom.config.project import load_project
-from pipeline.upkeep.small_config import needed_files, write_small
+from pipeline.graph import build_graph
+from pipeline.upkeep.small_config import STAND_IN, needed_files, write_small
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,3 +30,27 @@ def test_runs_of_all_folders_of_config_are_made_small(clone: Path) -> None:
     assert {run.raw["training"]["max_steps"] for run in project.runs.values()} == {2}
     assert {dataset.raw["source"]["rows"] for dataset in project.datasets.values()} == {32}
     assert project.models["demo-tiny"].init.hidden_size == 16
+
+
+RUN = "base: theirs\ndataset: rows\ntrainer: sft\ntraining: {global_batch_size: 64, max_steps: 90}\npeft: {}\n"
+MODEL = "source: {hub: owner/name, revision: 0123456789abcdef0123456789abcdef01234567}\n"
+ROWS = "tokenizer: theirs\nsource: {path: rows.jsonl}\nprocessing: {processing_function: PART, max_length: 64}\n"
+
+
+def test_a_model_from_elsewhere_is_replaced_by_one_that_can_chat(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its small version had no end token and no chat template, so that no stage of whoever has such a model ran."""
+    mine = clone / "mine"
+    for name, text in (("models/theirs", MODEL), ("datasets/rows", ROWS), ("runs/tuned", RUN)):
+        file = mine / "config" / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text.replace("PART", "sharegpt_processing_function"))
+    monkeypatch.chdir(mine)
+    write_small(clone, needed_files(["tuned"]))
+    monkeypatch.chdir(clone)
+    project = load_project(clone, None)
+    model = project.models[Path(STAND_IN).name]
+    assert model.tokenizer.eos_token and model.tokenizer.pad_token
+    assert "<|im_start|>assistant" in (clone / model.tokenizer.chat_template).read_text()
+    assert project.models["theirs"].raw["source"] == {"path": STAND_IN}
+    assert project.runs["tuned"].raw["training"] == {"global_batch_size": 16, "max_steps": 2}
+    assert STAND_IN in {path for stage in build_graph(project).stages.values() for path in stage.outs}

@@ -18,8 +18,17 @@ from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
 KINDS = ("datasets", "models", "runs")
 CONFIG = Path("config")
 ROWS = 32
-TEXT = "upgrade-text"
-"""Dataset that tokenizers of models from elsewhere are trained on here."""
+TEXT, MODEL = "upgrade-text", "upgrade-model"
+"""Model that stands here for those from elsewhere, and the dataset that its tokenizer is trained on."""
+STAND_IN = f"models/{MODEL}"
+"""Where that model is made; no stage names it as what it reads, since a path of `source:` is its reader's own."""
+TEMPLATE = Path("config/chat_templates/upgrade.jinja")
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Its chat template, the markers of which are those that configs name most."""
+SPECIAL = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>", "additional_special_tokens": ["<|im_start|>"]}
 PARTS = {"text": "text", "chat": "chats", "preference": "preferences"}
 """Kind of rows → the part of the demo's data that has such."""
 RUN = {"max_steps": 2, "num_train_epochs": 1, "global_batch_size": 4, "per_device_train_batch_size": 1,
@@ -79,12 +88,21 @@ def write_small(folder: Path, needed: dict[str, set[str]]) -> None:
                 content = small_run(content)
             write_yaml(folder / CONFIG / kind / f"{name}.yaml", content)
     if invented:
-        model = next(iter(sorted(needed["models"])))
         processing = {"processing_function": "plain_text_processing_function", "max_length": 32}
-        write_yaml(
-            folder / CONFIG / "datasets" / f"{TEXT}.yaml",
-            {"tokenizer": model, "source": generated("text"), "processing": processing},
-        )
+        text = {"tokenizer": MODEL, "source": generated("text"), "processing": processing}
+        write_yaml(folder / CONFIG / "datasets" / f"{TEXT}.yaml", text)
+        write_yaml(folder / CONFIG / "models" / f"{MODEL}.yaml", stand_in())
+        # without a run the model would be no stage; it is executed by no one
+        run = {
+            "base": MODEL,
+            "dataset": TEXT,
+            "trainer": "trainer",
+            "training": {"global_batch_size": 16, "max_steps": 1},
+        }
+        write_yaml(folder / CONFIG / "runs" / f"{MODEL}-run.yaml", run)
+        (folder / STAND_IN).mkdir(parents=True)  # a config may name no folder that is not there
+        (folder / TEMPLATE).parent.mkdir(parents=True, exist_ok=True)
+        (folder / TEMPLATE).write_text(CHATML, encoding="utf-8")
 
 
 def write_yaml(file: Path, content: dict) -> None:
@@ -118,23 +136,29 @@ def small_dataset(content: dict, folder: Path) -> dict:
 
 
 def small_model(content: dict) -> dict:
-    """Return a model of few weights; what comes from elsewhere is made from scratch."""
-    if content.get("source") is None:
-        init = {key: min(value, WEIGHTS[key]) if key in WEIGHTS else value for key, value in content["init"].items()}
-        return content | {"init": init}
-    rest = {key: value for key, value in content.items() if key not in ("source", "init", "tokenizer")}
+    """Return a model of few weights; one from elsewhere comes from the folder of the one that is made here."""
+    if content.get("source") is not None:
+        rest = {key: value for key, value in content.items() if key not in ("source", "shape")}
+        return rest | {"source": {"path": STAND_IN}}
+    init = {key: min(value, WEIGHTS[key]) if key in WEIGHTS else value for key, value in content["init"].items()}
+    return content | {"init": init}
+
+
+def stand_in() -> dict:
+    """Return the model that is made here in the place of those from elsewhere: a tiny one that can chat."""
     init = {"model_type": "llama", "seed": 0, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     init |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 512}
-    tokenizer = {"train_on": TEXT, "vocab_size": 400, **(content.get("tokenizer") or {})}
-    return rest | {"tokenizer": tokenizer, "init": init}
+    tokenizer = {"train_on": TEXT, "vocab_size": 400, "chat_template": TEMPLATE.as_posix(), **SPECIAL}
+    return {"tokenizer": tokenizer, "init": init}
 
 
 def small_run(content: dict) -> dict:
-    """Return a run of a few steps and answers."""
+    """Return a run of a few steps and answers; a batch of the default size is 8 on each of two ranks."""
     small = {**content, "enabled": True}
     small.pop("tracking", None)  # no second run at a tracker
     small.pop("resources", None)
-    for section, limits in (("training", RUN), ("generation", GENERATION)):
+    batches = {} if "per_device_train_batch_size" in (small.get("training") or {}) else {"global_batch_size": 16}
+    for section, limits in (("training", RUN | batches), ("generation", GENERATION)):
         if isinstance(small.get(section), dict):
             small[section] = {
                 key: min(value, limits[key]) if key in limits else value for key, value in small[section].items()

@@ -23,7 +23,7 @@ from pipeline.git import git
 from pipeline.ledger import bytes_hash
 from pipeline.paths import RECORDS
 from pipeline.provenance import CleanClone
-from pipeline.upkeep.small_config import needed_files, write_small
+from pipeline.upkeep.small_config import STAND_IN, needed_files, write_small
 
 RECORDER = Path(__file__).parents[2] / "recorder"
 OURS = ("scripts", "workflow", "rules", "envs")
@@ -165,7 +165,8 @@ def try_out(
             odd = sorted(set(small.split()) ^ set(wanted[name].split()))
             outcomes[name] = Outcome({}, {}, f"a small version of it is another in {', '.join(odd)}")
     failed: dict[str, str] = {}
-    for name in before.in_order(name for name in known if name not in outcomes):
+    first = [before.makers[path] for path in (STAND_IN,) if path in before.makers]
+    for name in before.in_order([*first, *(name for name in known if name not in outcomes)]):
         missing = [before.makers[path] for path in before.reads(name) if before.makers[path] in failed]
         tell(f"executing a small {name}")
         problem, lines = (failed[missing[0]], {}) if missing else before.execute(name)
@@ -174,6 +175,8 @@ def try_out(
             outcomes[name] = Outcome({}, {}, f"with the earlier code its small version fails: {problem}")
             continue
         made = {path: bytes_hash(str(before.folder / path)) for path in before.products(name)}
+        if name in first:
+            copy(before.folder / STAND_IN, after.folder / STAND_IN)
         if name not in known or name in outcomes:
             continue
         for path in before.reads(name):
