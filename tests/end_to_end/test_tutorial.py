@@ -222,6 +222,7 @@ def test_an_answer_leads_to_its_row_and_is_made_again(reader: Reader) -> None:
     said = reader.of("make trace")
     assert "my_data/questions.jsonl" in said and "checkpoints/assistant-dpo" in said
     assert re.search(r"^same +generations/assistant-dpo ", said, re.MULTILINE), said
+    assert not re.search(r"^error: ", said, re.MULTILINE), said  # of the model and rows that came by `dvc add`
 
 
 def test_a_project_has_an_example_and_a_check_that_pass(reader: Reader) -> None:

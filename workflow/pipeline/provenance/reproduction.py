@@ -154,22 +154,30 @@ def bring_inputs(clone: CleanClone, commit: str, stage: str, entry: Entry) -> No
     recorded = recorded_outs(committed_lock(commit))
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
     own = clone.own_data()
-    if any(path.startswith(CODE_FOLDER) for path in deps):
-        clone.digest_code()
-    missing = clone.fetch({path: recorded[path]["md5"] for path in deps if path in recorded})
     clone.fetch({path: value for path, value in own.items() if path not in recorded})
-    for path, value in (deps | own).items():
-        if path in recorded or (clone.folder / path).exists():
-            continue
-        if bytes_hash(path) == value:
-            clone.copy_user_file(path)
-        else:
-            missing.append(path)
+    missing = lacking(clone, {path: value for path, value in own.items() if path not in recorded})
+    if any(path.startswith(CODE_FOLDER) for path in deps):
+        clone.digest_code()  # it checks the config, which wants what it names
+    missing += clone.fetch({path: recorded[path]["md5"] for path in deps if path in recorded})
+    missing += lacking(clone, {path: deps[path] for path in deps if path not in recorded and path not in own})
     if missing:
         raise HeirloomError(
             f"{', '.join(missing)}: read by {stage}, and neither in git, nor in DVC's cache here, nor in its remote: "
             "`dvc push` where it was made, or reproduce the stage that makes it"
         )
+
+
+def lacking(clone: CleanClone, files: Mapping[str, str]) -> list[str]:
+    """Copy a user's files (path → DVC hash) that the clone lacks from here; return those that are others here."""
+    missing = []
+    for path, value in files.items():
+        if (clone.folder / path).exists():
+            continue
+        if bytes_hash(path) == value:
+            clone.copy_user_file(path)
+        else:
+            missing.append(path)
+    return missing
 
 
 def refuse_stale(clone: CleanClone, commit: str, stage: str, entry: Entry) -> None:
