@@ -26,9 +26,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from heirloom.content_hashes import content_hash
+from heirloom.models.adapters import shard_merging
+from heirloom.models.adapters.shard_merging import ShardMerge, without_weights
 from heirloom.models.weights import bytes_of_weights
-from heirloom.training.checkpoints import shard_merging
-from heirloom.training.checkpoints.shard_merging import ShardMerge, without_weights
 
 SHAPE = {"hidden_size": 1024, "intermediate_size": 2816, "num_attention_heads": 16, "vocab_size": 2000}
 

@@ -685,6 +685,30 @@ ONE_MISTAKE = {
         "config/runs/dpo.yaml:2: peft.bias: all cannot be used with trainer: dpo, whose reference is the base with the "
         "adapter switched off, because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
     ),
+    "an adapter on DoRA": (
+        lambda workplace: (
+            workplace.change(
+                "config/runs/sft.yaml", "base: pretrain", "base: pretrain\npeft: {use_dora: true, merge: false}"
+            ),
+            workplace.change("config/runs/dpo.yaml", "base: sft", "base: sft\npeft: {merge: false}"),
+        ),
+        "config/runs/dpo.yaml:2: peft: sft has use_dora, which is no sum of matrices, so no one adapter holds it and "
+        "another; set peft.merge: true here or in sft",
+    ),
+    "an adapter of what was trained whole": (
+        lambda workplace: (
+            workplace.change(
+                "config/runs/sft.yaml",
+                "base: pretrain",
+                "base: pretrain\npeft: {modules_to_save: [up_proj], target_modules: q_proj, merge: false}",
+            ),
+            workplace.change(
+                "config/runs/dpo.yaml", "base: sft", "base: sft\npeft: {target_modules: up_proj, merge: false}"
+            ),
+        ),
+        "config/runs/dpo.yaml:2: peft: up_proj is trained whole here or in what the run stands on, and by an adapter in the "
+        "other, which no one adapter holds; set peft.merge: true here or in sft",
+    ),
     "reference that follows the model": (
         changed("config/runs/dpo.yaml", "[sigmoid]", "[sigmoid]\n  sync_ref_model: true"),
         "config/runs/dpo.yaml:8: training.sync_ref_model: is not available: the reference that follows the model is in no "

@@ -11,6 +11,7 @@ from clone import STAGES, Clone, succeeded
 from ruamel.yaml import YAML
 
 AFTER_PRE = ["evaluate-pre", "generate-pre", "generate-sft", "report-pre", "report-sft", "train-pre", "train-sft"]
+ADAPTER = "{r: 8, merge: false}"
 ENGINES = {"snakemake": ["snakemake"], "dvc": ["dvc", "repro"]}
 
 
@@ -95,12 +96,22 @@ def test_d_comments_white_space_touch_and_tracking_change_nothing(clone: Clone) 
 
 
 def test_d_a_section_that_appears_or_disappears_is_seen_by_both(clone: Clone) -> None:
-    clone.edit("config/runs/pre.yaml", "evaluation: {metrics: [perplexity, exact_match]}", "peft: {r: 8}")
+    """An adapter is one that names its base, which every stage that reads it depends on then."""
+    clone.edit("config/runs/pre.yaml", "evaluation: {metrics: [perplexity, exact_match]}", f"peft: {ADAPTER}")
     succeeded(clone.pipeline("write"))
-    assert clone.plan()["train-pre"] == ("run: command: --sections training → training,peft; peft absent → {'r': 8}")
+    assert clone.plan()["train-pre"] == (
+        "run: command: --sections training → training,peft; peft absent → {'r': 8, 'merge': False}"
+    )
     succeeded(clone.dvc("repro"))
     assert clone.executed() == [stage for stage in AFTER_PRE if stage != "evaluate-pre"]
-    clone.edit("config/runs/pre.yaml", "peft: {r: 8}\n", "")
+    clone.nothing_to_do()
+    stages = YAML(typ="safe").load(clone.folder / "dvc.yaml")["stages"]
+    readers = {name for name, stage in stages.items() if {"checkpoints/pre", "models/tiny"} <= {*stage.get("deps", [])}}
+    assert readers == {"generate-pre", "train-sft"}
+    clone.edit("config/models/tiny.yaml", "seed: 0", "seed: 1")
+    assert {"generate-pre", "train-sft"} <= clone.snakemake_jobs()
+    clone.edit("config/models/tiny.yaml", "seed: 1", "seed: 0")
+    clone.edit("config/runs/pre.yaml", f"peft: {ADAPTER}\n", "")
     assert clone.plan()["train-pre"].startswith("run: ") or clone.plan()["train-pre"].startswith("restore: ")
     succeeded(clone.snakemake())
     clone.nothing_to_do()

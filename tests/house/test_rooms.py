@@ -31,6 +31,7 @@ LIBRARY = [
     ["config"],
     ["estimates"],
     ["data.raw", "data.chats", "models"],
+    ["models.adapters"],
     ["data.rows"],
     ["data"],
     ["data.first_look"],

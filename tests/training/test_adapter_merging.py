@@ -13,9 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from heirloom.config.sections.peft import PeftSection
 from heirloom.errors import HeirloomError
+from heirloom.models.adapters import putting_together, shard_merging
+from heirloom.models.trained_checkpoints import untie_adapted
 from heirloom.models.weights import bytes_of_weights
-from heirloom.training.checkpoints import host_memory, saving, saving_memory, shard_merging
-from heirloom.training.checkpoints.adapter_saving import adapter_weights, merge, save_adapter, untie_adapted
+from heirloom.training.checkpoints import host_memory, saving, saving_memory
+from heirloom.training.checkpoints.adapter_saving import adapter_weights, merge, save_adapter
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving, need_of_saving
 from heirloom.training.inputs.adapters import lora_config
 
@@ -61,15 +63,15 @@ def made(kind, settings, tmp_path):
                 weight.add_(torch.randn_like(weight) * 0.1)
     trainer = Trainer(adapted, TrainingArguments(str(tmp_path / "work"), use_cpu=True, report_to="none"))
     keys = {"collator": "mlm"} if model_type == "roberta" else {}
-    asked = dataclasses.replace(command(tmp_path, **keys), base=tmp_path / "base")
-    save_adapter(trainer, adapter_weights(trainer), asked.base, tmp_path / "adapter")
+    asked = dataclasses.replace(command(tmp_path, **keys), base=tmp_path / "base", peft=PeftSection(merge=True))
+    save_adapter(trainer, adapter_weights(trainer), str(asked.base), tmp_path / "adapter")
     return trainer, asked, auto
 
 
 def written(trainer, asked, tmp_path, monkeypatch):
     """Return the files of a checkpoint as we write it."""
     monkeypatch.setattr(shard_merging, "SHARD", FILE)
-    monkeypatch.setattr(saving, "SHARD", FILE)
+    monkeypatch.setattr(putting_together, "SHARD", FILE)
     saving.save_model(merge(trainer, asked, tmp_path / "adapter"), None, tmp_path / "merged", asked)
     return tree(tmp_path / "merged")
 

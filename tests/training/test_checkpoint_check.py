@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from test_training_mistakes import command
+from training_workplace import tree
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,12 +22,17 @@ from transformers.models.auto import tokenization_auto
 
 from heirloom.config.arguments.library_arguments import model_configs
 from heirloom.config.sections.init import WITH_TOKENIZER_OF_THEIR_OWN
+from heirloom.config.sections.peft import PeftSection
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
 from heirloom.launcher.record import notes_in
 from heirloom.models import remote_code
+from heirloom.models.adapters.putting_together import write_whole_model
 from heirloom.models.tokenizer_files import check_same_ids, copy_tokenizer, load_tokenizer
+from heirloom.models.trained_checkpoints import load_model
+from heirloom.models.weights import weights_hash
 from heirloom.training.checkpoints import checkpoint_check, saving
+from heirloom.training.checkpoints.provenance import lineage_of
 from heirloom.training.checkpoints.saving import save_checkpoint
 
 SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -57,8 +63,24 @@ def trained(workplace, tmp_path, base, *, auto=AutoModelForCausalLM, adapter=Non
     )
     trainer.train()
     asked = dataclasses.replace(command(tmp_path, **dict(keys)), base=base)
-    save_checkpoint(trainer, asked, {}, [], "a card")
+    for merge in (True, False) if adapter else (True,):
+        output = tmp_path / ("out" if merge else "alone")
+        of_merge = {"peft": PeftSection(merge=merge), "output": output} if adapter else {}
+        facts = {"lineage": lineage_of(base)}
+        save_checkpoint(trainer, dataclasses.replace(asked, **of_merge), facts, [], "a card")
     return checkpoint_check.plain_model(trainer), asked.output
+
+
+def assert_put_together_is(model, checkpoint, folder):
+    """The adapter alone, as peft, plain transformers and our readers load it, and written as a whole model."""
+    alone, base = checkpoint.with_name("alone"), checkpoint.with_name("base")
+    with_peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), alone)
+    for loaded in (AutoModelForCausalLM.from_pretrained(alone), with_peft, load_model(alone, "auto")):
+        torch.testing.assert_close(logits(loaded), logits(model), atol=1e-4, rtol=0)
+    write_whole_model(alone, folder)
+    files, expected = tree(folder), tree(checkpoint)
+    written = {name for name in expected if not name.startswith(("adapter/", "README", "heirloom", "trainer_state"))}
+    assert {name: files[name] == expected[name] for name in files} == dict.fromkeys(written, True)
 
 
 def logits(model):
@@ -84,6 +106,7 @@ def test_an_adapter_of_one_of_two_tied_layers_unties_them(workplace, tmp_path, m
     base = made(tmp_path / "base", workplace, model_type)
     model, checkpoint = trained(workplace, tmp_path, base, adapter={"target_modules": [target]})
     assert_is_the_trained_model(model, checkpoint)
+    assert_put_together_is(model, checkpoint, tmp_path / "whole")
     assert json.loads((checkpoint / "config.json").read_text())["tie_word_embeddings"] is False
     before = logits(AutoModelForCausalLM.from_pretrained(base))
     assert (logits(model) - before).abs().max() > 0.01  # it learned something
@@ -102,8 +125,36 @@ def test_an_adapter_of_a_masked_language_model_is_merged_too(workplace, tmp_path
 
 def test_other_adapters_leave_them_tied(workplace, tmp_path):
     base = made(tmp_path / "base", workplace)
-    _, checkpoint = trained(workplace, tmp_path, base, adapter={"target_modules": ["q_proj"]})
+    model, checkpoint = trained(workplace, tmp_path, base, adapter={"target_modules": ["q_proj"]})
     assert json.loads((checkpoint / "config.json").read_text())["tie_word_embeddings"] is True
+    assert_put_together_is(model, checkpoint, tmp_path / "whole")
+    alone = tmp_path / "alone"
+    base_facts = json.loads((alone / "heirloom.json").read_text())["base"]
+    assert base_facts == {"path": str(base), "weights": weights_hash(base), "dtype": "float32", "pad_token_id": 0}
+    (base / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes())
+    with pytest.raises(HeirloomError, match=r"alone: is an adapter of .*base with other weights than are there now"):
+        load_model(alone, "auto")
+    (base / "model.safetensors").unlink()
+    with pytest.raises(HeirloomError, match=r"base: holds no weights \(no model.safetensors\)"):
+        load_model(alone, "auto")
+
+
+WITH_MORE = {
+    "trained whole": ("llama", {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}),
+    "DoRA": ("llama", {"target_modules": ["q_proj"], "use_dora": True}),
+    "tied and trained whole": (
+        "llama",
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+    ),
+    "tied and adapted": ("llama", {"target_modules": ["embed_tokens", "q_proj"], "ensure_weight_tying": True}),
+    "biases": ("gpt2", {"target_modules": ["c_attn"], "bias": "all"}),
+}
+
+
+@pytest.mark.parametrize(("model_type", "adapter"), WITH_MORE.values(), ids=WITH_MORE)
+def test_an_adapter_alone_holds_all_that_was_trained(workplace, tmp_path, model_type, adapter):
+    model, checkpoint = trained(workplace, tmp_path, made(tmp_path / "base", workplace, model_type), adapter=adapter)
+    assert_put_together_is(model, checkpoint, tmp_path / "whole")
 
 
 def test_weights_that_are_written_otherwise_are_refused(workplace, tmp_path, monkeypatch):

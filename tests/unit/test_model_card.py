@@ -32,11 +32,11 @@ def dataset(folder):
     return folder / "pairs"
 
 
-def card(chain, held_out):
+def card(chain, held_out, **more):
     config = {"training": {"learning_rate": 1e-05, "beta": 0.1}, "peft": {"r": 8}}
     progress = {"steps": 1200, "tokens": 3456789}
     found = trace(chain / "tuned", dataset(chain))
-    return model_card("aligned", "dpo", "trl.DPOTrainer", found, config, progress, held_out)
+    return model_card("aligned", "dpo", "trl.DPOTrainer", found, config, progress, held_out, **more)
 
 
 def test_the_hub_finds_base_and_datasets_of_the_whole_chain(chain):
@@ -49,6 +49,12 @@ def test_the_hub_finds_base_and_datasets_of_the_whole_chain(chain):
     assert "1,200 optimizer steps, 3,456,789 tokens" in text
     assert "| loss | 0.7 | 0.5 |\n| new |  | 1.0 |" in text and "peft:\n  r: 8\n" in text
     assert "dvc repro --force --single-item train-aligned" in text and str(chain) not in text
+
+
+def test_a_card_of_an_adapter_names_its_model(chain):
+    text = card(chain, {"before": {}, "after": {}}, adapter_of="models/llama3-8b")
+    assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "peft"
+    assert "An adapter of `models/llama3-8b`" in text and "merge_adapter.py checkpoints/aligned FOLDER" in text
 
 
 def test_a_card_without_held_out_rows_says_so(chain):

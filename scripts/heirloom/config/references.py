@@ -252,6 +252,7 @@ class References:
         """Yield what is wrong with a run's base, datasets and hardware."""
         for problems in (
             self.base_problems,
+            self.adapter_problems,
             self.data_problems,
             self.comparison_problems,
             self.gate_problems,
@@ -277,6 +278,37 @@ class References:
                 ("base",),
                 f"the run {base.name} has `enabled: false`, and its checkpoint is needed; enable it too",
             )
+
+    def adapter_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield what keeps a run's adapter from being one with those that it is trained on."""
+        below = self.adapters_below(run) if run.writes_adapter else []
+        if not below:
+            return
+        remedy = f"set peft.merge: true here or in {below[0].name}"
+        if dora := [each.name for each in (run, *below) if each.peft.use_dora]:
+            yield (
+                ("peft",),
+                f"{dora[0]} has use_dora, which is no sum of matrices, so no one adapter holds it and another; "
+                f"{remedy}",
+            )
+        whole = {name for each in below for name in each.peft.modules_to_save}
+        adapted = {name for each in below for name in each.peft.target_names or ()}
+        if both := sorted((whole & {*(run.peft.target_names or ())}) | (adapted & {*run.peft.modules_to_save})):
+            yield (
+                ("peft",),
+                f"{', '.join(both)} is trained whole here or in what the run stands on, and by an adapter in the "
+                f"other, which no one adapter holds; {remedy}",
+            )
+
+    def adapters_below(self, run: Run) -> list[Run]:
+        """Return the runs whose adapters a run stands on, the nearest first, down to the first whole model."""
+        found: list[Run] = []
+        while (base := self.files.runs.get(run.base)) is not None and base is not run and base not in found:
+            if base.trainer is not None and not base.writes_adapter:
+                break
+            found.append(base)
+            run = base
+        return [each for each in found if each.writes_adapter]
 
     def data_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield datasets that are unknown, of another tokenizer, or of a kind that the run cannot use."""

@@ -74,6 +74,11 @@ class Run(NamedFile):
         return self.training is not None and self.training.passed_through.get("predict_with_generate") is True
 
     @property
+    def writes_adapter(self) -> bool:
+        """Whether the checkpoint is an adapter alone, which needs the model below it to be loaded."""
+        return self.peft is not None and not self.peft.merge
+
+    @property
     def prompts_dataset(self) -> str | None:
         """The dataset whose prompts are answered; None where a file gives them, or nothing is answered."""
         if self.generation is None or self.generation.prompts_file is not None:

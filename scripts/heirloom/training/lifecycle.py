@@ -19,6 +19,7 @@ from transformers import (
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.section import Section
 from heirloom.distributed import is_main_rank, say
+from heirloom.models.trained_checkpoints import folders_of, root_of
 from heirloom.training.batches.each_row_once import check_steps
 from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
 from heirloom.training.callbacks.finite_loss import FiniteLoss
@@ -37,11 +38,13 @@ from heirloom.training.callbacks.resuming import (
 )
 from heirloom.training.callbacks.saving_times import SaveByTime, leave_out_the_model
 from heirloom.training.callbacks.trackers import tracker_callbacks
+from heirloom.training.checkpoints.adapter_saving import as_named, check_joins
 from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving
 from heirloom.training.gradient_check import check_first_gradients
+from heirloom.training.inputs.adapter_bases import remove_base
 from heirloom.training.inputs.experts import check_experts
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData
@@ -92,13 +95,21 @@ class Lifecycle:
     def run(self, trainer: Trainer) -> None:
         """Train to the end, from the newest complete checkpoint if there is one, and write the three outputs.
 
-        The held-out rows are measured before the first step and after the last.
+        A base that was put together for this training is deleted, however it ends. The held-out rows are measured
+        before the first step and after the last.
         Raises HeirloomError when the rows make no step, when ranks cannot train the experts together or saving takes
         more memory than is free, and InterruptionError when a signal stops it: a checkpoint of its step is kept and
         nothing else is written.
         """
+        try:
+            self._run(trainer)
+        finally:
+            remove_base(self.command)
+
+    def _run(self, trainer: Trainer) -> None:
         check_steps(trainer)
         check_experts(trainer, self.command.base)
+        check_joins(trainer, self.command)
         if is_main_rank():
             check_memory_for_saving(trainer, self.command)
         leave_out_the_model(trainer)
@@ -167,6 +178,7 @@ class Lifecycle:
 
     def card(self, trainer: Trainer, facts: dict[str, Any]) -> str:
         """Return the model card of the checkpoint."""
+        alone = self.command.peft is not None and not self.command.peft.merge
         top = {"deepspeed": self.command.deepspeed.stem} if self.command.deepspeed else {}
         top |= {"portable": True} if self.command.portable else {}
         return model_card(
@@ -177,6 +189,7 @@ class Lifecycle:
             config={**top, **self.sections("tracking", "resources")},
             progress=facts,
             held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1)},
+            adapter_of=as_named(root_of(self.command.base)) if alone else None,
         )
 
     def facts_by_hand(self) -> dict[str, Any]:
@@ -189,7 +202,7 @@ class Lifecycle:
                 if section is not None
             ],
             **({"portable": True} if command.portable else {}),
-            "inputs": stat_facts(command.dataset, command.base, command.deepspeed),
+            "inputs": stat_facts(command.dataset, *folders_of(command.base), command.deepspeed),
         }
 
     def write_metrics(self, facts: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from heirloom.arithmetic.ranks import start_computing
 from heirloom.distributed import start_deepspeed
 from heirloom.errors import HeirloomError
 from heirloom.models.remote_code import trust
+from heirloom.training.inputs.adapter_bases import put_base_together
 from heirloom.training.inputs.base_models import load_model, load_tokenizer
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData, check_lengths, load_training_data
@@ -38,6 +39,7 @@ def arguments_and_model(
     """
     args = trainer_arguments(kind, command, data, **own)
     start_deepspeed()
+    put_base_together(command, args)
     model = load_model(command)
     joined = command.training.seq_length if command.trainer.joins_rows else None
     check_lengths(data, model, command.base, joined)

@@ -51,7 +51,7 @@ def run_stages(run, project) -> Iterator[Stage]:
                 metrics=metrics,
                 loss=loss,
             ),  # fmt: skip
-            inputs={"dataset": (dataset,), "base": (base,)},
+            inputs={"dataset": (dataset,), "base": model_folders(run.base, project)},
             program=script,
             files=(deepspeed,) if deepspeed else (),
             params={path: tuple(sections)} if sections else {},
@@ -61,10 +61,9 @@ def run_stages(run, project) -> Iterator[Stage]:
             resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
-        yield answering_stage("generate", run, project, checkpoint, f"generations/{run.name}")
+        yield answering_stage("generate", run, project, run.name, f"generations/{run.name}")
         if base_answers(run, project) == f"baselines/{run.name}":
-            base = checkpoint_of(run.base, project)
-            yield answering_stage("baseline", run, project, base, f"baselines/{run.name}")
+            yield answering_stage("baseline", run, project, run.base, f"baselines/{run.name}")
     if run.evaluation is not None:
         inputs, flags = evaluation_inputs(run, project)
         script = "scripts/evaluate_model.py"
@@ -90,7 +89,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             kind="harness",
             subject=run.name,
             cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
-            inputs={"checkpoint": (checkpoint,)},
+            inputs={"checkpoint": model_folders(run.name, project)},
             program=script,
             files=(run.lm_eval.include_path.rstrip("/"),),
             params={path: ("lm_eval",)},
@@ -137,16 +136,25 @@ def gate_inputs(run) -> dict[str, tuple[str, ...]]:
     return {name: found[name] for name in GATE_INPUTS if name in found}
 
 
-def answering_stage(kind: str, run, project, checkpoint: str, output: str) -> Stage:
-    """Let a checkpoint answer the run's prompts: the run's own (generate), or its base's (baseline)."""
+def answering_stage(kind: str, run, project, model: str, output: str) -> Stage:
+    """Let a model or a run's checkpoint answer the run's prompts: its own (generate), or its base's (baseline)."""
     script, file = "scripts/inference.py", run.generation.prompts_file
     prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.prompts_dataset}"}
     how = loading_flags("generation", run, project)
     return Stage(
         kind=kind,
         subject=run.name,
-        cmd=command("torchrun", script, run, ["generation"], checkpoint=checkpoint, **prompts, **how, output=output),
-        inputs={"checkpoint": (checkpoint,), **({} if file else {"dataset": (prompts["dataset"],)})},
+        cmd=command(
+            "torchrun",
+            script,
+            run,
+            ["generation"],
+            checkpoint=checkpoint_of(model, project),
+            **prompts,
+            **how,
+            output=output,
+        ),  # fmt: skip
+        inputs={"checkpoint": model_folders(model, project), **({} if file else {"dataset": (prompts["dataset"],)})},
         program=script,
         files=(file,) if file else (),
         params={str(run.path): ("generation",)},
@@ -172,6 +180,8 @@ def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[st
         paths["base"] = checkpoint_of(run.base, project)
     given = {name: path for name, path in paths.items() if path is not None}
     inputs = {name: (path,) for name, path in given.items()}
+    models = {"checkpoint": run.name, "base": run.base}
+    inputs |= {name: model_folders(model, project) for name, model in models.items() if name in given}
     flags: dict[str, Any] = {name.replace("_", "-"): path for name, path in given.items()}
     if section.against:
         inputs["against"] = tuple(f"generations/{other}" for other in section.against)
@@ -258,6 +268,19 @@ def checkpoint_of(name: str, project) -> str:
         return f"models/{name}"
     run = project.runs[name]
     return f"checkpoints/{name}" if run.trainer is not None else checkpoint_of(run.base, project)
+
+
+def model_folders(name: str, project) -> tuple[str, ...]:
+    """Return the folders that a stage needs to load a model or a run's checkpoint, the one that it is given first.
+
+    A checkpoint that is an adapter names the whole model that it belongs to, the nearest below it in the chain.
+    """
+    checkpoint, run = checkpoint_of(name, project), project.runs.get(name)
+    while run is not None and run.trainer is not None and run.writes_adapter:
+        name = run.base
+        run = project.runs.get(name)
+    whole = checkpoint_of(name, project)
+    return (checkpoint,) if whole == checkpoint else (checkpoint, whole)
 
 
 def bases_of(run, project) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Artifact:
     """Of a result that was executed with other code than its entry names: what proves each step from one to the other,
     or when and why it was accepted."""
     inputs: dict[str, list["Artifact"]] = field(default_factory=dict)
-    """Flag of the command (`base`, `dataset`, `raw`, …; `file` for what it does not name) → what the stage read."""
+    """Flag of the command (`base`, `dataset`, `raw`, …; for what it does not name `role_of`) → what the stage read."""
     lost: bool = False
     """A stage makes this path, but its entry for this content was replaced before a commit had it."""
 
@@ -121,7 +121,7 @@ class Ancestry:
                 code |= kept_listing(dep["md5"]) or {program_of(dep["path"]): dep["md5"]}
             elif dep["path"] != CHECKED:  # it says that config/ was checked, and nothing is made from it
                 found = self.artifact(dep["path"], dep["md5"])
-                inputs.setdefault(flags.get(dep["path"], "file"), []).append(found)
+                inputs.setdefault(flags.get(dep["path"]) or role_of(dep["path"]), []).append(found)
         return {
             "command": entry["cmd"],
             "code": code,
@@ -130,6 +130,11 @@ class Ancestry:
             "accepted": [same.proof for same in self._history.accepted_by(stage, entry)],
             "inputs": inputs,
         }
+
+
+def role_of(path: str) -> str:
+    """Return what an input is that no flag of the command names: the whole model of an adapter, or else a file."""
+    return "model of the adapter" if path.startswith(("models/", "checkpoints/")) else "file"
 
 
 def flags_by_path(command: str) -> dict[str, str]:

@@ -36,6 +36,14 @@ class PeftSection(Section):
     use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(r) (arXiv:2312.03732)")
     use_dora: bool = Field(False, description="learn magnitude and direction apart (arXiv:2402.09353)")
 
+    ensure_weight_tying: bool = Field(
+        False, description="of tied embeddings: what is trained of one, whole or by an adapter, holds for the other"
+    )
+    merge: bool = Field(
+        True,
+        description="write the merged model; false: the checkpoint is the adapter alone, with its base's name and hash",
+    )
+
     @property
     def target_names(self) -> list[str] | None:
         """The names of the modules that get an adapter; None for all linear layers."""

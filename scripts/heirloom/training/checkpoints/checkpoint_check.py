@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, Trainer
+from transformers import AutoTokenizer, PreTrainedModel, Trainer
 
 from heirloom.errors import HeirloomError
 from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, without_adapter
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
+from heirloom.models.trained_checkpoints import folders_of, load_config
 from heirloom.models.weights import bytes_of_weights
 from heirloom.training.checkpoints.host_memory import free_memory
 from heirloom.training.inputs.adapters import has_quantized_weights
@@ -109,7 +110,7 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
     memory is free than the checkpoint has bytes, the weights are not compared, which log and record say.
     """
     check_tokenizer(folder, trainer, expected)
-    size, free = bytes_of_weights(folder), free_memory()
+    size, free = sum(bytes_of_weights(each) for each in folders_of(folder)), free_memory()
     if free < size:
         note(
             f"checkpoint not compared with the trained model: it has {size:,} bytes, and {free:,} bytes of memory are "
@@ -119,9 +120,9 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()  # or ZeRO-3 would wait for the other ranks to load it in parts
-    config = AutoConfig.from_pretrained(folder, **loading())
+    config = load_config(folder)
     kind = architecture(config, command.training, folder)
-    written = kind.from_pretrained(folder, dtype="auto", **loading())
+    written = kind.from_pretrained(folder, dtype=config.dtype or "auto", **loading())
     with trainer.accelerator.autocast():  # as the trained model was asked
         found = logits_of(written, expected.inputs)
     apart, most = distance(found, expected)

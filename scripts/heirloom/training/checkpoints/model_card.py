@@ -25,15 +25,17 @@ def model_card(
     config: dict[str, Any],
     progress: dict[str, Any],
     held_out: dict[str, dict[str, float]],
+    adapter_of: str | None = None,
 ) -> str:
     """Return the card as Markdown with the front matter that the Hugging Face Hub reads.
 
     `name`: of the run. `trainer`: its trainer's name in config/. `kind`: the class behind it, `library.Class`.
     `config`: the run's sections that decide the result. `progress`: {steps, tokens}.
-    `held_out`: {before, after} → values by name, each empty without held-out rows.
+    `held_out`: {before, after} → values by name, each empty without held-out rows. `adapter_of`: the path of the whole
+    model that an adapter belongs to; None for a whole model.
     """
     front = ModelCardData(
-        library_name="transformers",
+        library_name="transformers" if adapter_of is None else "peft",
         base_model=provenance.lineage[0].get("hub"),
         datasets=hub_datasets(provenance) or None,
         tags=["heirloom", trainer],
@@ -42,7 +44,8 @@ def model_card(
         f"---\n{front.to_yaml()}\n---\n\n# {name}",
         f"Trained from {provenance.base['name']} on {provenance.dataset['name']} by `{trainer}` ({kind}): "
         f"{progress['steps']:,} optimizer steps, {progress['tokens']:,} tokens.\n"
-        "Written by Heirloom from the run's own facts; the same inputs give this folder byte for byte.",
+        "Written by Heirloom from the run's own facts; the same inputs give this folder byte for byte."
+        + ("" if adapter_of is None else f"\n\n{about_adapter(name, adapter_of)}"),
         f"## Base\n\n{lineage_table(provenance)}\n\n"
         "The oldest first, the base last. The hash is that of a listing: "
         "`LC_ALL=C sha256sum *.safetensors | sha256sum` in the model's folder.",
@@ -54,6 +57,15 @@ def model_card(
         f"## How to reproduce\n\n{how_to_reproduce(name)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def about_adapter(name: str, model: str) -> str:
+    """Return how an adapter and its model are opened."""
+    return (
+        f"An adapter of `{model}`, whose weights are not in this folder. In the clone's root plain transformers loads "
+        f'both (`AutoModelForCausalLM.from_pretrained("checkpoints/{name}")`, with peft installed); '
+        f"`python scripts/merge_adapter.py checkpoints/{name} FOLDER` writes them as one model."
+    )
 
 
 def hub_datasets(provenance: Provenance) -> list[str]:

@@ -1,7 +1,8 @@
 """Write a trained model as an artifact: the same training gives the same bytes.
 
 checkpoints/RUN/            the model as plain `AutoModel….from_pretrained` loads it, its tokenizer
-├── adapter/                with `peft:`: the adapter alone; the model beside it is the base with it merged in
+├── adapter/                with `peft: {merge: true}`: the adapter alone; the model beside it has it merged in
+├── adapter_config.json     with `peft: {merge: false}`: the adapter alone in place of the model; it names its base
 ├── trainer_state.json      the course of the training, in transformers' form
 └── heirloom.json           what the training was
 """
@@ -17,13 +18,21 @@ from transformers import AutoConfig, PreTrainedModel, Trainer
 from heirloom.artifacts import new_artifact
 from heirloom.distributed import barrier, is_main_rank
 from heirloom.errors import HeirloomError
+from heirloom.models.adapters.putting_together import model_of, write_model
+from heirloom.models.adapters.shard_merging import ShardMerge
 from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import save_tokenizer
-from heirloom.models.weights import SHARD
-from heirloom.training.checkpoints.adapter_saving import adapter_weights, has_adapter, merge, save_adapter
+from heirloom.models.trained_checkpoints import root_of
+from heirloom.training.checkpoints.adapter_saving import (
+    adapter_weights,
+    facts_of_base,
+    has_adapter,
+    merge,
+    save_adapter,
+    save_alone,
+)
 from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
-from heirloom.training.checkpoints.shard_merging import ShardMerge
 from heirloom.training.inputs.training_command import TrainingCommand
 
 STATE = "trainer_state.json"
@@ -44,17 +53,18 @@ def save_checkpoint(
     check_finite(weights)
     with new_artifact(command.output) if is_main_rank() else nullcontext() as partial:
         if partial:
-            if adapted:
-                save_adapter(trainer, weights, command.base, partial / "adapter")
-                weights = None  # the merged model's own
-                model = merge(trainer, command, partial / "adapter")
+            if adapted and not command.peft.merge:
+                save_alone(trainer, weights, command, partial)
+                facts = {**facts, "base": facts_of_base(trainer, command, facts["lineage"])}
+            elif adapted:
+                named = command.base.name if command.base.is_absolute() else command.base.as_posix()
+                save_adapter(trainer, weights, named, partial / "adapter")
+                save_model(merge(trainer, command, partial / "adapter"), None, partial, command)
             else:
-                model = plain_model(trainer)
-            save_model(model, weights, partial, command)
+                save_model(plain_model(trainer), weights, partial, command)
             save_tokenizer(trainer.processing_class, partial)
-            del model
-            check_checkpoint(partial, trained, trainer, command)
             write_json(partial / FACTS, facts)
+            check_checkpoint(partial, trained, trainer, command)
             write_json(partial / STATE, trainer_state(trainer, log_history))
             (partial / "README.md").write_text(card, encoding="utf-8")
             usual = (partial / "README.md").stat().st_mode & 0o666  # as the user's umask has it
@@ -66,7 +76,7 @@ def save_checkpoint(
 
 def keep_router_settings(model: PreTrainedModel, command: TrainingCommand) -> None:
     """Set what TRL's SFTTrainer has set for itself back to the base's: whether experts add their router's loss."""
-    base = AutoConfig.from_pretrained(command.base, **loading()).get_text_config()
+    base = AutoConfig.from_pretrained(root_of(command.base), **loading()).get_text_config()
     config = model.config.get_text_config()
     for key in ("output_router_logits", "router_aux_loss_coef"):
         if hasattr(base, key):
@@ -77,14 +87,10 @@ def save_model(
     model: PreTrainedModel | ShardMerge, weights: dict[str, torch.Tensor] | None, folder: Path, command: TrainingCommand
 ) -> None:
     """Write a model's configuration and weights (`weights`, or those that it holds) to `folder`."""
-    itself = model.model if isinstance(model, ShardMerge) else model
+    itself = model_of(model)
     keep_router_settings(itself, command)
     itself.config.use_cache = True  # the trainer switched it off for itself; generation wants it
-    if isinstance(model, ShardMerge):
-        itself.save_pretrained(folder, state_dict={})  # all but weights
-        model.write(folder)
-    else:
-        itself.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
+    write_model(model, folder, weights)
 
 
 def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:

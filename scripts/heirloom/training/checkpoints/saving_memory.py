@@ -3,10 +3,11 @@
 from transformers import Trainer
 
 from heirloom.errors import HeirloomError
+from heirloom.models.adapters.shard_merging import needs_all_of_the_base
 from heirloom.models.weights import bytes_of_weights
 from heirloom.training.checkpoints.adapter_saving import has_adapter
 from heirloom.training.checkpoints.host_memory import free_memory
-from heirloom.training.checkpoints.shard_merging import needs_all_of_the_base
+from heirloom.training.inputs.base_models import base_folder
 from heirloom.training.inputs.training_command import TrainingCommand
 
 ONE_FILE = 2 * 10**9
@@ -32,8 +33,11 @@ def need_of_saving(trainer: Trainer, command: TrainingCommand) -> tuple[int, str
     """Return how many bytes of main memory saving takes at the least, beside the model in training, and for what."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if has_adapter(trainer):
-        size = bytes_of_weights(command.base)
-        if reason := needs_all_of_the_base(command.base, model):
+        if not command.peft.merge:
+            return 0, "writing the adapter"
+        base = base_folder(command)
+        size = bytes_of_weights(base)
+        if reason := needs_all_of_the_base(base, model):
             return size, f"merging the adapter into all of {command.base} at once ({reason})"
         return min(size, ONE_FILE), f"merging the adapter into {command.base}, file by file,"
     if not trainer.is_deepspeed_enabled:

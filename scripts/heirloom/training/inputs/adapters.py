@@ -42,6 +42,7 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
         bias=section.bias,
         use_rslora=section.use_rslora,
         use_dora=section.use_dora,
+        ensure_weight_tying=section.ensure_weight_tying,
         task_type=TASKS[task],
     )
     check_joined_weights(section, config, model)

@@ -13,19 +13,19 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import PrefixChange
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.arguments.optimizers import zero_stage
 from heirloom.config.sections.training import TrainingSection
-from heirloom.distributed import on_cpu, say
+from heirloom.distributed import host_number, on_cpu, say
 from heirloom.errors import HeirloomError
 from heirloom.json_files import read_json
 from heirloom.models import tokenizer_files
+from heirloom.models.adapters.putting_together import hollow_model
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.remote_code import loading, loading_from, trust
+from heirloom.models.trained_checkpoints import check_checkpoint, is_adapter, root_of
 from heirloom.models.vocabulary import check_vocabulary, read_vocabulary_size
 from heirloom.training.inputs.experts import gather_experts_together
 from heirloom.training.inputs.training_command import TrainingCommand
@@ -36,12 +36,24 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerFast:
 
     Raises HeirloomError when the folder holds no model, or a tokenizer with ids that the model does not know.
     """
-    known = read_vocabulary_size(base)
+    if is_adapter(base):
+        check_checkpoint(base)
+    known = read_vocabulary_size(root_of(base))
     tokenizer = tokenizer_files.load_tokenizer(base)
     check_vocabulary(len(tokenizer), known, tokenizer=base, model=base)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def base_folder(command: TrainingCommand) -> Path:
+    """Return the folder that the base is loaded from: itself, or where an adapter and its base are put together.
+
+    Each host has such a folder while it trains, beside the output (heirloom.training.inputs.adapter_bases).
+    """
+    if not is_adapter(command.base):
+        return command.base
+    return command.output.with_name(f".{command.output.name}.base-{host_number()}.partial")
 
 
 def load_model(command: TrainingCommand) -> PreTrainedModel:
@@ -82,7 +94,7 @@ def goes_straight_to_the_gpu(command: TrainingCommand, dtype: str) -> bool:
 
 def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     """Return the base model in its own precision; `chosen` are more arguments of `from_pretrained`."""
-    section, base = command.training, command.base
+    section, base = command.training, base_folder(command)
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
     zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
@@ -96,27 +108,15 @@ def base_without_weights(command: TrainingCommand) -> PreTrainedModel:
 
     Raises ValueError, with the reason, where the types of its weights are not known without loading them.
     """
-    with loading_from(command.base):
+    with loading_from(base_folder(command)):
         config, kind = config_and_architecture(command)
-        asked = command.training.default_dtype
-        dtype = config.dtype if asked == "auto" else getattr(torch, asked)
-        if dtype is None:
-            raise ValueError("its config.json names no dtype")
-        trusted = {"trust_remote_code": loading()["trust_remote_code"]}
-        with torch.device("meta"):
-            model = kind.from_config(config, dtype=dtype, **trusted)
-    wide = model._keep_in_fp32_modules_strict or (dtype == torch.float16 and model._keep_in_fp32_modules)
-    if wide and dtype != torch.float32:
-        raise ValueError(f"transformers keeps its {', '.join(sorted(wide))} in float32")
-    conversions = get_model_conversion_mapping(model, add_legacy=False)
-    model._weight_conversions = [each for each in conversions if not isinstance(each, PrefixChange)]  # as when it loads
-    return model
+        return hollow_model(config, kind, command.training.default_dtype)
 
 
 def config_and_architecture(command: TrainingCommand) -> tuple[PreTrainedConfig, type]:
     """Return the base's configuration and the class that loads it. Raises HeirloomError for one not to be trained."""
     trust(command.training.trust_remote_code)
-    config = AutoConfig.from_pretrained(command.base, **loading())
+    config = AutoConfig.from_pretrained(base_folder(command), **loading())
     check_not_quantized(config, command.base)
     return config, architecture(config, command.training, command.base)
 
@@ -128,7 +128,7 @@ def trained_dtype(command: TrainingCommand) -> str:
     `default_dtype: auto` loads in float32 where a base of 16 bits is trained whole and DeepSpeed keeps no float32 copy
     (ZeRO-1 to 3 with bf16 or fp16 do). An explicit type is obeyed, with a warning. Says what it does on the main rank.
     """
-    section, base = command.training, command.base
+    section, base = command.training, base_folder(command)
     config = read_json(base / "config.json")
     saved = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
     dtype = saved if section.default_dtype == "auto" else section.default_dtype

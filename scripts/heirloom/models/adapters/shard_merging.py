@@ -21,6 +21,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from heirloom.json_files import read_json
+from heirloom.models.trained_checkpoints import is_hollow
 from heirloom.models.weights import SHARD
 
 if TYPE_CHECKING:
@@ -114,11 +115,6 @@ def without_weights(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
                 hollow[weight] = torch.nn.Parameter(values, requires_grad=False)
             module.register_parameter(name, hollow[weight])  # tied weights stay tied
     return model
-
-
-def is_hollow(tensor: torch.Tensor) -> bool:
-    """Say whether a tensor has a shape and no values of its own."""
-    return tensor.is_meta or (tensor.numel() > 1 and not any(tensor.stride()))
 
 
 def merged(layer: "BaseTunerLayer", weight: torch.Tensor) -> torch.Tensor:
