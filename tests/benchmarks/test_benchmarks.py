@@ -125,6 +125,13 @@ def test_merge_memory(result_of, warm):
     measured(result["merge"])
 
 
+def test_adapter_checkpoints(result_of, warm):
+    result = result_of("adapter_checkpoints", "--layers", "1", "--executions", "1", warm=warm)
+    alone, merged = result["checkpoint"].values()
+    assert alone["bytes"] < merged["bytes"] / 10
+    measured(result["checkpoint"])
+
+
 def test_flip_rates(result_of, warm):
     small = ("--types", "float32", "--batches", "2", "--limit", "2", "--new-tokens", "2")
     result = result_of("flip_rates", *small, warm=warm)
