@@ -285,12 +285,11 @@ class References:
         if not below:
             return
         remedy = f"set peft.merge: true here or in {below[0].name}"
-        if dora := [each.name for each in (run, *below) if each.peft.use_dora]:
-            yield (
-                ("peft",),
-                f"{dora[0]} has use_dora, which is no sum of matrices, so no one adapter holds it and another; "
-                f"{remedy}",
-            )
+        beyond_joining = {"use_dora": "no sum of matrices", "target_parameters": "no update of a layer"}
+        for key, why in beyond_joining.items():
+            if owners := [each.name for each in (run, *below) if getattr(each.peft, key)]:
+                problem = f"{owners[0]} has {key}, which is {why}, so no one adapter holds it and another; {remedy}"
+                yield ("peft",), problem
         whole = {name for each in below for name in each.peft.modules_to_save}
         adapted = {name for each in below for name in each.peft.target_names or ()}
         if both := sorted((whole & {*(run.peft.target_names or ())}) | (adapted & {*run.peft.modules_to_save})):
