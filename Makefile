@@ -10,10 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
 # dataset. It is not exported, because make would expand it for that.
 as_typed = '$(subst ','\'',$(value $(1)))'
-unexport RUN ROW REASON DIR REMOTE
+unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse pin reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -84,6 +84,10 @@ rehearse:  ## every stage of a run in small, here, before it is paid for: make r
 
 pin:  ## write commits in place of branches into the files of models and datasets from the hub
 	@python scripts/pin.py
+
+promote:  ## rank a sweep's runs, run files of the best: make promote SWEEP=x METRIC=exact_match TOP=2 (without TOP: the table)
+	$(if $(and $(value SWEEP),$(value METRIC)),,$(error name the sweep and the score: make promote SWEEP=x METRIC=exact_match))
+	@python scripts/promote.py $(if $(value TOP),--top $(call as_typed,TOP)) $(if $(value GREATER_IS_BETTER),--greater-is-better $(call as_typed,GREATER_IS_BETTER)) --metric $(call as_typed,METRIC) -- $(call as_typed,SWEEP)
 
 reproduce:  ## make a stage again in a clean clone and compare: make reproduce STAGE=train-demo-sft COMMIT=HEAD
 	@python scripts/reproduce.py $(COMMIT) $(STAGE)

@@ -121,7 +121,7 @@ def test_every_section_has_its_table_in_the_readme():
     tables = re.findall(r"<!-- keys: (\w+) -->", readme)
     sections = {key for model in KINDS.values() for key in model.model_fields}
     plain = {"base", "dataset", "trainer", "deepspeed", "enabled", "trust_remote_code", "portable", "gates"}
-    assert set(tables) == (sections - plain) | {"run", "dataset", "model", "model_source", "project"}
+    assert set(tables) == (sections - plain) | {"run", "sweep", "dataset", "model", "model_source", "project"}
 
 
 def test_keys_of_machines_stand_once_in_the_readme():

@@ -27,7 +27,7 @@ LIBRARY = [
     ["arithmetic"],
     ["config.parsing"],
     ["config.arguments"],
-    ["config.sections", "config.trainers"],
+    ["config.sections", "config.trainers", "config.sweeps"],
     ["config"],
     ["estimates"],
     ["data.raw", "data.chats", "models"],

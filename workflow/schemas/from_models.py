@@ -20,9 +20,12 @@ from heirloom.config.parsing.mistakes import models_in
 from heirloom.config.run import Run
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.training import TrainingSection
+from heirloom.config.sweeps.sweep import Sweep
 from heirloom.config.trainers.table import TRAINERS
 
-FILES: dict[str, type[BaseModel]] = {"dataset": Dataset, "model": Model, "run": Run, "project": ProjectFile}
+FILES: dict[str, type[BaseModel]] = {
+    "dataset": Dataset, "model": Model, "run": Run, "sweep": Sweep, "project": ProjectFile,
+}  # fmt: skip
 TABLE = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 
 
@@ -131,7 +134,7 @@ def table_rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def type_text(annotation: Any) -> str:
     """Return a type in words that a user of YAML knows."""
-    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    words = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "any value"}
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_text(option) for option in inner if option is not type(None))

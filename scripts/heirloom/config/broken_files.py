@@ -34,6 +34,7 @@ def names_in(file: Dataset | Model | Run) -> Iterator[Name]:
 def without_broken(files: Files, mistakes: Iterable[Mistake]) -> Files:
     """Return the files that hold no mistake and name none that does, or that is not there at all."""
     wrong = {mistake.file for mistake in mistakes}
+    wrong |= {path for path, member in files.members.items() if not wrong.isdisjoint((member.sweep, member.base))}
     every = {kind: getattr(files, kind) for kind in KINDS}
     whole = {
         kind: {name: file for name, file in known.items() if file.path not in wrong} for kind, known in every.items()
@@ -49,12 +50,12 @@ def without_broken(files: Files, mistakes: Iterable[Mistake]) -> Files:
             for kind, known in whole.items()
         }
         if left == whole:
-            return Files(files.root, **whole)
+            return Files(files.root, **whole, sweeps=files.sweeps, members=files.members)
         whole.update(left)
 
 
 def broken_runs(files: Files, mistakes: Iterable[Mistake], whole: Files) -> set[str]:
     """Return the names of the runs that cannot be used, those included whose file could not even be read."""
     unread = (PurePath(mistake.file) for mistake in mistakes)
-    named = {path.stem for path in unread if path.parent.name == "runs"}
+    named = {path.stem for path in unread if path.parent.name == "runs" or path.parent.parent.name == "sweeps"}
     return (named | files.runs.keys()) - whole.runs.keys()

@@ -18,7 +18,7 @@ PROJECT_FILE = "config/project.yaml"
 SHIPPED = ("demo", "examples")
 """What is read beside one's own unless config/project.yaml says otherwise."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-OTHER_FOLDERS = frozenset({"datasets", "models", "runs", "deepspeed", "chat_templates"})
+OTHER_FOLDERS = frozenset({"datasets", "models", "runs", "sweeps", "deepspeed", "chat_templates"})
 
 
 class ProjectFile(NamedFile):
@@ -69,6 +69,15 @@ def read_folders(root: Path, mistakes: list[Mistake]) -> list[str]:
 
 
 def named_files(root: Path, kind: str) -> dict[str, Path]:
-    """Return name → path, relative to `root`, of the files of a kind (datasets, models, runs), right or not."""
-    found = [path for folder in read_folders(root, []) for path in sorted((root / folder / kind).glob("*.yaml"))]
+    """Return name → path, relative to `root`, of the files of a kind (datasets, models, runs, sweeps), right or not.
+
+    Runs of sweeps are among the runs, as far as their files are written.
+    """
+    places = [kind, "sweeps/*"] if kind == "runs" else [kind]
+    found = [
+        path
+        for folder in read_folders(root, [])
+        for place in places
+        for path in sorted((root / folder).glob(f"{place}/*.yaml"))
+    ]
     return {path.stem: path.relative_to(root) for path in reversed(found)}

@@ -11,6 +11,7 @@ from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import ConfigErrors, Mistake
 from heirloom.config.references import References
 from heirloom.config.run import Run
+from heirloom.config.sweeps.members import Member
 
 __all__ = ["ConfigErrors", "Mistake", "Project", "load_project"]
 
@@ -30,6 +31,10 @@ class Project:
     """What is wrong in files that were left out, with all that names them."""
     broken_runs: set[str] = field(default_factory=set)
     """The runs that were left out."""
+    members: dict[str, Member] = field(default_factory=dict)
+    """The runs that sweeps stand for, by the paths of their files, written or not."""
+    unknown_members: set[str] = field(default_factory=set)
+    """The sweeps of which nobody knows the runs, as something is wrong with them."""
 
     def kind(self, dataset: str) -> str:
         """Return the kind of a dataset's rows: text, chat, preference or seq2seq."""
@@ -71,7 +76,7 @@ def load_project(
     the files with mistakes, and those that name them, are left out, and the mistakes are in the project.
     """
     files = read_files(Path(root), cache)
-    mistakes = [*files.mistakes, *(files.mistake(*problem) for problem in References(files).problems())]
+    mistakes = [*files.mistakes, *files.mistakes_of(References(files).problems())]
     mistakes += found_elsewhere
     if mistakes and strict:
         raise ConfigErrors(mistakes)
@@ -82,9 +87,13 @@ def load_project(
         whole.runs,
         mistakes=ConfigErrors(mistakes).mistakes,
         broken_runs=broken_runs(files, mistakes, whole),
+        members={path: member for path, member in files.members.items() if member.name in whole.runs},
+        unknown_members=files.unknown_members,
     )
     in_use = project.files_in_use()
-    for file, keys, problem in References(whole).warnings():
-        warnings = project.warnings if file in in_use else project.dormant_warnings
-        warnings.append(files.mistake(file, keys, problem))
+    for member in (member for path, member in files.members.items() if path in in_use):
+        in_use |= {member.sweep, member.base}
+    for warning in whole.mistakes_of(References(whole).warnings()):
+        warnings = project.warnings if warning.file in in_use else project.dormant_warnings
+        warnings.append(warning)
     return project

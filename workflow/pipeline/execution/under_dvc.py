@@ -39,7 +39,7 @@ def begin(name: str, words: Sequence[str]) -> None:
     """
     graph = load_graph(strict=OF_JOB not in os.environ)[1]
     stage = graph.stage(name)
-    dvcfile.check_stage(stage, words)
+    dvcfile.check_stage(stage, words, graph.members)
     bring_in_step([stage.program])  # DVC records the file as it lies there
     entries = read_lock()
     expected = entry_now(stage, graph, entries)

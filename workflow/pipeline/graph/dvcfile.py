@@ -17,15 +17,18 @@ ledger then refuses to make, a finished result that could not be saved is taken 
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
 from pipeline.graph.commands import launched
 from pipeline.graph.graph import Graph
+from pipeline.graph.member_files import out_of_step, write_members
 from pipeline.graph.stages import CHECKED, CODE_FOLDER, Stage, code, code_file, program_of
 from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
@@ -145,13 +148,17 @@ def literal(value: Any) -> Any:
 
 
 def write(graph: Graph, path: Path = DVC_YAML) -> bool:
-    """Bring dvc.yaml in step with the config; tell whether it changed. Raises HeirloomError for a folder."""
+    """Bring dvc.yaml and the files of sweeps' runs in step with the config; tell whether any of them changed.
+
+    Raises HeirloomError for a folder, and where a run's file cannot be written.
+    """
     if path.is_dir():
         raise HeirloomError(f"{path} is a folder, and should be the file that `make dvc.yaml` writes: move it away")
+    members = write_members(graph) > 0
     found = path.read_text(errors="replace", encoding="utf-8") if path.exists() else ""
     text = dvc_yaml(graph, found)
     if found == text:
-        return False
+        return members
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -159,7 +166,7 @@ def write(graph: Graph, path: Path = DVC_YAML) -> bool:
 
 
 def check(graph: Graph, path: Path = DVC_YAML) -> None:
-    """Raise HeirloomError, naming the stages, when dvc.yaml is not what the config says."""
+    """Raise HeirloomError, naming the stages or runs, when dvc.yaml or a file of a sweep's run is not what they say."""
     wanted = dvc_yaml(graph)
     found = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if found != wanted:
@@ -173,6 +180,11 @@ def check(graph: Graph, path: Path = DVC_YAML) -> None:
         told = told or ("artifacts" if artifacts_of(found) != artifacts_of(wanted) else "")
         raise HeirloomError(
             f"{path} is out of step with config/{f' ({told})' if told else ''}: {REMEDY}; commit it with your change"
+        )
+    if members := [f"{word}: {file}" for word, file in out_of_step(graph)]:
+        raise HeirloomError(
+            f"the file of a run is out of step with its sweep ({some(members)}): {REMEDY}; what a run of a sweep "
+            "says is edited in the sweep's file"
         )
 
 
@@ -195,15 +207,21 @@ def _blocks(text: str) -> dict[str, str]:
     return {match[1]: match[0] for match in re.finditer(r"^  (\S+):\n(?:    .*\n)*", text, re.MULTILINE)}
 
 
-def check_stage(stage: Stage, words: Sequence[str], path: Path = DVC_YAML) -> None:
+def check_stage(
+    stage: Stage, words: Sequence[str], members: Mapping[str, Member] = MappingProxyType({}), path: Path = DVC_YAML
+) -> None:
     """Raise HeirloomError unless dvc.yaml describes a stage as the graph does, and `words` are what it starts.
 
     `words` follow `python scripts/launch.py`. DVC records what dvc.yaml says, the identity is of what the graph says:
-    a result may only go from one to the other while they are the same.
+    a result may only go from one to the other while they are the same. So is it with the files of `members`.
     """
     text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if f"\n{block_of(stage)}" not in text:
         raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
+    for file in stage.params:
+        text = members[file].text.encode() if file in members else None
+        if text is not None and (not Path(file).is_file() or Path(file).read_bytes() != text):
+            raise HeirloomError(f"{file} is out of step with its sweep: {REMEDY}")
     if list(words) != launched(stage.cmd):
         raise HeirloomError(
             f"{stage.name} was started as `{shlex.join(words)}`, which is not the command that {path} has for it: type "

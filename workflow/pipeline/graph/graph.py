@@ -11,11 +11,12 @@ Tracking and resources are not part of it.
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import ConfigErrors, Mistake, Project, load_project
+from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
@@ -32,6 +33,8 @@ class Graph:
     stages: dict[str, Stage]
     mistakes: tuple[Mistake, ...] = ()
     """What is wrong in files whose stages are not here (`load_graph` that is not strict)."""
+    members: dict[str, Member] = field(default_factory=dict)
+    """The runs that sweeps stand for, by the paths of their files, which `dvcfile.write` writes."""
 
     @functools.cached_property
     def makers(self) -> dict[str, str]:
@@ -148,7 +151,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
 
     for name in (name for name, run in project.runs.items() if run.enabled) if runs is None else runs:
         add_run(name)
-    return Graph(in_run_order(stages), tuple(project.mistakes))
+    return Graph(in_run_order(stages), tuple(project.mistakes), project.members)
 
 
 def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:

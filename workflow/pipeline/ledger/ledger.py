@@ -105,7 +105,8 @@ def open_ledger(
             if stage.name in entries and history.is_same(stage.name, entries[stage.name], expected):
                 yield expected | {"outs": entries[stage.name]["outs"]}  # recorded, though not executed by us
 
-        verdicts, adopted = judge(graph, names, entries, file_hash, config_sections(), missing_data, candidates, force)
+        sections = config_sections(graph.members)
+        verdicts, adopted = judge(graph, names, entries, file_hash, sections, missing_data, candidates, force)
         adopted = carried | adopted
         found = entries | adopted
         restored = [name for name, verdict in verdicts.items() if verdict.action is Action.RESTORE]
@@ -136,6 +137,8 @@ def selected(graph: Graph, project, runs: str | None, typed: str) -> list[str]:
         matching = [run for run in project.runs if fnmatchcase(run, pattern)]
         stages = [name for run in matching for name in graph.stages if graph.stages[name].subject == run]
         if any(fnmatchcase(run, pattern) for run in project.broken_runs):
+            raise ConfigErrors(project.mistakes)
+        if not matching and any(pattern.startswith(f"{sweep}-") for sweep in project.unknown_members):
             raise ConfigErrors(project.mistakes)
         if not matching:
             there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))

@@ -65,6 +65,7 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
     for file in used:
         content, more = materials.small_form(file)
         left_out += more
+        (folder / file.path).parent.mkdir(exist_ok=True)  # of a sweep
         write_json(folder / file.path, content)
     for name in dict.fromkeys(file.deepspeed for file in used if isinstance(file, Run) and file.deepspeed):
         path = f"config/deepspeed/{name}.json"

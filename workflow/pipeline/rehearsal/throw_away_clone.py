@@ -9,8 +9,8 @@ from pipeline.paths import STATE
 
 LEFT_BEHIND = ("workflow/pipeline/", "tests/", "docs/", "benchmarks/", "dvc.lock", "dvc.yaml", ".dvc/")
 """What no program of a stage reads. Without the ledger programs run as by hand, and nothing is recorded."""
-KINDS = ("datasets", "models", "runs")
-"""Files of config/ that are written anew, smaller."""
+KINDS = ("datasets", "models", "runs", "sweeps")
+"""Files of config/ that are written anew, smaller; of sweeps the runs alone."""
 
 
 def place_of(runs: list[str]) -> Path:

@@ -97,7 +97,7 @@ class Submission:
         self._here = tuple(here)
         self._instance = instance
         self._remote: dict[str, str] = {}
-        self._sections = config_sections()
+        self._sections = config_sections(ledger.graph.members)
 
     def problems(self) -> list[str]:
         """Return a sentence for everything that jobs could not reach: the DVC remote, files that are not sources."""

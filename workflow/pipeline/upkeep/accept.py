@@ -86,7 +86,7 @@ def acceptable(ledger: Ledger, names: Iterable[str]) -> tuple[dict[str, Candidat
     """
     found: dict[str, Candidate] = {}
     refused: dict[str, str] = {}
-    recorded, sections = recorded_outs(ledger.entries), config_sections()
+    recorded, sections = recorded_outs(ledger.entries), config_sections(ledger.graph.members)
     with Fingerprints() as fingerprints:
         hash_of = recorded_hashes(ledger.graph, recorded, fingerprints.of)
         for name in names:

@@ -73,6 +73,7 @@ def write_small(folder: Path, needed: dict[str, set[str]]) -> None:
         for kind in KINDS:
             shutil.rmtree(folder / place / kind, ignore_errors=True)
             (folder / place / kind).mkdir(parents=True)
+        shutil.rmtree(folder / place / "sweeps", ignore_errors=True)
     invented = False
     for kind in KINDS:
         there = named_files(Path(), kind)
