@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from measuring import command_line, cost_of, machine, median, write_result
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from working_tree import copy_working_tree
 
-OWN_FOLDERS = tuple(f"config/{name}" for name in ("runs", "datasets", "models", "demo", "examples"))
+OWN_FOLDERS = tuple(f"config/{name}" for name in ("runs", "sweeps", "datasets", "models", "demo", "examples"))
 OF_ITS_OWN = (*OWN_FOLDERS, "dvc.", ".dvc/history", "tests")
 """What the made repository has of its own, or does not need."""
 
@@ -127,20 +128,28 @@ def main() -> None:
         write_result(arguments.output, result)
 
 
-def make_repository(folder: Path, runs: int, environment: dict[str, str]) -> Path:
+def a_file_each(config: Path, runs: int) -> None:
+    """Write files of so many runs, each with a dataset of its own."""
+    for number in range(runs):
+        (config / f"datasets/dataset-{number}.yaml").write_text(DATASET)
+        (config / f"runs/run-{number}.yaml").write_text(RUN.replace("NUMBER", str(number)))
+
+
+def make_repository(
+    folder: Path, runs: int, environment: dict[str, str], write_runs: Callable[[Path, int], None] = a_file_each
+) -> Path:
     """Return a copy of this repository with `runs` runs, in which everything is up to date.
 
-    Raises RuntimeError when the ledger finds that something is to do after all: what was timed would mean nothing.
+    `write_runs` writes their files to config/. Raises RuntimeError when the ledger finds that something is to do after
+    all: what was timed would mean nothing.
     """
     copy_working_tree(folder, lambda name: not name.startswith(OF_ITS_OWN))
-    for kind in ("models", "datasets", "runs"):
+    for kind in ("models", "datasets", "runs", "sweeps"):
         (folder / "config" / kind).mkdir(parents=True, exist_ok=True)
     (folder / "config/rows.jsonl").write_text('{"messages": []}\n')
     (folder / "config/models/tiny.yaml").write_text(MODEL)
     (folder / "config/datasets/text.yaml").write_text(TEXT)
-    for number in range(runs):
-        (folder / f"config/datasets/dataset-{number}.yaml").write_text(DATASET)
-        (folder / f"config/runs/run-{number}.yaml").write_text(RUN.replace("NUMBER", str(number)))
+    write_runs(folder / "config", runs)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-c", FILL], cwd=folder, env=environment, check=True)
     plan = subprocess.run(

@@ -22,7 +22,7 @@ from heirloom.errors import HeirloomError
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path("workflow/project_template")
 PROJECT_FILE = Path("config/project.yaml")
-OWN_CONFIG = ("config/datasets/*.yaml", "config/models/*.yaml", "config/runs/*.yaml")
+OWN_CONFIG = ("config/datasets/*.yaml", "config/models/*.yaml", "config/runs/*.yaml", "config/sweeps/*.yaml")
 OF_THE_CLONE = ("dvc.lock", ".dvc/history.jsonl", *OWN_CONFIG)
 """What was made or written in this clone, and is no part of another project."""
 NONE = "none"

@@ -52,7 +52,7 @@ def main() -> None:
             f"--top {options.top}: {len(ranks)} settings have a score {options.metric}; give 1 to {len(ranks)}"
         )
     console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
-    console.print(table_of(ranks, options.metric, runs), soft_wrap=False)
+    console.print(table_of(ranks, options, runs), soft_wrap=False)
     ranked = {name for one in ranks for name in one.runs}
     if missing := [name for name in runs if name not in ranked]:
         some = f"{', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}"
@@ -81,18 +81,19 @@ def read_results(run: str) -> dict[str, dict[str, Any]]:
     return {stage: read_json(file) for stage, file in files.items() if file.is_file()}
 
 
-def table_of(ranks: Iterable[Rank], metric: str, runs: dict[str, Run]) -> Table:
+def table_of(ranks: Iterable[Rank], options: argparse.Namespace, runs: dict[str, Run]) -> Table:
     """Return a line a setting, the best first."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("setting", overflow="fold")
-    for title in (metric, "95 %", "seeds", "prompts"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("beside the best", no_wrap=True)
+    table.add_column(f"{options.sweep}-", overflow="fold", min_width=18)
+    for title in (options.metric, "95 %", "seeds ×\nprompts"):
+        table.add_column(title, justify="right", overflow="fold")
+    table.add_column("beside the best", overflow="fold")
     for one in ranks:
         score = one.score
         interval = " to ".join(f"{end:.4g}" for end in score["interval"]) if score["interval"] else "-"
-        seeds, prompts = str(score["seeds"]), str(score["prompts"] or "-")
-        table.add_row(setting(one, runs), f"{score['mean']:.4g}", interval, seeds, prompts, one.verdict)
+        size = f"{score['seeds']} × {score['prompts'] or '-'}"
+        name = setting(one, runs).removeprefix(f"{options.sweep}-")
+        table.add_row(name, f"{score['mean']:.4g}", interval, size, one.verdict)
     return table
 
 
@@ -107,9 +108,9 @@ def noise(ranks: list[Rank], top: int | None) -> str:
     as_good = [one for one in ranks[1:] if one.verdict != "worse"]
     if not as_good:
         return "all others are worse than the best"
-    passed_over = [one for one in ranks[top:] if one.verdict != "worse"] if top else []
-    more = f"; {len(passed_over)} of these are not among the {top}, by nothing but their order" if passed_over else ""
-    return f"{len(as_good)} of the {len(ranks) - 1} others cannot be told from the best{more}"
+    left_out = [one for one in ranks[top:] if one.verdict != "worse"] if top else []
+    more = f"; left out by nothing but the order: {len(left_out)}" if left_out else ""
+    return f"cannot be told from the best: {len(as_good)} of {len(ranks) - 1}{more}"
 
 
 def promote(member: Member, options: argparse.Namespace) -> None:
@@ -118,7 +119,7 @@ def promote(member: Member, options: argparse.Namespace) -> None:
     schema = "../" * (len(path.parts) - 1) + "workflow/schemas/run.schema.json"
     beginning = (
         f"# yaml-language-server: $schema={schema}\n"
-        f"# One of the best {options.top} settings of {member.sweep} by {options.metric}.\n"
+        f"# Promoted from {member.sweep}: of the best settings by {options.metric} (TOP={options.top}).\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

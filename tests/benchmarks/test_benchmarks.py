@@ -147,6 +147,13 @@ def test_plan_scale(result_of):
     measured(rows)
 
 
+def test_sweep_scale(result_of):
+    rows = result_of("sweep_scale", "--runs", "2", "--executions", "1")["2 runs"]
+    parts = ("anew", "nothing to do", "everything to do")
+    assert rows.keys() == {f"{form}, {part}" for form in ("one sweep", "a file each") for part in parts}
+    measured(rows)
+
+
 def test_training_speed(result_of, warm):
     result = result_of("training_speed", "--steps", "6", "--only", "optim", warm=warm)
     assert result["settings"].keys() == {"optim=adamw_torch"}

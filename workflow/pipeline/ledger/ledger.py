@@ -134,8 +134,8 @@ def selected(graph: Graph, project, runs: str | None, typed: str) -> list[str]:
         return list(graph.stages)
     chosen: set[str] = set()
     for pattern in listed("runs", runs):
-        matching = [run for run in project.runs if fnmatchcase(run, pattern)]
-        stages = [name for run in matching for name in graph.stages if graph.stages[name].subject == run]
+        matching = {run for run in project.runs if fnmatchcase(run, pattern)}
+        stages = [name for name, stage in graph.stages.items() if stage.subject in matching]
         if any(fnmatchcase(run, pattern) for run in project.broken_runs):
             raise ConfigErrors(project.mistakes)
         if not matching and any(pattern.startswith(f"{sweep}-") for sweep in project.unknown_members):
@@ -144,7 +144,7 @@ def selected(graph: Graph, project, runs: str | None, typed: str) -> list[str]:
             there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))
             raise HeirloomError(f"{typed}: no run is called {pattern}; there are {there_are}")
         if not stages:
-            disabled = ", ".join(project.runs[run].path for run in matching)
+            disabled = ", ".join(project.runs[run].path for run in sorted(matching))
             raise HeirloomError(f"{typed}: not enabled: set `enabled: true` in {disabled}")
         chosen |= graph.ancestors(stages)
     return [name for name in graph.stages if name in chosen]
