@@ -11,6 +11,7 @@ from heirloom.config.sweeps import members
 from heirloom.config.sweeps.members import name_of, text_of
 from heirloom.errors import HeirloomError
 from pipeline.graph import dvcfile, load_graph
+from pipeline.ledger.ledger import selected
 
 GRID = "run: sft\ngrid:\n  training.learning_rate: [1e-5, 3e-5]\n  peft: [null, {r: 8}]\nseeds: [1, 2]\n"
 
@@ -97,7 +98,7 @@ def test_a_written_file_says_what_the_run_is_whatever_the_texts():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("run: sfd\nseeds: [1]\n", ["1: run: there is no run sfd; did you mean sft?"]),
+        ("run: sfd\nseeds: [1]\n", ["1: run: there is no file of a run sfd; did you mean sft?"]),
         ("run: sft\n", [" grid: this sweep varies nothing; give grid, list or seeds"]),
         (
             "run: sft\ngrid:\n  training.learning_rat: [1, 2]\n  learning_rate: [1e-4, 2e-4]\n",
@@ -167,6 +168,24 @@ def test_what_the_run_has_wrong_is_told_of_the_run_alone(workplace):
     assert all(one.startswith("config/runs/sft.yaml:") for one in workplace.mistakes())
 
 
+def test_a_sweep_starts_from_a_file_not_from_a_run_of_a_sweep(workplace):
+    sweep(workplace, "run: sft\nseeds: [1]\n", "a")
+    workplace.write("config/sweeps/b.yaml", "run: a-seed1\nseeds: [1]\n")
+    assert workplace.mistakes() == [
+        "config/sweeps/b.yaml:1: run: there is no file of a run a-seed1; known: dpo, pretrain, sft"
+    ]
+
+
+def test_of_many_runs_the_nearest_is_named(workplace, monkeypatch):
+    sweep(workplace, f"run: sft\nseeds: {[*range(20)]}\n")
+    monkeypatch.chdir(workplace.root)
+    project, graph = load_graph()
+    with pytest.raises(HeirloomError, match=r"no run is called x-sed7; did you mean x-seed7\?"):
+        selected(graph, project, "x-sed7")
+    with pytest.raises(HeirloomError, match=r"no run is called nothing; there are dpo, pretrain, sft, .* and 11 more$"):
+        selected(graph, project, "nothing")
+
+
 def test_a_name_that_another_run_has_is_refused(workplace):
     workplace.write("config/runs/x-seed1.yaml", "base: tiny\ngeneration: {dataset: chats}\n")
     workplace.write("config/sweeps/x.yaml", "run: sft\nseeds: [1]\n")
@@ -183,6 +202,14 @@ def test_a_broken_sweep_stops_no_other_run_and_is_told_to_who_selects_it(workpla
     workplace.write("config/sweeps/x.yaml", "run: sft\nseeds: [one]\n")
     project, graph = load_graph(strict=False)
     assert project.runs.keys() == {"pretrain", "sft", "dpo", "y-seed1"} and project.unknown_members == {"x"}
+    for pattern, error in (
+        ("x-*", "seeds"),
+        ("x-seed1", "seeds"),
+        ("x", "no run is called x; there are dpo, pretrain, sft, y-seed1"),
+    ):
+        with pytest.raises(HeirloomError, match=error):
+            selected(graph, project, pattern)
+    assert "train-y-seed1" in selected(graph, project, "y-*")
     kept = (workplace.root / "dvc.yaml").read_text()
     dvcfile.write(graph)
     assert (workplace.root / "dvc.yaml").read_text() == kept and "train-x-seed1:" in kept

@@ -116,10 +116,11 @@ def read_files(root: Path, cache: Path | None) -> Files:
             file, _ = model.check(entry["value"], path)
             add(getattr(files, kind), file)
     wrong = {mistake.file for mistake in files.mistakes}
+    with_files = dict(files.runs)
     for sweep in files.sweeps.values():
-        base = files.runs.get(sweep.run or "")
+        base = with_files.get(sweep.run or "")
         if base is None and sweep.run is not None:
-            problem = f"there is no run {sweep.run}; {did_you_mean(sweep.run, files.runs)}"
+            problem = f"there is no file of a run {sweep.run}; {did_you_mean(sweep.run, with_files)}"
             files.mistakes.append(files.mistake(sweep.path, ("run",), problem))
         if base is None or not wrong.isdisjoint((sweep.path, base.path)):
             files.unknown_members.add(sweep.name)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from heirloom.config.parsing.mistakes import MANY, closest
 from heirloom.config.project import ConfigErrors, Mistake, Project
 from heirloom.errors import HeirloomError
 from pipeline.code import carry_over
-from pipeline.graph import Graph, Stage, load_graph
+from pipeline.graph import Graph, Stage, dvcfile, load_graph
 from pipeline.ledger import markers
 from pipeline.ledger.cache import Listings, absent_data, is_near
 from pipeline.ledger.config_sections import config_sections
@@ -141,8 +142,10 @@ def selected(graph: Graph, project, runs: str | None, typed: str) -> list[str]:
         if not matching and any(pattern.startswith(f"{sweep}-") for sweep in project.unknown_members):
             raise ConfigErrors(project.mistakes)
         if not matching:
-            there_are = ", ".join(sorted({*project.runs, *project.broken_runs}))
-            raise HeirloomError(f"{typed}: no run is called {pattern}; there are {there_are}")
+            known = sorted({*project.runs, *project.broken_runs})
+            near = closest(pattern, known) if len(known) > MANY else None
+            remedy = f"did you mean {near}?" if near else f"there are {dvcfile.some(known, MANY)}"
+            raise HeirloomError(f"{typed}: no run is called {pattern}; {remedy}")
         if not stages:
             disabled = ", ".join(project.runs[run].path for run in sorted(matching))
             raise HeirloomError(f"{typed}: not enabled: set `enabled: true` in {disabled}")
