@@ -29,8 +29,8 @@ def put_base_together(command: TrainingCommand, args: TrainingArguments) -> None
         folder.mkdir(parents=True)
         unset_hf_deepspeed_config()  # or ZeRO-3 would wait for the other ranks to load it in parts
         write_whole_model(command.base, folder)
-        if args.hf_deepspeed_config is not None:
-            set_hf_deepspeed_config(args.hf_deepspeed_config)
+        if (settings := getattr(args, "hf_deepspeed_config", None)) is not None:  # without DeepSpeed there is none
+            set_hf_deepspeed_config(settings)
     barrier()
 
 
