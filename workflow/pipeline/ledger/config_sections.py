@@ -22,9 +22,11 @@ def config_sections(members: Mapping[str, Member] = MappingProxyType({})):
     """
     file = CACHE / "sections.json"
     known = recall(file, _VERSION)
+    learnt = 0
 
     @functools.cache
     def sections(path: str) -> dict:
+        nonlocal learnt
         if path in members:
             return members[path].value
         if not Path(path).exists():
@@ -32,7 +34,9 @@ def config_sections(members: Mapping[str, Member] = MappingProxyType({})):
         key = hashlib.md5(Path(path).read_bytes()).hexdigest()
         if key not in known:
             known[key] = read_yaml(Path(path)) or {}
-            remember(file, _VERSION, known)
+            learnt += 1
+            if learnt.bit_count() == 1:  # 1, 2, 4, …: each file anew would grow with their square
+                remember(file, _VERSION, known)
         return known[key]
 
     return sections
