@@ -42,8 +42,7 @@ def test_a_sweep_is_planned_made_ranked_promoted_and_found_again(clone: Clone) -
     assert done.stdout.index(f" {first} ") < done.stdout.index(f" {second} ") < done.stdout.index("not judged")
     assert clone.snakemake_jobs() == set()
 
-    other = min(names - best).removeprefix("x-learning_rate").partition("-")[0]
-    clone.write(f"{FOLDER}.yaml", SWEEP.replace(other, "4e-5").replace("[1, 2]", "[1]"))
+    clone.write(f"{FOLDER}.yaml", SWEEP.replace(second.removeprefix("learning_rate"), "4e-5").replace("[1, 2]", "[1]"))
     succeeded(clone.pipeline("write"))
     left = {path.stem for path in (clone.folder / FOLDER).iterdir()}
     assert left == best | {"x-learning_rate4e-5-seed1"}  # what was promoted depends on the sweep no more
