@@ -26,7 +26,7 @@ def test_a_sweep_is_planned_made_ranked_promoted_and_found_again(clone: Clone) -
     shutil.copy2(REPOSITORY / "scripts/promote.py", clone.folder / "scripts/promote.py")
     ask = (sys.executable, "scripts/promote.py", "x", "--metric")
     for words, said in (
-        (("value",), "error: no run has a score value; there are: training.value"),
+        (("value",), "error: no run has a score value; there are: training.exact_match, "),
         (
             ("training.value",),
             "error: whether more of training.value is better is not known here: say GREATER_IS_BETTER",
