@@ -101,8 +101,8 @@ upgrade:  ## after new code: keep what it would make as well, with proof: make u
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
 	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))
 
-clean-remote:  ## list what no branch or tag of origin needs on the DVC remote; YES=1 deletes what is older than 30 days
-	@python workflow/pipeline clean-remote $(if $(YES),--yes)
+clean-remote:  ## list what no branch or tag of origin needs on the DVC remote; YES=1 deletes what is older than 30 days, with UNKNOWN=1 also what no commit here ever named
+	@python workflow/pipeline clean-remote $(if $(YES),--yes) $(if $(UNKNOWN),--unknown)
 
 empty-trash:  ## delete for good what clean-cache has moved to the trash
 	@python workflow/pipeline empty-trash

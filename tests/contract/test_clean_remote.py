@@ -35,6 +35,7 @@ class Place:
         clone.git("init", "-q", "--bare", str(folder / "origin.git"))
         clone.git("remote", "add", "origin", str(folder / "origin.git"))
         self.needed: set[str] = set()
+        self.strange: set[str] = set()
         self.young: set[str] = set()
 
     def reach(self, endpoint: str) -> None:
@@ -55,6 +56,16 @@ class Place:
         succeeded(self.clone.snakemake("--config", "runs=other"))
         self.clone.commit(f"learning rate {rate}")
         succeeded(self.clone.dvc("push", "train-other", **CREDENTIALS))
+
+    def others_folder(self) -> set[str]:
+        """Put a folder of another project there, and return its keys."""
+        file = hashlib.md5(b"theirs").hexdigest()
+        listed = json.dumps([{"md5": file, "relpath": "theirs.txt"}]).encode()
+        names = {file: b"theirs", f"{hashlib.md5(listed).hexdigest()}.dir": listed}
+        keys = {f"heirloom/files/md5/{name[:2]}/{name[2:]}": content for name, content in names.items()}
+        for key, content in keys.items():
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+        return set(keys)
 
     def clean(self, *words: str):
         variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint}
@@ -127,6 +138,7 @@ def place(made: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
         place.train("2e-5")
         clone.git("push", "-q", "origin", "main")
         place.needed = place.keys("heirloom/")
+        place.strange = place.others_folder()
         for name, rate, days in (("spare", "3e-5", "40"), ("young", "4e-5", "0")):
             clock.write_text(days)
             clone.git("checkout", "-q", "-b", name, "main")
@@ -154,12 +166,13 @@ def test_what_is_spare_is_listed_by_run_and_nothing_is_deleted_unasked(place: Pl
     said = succeeded(place.clean()).stdout
     (place.clone.folder / "config/prices.yaml").unlink()
     assert place.keys("") == before
-    spare = place.keys("heirloom/") - place.needed
+    spare = place.keys("heirloom/") - place.needed - place.strange
     assert len(place.young) > 1 and len(spare - place.young) > 1
     remote, _, jobs = said.partition(f"s3://{BUCKET}/jobs:")
     (line,) = [line for line in remote.splitlines() if " other, " in line]
     assert line.split()[:2] == [str(len(spare)), "objects,"] and f" {len(spare - place.young)} of them old" in line
     assert "$0.00 a month: of these, older than 30 days; --yes deletes them" in remote
+    assert re.search("2 objects, .* a month: of these, of no run that is known here, and kept", remote)
     owners = [line.split("a month")[1].strip() for line in jobs.splitlines() if "$" in line][:4]
     assert owners == [
         "checkpoints of a job that did not end",
@@ -181,10 +194,12 @@ def test_what_origin_needs_stays_also_when_the_way_is_cut_in_the_middle(place: P
     assert done.returncode == 1 and "error: the DVC remote cannot be cleaned from here" in done.stderr
     between = place.keys("heirloom/")
     gone = before - between
-    assert gone and all(key.endswith(".dir") for key in gone) and place.needed | place.young <= between
+    assert gone and all(key.endswith(".dir") for key in gone) and place.needed | place.young | place.strange <= between
     succeeded(place.clean("--yes"))
-    assert place.keys("heirloom/") == place.needed | place.young
+    assert place.keys("heirloom/") == place.needed | place.young | place.strange
     assert place.keys("jobs/") == {"jobs/checkpoints/b/1", "jobs/checkpoints/b/2"}  # of one job, and one is young
+    succeeded(place.clean("--yes", "--unknown"))
+    assert place.keys("heirloom/") == place.needed | place.young
     said = place.clean().stdout
     assert f"s3://{BUCKET}/jobs:" in said and "0 objects, 0 bytes: of these, older" in said
 

@@ -72,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         "clean-remote", help="list what the DVC remote and jobs' S3 prefix hold in vain, by run"
     )
     remote.add_argument("--yes", action="store_true", help="delete what of it is older than 30 days")
+    remote.add_argument("--unknown", action="store_true", help="of the DVC remote also what no commit here ever named")
     origin = commands.add_parser("origin", help="list the commits that recorded exactly this file or folder")
     origin.add_argument("path", type=from_here)
     pull = commands.add_parser("pull", help="bring the recorded data of all stages, or of these, from the DVC remote")
@@ -176,7 +177,7 @@ def clean(arguments: argparse.Namespace) -> None:
 def clean_remote(arguments: argparse.Namespace) -> None:
     from pipeline.upkeep import clean_remote
 
-    clean_remote(arguments.yes)
+    clean_remote(arguments.yes, arguments.unknown)
 
 
 def empty_trash(arguments: argparse.Namespace) -> None:

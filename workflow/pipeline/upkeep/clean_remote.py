@@ -27,6 +27,8 @@ AT_ONCE = 500
 """Objects of one request to delete; S3 takes 1000."""
 PROFILE = Path("workflow/profiles/sagemaker/config.yaml")
 JOBS_FILES = "jobs' own files"
+STRANGE = "of no run that is known here"
+"""What no commit here ever named: an experiment of a colleague, or another project's that has the same remote."""
 RESULT = re.compile(r"(?:train|generate|baseline|evaluate|harness|gate|report)-(.+?)-[0-9a-f]{8}-")
 """The name of a job of a run: rule, run, hash of the prefix, and more."""
 
@@ -49,8 +51,10 @@ class Spare:
 Delete = Callable[[list[str]], None]
 
 
-def clean_remote(yes: bool) -> None:
+def clean_remote(yes: bool, strange: bool = False) -> None:
     """List the spare objects by run, and with `yes` delete those that were written more than OLD ago.
+
+    Of the DVC remote's STRANGE objects only with `strange`.
 
     No moment in which this process is killed leaves a list of files without its files: lists go first. DVC's lock is
     held throughout. Raises HeirloomError where it is not certain what is needed.
@@ -77,7 +81,8 @@ def clean_remote(yes: bool) -> None:
             )
         forget_what_dvc_knows()
         for place, found, remove in sections:
-            old = sorted((each for each in found if is_old(each)), key=lambda each: not each.is_list)
+            old = [each for each in found if is_old(each) and (strange or each.owner != STRANGE)]
+            old.sort(key=lambda each: not each.is_list)
             with remote_problems():
                 delete(old, remove)
                 refuse_what_is_left(place, old, stores[place])
@@ -108,8 +113,8 @@ def delete(old: list[Spare], remove: Delete) -> None:
 def spare_of_remote(repo, objects, needed: set[str], names: dict[str, str]) -> Iterator[Spare]:
     """Yield the objects of a DVC remote that are not needed; `needed` has what commits name, not what lists name.
 
-    A list that is needed keeps its files; the files of any other are as young as the list. Raises HeirloomError for a
-    damaged list that stays.
+    A list that is needed keeps its files; the files of any other are as young as the list, and STRANGE where it is.
+    Raises HeirloomError for a damaged list that stays.
     """
     found = {}
     for path, size, written in listing(objects.fs.fs, objects.path):
@@ -119,6 +124,7 @@ def spare_of_remote(repo, objects, needed: set[str], names: dict[str, str]) -> I
     cache = cache_folder() / "files" / "md5"
     owners = {value: run_of(path) for value, path in names.items()}
     kept, written_with = set(needed), dict[str, float]()
+    of_strangers: set[str] = set()
     for value, (_, _, written) in found.items():
         if not value.endswith(".dir"):
             continue
@@ -135,14 +141,22 @@ def spare_of_remote(repo, objects, needed: set[str], names: dict[str, str]) -> I
             kept.update(inside)
         for each in inside:
             written_with[each] = max(written, written_with.get(each, 0.0))
-        owners |= {each: owners[value] for each in inside if value in owners and each not in owners}
-    for value in needed:
+        if value in owners:
+            owners |= {each: owners[value] for each in inside if each not in owners}
+        else:
+            of_strangers.update(inside)
+    for value in needed | names.keys():
         if value.endswith(".dir") and value not in found and object_path(value, cache).is_file():
-            kept.update(read_list(value, cache).values())  # a push of it was interrupted
+            inside = read_list(value, cache).values()
+            if value in needed:
+                kept.update(inside)  # a push of it was interrupted
+            else:
+                owners |= {each: owners[value] for each in inside if each not in owners}  # or a cleaning was
     for value, (path, size, written) in found.items():
         if value not in kept:
             written = max(written, written_with.get(value, 0.0))
-            yield Spare(path, size, written, owners.get(value, "of no run that is known here"), value.endswith(".dir"))
+            owner = STRANGE if value in of_strangers else owners.get(value, STRANGE)
+            yield Spare(path, size, written, owner, value.endswith(".dir"))
 
 
 def spare_of_jobs(prefix: str, store) -> Iterator[Spare]:
@@ -207,6 +221,11 @@ def print_spare(sections: Iterable[tuple[str, list[Spare], Delete]]) -> None:
         if found:
             print(f"  {described(found, price)}: needed by no branch or tag of origin")
             print(f"  {described(old, price)}: of these, older than {OLD / 86400:.0f} days; --yes deletes them")
+        if strange := [each for each in old if each.owner == STRANGE]:
+            print(
+                f"  {described(strange, price)}: of these, {STRANGE}, and kept: of a colleague, or of another project "
+                "with the same remote; --yes --unknown deletes them too"
+            )
 
 
 def described(found: list[Spare], price: Any) -> str:
