@@ -181,9 +181,9 @@ def test_of_many_runs_the_nearest_is_named(workplace, monkeypatch):
     monkeypatch.chdir(workplace.root)
     project, graph = load_graph()
     with pytest.raises(HeirloomError, match=r"no run is called x-sed7; did you mean x-seed7\?"):
-        selected(graph, project, "x-sed7")
+        selected(graph, project, "x-sed7", "--config runs=x-sed7")
     with pytest.raises(HeirloomError, match=r"no run is called nothing; there are dpo, pretrain, sft, .* and 11 more$"):
-        selected(graph, project, "nothing")
+        selected(graph, project, "nothing", "--config runs=nothing")
 
 
 def test_a_name_that_another_run_has_is_refused(workplace):
@@ -208,8 +208,8 @@ def test_a_broken_sweep_stops_no_other_run_and_is_told_to_who_selects_it(workpla
         ("x", "no run is called x; there are dpo, pretrain, sft, y-seed1"),
     ):
         with pytest.raises(HeirloomError, match=error):
-            selected(graph, project, pattern)
-    assert "train-y-seed1" in selected(graph, project, "y-*")
+            selected(graph, project, pattern, f"--config runs={pattern}")
+    assert "train-y-seed1" in selected(graph, project, "y-*", "--config runs=y-*")
     kept = (workplace.root / "dvc.yaml").read_text()
     dvcfile.write(graph)
     assert (workplace.root / "dvc.yaml").read_text() == kept and "train-x-seed1:" in kept

@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm` in a clone of the demo, against the cluster of this machine."""
+"""The demo's chain with few steps, in a clone: run here by `snakemake`, and by `snakemake --profile slurm`."""
 
 import os
 import re
@@ -9,6 +9,29 @@ from pathlib import Path
 
 from demo_clone import Demo
 from loopback_cluster import Cluster
+
+STEPS = {"demo-pretrain": 40, "demo-sft": 40, "demo-dpo": 10}
+RESOURCES = {
+    "demo-pretrain": "{mem_mb: 3000, runtime: 15}",
+    "demo-sft": "{nodes: 2, cpus_per_task: 1, mem_mb: 3000, runtime: 15, evaluation: {nodes: 1}, "
+    "generation: {nodes: 1, slurm_partition: other}}",
+    "demo-dpo": "{slurm_partition: other, slurm_account: lab, mem_mb: 3000, runtime: 15}",
+}
+"""Never identity: both clones have them, and the one that runs here ignores them."""
+
+
+def create(folder: Path, home: Path, steps: dict[str, int]) -> Demo:
+    """Return a clone in which nothing has run, whose trainings take so many steps and keep every fifth."""
+    demo = Demo.create(folder, home)
+    for run, count in steps.items():
+        file = folder / "config" / "demo" / "runs" / f"{run}.yaml"
+        text = re.sub(r"max_steps: \d+", f"max_steps: {count}", file.read_text())
+        text = re.sub(r"save_steps: \d+", "save_steps: 5", text)
+        file.write_text(f"{text}resources: {RESOURCES[run]}\n")
+    demo.run("make", "clone-settings", f"VENV={sys.prefix}")
+    demo.run(sys.executable, "workflow/pipeline", "write")
+    demo.commit("fewer steps")
+    return demo
 
 
 def poll_every(demo: Demo, seconds: int) -> None:
