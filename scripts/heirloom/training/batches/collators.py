@@ -10,8 +10,6 @@ from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.errors import HeirloomError
 from heirloom.models.batches import padded_batch
 
-"""The label of a token that is not trained on: torch.nn.functional.cross_entropy's ignore_index."""
-
 
 @dataclass(frozen=True)
 class CausalCollator:
