@@ -4,6 +4,7 @@
 
 import pytest
 
+from heirloom.code_closure import PROJECT
 from heirloom.config.folders import named_files
 from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.project import load_project
@@ -12,6 +13,7 @@ from heirloom.config.sweeps.members import name_of, text_of
 from heirloom.errors import HeirloomError
 from pipeline.graph import dvcfile, load_graph
 from pipeline.ledger.ledger import selected
+from pipeline.rehearsal.record import decisive_parts, keys_of
 
 GRID = "run: sft\ngrid:\n  training.learning_rate: [1e-5, 3e-5]\n  peft: [null, {r: 8}]\nseeds: [1, 2]\n"
 
@@ -184,6 +186,17 @@ def test_of_many_runs_the_nearest_is_named(workplace, monkeypatch):
         selected(graph, project, "x-sed7", "--config runs=x-sed7")
     with pytest.raises(HeirloomError, match=r"no run is called nothing; there are dpo, pretrain, sft, .* and 11 more$"):
         selected(graph, project, "nothing", "--config runs=nothing")
+
+
+def test_a_rehearsal_counts_for_a_run_whose_file_is_written_afterwards(workplace, monkeypatch):
+    sweep(workplace, "run: sft\nseeds: [1, 2]\n")
+    (workplace.root / "scripts").symlink_to(PROJECT / "scripts")
+    monkeypatch.chdir(workplace.root)
+    graph = load_graph()[1]
+    keys = keys_of(["x-seed1", "x-seed2"], graph, decisive_parts(graph))
+    assert len(set(keys.values())) == 2
+    dvcfile.write(graph)
+    assert keys_of(keys, graph, decisive_parts(graph)) == keys
 
 
 def test_a_name_that_another_run_has_is_refused(workplace):

@@ -6,7 +6,7 @@
 from pipeline.ledger import lockfile, markers
 from pipeline.ledger.cache import Listings, absent_data, cached
 from pipeline.ledger.config_sections import config_sections
-from pipeline.ledger.entries import Entry, expected_entry, guards_in_step, recorded_hashes, recorded_outs
+from pipeline.ledger.entries import Entry, expected_entry, guards_in_step, params_now, recorded_hashes, recorded_outs
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints, bytes_hash, content_hash
 from pipeline.ledger.history import History
 from pipeline.ledger.identity import identity_of
@@ -22,6 +22,6 @@ __all__ = [
     "Action", "Entry", "Fingerprints", "History", "Ledger", "Listings", "NOTHING", "UNREADABLE", "Verdict",
     "WorkflowLock", "absent_data", "bytes_hash", "cached", "carry_lock_over", "code_differences", "committed_lock",
     "config_sections", "content_hash", "differences", "dvc_lock", "expected_entry", "field_differences",
-    "guards_in_step", "identity_of", "listed", "lockfile", "markers", "merge_files", "open_ledger", "read_lock",
-    "recorded_hashes", "recorded_outs", "recording_by_blocks", "write_entries", "write_marker",
+    "guards_in_step", "identity_of", "listed", "lockfile", "markers", "merge_files", "open_ledger", "params_now",
+    "read_lock", "recorded_hashes", "recorded_outs", "recording_by_blocks", "write_entries", "write_marker",
 ]  # fmt: skip

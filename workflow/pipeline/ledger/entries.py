@@ -37,10 +37,7 @@ def expected_entry(
     deps = [dependency_record(path, hash_of(path), recorded.get(path)) for path in stage.deps]
     if any(dep["md5"] is None for dep in deps):
         return None
-    params = {
-        file: {name: sections(file)[name] for name in sorted(names) if name in sections(file)}
-        for file, names in sorted(stage.params.items())
-    }
+    params = params_now(stage, sections)
     entry: Entry = {"cmd": stage.cmd}
     if deps:
         entry["deps"] = deps
@@ -48,6 +45,14 @@ def expected_entry(
         entry["params"] = params
     entry["outs"] = [{"path": path} for path in stage.products]
     return entry
+
+
+def params_now(stage: Stage, sections: Callable[[str], dict]) -> dict[str, dict]:
+    """Return config file → the sections of a stage's identity that it has now, by name."""
+    return {
+        file: {name: sections(file)[name] for name in sorted(names) if name in sections(file)}
+        for file, names in sorted(stage.params.items())
+    }
 
 
 def dependency_record(path: str, value: str | None, out: dict | None) -> dict:

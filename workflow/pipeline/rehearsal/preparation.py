@@ -19,7 +19,7 @@ from heirloom.json_files import read_json, write_json
 from heirloom.rehearsal import smaller_config
 from pipeline.graph import Graph, build_graph
 from pipeline.paths import CACHE
-from pipeline.rehearsal.record import keys_of
+from pipeline.rehearsal.record import decisive_parts, keys_of
 from pipeline.rehearsal.throw_away_clone import bring_files, link_user_file
 from pipeline.rehearsal.what_is_made import WhatIsMade
 
@@ -56,7 +56,8 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
     project = load_project(Path(), CACHE, strict=False)
     for name in runs:
         check_known(name, project)
-    keys = keys_of(runs, build_graph(project, runs))
+    whole = build_graph(project, runs)
+    keys = keys_of(runs, whole, decisive_parts(whole))
     bring_files(folder)
     used = files_of(runs, project)
     trusted = any(isinstance(file, Run) and file.trusts_remote_code for file in used)

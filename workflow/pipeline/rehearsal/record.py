@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.graph import Graph, Stage
-from pipeline.ledger import Action, Entry, Fingerprints, Ledger, config_sections
+from pipeline.ledger import Action, Entry, Fingerprints, Ledger, config_sections, params_now
 from pipeline.paths import STATE
 from pipeline.rehearsal.what_is_made import digest
 from pipeline.remembering import recall, remember
@@ -23,9 +23,8 @@ def note_rehearsed(keys: dict[str, str]) -> None:
     remember(FILE, _VERSION, recall(FILE, _VERSION) | keys)
 
 
-def keys_of(runs: Iterable[str], graph: Graph) -> dict[str, str]:
-    """Return run → the hash of what decides it."""
-    decisive = decisive_parts(graph)
+def keys_of(runs: Iterable[str], graph: Graph, decisive: dict[str, list[Any]]) -> dict[str, str]:
+    """Return run → the hash of what decides it; `decisive` is that of all stages (`decisive_parts`)."""
     return {
         run: digest(sorted((name, decisive[name]) for name in needed))
         for run, needed in ((run, stages_of(run, graph)) for run in runs)
@@ -34,15 +33,12 @@ def keys_of(runs: Iterable[str], graph: Graph) -> dict[str, str]:
 
 def decisive_parts(graph: Graph) -> dict[str, list[Any]]:
     """Return stage → command, config sections and hashes of files, as they are now."""
-    sections = config_sections()
+    sections = config_sections(graph.members)
     with Fingerprints() as fingerprints:
         return {
             name: [
                 stage.cmd,
-                {
-                    file: {section: sections(file)[section] for section in names if section in sections(file)}
-                    for file, names in stage.params.items()
-                },
+                params_now(stage, sections),
                 {path: fingerprints.of(path) for path in stage.deps if path not in graph.makers},
             ]
             for name, stage in graph.stages.items()
@@ -78,7 +74,7 @@ def unrehearsed(ledger: Ledger, here: Iterable[str] = ()) -> list[str]:
         return []
     known, decisive = recall(FILE, _VERSION), decisive_parts(graph)
     recorded = {name: recorded_parts(entry, graph) for name, entry in ledger.entries.items() if name in graph.stages}
-    keys = keys_of(runs, graph)
+    keys = keys_of(runs, graph, decisive)
     return [
         run
         for run in runs
