@@ -358,6 +358,7 @@ def test_artifacts_of_two_branches_are_merged_as_their_stages_are(tmp_path: Path
         ((), (), ("c",), ("c",)),
         (("b",), ("b",), (), ()),
         (("b", "c"), ("c",), ("b", "c"), ("c",)),
+        ((), ("b-stages",), ("c",), ("b-stages", "c")),
     ):
         files = [tmp_path / name for name in ("base", "ours", "theirs")]
         for file, names in zip(files, (base, ours, theirs), strict=True):

@@ -28,7 +28,7 @@ from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
 from pipeline.graph.commands import launched
 from pipeline.graph.graph import Graph
-from pipeline.graph.member_files import out_of_step, write_members
+from pipeline.graph.member_files import in_step, out_of_step, write_members
 from pipeline.graph.stages import CHECKED, CODE_FOLDER, Stage, code, code_file, program_of
 from pipeline.paths import CACHE, DVC_YAML
 from pipeline.remembering import recall, remember
@@ -195,12 +195,21 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def blocks_of(text: str) -> dict[str, str]:
     """Return stage → its lines, of a text in the form that is written here."""
-    return _blocks(text.partition(STAGES)[2])
+    return _blocks(around_stages(text)[1])
 
 
 def artifacts_of(text: str) -> dict[str, str]:
     """Return artifact → its lines, of a text in the form that is written here."""
-    return _blocks(text.partition(STAGES)[0].partition(ARTIFACTS)[2])
+    return _blocks(around_stages(text)[0].partition(ARTIFACTS)[2])
+
+
+def around_stages(text: str) -> tuple[str, str]:
+    """Return what stands before and after the line STAGES, which is none of a run called `x-stages`.
+
+    All is before it where there is no such line.
+    """
+    found = re.search(f"^{STAGES}", text, re.MULTILINE)
+    return (text[: found.start()], text[found.end() :]) if found else (text, "")
 
 
 def _blocks(text: str) -> dict[str, str]:
@@ -218,9 +227,8 @@ def check_stage(
     text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if f"\n{block_of(stage)}" not in text:
         raise HeirloomError(f"{path} is out of step with config/ and the code in {stage.name}: {REMEDY}")
-    for file in stage.params:
-        text = members[file].text.encode() if file in members else None
-        if text is not None and (not Path(file).is_file() or Path(file).read_bytes() != text):
+    for file in sorted(members.keys() & stage.params):
+        if not in_step(file, members[file]):
             raise HeirloomError(f"{file} is out of step with its sweep: {REMEDY}")
     if list(words) != launched(stage.cmd):
         raise HeirloomError(

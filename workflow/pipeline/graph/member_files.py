@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heirloom.config.folders import read_folders
-from heirloom.config.sweeps.members import WRITTEN, is_written
+from heirloom.config.sweeps.members import WRITTEN, Member, is_written
 from heirloom.errors import HeirloomError
 from pipeline.graph.graph import Graph
 
@@ -44,13 +44,16 @@ def write_members(graph: Graph) -> int:
 def out_of_step(graph: Graph) -> Iterator[tuple[str, str]]:
     """Yield (new, changed or gone; path) of each file that is not what the sweeps say."""
     for path, member in graph.members.items():
-        file = Path(path)
-        if not file.is_file():
-            yield "new", path
-        elif file.read_bytes() != member.text.encode():
-            yield "changed", path
+        if not in_step(path, member):
+            yield "changed" if Path(path).is_file() else "new", path
     if not graph.mistakes:
         yield from (("gone", path) for path in written_files() if path not in graph.members)
+
+
+def in_step(path: str, member: Member) -> bool:
+    """Tell whether a file is there and is what the sweep says."""
+    file = Path(path)
+    return file.is_file() and file.read_bytes() == member.text.encode()
 
 
 def written_files() -> Iterator[str]:

@@ -43,7 +43,7 @@ def blocks_of(file: Path) -> tuple[str, dict[str, str]]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HeirloomError(f"{file} cannot be merged: {error}") from error
-    head, found, body = text.partition("stages:\n")
-    if not found:
+    head, body = dvcfile.around_stages(text)
+    if head == text:
         return (dvcfile.HEADER + dvcfile.STAGES if text.startswith("#") else HEAD), {}
-    return head + found, {match["name"]: match[0] for match in BLOCK.finditer(body)}
+    return head + dvcfile.STAGES, {match["name"]: match[0] for match in BLOCK.finditer(body)}
