@@ -15,6 +15,7 @@ from heirloom.errors import HeirloomError
 from pipeline.git import git
 from pipeline.ledger import History
 from pipeline.paths import DVC_LOCK, HISTORY
+from pipeline.upkeep import needed_objects
 
 RECORDS = (str(DVC_LOCK), str(HISTORY), "*.dvc")
 """Files in git that record data."""
@@ -24,7 +25,6 @@ HASH_FIRST = re.compile(r'"md5": "([0-9a-f]{32}(?:\.dir)?)"[^{}]*?"path": "([^"]
 PATH_FIRST = re.compile(r'"path": "([^"]+)"[^{}]*?"md5": "([0-9a-f]{32}(?:\.dir)?)"')
 SHARED = ("data", "tokenizers", "models")
 """Folders of what belongs to no run."""
-NOT_LOOKED_INTO = (".git", ".dvc", ".heirloom", ".snakemake")
 
 
 def origins_commits() -> list[str]:
@@ -91,7 +91,7 @@ def blobs(revisions: list[str]) -> Iterator[bytes]:
 def files_here() -> Iterator[bytes]:
     """Yield the content of the files in the working tree that record data."""
     for top, folders, names in os.walk("."):
-        folders[:] = [name for name in folders if name not in NOT_LOOKED_INTO]
+        folders[:] = [name for name in folders if name not in needed_objects.NOT_LOOKED_INTO]
         yield from (Path(top, name).read_bytes() for name in names if records_data(name))
     if HISTORY.is_file():
         yield HISTORY.read_bytes()
@@ -100,7 +100,7 @@ def files_here() -> Iterator[bytes]:
 def records_data(path: str) -> bool:
     """Tell whether a file of this path records data."""
     name = os.path.basename(path)
-    return name in (DVC_LOCK.name, HISTORY.name) or (name.endswith(".dvc") and name != ".dvc")
+    return name == HISTORY.name or needed_objects.records_data(name)
 
 
 def run_of(path: str) -> str:
