@@ -4,7 +4,8 @@
 # By uv, in a fraction of pip's time, and only files whose hash is in envs/hashes/. torch is left to pip, which
 # finds the build that this machine has (a folder of wheels, an index of CPU builds) and brings what only that build
 # needs; where its file is not the one that PyPI has, this is said. uv reads none of pip's settings, so it is told the
-# index and the certificates that pip uses here.
+# index and the certificates that pip uses here. Bytecode is made here, once, as pip makes it: where none may be written
+# later (in the image, under PYTHONDONTWRITEBYTECODE), each process would compile every library that it imports again.
 set -euo pipefail
 python=$1/bin/python
 lock=$2
@@ -36,4 +37,4 @@ index=$(setting index-url)
 certificates=$(setting cert)
 [ -z "$certificates" ] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}
 grep -v '^torch==' "$lock" | "$python" -m uv pip install --quiet --python "$python" --no-deps \
-    --require-hashes --constraint "$hashes/locked.txt" --requirement -
+    --compile-bytecode --require-hashes --constraint "$hashes/locked.txt" --requirement -

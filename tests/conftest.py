@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+import os
 from collections import Counter
 
 import pytest
@@ -9,6 +10,9 @@ import heirloom.rank
 
 heirloom.rank.allow(*heirloom.rank.OPTIONAL)  # tests of the library are no ranks: here nothing looks absent,
 gc.enable()  # whichever modules were imported first
+
+# a clone's modules are compiled once, not at each of the thousand starts of its programs
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 LONGEST = (
     "tests/image/test_image.py",
