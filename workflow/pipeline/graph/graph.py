@@ -20,7 +20,6 @@ from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
-from pipeline.graph.remembered_imports import remembered_imports
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
 from pipeline.graph.stages import Stage
 from pipeline.paths import CACHE
@@ -94,7 +93,6 @@ def load_graph(strict: bool = True) -> tuple[object, Graph]:
     except HeirloomError:
         project = load_project(Path(), CACHE, strict, impossible_runs(project))
         graph = build_graph(project)
-    remembered_imports().save()
     return project, graph
 
 

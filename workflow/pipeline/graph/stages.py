@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
@@ -76,10 +76,19 @@ class Stage:
         return (self.outs or self.metrics)[0]
 
 
+def closure(file: Path) -> list[str]:
+    """Return a source file and the project modules that it imports, relative to the project; what was parsed for it is
+    remembered for the next command.
+    """
+    found = [str(path.relative_to(PROJECT)) for path in code_closure(file, remembered_imports().of)]
+    remembered_imports().save()
+    return found
+
+
 @functools.cache
 def code(script: str) -> tuple[str, ...]:
     """Return the script and the project modules that it imports, as paths relative to the project."""
-    return tuple(str(path.relative_to(PROJECT)) for path in code_closure(PROJECT / script, remembered_imports().of))
+    return tuple(closure(PROJECT / script))
 
 
 def code_file(program: str) -> str:
@@ -100,9 +109,7 @@ def user_code(name: str, program: str) -> list[str]:
     module, _, function = name.partition(":")
     if not function:
         return []
-    files = list(module_files(module, (SCRIPTS, PROJECT)))
-    names_of = remembered_imports().of
-    found = {str(path.relative_to(PROJECT)) for file in files for path in code_closure(file, names_of)}
+    found = {path for file in module_files(module, (SCRIPTS, PROJECT)) for path in closure(file)}
     return sorted(found - set(code(program)))
 
 
