@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from clone import Clone, succeeded
@@ -91,3 +92,55 @@ def test_a_model_of_unknown_sizes_is_said_to_be_so(large: Clone):
     assert found["gpu_memory_gib"] is None and found["seconds"] is None
     said = "the sizes of big are not known before it is here: config/models/big.yaml has no `shape:`"
     assert said in found["unknown"]
+
+
+def test_spot_capacity_is_quoted_from_own_jobs_else_as_stated_and_a_month_has_a_budget(large: Clone):
+    large.edit("config/runs/large.yaml", "deepspeed: zero2", "deepspeed: zero3")
+    read = "page: 'https://example.org/prices', read: 2026-11-29"
+    large.write(
+        "config/prices.yaml",
+        f"eu-west-1:\n  ml.p4d.24xlarge: {{usd_per_hour: 30, {read}}}\n  spot: {{share_of_on_demand: 0.5, {read}}}\n",
+    )
+    found = quoted(large)
+    assert found["usd_spot"] == {
+        "expected": pytest.approx(found["usd_on_demand"] / 2, abs=0.01), "source": "50%, stated in config/prices.yaml"
+    }  # fmt: skip
+    attempt = {"instance_type": "ml.p4d.24xlarge", "instance_count": 1, "cost_usd": 90.0}
+    attempt |= {"created": f"{datetime.now(UTC):%Y-%m}-01T00:00:00+00:00"}
+    tries = [{"spot": True, "training_seconds": 900, "billable_seconds": 300}, {"spot": False, "billable_seconds": 600}]
+    tries.append({"spot": True, "training_seconds": 100, "billable_seconds": 100})
+    large.write(".heirloom/costs/train-x.json", json.dumps({"attempts": [attempt | each for each in tries]}))
+    found = quoted(large)
+    assert found["usd_spot"] == {
+        "expected": pytest.approx(found["usd_on_demand"] * 0.4, abs=0.01),
+        "source": "40%, as 2 own attempts were billed",
+    }
+    done = succeeded(large.snakemake("-n", "--config", "runs=large", "month_budget=271"))
+    on_demand = found["usd_on_demand"]
+    assert done.stderr.splitlines()[-1] == (
+        f"error: --config month_budget is $271, $270 of {datetime.now(UTC):%Y-%m} are billed, and train-large would "
+        f"take ${on_demand:.2f}: raise it, or select fewer runs"
+    )
+    assert f"${on_demand:.2f}, spot ≈ ${on_demand * 0.4:.2f}" in done.stderr
+    done = succeeded(large.snakemake("-n", "--config", "runs=large", f"month_budget={271 + round(on_demand)}"))
+    assert "month_budget" not in done.stderr
+
+
+def test_nodes_of_a_cluster_have_memory_hours_and_a_price_once_a_profile_says_what_they_are(large: Clone):
+    large.edit("config/runs/large.yaml", "instance_type: ml.p4d.24xlarge", "nodes: 1, gpus_per_node: 8")
+    assert quoted(large)["gpu_memory_gib"] is None
+    profile = "config: [gpu=A100-40GB, usd_per_gpu_hour=2]\n"
+    large.write("ours/config.yaml", profile)
+    lines = succeeded(large.snakemake("-n", "--profile", "ours", "--config", "runs=large")).stderr.splitlines()
+    row = next(line for line in lines if line.startswith("  train "))
+    expected = re.search(
+        r"node with 8 × A100-40GB  ≈ 64 .* ([\d.]+) – ([\d.]+) – ([\d.]+)  \$([\d.]+) .*does not fit", row
+    )
+    assert expected and float(expected[4]) == pytest.approx(float(expected[2]) * 16, rel=0.1), row
+    remedy = next(
+        line for line in lines if line.startswith("error: train-large: node with 8 × A100-40GB has too little")
+    )
+    assert "deepspeed: zero3 takes" in remedy and "instance_type" not in remedy
+    large.write("ours/config.yaml", profile.replace("A100-40GB", "A100-40"))
+    done = large.snakemake("-n", "--profile", "ours")
+    assert "--config gpu=A100-40: no card whose memory is known here; did you mean A100-40GB?" in done.stderr

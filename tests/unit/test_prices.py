@@ -99,7 +99,7 @@ def test_prices_of_a_region_are_read_with_page_and_day_and_others_stay(tmp_path:
         ("eu-west-1: {ml.g5.xlarge: {usd_per_hour: 1.0, page: memory, read: 2026-11-29}}", "ml.g5.xlarge: page: "),
         (
             'eu-west-1: {s3: {usd_per_gb_month: 0.0, page: "https://x", read: 2026-11-29}}',
-            "s3: usd_per_gb_month: input should be greater than 0; a price is {usd_per_gb_month: 0.02, page: https://",
+            "s3: usd_per_gb_month: input should be greater than 0; expected {usd_per_gb_month: 0.02, page: https://",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from heirloom.config.arguments.instance_types import INSTANCES, Instance
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.overheads import GIB, TIGHT, usable, with_overheads
+from heirloom.estimates.setups import Hosts
 from heirloom.estimates.training_memory import FOUR_BITS, TrainingSetup, training_memory
 
 STAGES = ("zero2", "zero3", "zero3_offload")
@@ -43,9 +44,9 @@ def fit_of(setup: TrainingSetup, instance: Instance) -> Fit:
     return Fit(with_overheads(memory.total, setup.ranks), card, memory.phase)
 
 
-def cheapest_change(setup: TrainingSetup, batch: int, instance: Instance, count: int, root: Path) -> str | None:
+def cheapest_change(setup: TrainingSetup, batch: int, hosts: Hosts, root: Path) -> str | None:
     """Return the first change, from the cheapest on, with which a training has a tenth of its cards to spare."""
-    for text, changed, machine in changes(setup, batch, instance, count, root):
+    for text, changed, machine in changes(setup, batch, hosts, root):
         fit = fit_of(changed, machine)
         if fit.fits and not fit.tight:
             return f"{text} takes {fit}"
@@ -53,10 +54,10 @@ def cheapest_change(setup: TrainingSetup, batch: int, instance: Instance, count:
 
 
 def changes(
-    setup: TrainingSetup, batch: int, instance: Instance, count: int, root: Path
+    setup: TrainingSetup, batch: int, hosts: Hosts, root: Path
 ) -> Iterator[tuple[str, TrainingSetup, Instance]]:
     """Yield changes and what they make of the setup: those that cost time before those that change what is trained."""
-    size = batch
+    instance, size = hosts.instance, batch
     while size > 1:
         size //= 2
         smaller = replace(setup, tokens=setup.tokens * size // batch)
@@ -78,5 +79,5 @@ def changes(
     if setup.adapter is not None and setup.quantized is None:
         yield "quantization: {load_in_4bit: true}", replace(checkpointed, quantized=FOUR_BITS), instance
     for name, larger in sorted(INSTANCES.items(), key=lambda item: (item[1].card_memory, item[1].gpus)):
-        if larger.card_memory > instance.card_memory and larger.gpus == instance.gpus:
-            yield f"resources.instance_type: ml.{name}", replace(setup, ranks=larger.gpus * count), larger
+        if hosts.is_instance and larger.card_memory > instance.card_memory and larger.gpus == instance.gpus:
+            yield f"resources.instance_type: ml.{name}", replace(setup, ranks=larger.gpus * hosts.count), larger

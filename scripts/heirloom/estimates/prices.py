@@ -16,7 +16,7 @@ from heirloom.config.parsing.section import Section
 from heirloom.errors import HeirloomError
 
 FILE = Path("config/prices.yaml")
-STORAGE = "s3"
+STORAGE, SPOT = "s3", "spot"
 
 
 class Price(Section):
@@ -35,6 +35,31 @@ class StoragePrice(Section):
     read: datetime.date = Field(description="the day, YYYY-MM-DD")
 
 
+class SpotShare(Section):
+    """What spot capacity takes of the price on demand, under the key `spot` of a region: SageMaker publishes none."""
+
+    share_of_on_demand: float = Field(gt=0, le=1, description="0.4: 40 % of the price on demand")
+    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
+    read: datetime.date = Field(description="the day, YYYY-MM-DD")
+
+
+EXAMPLES = {
+    Price: "usd_per_hour: 1.41",
+    StoragePrice: "usd_per_gb_month: 0.02",
+    SpotShare: "share_of_on_demand: 0.4",
+}
+OTHERS = {STORAGE: StoragePrice, SPOT: SpotShare}
+"""Keys of a region that are no instance types."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """An estimate of what spot capacity takes, in US dollars, and where its share of the price comes from."""
+
+    dollars: float
+    source: str
+
+
 @dataclass(frozen=True)
 class Prices:
     """Instance type → its price, of one region."""
@@ -42,6 +67,19 @@ class Prices:
     region: str | None
     of_types: dict[str, Price]
     storage: StoragePrice | None = None
+    spot: SpotShare | None = None
+
+    def spot_of(self, dollars: float | None, own: tuple[float, int] | None) -> Spot | None:
+        """Return what spot capacity takes in place of so many dollars on demand; None where no share is known.
+
+        `own`: the share that this clone's own jobs on such instances were billed, and of how many attempts it is.
+        """
+        if dollars is None or (own is None and self.spot is None):
+            return None
+        if own is not None:
+            return Spot(dollars * own[0], f"{own[0]:.0%}, as {own[1]} own attempts were billed")
+        share = self.spot.share_of_on_demand
+        return Spot(dollars * share, f"{share:.0%}, stated in {FILE}")
 
     def dollars(self, instance_type: str, count: int, seconds: float) -> float | None:
         """Return the US dollars of so many instances for so long, on demand; None where the price is not known."""
@@ -64,21 +102,21 @@ def read_prices(region: str | None = None, file: Path = FILE) -> Prices:
         region = next(iter(tables))
     found = tables.get(region or "", {})
     types = {name: price for name, price in found.items() if isinstance(price, Price)}
-    return Prices(region, types, found.get(STORAGE))
+    return Prices(region, types, found.get(STORAGE), found.get(SPOT))
 
 
-def prices_in(file: Path, region: Any, table: Any) -> Iterator[tuple[str, Price | StoragePrice]]:
+def prices_in(file: Path, region: Any, table: Any) -> Iterator[tuple[str, Price | StoragePrice | SpotShare]]:
     """Yield the prices of a region. Raises HeirloomError for the first that is none."""
     if not isinstance(table, dict):
         raise HeirloomError(f"{file}: {region}: expected instance types, as `ml.g5.xlarge:`; found {table!r}")
     for name, value in table.items():
+        kind = OTHERS.get(name, Price)
         try:
-            yield str(name), (StoragePrice if name == STORAGE else Price).model_validate(value)
+            yield str(name), kind.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"])) or "the price"
             raise HeirloomError(
-                f"{file}: {region}: {name}: {key}: {first['msg'].lower()}; a price is {{"
-                f"{'usd_per_gb_month: 0.02' if name == STORAGE else 'usd_per_hour: 1.41'}, page: https://…, read: "
-                "2026-11-29}"
+                f"{file}: {region}: {name}: {key}: {first['msg'].lower()}; expected {{{EXAMPLES[kind]}, "
+                "page: https://…, read: 2026-11-29}"
             ) from None

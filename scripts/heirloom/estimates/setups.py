@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heirloom.config.arguments.instance_types import CPU_RANKS, INSTANCES, Instance, ranks
+from heirloom.config.arguments.instance_types import CPU_RANKS, GPUS, INSTANCES, Instance, ranks
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.project import Project
@@ -39,13 +39,21 @@ class Hosts:
     gpus: bool = False
 
     @property
+    def is_instance(self) -> bool:
+        """Whether it is an instance of SageMaker, rather than a cluster's node or this machine."""
+        return self.name.startswith("ml.")
+
+    @property
     def text(self) -> str:
         """Machine × count, as people read it."""
         return f"{self.count} × {self.name}" if self.count > 1 else self.name
 
 
-def hosts(machines: Machines) -> Hosts:
-    """Return the machines that a section `resources:` names; none: this one, of which nothing is known."""
+def hosts(machines: Machines, gpu: str | None = None) -> Hosts:
+    """Return the machines that a section `resources:` names; none: this one, of which nothing is known.
+
+    `gpu`: what a cluster's nodes have, a key of `instance_types.GPUS`.
+    """
     count = machines.instance_count or 1
     if machines.instance_type is not None:
         instance = INSTANCES.get(machines.instance_type.removeprefix("ml."))
@@ -53,7 +61,9 @@ def hosts(machines: Machines) -> Hosts:
         return Hosts(machines.instance_type, count, number, instance, gpus=instance is not None or number is None)
     if machines.gpus_per_node:
         nodes = machines.nodes or 1
-        return Hosts(f"node with {machines.gpus_per_node} GPUs", nodes, nodes * machines.gpus_per_node, gpus=True)
+        number = machines.gpus_per_node
+        node = GPUS[gpu]._replace(gpus=number) if gpu else None
+        return Hosts(f"node with {number} × {gpu or 'GPU'}", nodes, nodes * number, node, gpus=True)
     return Hosts("here", 1, CPU_RANKS)
 
 

@@ -1,8 +1,20 @@
 """What would run, why, and what it takes, for people. Nothing here decides or changes anything."""
 
-from pipeline.plan.costs import bills, costs_text
+from pipeline.plan.budgets import Budgets, refusals
+from pipeline.plan.costs import Bill, bills, costs_text
 from pipeline.plan.plan import print_plan
-from pipeline.plan.quotation import quotation
-from pipeline.plan.table import as_json, print_quotation, refusals
+from pipeline.plan.quotation import Cluster, quotation
+from pipeline.plan.table import as_json, print_quotation
 
-__all__ = ["as_json", "bills", "costs_text", "print_plan", "print_quotation", "quotation", "refusals"]
+__all__ = [
+    "Bill",
+    "Budgets",
+    "Cluster",
+    "as_json",
+    "bills",
+    "costs_text",
+    "print_plan",
+    "print_quotation",
+    "quotation",
+    "refusals",
+]

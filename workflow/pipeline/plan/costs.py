@@ -58,6 +58,26 @@ def attempts(record: dict[str, Any], prices: Prices) -> Iterator[tuple[str, floa
         yield (created[:7] if isinstance(created, str) else "unknown"), seconds * count / 3600, dollars
 
 
+def spot_shares(folder: Path = COSTS) -> dict[str, tuple[float, int]]:
+    """Return instance type → the share of its seconds that attempts on spot capacity were billed, and their number.
+
+    AWS gives the savings as 1 - BillableTimeInSeconds / TrainingTimeInSeconds.
+    """
+    seconds: dict[str, list[tuple[int, int]]] = {}
+    for file in sorted(folder.glob("*.json")):
+        given = (json_object(file) or {}).get("attempts")
+        for attempt in given if isinstance(given, list) else ():
+            if not isinstance(attempt, dict) or attempt.get("spot") is not True:
+                continue
+            billed, ran = attempt.get("billable_seconds"), attempt.get("training_seconds")
+            if type(billed) is int and type(ran) is int and 0 < billed <= ran:
+                seconds.setdefault(str(attempt.get("instance_type")), []).append((billed, ran))
+    return {
+        name: (sum(billed for billed, _ in rows) / sum(ran for _, ran in rows), len(rows))
+        for name, rows in seconds.items()
+    }
+
+
 def costs_text(found: dict[str, dict[str, Bill]]) -> str:
     """Return the bills as lines of text; one sentence where nothing was billed."""
     if not found["run"]:

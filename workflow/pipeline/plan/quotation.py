@@ -17,11 +17,12 @@ from heirloom.estimates.duration import START_UP, Duration, from_operations, fro
 from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
 from heirloom.estimates.model_shape import ModelShape
 from heirloom.estimates.overheads import usable, with_overheads
-from heirloom.estimates.prices import Prices, read_prices
+from heirloom.estimates.prices import Prices, Spot, read_prices
 from heirloom.estimates.setups import Hosts, hosts, json_object, rows_of, shape_and_dtype, training_setup
 from heirloom.estimates.steps import Steps, steps_of
 from pipeline.graph import Stage
 from pipeline.ledger import Action, Ledger
+from pipeline.plan.costs import spot_shares
 
 QUOTED = {"train": "training", "generate": "generation", "baseline": "generation", "evaluate": "evaluation"}
 """Kinds of stages that are quoted → the machines of a run that they take."""
@@ -42,11 +43,10 @@ class Quote:
     unknown: list[str] = field(default_factory=list)
     dollars: float | None = None
     """Expected US dollars on demand."""
-
-    @property
-    def is_rented(self) -> bool:
-        """Whether the stage runs on an instance that costs by the hour."""
-        return self.hosts.name.startswith("ml.")
+    spot: Spot | None = None
+    """What spot capacity is thought to take in their place."""
+    is_rented: bool = False
+    """Whether the machine costs by the hour."""
 
     @property
     def gpu_hours(self) -> float | None:
@@ -98,7 +98,18 @@ class Quotation:
             yield from ((run, quote) for quote in run.quotes if quote.fit is not None and not quote.fit.fits)
 
 
-def quotation(ledger: Ledger, region: str | None = None) -> Quotation:
+@dataclass(frozen=True)
+class Cluster:
+    """What is known of a cluster's nodes: which GPUs (a key of `instance_types.GPUS`), and what one costs an hour."""
+
+    gpu: str | None = None
+    usd_per_gpu_hour: float | None = None
+
+
+NO_CLUSTER = Cluster()
+
+
+def quotation(ledger: Ledger, region: str | None = None, cluster: Cluster = NO_CLUSTER) -> Quotation:
     """Quote all stages that would run or follow, at the prices of a region; None: of the only one that is known.
 
     Raises HeirloomError for a file of prices that is wrong.
@@ -109,7 +120,7 @@ def quotation(ledger: Ledger, region: str | None = None) -> Quotation:
         stage = ledger.graph.stages[name]
         if stage.kind in QUOTED and stage.subject in ledger.project.runs:
             by_run.setdefault(stage.subject, []).append(stage)
-    quoting = Quoting(ledger, read_prices(region) if by_run else Prices(region, {}))
+    quoting = Quoting(ledger, read_prices(region) if by_run else Prices(region, {}), cluster)
     runs = [quoting.run(ledger.project.runs[name], stages) for name, stages in by_run.items()]
     current = ledger.current()
     saved = [
@@ -124,9 +135,11 @@ def quotation(ledger: Ledger, region: str | None = None) -> Quotation:
 class Quoting:
     """Quotes runs one after the other; what several ask for is looked up once."""
 
-    def __init__(self, ledger: Ledger, prices: Prices) -> None:
+    def __init__(self, ledger: Ledger, prices: Prices, cluster: Cluster) -> None:
         self.ledger = ledger
         self.prices = prices
+        self.cluster = cluster
+        self.spot_shares = spot_shares() if prices.of_types else {}
         self.project: Project = ledger.project
         self.shapes: dict[str, tuple[ModelShape, int] | str] = {}
         self.rows: dict[tuple[str, int], Any] = {}
@@ -162,7 +175,9 @@ class Quoting:
     def stage(self, run: Run, stage: Stage, shape: tuple[ModelShape, int] | str, rows: Any) -> Quote:
         """Quote one stage."""
         section = QUOTED[stage.kind]
-        quote = Quote(stage, hosts(run.resources.machines(section)), self.ledger.verdicts[stage.name].reasons)
+        found = hosts(run.resources.machines(section), self.cluster.gpu)
+        quote = Quote(stage, found, self.ledger.verdicts[stage.name].reasons)
+        quote.is_rented = found.is_instance or (found.gpus and self.cluster.usd_per_gpu_hour is not None)
         if isinstance(shape, str):
             quote.unknown.append(shape)
         if stage.kind == "train":
@@ -178,11 +193,14 @@ class Quoting:
     def price(self, quote: Quote) -> None:
         """Add what a stage is expected to cost."""
         name = quote.hosts.name
-        if name not in self.prices.of_types:
+        if not quote.hosts.is_instance:
+            quote.dollars = None if quote.gpu_hours is None else quote.gpu_hours * self.cluster.usd_per_gpu_hour
+        elif name not in self.prices.of_types:
             of_region = f" in {self.prices.region}" if self.prices.region else ""
             quote.unknown.append(f"price unknown of {name}{of_region}: `make prices REGION=…` asks AWS for it")
         elif quote.duration is not None:
             quote.dollars = self.prices.dollars(name, quote.hosts.count, quote.duration.expected)
+            quote.spot = self.prices.spot_of(quote.dollars, self.spot_shares.get(name))
 
     def training(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str, rows: Any) -> None:
         """Add the steps, the memory and the time of a training."""
@@ -208,19 +226,19 @@ class Quoting:
         if instance is None:
             if quote.hosts.gpus:
                 quote.unknown.append(
-                    f"which GPUs a {quote.hosts.name} has: no memory and no operations are told for it"
+                    f"which GPUs a {quote.hosts.name} has: `config: [gpu=A100-80GB]` in the cluster's profile says it"
                 )
             return
         quote.fit = fit_of(setup, instance)
         if not quote.fit.fits or quote.fit.tight:
             batch = run.training.per_device_train_batch_size
-            quote.remedy = cheapest_change(setup, batch, instance, quote.hosts.count, Path())
+            quote.remedy = cheapest_change(setup, batch, quote.hosts, Path())
         if quote.duration is None and quote.steps.tokens:
             tokens = quote.steps.tokens
             length = run.training.seq_length or (rows.tokens / rows.rows if rows.rows else rows.longest)
             flops = shape[0].flops(setup.adapter, setup.reference)
             found = from_operations(flops, tokens, length, instance.card, quote.hosts.ranks)
-            quote.duration = found and found.plus(START_UP)
+            quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
 
@@ -243,7 +261,7 @@ class Quoting:
             now = {"tokens": steps.tokens, "steps": steps.steps}
             share = next((now[key] / before[key] for key in now if now[key] and before.get(key)), 1.0)
         duration = from_record(seconds, share, "its last execution")
-        return duration.plus(START_UP) if quote.is_rented else duration
+        return duration.plus(START_UP) if quote.hosts.is_instance else duration
 
 
 def trained(file: Path) -> dict[str, int]:

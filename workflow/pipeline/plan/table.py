@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from heirloom.estimates.overheads import GIB
+from pipeline.plan.budgets import NO_BUDGETS, Budgets, budget_problems, misfit, money
 from pipeline.plan.quotation import Quotation, Quote, RunQuote
 
 SCHEMA = 1
@@ -19,7 +20,7 @@ Rows = tuple[RunQuote, list[Cells]]
 """A run and the lines of its stages."""
 
 
-def print_quotation(found: Quotation, file: TextIO, budget: float | None = None) -> None:
+def print_quotation(found: Quotation, file: TextIO, budgets: Budgets = NO_BUDGETS) -> None:
     """Write the table, by run; then the sum, what reuse saves, and what is not known. Nothing without stages to quote.
 
     A terminal gets colours and rules, a pipe plain columns.
@@ -29,7 +30,7 @@ def print_quotation(found: Quotation, file: TextIO, budget: float | None = None)
         print_for_people(heads, rows, file)
     elif rows:
         print_plain(heads, rows, file)
-    for line in [*closing_lines(found), *(f"error: {text}" for text in budget_problems(found, budget))]:
+    for line in [*closing_lines(found), *(f"error: {text}" for text in budget_problems(found, budgets))]:
         file.write(line + "\n")
 
 
@@ -94,10 +95,17 @@ def cells(quote: Quote) -> Cells:
         f"{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else UNKNOWN,
         f"{about}{short(steps.tokens)}" if steps is not None and steps.tokens else UNKNOWN,
         " – ".join(hours(seconds) for seconds in seconds_of(quote)) or UNKNOWN,
-        UNKNOWN if quote.dollars is None else money(quote.dollars),
+        dollars_text(quote),
         memory_text(quote),
         quote.reasons[0] if quote.reasons else "",
     )
+
+
+def dollars_text(quote: Quote) -> str:
+    """Return US dollars on demand, and what spot capacity is thought to take."""
+    if quote.dollars is None:
+        return UNKNOWN
+    return money(quote.dollars) + (f", spot ≈ {money(quote.spot.dollars)}" if quote.spot else "")
 
 
 def memory_text(quote: Quote) -> str:
@@ -127,11 +135,6 @@ def hours(seconds: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-def money(dollars: float) -> str:
-    """Return US dollars, cents of small sums."""
-    return f"${dollars:,.0f}" if dollars >= 100 else f"${dollars:.2f}"
-
-
 def closing_lines(found: Quotation) -> Iterator[str]:
     """Yield the sum, what reuse saves, remedies, and what is not known."""
     quotes = found.quotes
@@ -141,8 +144,7 @@ def closing_lines(found: Quotation) -> Iterator[str]:
         gpus = sum(quote.gpu_hours or 0 for quote in known)
         text = " – ".join(map(hours, sums)) or "unknown"
         more = f", {gpus:,.1f} GPU hours" if gpus else ""
-        priced = [quote.dollars for quote in known if quote.dollars is not None]
-        more += f", {money(sum(priced))} on demand" if priced else ""
+        more += sum_of_dollars(known)
         missing = f"; not known of {len(quotes) - len(known)}" if len(known) < len(quotes) and known else ""
         others = f"; {found.others} others not counted" if found.others else ""
         yield f"sum of {len(quotes)} stages: {text} hours{more}{missing}{others}"
@@ -158,56 +160,26 @@ def closing_lines(found: Quotation) -> Iterator[str]:
         yield f"not known: {len(unknown) - MOST_UNKNOWN} more"
 
 
+def sum_of_dollars(quotes: list[Quote]) -> str:
+    """Return the sum on demand, and on spot capacity with where its share comes from, as the end of a sentence."""
+    priced = [quote for quote in quotes if quote.dollars is not None]
+    if not priced:
+        return ""
+    text = f", {money(sum(quote.dollars for quote in priced))} on demand"
+    spot = [quote.spot for quote in priced if quote.spot]
+    if not spot:
+        return text
+    of = "" if len(spot) == len(priced) else f" of {len(spot)}"
+    sources = ", ".join(dict.fromkeys(each.source for each in spot))
+    return f"{text}, spot ≈ {money(sum(each.dollars for each in spot))}{of} ({sources})"
+
+
 def memory_lines(found: Quotation) -> Iterator[str]:
     """Yield a sentence for each stage that does not fit its cards, or hardly."""
     for quote in found.quotes:
         if quote.fit is None or (quote.fit.fits and not quote.fit.tight):
             continue
         yield f"{'error' if not quote.fit.fits else 'warning'}: {misfit(quote)}"
-
-
-def misfit(quote: Quote) -> str:
-    """Return why a stage does not fit, or hardly, with the cheapest change that does."""
-    word = "has too little memory" if not quote.fit.fits else "is tight"
-    machine = quote.hosts.name if quote.hosts.count == 1 else quote.hosts.text
-    remedy = f"; {quote.remedy}" if quote.remedy else "; take a machine with larger GPUs"
-    return f"{quote.stage.name}: {machine} {word}, {quote.fit} a GPU at its peak ({quote.fit.phase}){remedy}"
-
-
-def refusals(found: Quotation, budget: float | None = None) -> list[str]:
-    """Return why nothing is submitted: stages that cannot fit, runs or a whole command above their budget.
-
-    `budget` is the command's. A budget that cannot be held, because a price or a time is not known, refuses too.
-    """
-    why = [
-        f"{misfit(quote)}; `plan: {{memory: warn}}` in {run.path} goes on all the same"
-        for run, quote in found.misfits()
-        if run.memory == "error"
-    ]
-    return why + budget_problems(found, budget)
-
-
-def budget_problems(found: Quotation, budget: float | None) -> list[str]:
-    """Return a sentence for each budget, of a run or of the command, that would be passed or cannot be held."""
-    why = []
-    for run in found.runs:
-        if run.budget is not None:
-            why += above(run.budget, f"{run.path}: plan.budget", run.quotes)
-    return why + (above(budget, "--config budget", found.quotes) if budget is not None else [])
-
-
-def above(budget: float, place: str, quotes: list[Quote]) -> list[str]:
-    """Return a sentence where stages pass a budget, or may: it names them."""
-    rented = [quote for quote in quotes if quote.is_rented]
-    names = ", ".join(quote.stage.name for quote in rented)
-    unknown = [quote for quote in rented if quote.dollars is None]
-    total = sum(quote.dollars or 0 for quote in rented)
-    if total > budget:
-        return [f"{place} is {money(budget)}, and {names} would take {money(total)}: raise it, or select fewer runs"]
-    if unknown:
-        of = ", ".join(quote.stage.name for quote in unknown)
-        return [f"{place} is {money(budget)}, and what {of} will cost is not known (price or time): remove it"]
-    return []
 
 
 def as_json(found: Quotation) -> str:
@@ -242,6 +214,7 @@ def stage_json(quote: Quote) -> dict[str, Any]:
             "tight": fit.tight,
         },
         "usd_on_demand": None if quote.dollars is None else round(quote.dollars, 2),
+        "usd_spot": quote.spot and {"expected": round(quote.spot.dollars, 2), "source": quote.spot.source},
         "remedy": quote.remedy,
         "unknown": quote.unknown,
     }

@@ -5,8 +5,10 @@ import io
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+from heirloom.config.arguments.instance_types import GPUS
 from heirloom.config.folders import named_files
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import read_yaml
@@ -14,8 +16,9 @@ from heirloom.errors import HeirloomError
 from pipeline.graph import KINDS, Graph
 from pipeline.ledger import listed
 from pipeline.paths import STATE
+from pipeline.plan import Bill, Budgets, Cluster, bills
 
-SETTINGS = ("runs", "force", "data", "image", "here", "rehearse", "budget")
+SETTINGS = ("runs", "force", "data", "image", "here", "rehearse", "budget", "month_budget", "gpu", "usd_per_gpu_hour")
 """Settings of this workflow, for `--config`."""
 GATE = "gate-"
 REQUIRED = "required"
@@ -126,18 +129,34 @@ def rehearsal_required(settings: dict) -> bool:
     return settings.get("rehearse") == REQUIRED
 
 
-def budget_of(settings: dict) -> float | None:
-    """Return the most US dollars that this command's jobs may be expected to cost. Raises HeirloomError for no sum."""
-    text = settings.get("budget")
+def dollars(settings: dict, name: str) -> float | None:
+    """Return a setting that is a sum of US dollars, None where it is not given. Raises HeirloomError for no sum."""
+    text = settings.get(name)
     if text is None:
         return None
     try:
-        dollars = float(text)
+        sum_of_it = float(text)
     except ValueError:
-        dollars = 0.0
-    if not 0 < dollars < float("inf"):
-        raise HeirloomError(f"--config budget={text}: expected US dollars above 0, for example budget=200")
-    return dollars
+        sum_of_it = 0.0
+    if not 0 < sum_of_it < float("inf"):
+        raise HeirloomError(f"--config {name}={text}: expected US dollars above 0, for example {name}=200")
+    return sum_of_it
+
+
+def budgets_of(settings: dict) -> Budgets:
+    """Return the most US dollars that this command's jobs, and the month's, may cost. Raises HeirloomError."""
+    month = f"{datetime.now(UTC):%Y-%m}"
+    limit = dollars(settings, "month_budget")
+    billed = bills()["month"].get(month) if limit is not None else None
+    return Budgets(dollars(settings, "budget"), limit, month, billed or Bill())
+
+
+def cluster_of(settings: dict) -> Cluster:
+    """Return what a profile says of a cluster's GPUs. Raises HeirloomError for a card that is not known."""
+    gpu = settings.get("gpu")
+    if gpu is not None and gpu not in GPUS:
+        raise HeirloomError(f"--config gpu={gpu}: no card whose memory is known here; {did_you_mean(str(gpu), GPUS)}")
+    return Cluster(gpu, dollars(settings, "usd_per_gpu_hour"))
 
 
 def container_image(workflow, settings: dict, options) -> str | None:

@@ -32,12 +32,13 @@ from pipeline.ledger import (
     read_lock,
 )
 from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
-from pipeline.plan import print_plan, print_quotation, quotation, refusals
+from pipeline.plan import Cluster, print_plan, print_quotation, quotation, refusals
 from pipeline.rehearsal import advice, unrehearsed
 from pipeline.session import sagemaker_submission as submitting
 from pipeline.session.command_line import (
     SAGEMAKER,
-    budget_of,
+    budgets_of,
+    cluster_of,
     command_line,
     container_image,
     data_is_local,
@@ -235,7 +236,7 @@ def open_session(workflow, config: dict) -> Session:
     force = tuple(listed("force", settings.get("force")) or ())
     image = container_image(workflow, settings, options)
     here = kinds_here(settings)
-    budget = budget_of(settings)
+    budgets, cluster = budgets_of(settings), cluster_of(settings)
     real = will_execute(options)
     alone = _lock.take()
     if real and _lock.problem:
@@ -259,9 +260,11 @@ def open_session(workflow, config: dict) -> Session:
         submission = Submission(ledger, folder, here, setting(options, "instance_type"))
         wrong += submission.problems()
     showing = options is not None and options.dryrun
-    estimates = quotation(ledger, submitting.region(options)) if showing or (submission and real) else None
-    if submission and real and not wrong:
-        wrong = refusals(estimates, budget) or submission.inputs_not_pushed()
+    quoted = real and (to_sagemaker or (cluster != Cluster() and executor(options) != "local"))
+    if showing or quoted:
+        estimates = quotation(ledger, submitting.region(options), cluster)
+    if quoted and not wrong:
+        wrong = refusals(estimates, budgets) or (submission.inputs_not_pushed() if submission else [])
     required = rehearsal_required(settings)
     unsafe = (
         unrehearsed(ledger, here if to_sagemaker else ()) if (required or to_sagemaker) and (real or showing) else []
@@ -288,7 +291,7 @@ def open_session(workflow, config: dict) -> Session:
     if options is not None and not (options.lint or options.dag or options.rulegraph or options.filegraph):
         print_plan(ledger, sys.stderr)
         if showing:
-            print_quotation(estimates, sys.stderr, budget)
+            print_quotation(estimates, sys.stderr, budgets)
     if unsafe:
         print(f"{'refused by rehearse=required: ' if required else ''}{advice(unsafe)}", file=sys.stderr)
     if real or showing:

@@ -39,6 +39,11 @@ INSTANCES: dict[str, Instance] = {
     **sizes("g6e", "L40S", 48, ONE_TO_EIGHT),
     **sizes("g7e", "RTX PRO 6000", 96, {"2": 1, "4": 1, "8": 1, "12": 2, "24": 4, "48": 8}),
 }
+GPUS = {
+    re.sub(r"[ -](80GB HBM3|SXM2)$", "", found.card).replace(" ", "-") + f"-{found.card_memory}GB": found
+    for found in INSTANCES.values()
+}
+"""A100-80GB and the like → a machine with such cards: how a cluster's profile names what its nodes have."""
 CPU_FAMILIES = re.compile(r"(t\d|m\d|c\d|r\d)[a-z]*\.")
 WITH_EFA = re.compile(r"(p3dn|p4de?|p5e?n?|p6-\w+)\.(?!4xlarge)")
 """Families whose machines have the Elastic Fabric Adapter and GPUs enough to train on several of them."""

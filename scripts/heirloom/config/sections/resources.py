@@ -159,5 +159,5 @@ class PlanSection(Section):
         None,
         gt=0,
         allow_inf_nan=False,
-        description="SageMaker: the most US dollars, on demand, that the run's stages may be expected to cost",
+        description="the most US dollars, on demand, that the run's stages may be expected to cost",
     )
