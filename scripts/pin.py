@@ -25,7 +25,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 from heirloom.config.folders import named_files
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.errors import HeirloomError, plain
-from heirloom.hub import COMMIT, hub_problems
+from heirloom.hub import COMMIT, commit_of
 
 KINDS = {"models": "model", "datasets": "dataset"}
 """Folder of config/ → kind of repository."""
@@ -114,11 +114,8 @@ def children(node: object) -> dict[str, object]:
 
 def pin(source: Source) -> str:
     """Write the commit that a source means now into its file. Raises HeirloomError when the hub does not tell it."""
-    from huggingface_hub import HfApi
-
     repository, revision = source.hub.value, source.revision
-    with hub_problems(repository, revision):
-        commit = HfApi().repo_info(repository, repo_type=source.kind, revision=revision or None).sha
+    commit = commit_of(repository, source.kind, revision)
     text = source.file.read_bytes().decode()
     written = commit if isinstance(YAML(typ="safe", pure=True).load(commit), str) else f'"{commit}"'  # 40 digits, 1e…
     if source.place is not None:

@@ -87,16 +87,21 @@ def resolve_commit(repository: str, kind: str, revision: str | None) -> str:
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
-
-    with hub_problems(repository, revision):
-        commit = HfApi().repo_info(repository, repo_type=kind, revision=revision).sha
+    commit = commit_of(repository, kind, revision)
     print(
         f"warning: hub: {repository} is not pinned{f' ({revision} can move)' if revision else ''}; to get the same "
         f"data for ever write revision: {commit}",
         file=sys.stderr,
     )
     return commit
+
+
+def commit_of(repository: str, kind: str, revision: str | None) -> str:
+    """Return the commit that a branch, a tag or nothing means now. Raises HeirloomError."""
+    from huggingface_hub import HfApi
+
+    with hub_problems(repository, revision):
+        return HfApi().repo_info(repository, repo_type=kind, revision=revision or None).sha
 
 
 def list_files(repository: str, kind: str, commit: str) -> list[HubFile]:
