@@ -94,7 +94,7 @@ def test_prices_of_a_region_are_read_with_page_and_day_and_others_stay(tmp_path:
         ("eu-west-1: {ml.g5.xlarge: 1.41}", "eu-west-1: ml.g5.xlarge: the price: "),
         (
             'eu-west-1: {ml.g5.xlarge: {usd_per_hour: -1.0, page: "https://x", read: 2026-11-29}}',
-            "eu-west-1: ml.g5.xlarge: usd_per_hour: input should be greater than 0; a price is",
+            "eu-west-1: ml.g5.xlarge: usd_per_hour: input should be greater than 0; expected {usd_per_hour: 1.41, page",
         ),
         ("eu-west-1: {ml.g5.xlarge: {usd_per_hour: 1.0, page: memory, read: 2026-11-29}}", "ml.g5.xlarge: page: "),
         (
