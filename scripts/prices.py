@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from heirloom.errors import HeirloomError
-from heirloom.estimates.prices import FILE, STORAGE, read_prices
+from heirloom.estimates.prices import FILE, OTHERS, read_prices
 
 ENDPOINT_REGION = "us-east-1"
 PAGE = "https://api.pricing.us-east-1.amazonaws.com/"
@@ -78,7 +78,7 @@ def write(file: Path, region: str, found: dict[str, float], today: datetime.date
     content = yaml.load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     rows = {name: {"usd_per_hour": price, "page": PAGE, "read": today} for name, price in sorted(found.items())}
     known = (content or {}).get(region) or {}
-    rows |= {name: known[name] for name in (STORAGE,) if name in known}  # written by hand: AWS lists it elsewhere
+    rows |= {name: known[name] for name in OTHERS if name in known}  # written by hand: AWS lists them elsewhere, or not
     content = {**(content or {}), region: rows}
     partial = file.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as out:

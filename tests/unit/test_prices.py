@@ -20,6 +20,7 @@ BY_HAND = """us-east-1:
   ml.p4d.24xlarge: {usd_per_hour: 30.5, page: "https://example.org/prices", read: 2026-11-28}
 eu-west-1:
   s3: {usd_per_gb_month: 0.25, page: "https://example.org/s3", read: 2026-11-28}
+  spot: {share_of_on_demand: 0.5, page: "https://example.org/spot", read: 2026-11-28}
 """
 
 
@@ -82,6 +83,7 @@ def test_prices_of_a_region_are_read_with_page_and_day_and_others_stay(tmp_path:
     assert found.dollars("ml.p4d.24xlarge", 2, 7200) == 125
     assert found.dollars("ml.p5.48xlarge", 1, 3600) is None
     assert found.storage.usd_per_gb_month == 0.25  # written by hand, and stays
+    assert found.spot.share_of_on_demand == 0.5
     assert read_prices("us-east-1", file).of_types["ml.p4d.24xlarge"].read.isoformat() == "2026-11-28"
     assert read_prices(None, file).of_types == {}  # of two regions none is meant
 
