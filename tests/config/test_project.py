@@ -884,6 +884,51 @@ def test_names_of_older_versions_say_the_new_one(workplace, key: str, remedy: st
     assert workplace.mistakes() == [message]
 
 
+def test_mistakes_in_the_choice_of_a_state(workplace):
+    """What decides nothing, what the trainer never measures, what nothing is held out for: each at its key."""
+    file = "config/runs/sft.yaml"
+    was = "learning_rate: 1e-4"
+
+    def said(*keys):
+        text = (workplace.root / file).read_text()
+        workplace.change(file, was, "\n  ".join(keys))
+        found = [mistake.removeprefix(f"{file}:") for mistake in workplace.mistakes()]
+        workplace.write(file, text)
+        return found
+
+    none_held_out = (
+        "6: training.load_best_model_at_end: compares measurements of held-out rows, and both has none; set "
+        "processing.test_rows or test_fraction in its file, of a mixture in those of its parts, or delete the key"
+    )
+    best, steps = "load_best_model_at_end: true", "eval_strategy: steps"
+    assert said(best, steps) == [none_held_out]
+    workplace.change("config/datasets/chats.yaml", "max_length: 128", "max_length: 128, test_rows: 9")
+    text = (workplace.root / file).read_text()
+    workplace.change(file, was, f"{best}\n  early_stopping_patience: 2\n  eval_strategy: epoch")
+    assert workplace.load().runs["sft"].training.best_metric == "loss"
+    workplace.write(file, text)
+    assert said(best) == [
+        "6: training.load_best_model_at_end: compares measurements of held-out rows; set eval_strategy: steps with "
+        "eval_steps, or epoch"
+    ]
+    assert said("metric_for_best_model: loss", "early_stopping_threshold: 0.1") == [
+        "6: training.metric_for_best_model: has no effect without load_best_model_at_end: true or "
+        "early_stopping_patience; add one or delete it",
+        "7: training.early_stopping_threshold: has no effect without early_stopping_patience; add that or delete it",
+    ]
+    assert said(best, steps, "metric_for_best_model: eval_perplexitty") == [
+        "8: training.metric_for_best_model: perplexitty is never measured by trainer: sft; did you mean perplexity?"
+    ]
+    assert said(best, steps, "lr_scheduler_type: greedy", "metric_for_best_model: perplexity") == [
+        "9: training.metric_for_best_model: cannot be another than loss beside lr_scheduler_type: greedy, which follows "
+        "the held-out loss; delete one of the two"
+    ]
+    workplace.change(file, "trainer: sft", "trainer: seq2seq")
+    assert said(best, steps, "metric_for_best_model: exact_match") == [
+        "8: training.metric_for_best_model: exact_match is not measured without predict_with_generate: true; add that"
+    ]
+
+
 def test_keys_that_cancel_each_other(workplace):
     keys = "max_steps: 10\n  num_train_epochs: 2\n  eval_steps: 5\n  bf16: true\n  fp16: true"
     workplace.change("config/runs/sft.yaml", "learning_rate: 1e-4", keys)

@@ -83,7 +83,14 @@ def test_a_stage_that_cannot_fit_is_told_with_the_cheapest_change_that_does(larg
     found = quoted(large)
     assert found["usd_on_demand"] == pytest.approx(found["seconds"]["expected"] * 30 / 3600, abs=0.02)
     seconds = found["seconds"]
-    assert 0 < seconds["low"] < seconds["expected"] < seconds["high"]
+    assert 0 < seconds["low"] < seconds["expected"] < seconds["high"] and found["at_most"] is False
+    early = "bf16: true, eval_strategy: epoch, early_stopping_patience: 2"
+    large.edit("config/runs/large.yaml", "bf16: true", early)
+    large.edit("config/datasets/large.yaml", "max_length: 1024", "max_length: 1024, test_rows: 8")
+    assert quoted(large)["at_most"] is True
+    table = succeeded(large.snakemake("-n", "--config", "runs=large")).stderr
+    assert re.search(r"train +.*ml.p4d.24xlarge +≤ ≈ 64 +≤ ≈ 2.05 M +≤ [\d.]+ – [\d.]+ – [\d.]+ +≤ \$", table), table
+    assert "on demand; at most, as early stopping may end trainings sooner" in table
 
 
 def test_a_model_of_unknown_sizes_is_said_to_be_so(large: Clone):

@@ -339,7 +339,28 @@ class References:
                 f"trainer {run.trainer} learns from {' or '.join(kinds)} rows ({FIELDS_OF_KIND[kinds[0]]}), and "
                 f"{run.dataset} has {kind} rows; choose another dataset or trainer",
             )
+        if run.training is not None and run.training.compares_states and self.holds_nothing_out(run.dataset):
+            key = "load_best_model_at_end" if run.training.load_best_model_at_end else "early_stopping_patience"
+            yield (
+                ("training", key),
+                f"compares measurements of held-out rows, and {run.dataset} has none; set processing.test_rows or "
+                "test_fraction in its file, of a mixture in those of its parts, or delete the key",
+            )
         yield from self.scoring_problems(run)
+
+    def holds_nothing_out(self, name: str | None, seen: tuple[str, ...] = ()) -> bool:
+        """Say whether a dataset is known to have no held-out rows before it is made; what comes from afar may have."""
+        dataset = self.files.datasets.get(name or "")
+        if dataset is None or name in seen:
+            return False
+        if dataset.mixture is not None:
+            return all(self.holds_nothing_out(part, (*seen, dataset.name)) for part in dataset.mixture.datasets)
+        processing, source = dataset.processing, dataset.source
+        if source is None or processing is None or processing.holds_out:
+            return False
+        if source.generator is not None:
+            return source.test_rows is None
+        return source.path is not None and (self.root / source.path).is_file()
 
     def scoring_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield generation and evaluation stages that have no rows to work on."""

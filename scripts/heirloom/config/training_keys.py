@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from heirloom.config.arguments.schedules import OF_HELD_OUT_LOSS
+from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
@@ -25,6 +27,7 @@ def training_problems(
         yield "training.collator", str(error).removeprefix("training.collator: ")
     yield from batch_problems(trainer, training)
     yield from idle_keys(others)
+    yield from best_state_problems(trainer, training)
     if trainer.takes_pairs and others.get("label_smoothing_factor"):
         yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
     if trainer.name == "dpo":
@@ -66,6 +69,22 @@ def batch_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[
     if trainer.name == "dpo" and others.get("padding_free") is True:
         problem = "is switched off in this version of TRL's DPOTrainer, which would pad all the same; delete it"
         yield "training.padding_free", problem
+
+
+def best_state_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator[tuple[str, str]]:
+    """Yield a metric_for_best_model that this trainer never measures, or that its schedule does not go by."""
+    name = training.best_metric
+    if not training.compares_states:
+        return
+    if name in trainer.held_out_answers and training.passed_through.get("predict_with_generate") is not True:
+        yield "training.metric_for_best_model", f"{name} is not measured without predict_with_generate: true; add that"
+    elif name not in (*trainer.held_out, *trainer.held_out_answers):
+        known = did_you_mean(name, (*trainer.held_out, *trainer.held_out_answers))
+        yield "training.metric_for_best_model", f"{name} is never measured by trainer: {trainer.name}; {known}"
+    schedule = training.passed_through.get("lr_scheduler_type")
+    if schedule in OF_HELD_OUT_LOSS and (name != "loss" or training.more_is_better):
+        problem = f"cannot be another than loss beside lr_scheduler_type: {schedule}, which follows the held-out loss"
+        yield "training.metric_for_best_model", f"{problem}; delete one of the two"
 
 
 def dpo_problems(others: dict[str, Any], peft: PeftSection | None) -> Iterator[tuple[str, str]]:

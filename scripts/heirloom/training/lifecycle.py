@@ -21,6 +21,7 @@ from heirloom.config.parsing.section import Section
 from heirloom.distributed import is_main_rank, say
 from heirloom.models.trained_checkpoints import folders_of, root_of
 from heirloom.training.batches.each_row_once import check_steps
+from heirloom.training.callbacks.best_state import BestState
 from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
 from heirloom.training.callbacks.finite_loss import FiniteLoss
 from heirloom.training.callbacks.interruption import Interruption
@@ -43,6 +44,7 @@ from heirloom.training.checkpoints.model_card import model_card
 from heirloom.training.checkpoints.provenance import Provenance, trace
 from heirloom.training.checkpoints.saving import save_checkpoint, write_json
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving
+from heirloom.training.checkpoints.trained_state import keep_state
 from heirloom.training.gradient_check import check_first_gradients
 from heirloom.training.inputs.adapter_bases import remove_base
 from heirloom.training.inputs.experts import check_experts
@@ -56,6 +58,7 @@ class Lifecycle:
     def __init__(self, command: TrainingCommand) -> None:
         self.command = command
         self.history = LossHistory()
+        self.best = BestState(command.training, self.history)
         self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
         self.interruption = Interruption()
 
@@ -68,8 +71,9 @@ class Lifecycle:
             self.history,
             self.progress,
             *tracker_callbacks(self.command, self.facts_for_trackers),
+            self.best,
             SaveByTime(tracking.save_minutes),
-            CompleteCheckpoints(self.history, keep=tracking.save_total_limit),
+            CompleteCheckpoints(self.history, self.best, keep=tracking.save_total_limit),
             CollectiveTimeout(),
             StopAfterLastStep(),
             self.interruption,
@@ -113,12 +117,14 @@ class Lifecycle:
         if is_main_rank():
             check_memory_for_saving(trainer, self.command)
         leave_out_the_model(trainer)
+        self.best.keep = functools.partial(keep_state, trainer)
         trainer.remove_callback(PrinterCallback)  # prints every step's dict; Progress is for people
         work = Path(trainer.args.output_dir)
         claim_work_folder(work, self.facts_by_hand())
         checkpoint = newest_complete(work)
         if checkpoint:
             self.history.load(checkpoint)
+            self.best.load(checkpoint)
             trainer.args.eval_on_start = evaluation_is_due(checkpoint, trainer.args, self.history)
             say(f"resuming from {checkpoint.name}")
         self.report_mfu_convention(utilization(trainer, self.command.trainer))
@@ -127,6 +133,7 @@ class Lifecycle:
         with self.interruption.watch(trainer):
             with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            self.history.end_row(trainer.state.global_step)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()
 
@@ -134,13 +141,14 @@ class Lifecycle:
             "trainer": self.command.trainer.name,
             "steps": trainer.state.global_step,
             "tokens": trainer.state.num_input_tokens_seen,
+            **self.best.facts(trainer.state.global_step),
         }
         card = ""
         if is_main_rank():
             self.write_metrics(facts)
             card = self.card(trainer, facts)
             facts |= {"lineage": self.provenance.lineage, "dataset": self.provenance.dataset}
-        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows, card)
+        save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows, card, self.best.folder(work))
         if is_main_rank() and "HEIRLOOM_WORK_DIR" not in os.environ:
             shutil.rmtree(work)
 
@@ -188,7 +196,7 @@ class Lifecycle:
             provenance=self.provenance,
             config={**top, **self.sections("tracking", "resources")},
             progress=facts,
-            held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1)},
+            held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1, facts.get("kept_step"))},
             adapter_of=as_named(root_of(self.command.base)) if alone else None,
         )
 
@@ -210,11 +218,10 @@ class Lifecycle:
         if self.command.metrics:
             summary = {
                 "before": self.history.held_out(0),
-                "after": self.history.held_out(-1),
+                "after": self.history.held_out(-1, facts.get("kept_step")),
                 "train": {
                     "loss": rounded(self.history.loss_sum / max(facts["steps"], 1)),
-                    "steps": facts["steps"],
-                    "tokens": facts["tokens"],
+                    **{name: facts[name] for name in facts if name != "trainer"},
                 },
             }
             with new_artifact(self.command.metrics) as partial:

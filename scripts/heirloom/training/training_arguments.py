@@ -62,6 +62,11 @@ def trainer_arguments(
     clash = sorted(set(given) & set(decided))
     if clash:
         raise HeirloomError(f"training: {', '.join(clash)} cannot be set there: delete it (see config/README.md)")
+    if section.compares_states and data.test is None:
+        raise HeirloomError(
+            f"{command.dataset}: holds no test rows to choose the best state by: set processing.test_rows or "
+            "test_fraction in the dataset's file, or delete training.load_best_model_at_end and early_stopping_patience"
+        )
     check_hardware(given)
     check_offloading(command.deepspeed)
     if command.deepspeed and (problem := zero_problem(given.get("optim"), command.deepspeed)):

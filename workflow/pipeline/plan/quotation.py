@@ -36,6 +36,8 @@ class Quote:
     hosts: Hosts
     reasons: list[str]
     steps: Steps | None = None
+    at_most: bool = False
+    """Whether early stopping may end the training before all of `steps`."""
     duration: Duration | None = None
     fit: Fit | None = None
     remedy: str | None = None
@@ -218,6 +220,7 @@ class Quoting:
                 quote.steps = Steps(limit, None, 0, exact=False, limited=True)
         else:
             quote.steps = steps_of(rows, keys, quote.hosts.ranks, run.training.seq_length)
+        quote.at_most = run.training.early_stopping_patience is not None
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
         if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
             return

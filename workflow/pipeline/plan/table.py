@@ -89,23 +89,24 @@ def cells(quote: Quote) -> Cells:
     """Return the texts of a stage's line; what is not known is a dash."""
     steps = quote.steps
     about = "" if steps is None or steps.exact else "≈ "
+    most = "≤ " if quote.at_most else ""
     return (
         quote.stage.kind,
         quote.hosts.text,
-        f"{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else UNKNOWN,
-        f"{about}{short(steps.tokens)}" if steps is not None and steps.tokens else UNKNOWN,
-        " – ".join(hours(seconds) for seconds in seconds_of(quote)) or UNKNOWN,
-        dollars_text(quote),
+        f"{most}{'' if steps.limited else about}{steps.steps:,}" if steps is not None and steps.steps else UNKNOWN,
+        f"{most}{about}{short(steps.tokens)}" if steps is not None and steps.tokens else UNKNOWN,
+        f"{most}{' – '.join(map(hours, found))}" if (found := seconds_of(quote)) else UNKNOWN,
+        dollars_text(quote, most),
         memory_text(quote),
         quote.reasons[0] if quote.reasons else "",
     )
 
 
-def dollars_text(quote: Quote) -> str:
-    """Return US dollars on demand, and what spot capacity is thought to take."""
+def dollars_text(quote: Quote, most: str) -> str:
+    """Return US dollars on demand, and what spot capacity is thought to take; `most` stands before a bound."""
     if quote.dollars is None:
         return UNKNOWN
-    return money(quote.dollars) + (f", spot ≈ {money(quote.spot.dollars)}" if quote.spot else "")
+    return f"{most}{money(quote.dollars)}" + (f", spot ≈ {money(quote.spot.dollars)}" if quote.spot else "")
 
 
 def memory_text(quote: Quote) -> str:
@@ -146,8 +147,9 @@ def closing_lines(found: Quotation) -> Iterator[str]:
         more = f", {gpus:,.1f} GPU hours" if gpus else ""
         more += sum_of_dollars(known)
         missing = f"; not known of {len(quotes) - len(known)}" if len(known) < len(quotes) and known else ""
+        most = "; at most, as early stopping may end trainings sooner" if any(quote.at_most for quote in known) else ""
         others = f"; {found.others} others not counted" if found.others else ""
-        yield f"sum of {len(quotes)} stages: {text} hours{more}{missing}{others}"
+        yield f"sum of {len(quotes)} stages: {text} hours{more}{most}{missing}{others}"
     if quotes and found.saved_recorded:
         saved = hours(found.saved_seconds)
         part = "" if found.saved_recorded == found.reused else f" (recorded of {found.saved_recorded})"
@@ -204,6 +206,7 @@ def stage_json(quote: Quote) -> dict[str, Any]:
         "steps": steps and steps.steps,
         "tokens": steps and steps.tokens,
         "exact": steps and steps.exact,
+        "at_most": quote.at_most,
         "seconds": duration
         and {key: round(getattr(duration, key)) for key in ("low", "expected", "high")} | {"source": duration.source},
         "gpu_memory_gib": fit

@@ -73,10 +73,6 @@ SET_BY_THE_WORKFLOW = {
     "save_strategy": BY_RESUMING,
     "save_on_each_node": BY_RESUMING,
     "enable_jit_checkpoint": BY_RESUMING,
-    "load_best_model_at_end": "the weights would depend on save_steps, which is no part of the identity; set max_steps "
-    "or num_train_epochs",
-    "metric_for_best_model": "load_best_model_at_end is not available; delete it",
-    "greater_is_better": "load_best_model_at_end is not available; delete it",
     "push_to_hub": BY_LEDGER,
     "hub_always_push": BY_LEDGER,
     "hub_model_id": BY_LEDGER,

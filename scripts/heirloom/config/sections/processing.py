@@ -85,6 +85,11 @@ class ProcessingSection(Section):
         return self.kind or PROCESSING_FUNCTIONS[self.processing_function]
 
     @property
+    def holds_out(self) -> bool:
+        """Whether the section itself says which rows are held out."""
+        return (self.test_split, self.test_rows, self.test_fraction) != (None, None, None)
+
+    @property
     def longest_target(self) -> int:
         """The most tokens that the target of a seq2seq row may have."""
         return self.max_length if self.max_target_length is None else self.max_target_length

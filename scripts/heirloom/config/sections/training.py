@@ -47,6 +47,21 @@ class TrainingSection(PassThroughSection):
         None, ge=1, description="pad batches to a multiple of so many tokens; 8 suits a GPU's tensor cores"
     )
     mlm_probability: float = Field(0.15, gt=0, lt=1, description="collator mlm: share of the tokens that is masked")
+    load_best_model_at_end: bool = Field(
+        False, description="the checkpoint is the state that measured best, not the last one (docs/training.md)"
+    )
+    metric_for_best_model: str | None = Field(
+        None, description="held-out value that says which state is best, with or without `eval_`; absent: loss"
+    )
+    greater_is_better: bool | None = Field(
+        None, description="whether more of it is better; absent: not of names that end with loss or perplexity"
+    )
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="end after so many measurements in a row that are no better; absent: train to the end"
+    )
+    early_stopping_threshold: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="early_stopping_patience: a measurement is better by more than this"
+    )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -62,6 +77,36 @@ class TrainingSection(PassThroughSection):
             "mlm_probability": self.mlm_probability,
         }
 
+    @property
+    def compares_states(self) -> bool:
+        """Whether held-out values decide which state is kept, or when training ends."""
+        return self.load_best_model_at_end or self.early_stopping_patience is not None
+
+    @property
+    def best_metric(self) -> str:
+        """The held-out value that they go by, under the name that the trainer logs it by, without `eval_`."""
+        return (self.metric_for_best_model or "loss").removeprefix("eval_")
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether more of `best_metric` is better."""
+        given = self.greater_is_better
+        return not self.best_metric.endswith(("loss", "perplexity")) if given is None else given
+
+    def best_state_rules(self) -> Iterator[tuple[str, str]]:
+        """Yield keys of the choice of a state that have no effect, or lack what they go by."""
+        chosen = "load_best_model_at_end: true or early_stopping_patience"
+        if not self.compares_states:
+            for key in ("metric_for_best_model", "greater_is_better"):
+                if getattr(self, key) is not None:
+                    yield key, f"has no effect without {chosen}; add one or delete it"
+        elif self.passed_through.get("eval_strategy", "no") in ("no", False):
+            key = "load_best_model_at_end" if self.load_best_model_at_end else "early_stopping_patience"
+            yield key, "compares measurements of held-out rows; set eval_strategy: steps with eval_steps, or epoch"
+        if self.early_stopping_patience is None and "early_stopping_threshold" in self.model_fields_set:
+            yield "early_stopping_threshold", "has no effect without early_stopping_patience; add that or delete it"
+
     def rules(self) -> Iterator[tuple[str, str]]:
+        yield from self.best_state_rules()
         if "mlm_probability" in self.model_fields_set and self.collator != "mlm":
             yield "mlm_probability", "has no effect without collator: mlm; add that or delete it"

@@ -8,6 +8,7 @@ LANGUAGE_MODELING = TrainerSpec(
     script="scripts/train.py",
     arguments_class="transformers.TrainingArguments",
     row_kinds=("text", "chat", "seq2seq"),
+    held_out=("loss", "perplexity"),
     collators=("dynamic_padding_only", "completion_only", "mlm", "seq2seq"),
     joins_rows=True,
 )

@@ -8,5 +8,10 @@ ORPO = TrainerSpec(
     script="scripts/orpo_train.py",
     arguments_class="heirloom.training.trainers.orpo.ORPOConfig",
     row_kinds=("preference",),
+    held_out=(
+        *("loss", "nll_loss", "log_odds_ratio", "log_odds_chosen"),
+        *("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"),
+        *("logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected"),
+    ),
     collators=("rl_dynamic_padding_only",),
 )

@@ -8,6 +8,7 @@ SFT = TrainerSpec(
     script="scripts/sft_train.py",
     arguments_class="trl.SFTConfig",
     row_kinds=("chat", "text"),
+    held_out=("loss", "perplexity"),
     collators=("completion_only", "dynamic_padding_only"),
     packs_rows=True,
 )

@@ -24,6 +24,10 @@ class TrainerSpec:
     """The kinds of datasets that it learns from, the usual one first."""
     collators: tuple[CollatorName, ...]
     """The collators that fit (`training.collator`); the first is what `default` means."""
+    held_out: tuple[str, ...] = ("loss",)
+    """What a measurement of its held-out rows gives, by the names that it is logged by, without `eval_`."""
+    held_out_answers: tuple[str, ...] = ()
+    """What it gives besides with training.predict_with_generate."""
     generates: bool = False
     """Whether it can answer held-out prompts while it trains: then `generation` is part of its identity."""
     joins_rows: bool = False

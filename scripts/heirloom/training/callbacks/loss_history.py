@@ -46,6 +46,11 @@ class LossHistory(TrainerCallback):
         self.pending.append(values)
         interval = math.ceil(last / LONGEST)
         if step % interval == 0 or step == last:
+            self.end_row(step)
+
+    def end_row(self, step: int) -> None:
+        """Make the pending steps a row, that of `step`, the last of them: also where a training ends before its end."""
+        if self.pending:
             names = dict.fromkeys(name for each in self.pending for name in each)
             self.row_of(step).update(
                 {name: mean([each[name] for each in self.pending if name in each]) for name in names}
@@ -62,9 +67,12 @@ class LossHistory(TrainerCallback):
         """Say whether the held-out rows were measured at `step`, the last one so far."""
         return bool(self.rows) and self.rows[-1]["step"] == step and "eval_loss" in self.rows[-1]
 
-    def held_out(self, position: int) -> dict[str, float]:
-        """Return the first (0) or last (-1) values on held-out rows, named without `eval_`; empty without any."""
-        measured = [row for row in self.rows if "eval_loss" in row]
+    def held_out(self, position: int, step: int | None = None) -> dict[str, float]:
+        """Return the first (0) or last (-1) values on held-out rows, named without `eval_`; empty without any.
+
+        With a `step`, of those that were measured then.
+        """
+        measured = [row for row in self.rows if "eval_loss" in row and step in (None, row["step"])]
         last = measured[position] if measured else {}
         held_out = {name: value for name, value in last.items() if name.startswith("eval_")}
         return {column(name.removeprefix("eval_")): rounded(value) for name, value in held_out.items()}

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -25,6 +25,8 @@ from heirloom.training.callbacks.loss_history import LossHistory
 COMPLETE = "complete.json"
 CLAIM = "claim.json"
 PREFIX = "checkpoint-"
+BEST = "best-"
+"""Folder of the best state, by its step: beside the checkpoints, which name it."""
 
 
 def work_folder(output: Path) -> Path:
@@ -55,7 +57,7 @@ def claim_work_folder(work: Path, facts: dict[str, Any]) -> None:
     if is_first_rank_of_host():
         if found and other:
             print(f"{work}: what is there is the work of another training: starting afresh", flush=True)
-            for folder in found:
+            for folder in (*found, *work.glob(f"{BEST}*")):
                 delete(folder)
         work.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -104,7 +106,7 @@ def evaluation_is_due(checkpoint: Path, args: TrainingArguments, history: LossHi
     """
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     if args.eval_strategy == IntervalStrategy.STEPS:
-        now, due = state.global_step, state.global_step % args.eval_steps == 0
+        now, due = state.global_step, state.global_step % state.eval_steps == 0
     elif args.eval_strategy == IntervalStrategy.EPOCH:
         now, due = state.epoch, state.epoch == int(state.epoch)
     else:
@@ -126,11 +128,21 @@ class StopAfterLastStep(TrainerCallback):
             raise AlreadyTrainedError
 
 
+class BestStates(Protocol):
+    """What a training keeps beside its checkpoints for resuming, see `heirloom.training.callbacks.best_state`."""
+
+    def files(self, work: Path) -> dict[str, int]:
+        """Return the size of each file that the checkpoint needs, by its name relative to that."""
+
+    def delete_others(self, work: Path) -> None:
+        """Delete what nothing needs any more."""
+
+
 class CompleteCheckpoints(TrainerCallback):
     """Completes each checkpoint after it is written, then deletes those before the newest `keep`."""
 
-    def __init__(self, history: LossHistory, keep: int) -> None:
-        self.history = history
+    def __init__(self, history: LossHistory, best: BestStates, keep: int) -> None:
+        self.history, self.best = history, best
         # where checkpoints are copied away, the newest one is safe only when its copy is; a lost machine costs it
         self.keep = max(keep, 2) if "HEIRLOOM_SCRATCH_DIR" in os.environ else keep
 
@@ -149,6 +161,7 @@ class CompleteCheckpoints(TrainerCallback):
         files = flushed_files(folder) if is_first_rank_of_host() else {}
         files = {name: size for of_rank in gathered(files) for name, size in of_rank.items()}
         if is_main_rank():
+            files |= self.best.files(work)
             content = {"step": state.global_step, "files": dict(sorted(files.items()))}
             (folder / COMPLETE).write_text(json.dumps(content, indent=1), encoding="utf-8")
             flush_to_disk(folder / COMPLETE)
@@ -157,6 +170,7 @@ class CompleteCheckpoints(TrainerCallback):
             for old in sorted(work.glob(f"{PREFIX}*"), key=step_of)[: -self.keep]:
                 (old / COMPLETE).unlink(missing_ok=True)  # first, so that a half-deleted one is never taken up
                 delete(old)
+            self.best.delete_others(work)
 
 
 def flushed_files(folder: Path) -> dict[str, int]:

@@ -30,7 +30,8 @@ def model_card(
     """Return the card as Markdown with the front matter that the Hugging Face Hub reads.
 
     `name`: of the run. `trainer`: its trainer's name in config/. `kind`: the class behind it, `library.Class`.
-    `config`: the run's sections that decide the result. `progress`: {steps, tokens}.
+    `config`: the run's sections that decide the result. `progress`: {steps, tokens}, with
+    {kept_step, end} where held-out rows decided.
     `held_out`: {before, after} → values by name, each empty without held-out rows. `adapter_of`: the path of the whole
     model that an adapter belongs to; None for a whole model.
     """
@@ -43,7 +44,7 @@ def model_card(
     parts = [
         f"---\n{front.to_yaml()}\n---\n\n# {name}",
         f"Trained from {provenance.base['name']} on {provenance.dataset['name']} by `{trainer}` ({kind}): "
-        f"{progress['steps']:,} optimizer steps, {progress['tokens']:,} tokens.\n"
+        f"{progress['steps']:,} optimizer steps, {progress['tokens']:,} tokens{kept_words(progress)}.\n"
         "Written by Heirloom from the run's own facts; the same inputs give this folder byte for byte."
         + ("" if adapter_of is None else f"\n\n{about_adapter(name, adapter_of)}"),
         f"## Base\n\n{lineage_table(provenance)}\n\n"
@@ -57,6 +58,14 @@ def model_card(
         f"## How to reproduce\n\n{how_to_reproduce(name)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def kept_words(progress: dict[str, Any]) -> str:
+    """Return which step's state this is and why training ended, where held-out rows decided that."""
+    if "kept_step" not in progress:
+        return ""
+    end = ", which early stopping ended" if progress["end"] == "early_stopping" else ""
+    return f"{end}; this is the model after step {progress['kept_step']:,}"
 
 
 def about_adapter(name: str, model: str) -> str:

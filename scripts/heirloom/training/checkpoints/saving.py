@@ -25,34 +25,40 @@ from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import save_tokenizer
 from heirloom.models.trained_checkpoints import root_of
 from heirloom.training.checkpoints.adapter_saving import (
-    adapter_weights,
     facts_of_base,
     has_adapter,
     merge,
     save_adapter,
     save_alone,
 )
-from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model, probe
+from heirloom.training.checkpoints.checkpoint_check import check_checkpoint, plain_model
+from heirloom.training.checkpoints.trained_state import kept_state, trained_state
 from heirloom.training.inputs.training_command import TrainingCommand
 
 STATE = "trainer_state.json"
 
 
 def save_checkpoint(
-    trainer: Trainer, command: TrainingCommand, facts: dict[str, Any], log_history: list[dict[str, Any]], card: str
+    trainer: Trainer,
+    command: TrainingCommand,
+    facts: dict[str, Any],
+    log_history: list[dict[str, Any]],
+    card: str,
+    kept: Path | None = None,
 ) -> None:
     """Write model (consolidated safetensors, also under ZeRO-3), adapter, tokenizer, state, facts and card.
 
-    The folder loads with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds
-    a part of the weights. The output appears whole or not at all. Raises HeirloomError for weights that are no
-    numbers, for a DeepSpeed configuration that forbids to gather them, and for a folder that is not the trained model.
+    The model is the one in `kept`, a folder that `keep_state` wrote, or the trainer's as it is now. The folder loads
+    with plain `AutoModelForCausalLM.from_pretrained`. Every rank calls this: under ZeRO-3 each holds a part. The output
+    appears whole or not at all. Raises HeirloomError for weights that are no numbers, for a DeepSpeed configuration
+    that forbids to gather them, and for a folder that is not the trained model.
     """
     adapted = has_adapter(trainer)
-    trained = probe(trainer)
-    weights = adapter_weights(trainer) if adapted else gathered_weights(trainer)
+    state = trained_state(trainer) if kept is None else kept_state(kept) if is_main_rank() else None
+    weights = state.weights if state else {}
     check_finite(weights)
     with new_artifact(command.output) if is_main_rank() else nullcontext() as partial:
-        if partial:
+        if partial and state:
             if adapted and not command.peft.merge:
                 save_alone(trainer, weights, command, partial)
                 facts = {**facts, "base": facts_of_base(trainer, command, facts["lineage"])}
@@ -64,7 +70,7 @@ def save_checkpoint(
                 save_model(plain_model(trainer), weights, partial, command)
             save_tokenizer(trainer.processing_class, partial)
             write_json(partial / FACTS, facts)
-            check_checkpoint(partial, trained, trainer, command)
+            check_checkpoint(partial, state.probe, trainer, command)
             write_json(partial / STATE, trainer_state(trainer, log_history))
             (partial / "README.md").write_text(card, encoding="utf-8")
             usual = (partial / "README.md").stat().st_mode & 0o666  # as the user's umask has it
@@ -91,25 +97,6 @@ def save_model(
     keep_router_settings(itself, command)
     itself.config.use_cache = True  # the trainer switched it off for itself; generation wants it
     write_model(model, folder, weights)
-
-
-def gathered_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Return all weights by name on the main rank, tied ones once. Every rank calls this.
-
-    Raises HeirloomError when the DeepSpeed configuration forbids to gather them.
-    """
-    try:
-        if trainer.is_deepspeed_enabled:
-            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        else:  # not by accelerate: it leaves a compiled module around the model, whose weights have other names
-            weights = plain_model(trainer).state_dict()
-    except ValueError as error:
-        raise HeirloomError(
-            "the model cannot be gathered from its ranks: set zero_optimization."
-            "stage3_gather_16bit_weights_on_model_save to true in the DeepSpeed configuration"
-        ) from error
-    tied = plain_model(trainer).all_tied_weights_keys
-    return {name: tensor for name, tensor in (weights or {}).items() if name not in tied}
 
 
 def check_finite(weights: dict[str, torch.Tensor]) -> None:
