@@ -8,6 +8,8 @@ from ruamel.yaml import YAML
 
 HOSTILE = '</script><script>console.error("run")</script><img src=x onerror="console.error(1)"> & "quoted"'
 """What a model may answer, and no page may execute."""
+HOSTILE_NAME = "<img src=x onerror=console.error(2)>"
+"""What a logged quantity may be called."""
 SFT = {
     "base": "pre",
     "dataset": "chats",
@@ -69,9 +71,12 @@ def json_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
+TRAINED = {"loss": 1.6, "steps": 40, "tokens": 81_920, "kept_step": 30, "end": "early_stopping"}
+
+
 def training(name: str) -> dict[str, Any]:
     after = PERPLEXITY[name]
-    return {"before": {"loss": 6.6, "perplexity": 729.3}, "after": {"loss": 1.1, "perplexity": after}, "train": {}}
+    return {"before": {"loss": 6.6, "perplexity": 729.3}, "after": {"loss": 1.1, "perplexity": after}, "train": TRAINED}
 
 
 def evaluation(name: str) -> dict[str, Any]:
@@ -104,10 +109,10 @@ def evaluation(name: str) -> dict[str, Any]:
 def losses(name: str) -> str:
     """40 steps with a warm-up, held-out rows measured at the beginning and at the end."""
     rate = CONFIGS[name]["training"]["learning_rate"]
-    rows = ["step,eval_loss,loss,grad_norm,learning_rate", "0,6.6,,,"]
+    rows = [f"step,eval_loss,loss,grad_norm,learning_rate,{HOSTILE_NAME}", "0,6.6,,,,"]
     for step in range(1, 41):
         loss = 1.2 + 5 / step + 0.1 * (step % 3) + len(name) / 40
-        rows.append(f"{step},,{loss:.5g},{2 / step:.5g},{rate * min(step / 5, (41 - step) / 36):.5g}")
+        rows.append(f"{step},,{loss:.5g},{2 / step:.5g},{rate * min(step / 5, (41 - step) / 36):.5g},{-step}")
     rows[-1] = rows[-1].replace("40,,", "40,1.4,")
     return "\n".join(rows) + "\n"
 

@@ -31,16 +31,29 @@ def render(content: dict[str, Any], records: dict[str, Any]) -> str:
         content=content,
         embedded=embedded(content),
         records=records,
-        style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
-        script=Markup((PARTS / "page.js").read_text(encoding="utf-8")),
+        style=part("page.css"),
+        script=Markup('"use strict";\n') + part("curves.js") + part("page.js"),
+        library=Markup("/*\n") + part("uplot/LICENSE") + Markup("*/\n") + part("uplot/uPlot.iife.min.js"),
+        library_style=part("uplot/uPlot.min.css"),
     )
+
+
+def part(name: str) -> Markup:
+    """Return a file of `page/` as it is; what stands there is ours, or the charting library's."""
+    return Markup((PARTS / name).read_text(encoding="utf-8"))
 
 
 def embedded(content: dict[str, Any]) -> dict[str, Any]:
     """Return what the page's script draws; the rest is in the HTML already."""
     names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "groups", "comparisons", "all_compared")
-    curves = [{"name": run["name"], "curves": run["curves"]} for run in content["runs"]]
-    return {"runs": curves, **{name: content[name] for name in names}}
+    drawn = [{"name": run["name"], "curves": run["curves"], **course(run["training"])} for run in content["runs"]]
+    return {"title": content["title"], "runs": drawn, **{name: content[name] for name in names}}
+
+
+def course(training: dict[str, Any]) -> dict[str, Any]:
+    """Return how long a training was, {steps, tokens}, and the step whose state was kept where that was chosen."""
+    train = training.get("train", {})
+    return {"steps": train.get("steps"), "tokens": train.get("tokens"), "kept": train.get("kept_step")}
 
 
 def number(value: Any) -> str:

@@ -13,7 +13,13 @@ from pipeline.graph.commands import command
 from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, portable, trust_of
 from pipeline.graph.stages import Stage, present, user_code
 
-REPORT_PARTS = tuple(f"scripts/heirloom/report/page/page.{kind}" for kind in ("css", "html.jinja", "js"))
+REPORT_PARTS = tuple(
+    f"scripts/heirloom/report/page/{part}"
+    for part in (
+        *("curves.js", "page.css", "page.html.jinja", "page.js"),
+        *("uplot/LICENSE", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"),
+    )
+)
 OTHERS = ("against_evaluation", "against_harness")
 GATE_INPUTS = ("evaluation", "harness", *OTHERS)
 PAGE_OF_ALL_RUNS = "index"

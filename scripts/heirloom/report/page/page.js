@@ -1,13 +1,11 @@
-"use strict";
-/* Draws what is chosen on the page: curves, generations, comparisons, config. Text is only ever set as text. */
+/* Draws what is chosen on the page: generations, comparisons, config. Text is only ever set as text. */
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const byId = (id) => document.getElementById(id);
 
 /** Return a new element with attributes and children; strings become text. */
 function element(name, attributes = {}, ...children) {
-  const svg = ["svg", "line", "polyline", "text", "rect", "circle"].includes(name);
-  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children.filter((child) => child !== null));
   return made;
@@ -19,125 +17,6 @@ function short(value) {
   if (typeof value !== "number") return String(value);
   if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)) return value.toExponential(2).replace("e+", "e");
   return String(Number(value.toPrecision(4)));
-}
-
-/* ---- curves ---- */
-
-/** Return about `count` round numbers that cover low to high. */
-function ticks(low, high, count) {
-  const rough = (high - low) / count || Math.abs(low) || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough);
-  const found = [];
-  for (let tick = Math.ceil(low / step); tick * step <= high + step * 1e-9; tick += 1) found.push(tick * step);
-  return found;
-}
-
-const stroke = (series) => ({
-  stroke: `var(--series-${series.colour % 8})`,
-  "stroke-dasharray": series.dashed ? "6 4" : "none",
-});
-
-/** Draw `series`, each {name, points: [[step, value]], colour, dashed}, into `host`. */
-function drawLines(host, series, readout) {
-  const shown = series.filter((each) => !each.hidden);
-  const points = shown.flatMap((each) => each.points);
-  const width = Math.max(host.clientWidth, 260), height = 230;
-  const area = { left: 58, right: width - 12, top: 10, bottom: height - 28 };
-  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": "curves" });
-  host.replaceChildren(svg);
-  if (!points.length) return;
-  const bounds = [0, 1].map((axis) => points.reduce(([low, high], point) => [Math.min(low, point[axis]), Math.max(high, point[axis])], [Infinity, -Infinity]));
-  const [[x0, x1], [y0, y1]] = bounds;
-  const margin = (y1 - y0) * 0.05 || Math.abs(y1) * 0.1 || 1;
-  const bottom = y0 - margin, top = y1 + margin;
-  const toX = (step) => area.left + ((step - x0) / (x1 - x0 || 1)) * (area.right - area.left);
-  const toY = (value) => area.bottom - ((value - bottom) / (top - bottom)) * (area.bottom - area.top);
-  for (const tick of ticks(bottom, top, 5)) {
-    svg.append(element("line", { class: "grid", x1: area.left, x2: area.right, y1: toY(tick), y2: toY(tick) }));
-    svg.append(element("text", { x: area.left - 6, y: toY(tick) + 4, "text-anchor": "end" }, short(tick)));
-  }
-  for (const tick of ticks(x0, x1, Math.max(2, width / 110)).filter(Number.isInteger)) {
-    svg.append(element("text", { x: toX(tick), y: height - 8, "text-anchor": "middle" }, short(tick)));
-  }
-  for (const each of shown) {
-    if (each.points.length === 1) {
-      const [[step, value]] = each.points;
-      svg.append(element("circle", { cx: toX(step), cy: toY(value), r: 4, fill: `var(--series-${each.colour % 8})` }));
-    }
-    svg.append(element("polyline", { points: each.points.map(([step, value]) => `${toX(step).toFixed(1)},${toY(value).toFixed(1)}`).join(" "), ...stroke(each) }));
-  }
-  const cursor = element("line", { class: "cursor", y1: area.top, y2: area.bottom, visibility: "hidden" });
-  svg.append(cursor);
-  svg.addEventListener("pointermove", (event) => {
-    const wanted = x0 + ((event.offsetX - area.left) / (area.right - area.left)) * (x1 - x0);
-    const nearest = (list) => list.reduce((best, point) => (Math.abs(point[0] - wanted) < Math.abs(best[0] - wanted) ? point : best));
-    const [step] = nearest(points);
-    cursor.setAttribute("visibility", "visible");
-    cursor.setAttribute("x1", toX(step));
-    cursor.setAttribute("x2", toX(step));
-    readout.textContent = `step ${short(step)}: ` + shown.filter((each) => each.points.length).map((each) => `${each.name} ${short(nearest(each.points)[1])}`).join(", ");
-  });
-}
-
-/** Return the curves of these columns: a colour a run (a column, where there is one run), dashes for later columns. */
-function seriesOf(columns) {
-  const several = content.runs.length > 1;
-  return content.runs.flatMap((run, position) =>
-    columns.filter((column) => run.curves[column]).map((column) => ({
-      name: several ? (columns.length > 1 ? `${run.name} ${column}` : run.name) : column,
-      points: run.curves[column],
-      colour: several ? position : columns.indexOf(column),
-      dashed: columns.indexOf(column) > 0,
-    })));
-}
-
-/** Add a figure that draws the columns; with `choice` the reader picks one of them. */
-function addFigure(title, columns, choice = false) {
-  const host = element("div"), legend = element("div", { class: "legend" }), readout = element("div", { class: "readout" });
-  const caption = element("figcaption", {}, title);
-  const figure = element("figure", { class: "chart" }, caption, host, readout, legend);
-  let series;
-  const draw = () => drawLines(host, series, readout);
-  const take = (names) => {
-    series = seriesOf(names);
-    readout.textContent = "";
-    legend.replaceChildren(...(series.length < 2 ? [] : series.map((each) => {
-      const button = element("button", { type: "button", "aria-pressed": "true" },
-        element("svg", { viewBox: "0 0 22 8" }, element("line", { x1: 0, x2: 22, y1: 4, y2: 4, "stroke-width": 3, ...stroke(each) })), each.name);
-      button.addEventListener("click", () => {
-        each.hidden = !each.hidden;
-        button.setAttribute("aria-pressed", String(!each.hidden));
-        draw();
-      });
-      return button;
-    })));
-    draw();
-  };
-  byId("charts").append(figure);
-  if (choice) {
-    const select = element("select", { "aria-label": title }, ...columns.map((name) => element("option", {}, name)));
-    select.addEventListener("change", () => take([select.value]));
-    caption.append(select);
-  }
-  take(choice ? columns.slice(0, 1) : columns);
-  return draw;
-}
-
-function addCurves() {
-  const logged = [...new Set(content.runs.flatMap((run) => Object.keys(run.curves)))];
-  const figures = [["Loss (eval_loss: held-out rows)", ["loss", "eval_loss"]], ["Learning rate", ["learning_rate"]]];
-  const drawings = [];
-  for (const [title, columns] of figures) {
-    const present = columns.filter((column) => logged.includes(column));
-    if (present.length) drawings.push(addFigure(title, present));
-  }
-  const others = logged.filter((name) => !figures.some(([, columns]) => columns.includes(name)));
-  if (others.length) drawings.push(addFigure("Also logged", others, true));
-  if (!logged.length) byId("charts").append(element("p", {}, "No training was logged."));
-  const drawAll = () => drawings.forEach((draw) => draw());
-  window.addEventListener("resize", drawAll);
-  drawAll(); // each figure that came later made those before it narrower
 }
 
 /* ---- generations ---- */
