@@ -62,7 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_working_tree(folder, lambda name: name.startswith(roots))
     (folder / "scripts/heirloom/config/trainers/toy.py").write_text(ENTRY)
     table = folder / "scripts/heirloom/config/trainers/table.py"
-    named = table.read_text().replace("DPO, ORPO)", "DPO, ORPO, TOY)")
+    named = re.sub(r"(= \{.*)\)\}", r"\1, TOY)}", table.read_text())
     table.write_text(f"{named}".replace("\n\nTRAINERS", "\nfrom heirloom.config.trainers.toy import TOY\n\nTRAINERS"))
     (folder / "scripts/toy_train.py").write_text(SCRIPT)
     (folder / "config/runs/toy-run.yaml").write_text(RUN)
@@ -122,7 +122,7 @@ def test_schemas_and_documents_name_it(project):
     )
     assert "[toy_train.py](scripts/toy_train.py)" in (project / "README.md").read_text()
     assert "| [toy_train.py](toy_train.py) | train | nothing but words |" in (project / "scripts/README.md").read_text()
-    assert "orpo_train,toy_train}.py" in (project / "rules/training.smk").read_text()
+    assert "grpo_train,toy_train}.py" in (project / "rules/training.smk").read_text()
 
 
 def test_the_one_program_for_all_starts_it(project):

@@ -12,7 +12,7 @@ from referencing import Registry, Resource
 from working_tree import copy_working_tree
 
 from heirloom.config.arguments.library_arguments import argument_schemas, arguments_model
-from heirloom.config.arguments.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING
+from heirloom.config.arguments.refused_arguments import RENAMED, RESOURCES, SET_BY_THE_WORKFLOW, TRACKING, refusal
 from heirloom.config.files import KINDS
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.sections.resources import ResourcesSection
@@ -101,7 +101,8 @@ def test_the_libraries_own_defaults_are_of_the_types_found(trainer: str):
 
 def test_every_key_of_the_libraries_is_either_usable_or_refused_for_a_reason_that_holds():
     present = {key for trainer in TRAINERS for key in argument_schemas(trainer)}
-    assert not RENAMED.keys() & present
+    assert RENAMED.keys() & present == {"max_completion_length"}  # GRPO's own, and of DPO what it was before
+    assert refusal("training", "max_completion_length", argument_schemas("grpo")) is None
     assert set(TRACKING) <= present & TrackingSection.model_fields.keys()
     assert set(RESOURCES) <= present & ResourcesSection.model_fields.keys()
     assert not SET_BY_THE_WORKFLOW.keys() - present

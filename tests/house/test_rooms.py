@@ -37,7 +37,7 @@ LIBRARY = [
     ["data.first_look"],
     ["inference", "rehearsal"],
     ["evaluation"],
-    ["training.inputs"],
+    ["training.inputs", "training.rewards"],
     ["training.callbacks", "training.checkpoints"],
     ["training.batches"],
     ["training.losses"],

@@ -25,6 +25,7 @@ ORDER = ["download_dataset", "generate_dataset", *(Path(entry.script).stem for e
 DATASETS = {"text": "text", "chat": "chats", "preference": "pairs", "seq2seq": "translated"}
 """The dataset of each kind of rows."""
 TRAINING = "{global_batch_size: 2, per_device_train_batch_size: 1, max_steps: 1}"
+REWARDED = TRAINING.replace("}", ", num_generations: 2, rewards: [{function: exact_match}]}")
 EVERYTHING = {
     "deepspeed/zero2.json": '{"zero_optimization": {"stage": 2}}',
     "prompts.jsonl": '{"prompt": "Well?"}',
@@ -107,7 +108,7 @@ EVERYTHING = {
 }
 EVERYTHING |= {
     f"runs/{name}-too.yaml": f"{{base: tiny, dataset: {DATASETS[entry.row_kinds[0]]}, trainer: {name}, "
-    f"training: {TRAINING}}}"
+    f"training: {REWARDED if entry.rewarded else TRAINING}}}"
     for name, entry in TRAINERS.items()
 }
 """A project with a stage of every kind, each in all the forms that its command can take."""

@@ -10,8 +10,10 @@ from transformers import Trainer, get_scheduler
 
 from heirloom.config.arguments.library_arguments import argument_problems, argument_schemas
 from heirloom.config.arguments.refused_arguments import refusal
+from heirloom.config.reward_keys import reward_problems
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS
+from heirloom.config.training_keys import training_problems
 from heirloom.errors import HeirloomError
 from heirloom.training.inputs.training_data import TrainingData
 from heirloom.training.training_arguments import trainer_arguments
@@ -28,15 +30,21 @@ def test_what_the_configuration_takes_the_libraries_take(tmp_path, name):
     module, _, kind = TRAINERS[name].arguments_class.rpartition(".")
     kind = getattr(importlib.import_module(module), kind)
     taken, refused = 0, []
+    rewards = {"rewards": [{"function": "exact_match"}]} if TRAINERS[name].rewarded else {}
     for key, schema in argument_schemas(name).items():
         done = name != "trainer" and key in argument_schemas("trainer")
-        if done or refusal("training", key) or key in TrainingSection.model_fields:
+        if done or refusal("training", key, argument_schemas(name)) or key in TrainingSection.model_fields:
             continue
         for value in (*VALUES, *schema.get("enum", ())):
             if list(argument_problems("training", name, {key: value})):
                 continue
+            section = section_with(key, value, **rewards)
+            if any(place == f"training.{key}" for place, _ in training_problems(TRAINERS[name], section, None, None)):
+                continue
+            if any(place == "training.global_batch_size" for place, _ in reward_problems(TRAINERS[name], section)):
+                continue
             taken += 1
-            asked = dataclasses.replace(command(tmp_path), training=section_with(key, value))
+            asked = dataclasses.replace(command(tmp_path), training=section)
             try:
                 first_steps(kind, asked)
             except Exception as error:  # noqa: BLE001 - whatever a library says
@@ -46,7 +54,7 @@ def test_what_the_configuration_takes_the_libraries_take(tmp_path, name):
     assert taken >= 1
 
 
-def section_with(key, value):
+def section_with(key, value, **more):
     length = {} if key in ("max_steps", "num_train_epochs") else {"max_steps": STEPS}
     plain = {"global_batch_size": 16, "per_device_train_batch_size": 4}
     needed = {"lr_scheduler_kwargs": {}}
@@ -54,7 +62,7 @@ def section_with(key, value):
         needed = {"lr_scheduler_kwargs": {"min_lr": 0.0}}
     elif value == "warmup_stable_decay":
         needed = {"lr_scheduler_kwargs": {"num_decay_steps": 2}}
-    return TrainingSection.model_validate({**plain, **length, **needed, key: value})
+    return TrainingSection.model_validate({**plain, **length, **needed, **more, key: value})
 
 
 def first_steps(kind, asked):

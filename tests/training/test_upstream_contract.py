@@ -17,7 +17,7 @@ import pytest
 import transformers
 import trl
 from transformers import Seq2SeqTrainer, Trainer
-from trl import DPOTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.step_counts import StepCounts
@@ -27,11 +27,13 @@ from heirloom.training.losses.router_loss import RouterLoss
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 from heirloom.training.trainers.orpo import ORPOTrainer
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer, PretokenizedSFTTrainer
+from heirloom.training.trainers.rewarded_trainers import PretokenizedGRPOTrainer
 
 RECORD = Path(__file__).with_name("upstream_contract.json")
 STANDING_ON = {
     PretokenizedSFTTrainer: SFTTrainer,
     PretokenizedDPOTrainer: DPOTrainer,
+    PretokenizedGRPOTrainer: GRPOTrainer,
     ORPOTrainer: Trainer,
     **dict.fromkeys((EachRowOnce, StepCounts, RouterLoss, HeldOutBatches, TokenWeightedEvaluation), Trainer),
     GeneratedEvaluation: Seq2SeqTrainer,
@@ -44,7 +46,12 @@ CALLED = (
     "transformers.trainer.Trainer.training_step",
     "transformers.trainer_pt_utils.get_length_grouped_indices",
     "trl.trainer.dpo_trainer.DataCollatorForPreference.torch_call",
+    "trl.models.utils.unwrap_model_for_generation",
+    "trl.trainer.grpo_trainer.GRPOTrainer._calculate_rewards",
+    "trl.trainer.grpo_trainer.GRPOTrainer.training_step",
+    "trl.trainer.utils.RepeatSampler.__iter__",
     "trl.trainer.utils.add_fused_lm_head",
+    "trl.trainer.utils.split_tensor_dict",
 )
 """What we call, or rely on being called in this order, without overriding it."""
 

@@ -82,8 +82,9 @@ def add_passed_through_keys(schema: dict[str, Any]) -> None:
 def passed_through(section: str, model: type[BaseModel], library: str) -> dict[str, Any]:
     """Return the schema of a section whose other keys are a library's, without those that are refused."""
     keys: dict[str, Any] = dict.fromkeys(model.model_fields, True)
-    for key in argument_schemas(library):
-        if key not in keys and refusal(section, key) is None:
+    known = argument_schemas(library)
+    for key in known:
+        if key not in keys and refusal(section, key, known) is None:
             keys[key] = {"$ref": f"training_arguments/{library}.json#/properties/{key}"}
     return {"properties": keys, "additionalProperties": False}
 

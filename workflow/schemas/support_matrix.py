@@ -143,7 +143,9 @@ def kinds() -> dict[str, str]:
 def plain_run(trainer: str) -> Run:
     """Return a run of a trainer, on the kind of rows that it is for, without anything special."""
     rows = TRAINERS[trainer].row_kinds[0]
-    return {"base": "base", "dataset": rows, "trainer": trainer, "training": {"global_batch_size": 16}}
+    rewards = {"rewards": [{"function": "exact_match"}]} if TRAINERS[trainer].rewarded else {}
+    training = {"global_batch_size": 16} | rewards
+    return {"base": "base", "dataset": rows, "trainer": trainer, "training": training}
 
 
 # ---- the tables ----

@@ -80,7 +80,7 @@ def place_of(flag: str, sections: list[str], trainer: str | None) -> Place:
         refused = refusal(name, key) is not None and (name == "generation" or key in (RENAMED | SET_BY_THE_WORKFLOW))
         if name in sections and refused:
             return name, key
-    every = [name for _, keys in known for name in keys if refusal(sections[0], name) is None]
+    every = [name for _, keys in known for name in keys if refusal(sections[0], name, keys) is None]
     remedy = elsewhere(sections[0], key)
     if remedy is None:
         near = closest(key, sorted(every))

@@ -397,6 +397,11 @@ class References:
 
     def comparison_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield the functions that scores name and that do not exist, and runs whose answers cannot be compared."""
+        for index, reward in enumerate(run.training.rewards or () if run.training is not None else ()):
+            if reward.function.count(":") == 1 and (
+                problem := user_function_problem(self.root, *reward.function.split(":"))
+            ):
+                yield ("training", "rewards", index, "function"), problem
         if run.evaluation is None:
             return
         for key, name in run.evaluation.user_functions:

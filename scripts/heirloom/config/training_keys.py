@@ -5,6 +5,7 @@ from typing import Any
 
 from heirloom.config.arguments.schedules import OF_HELD_OUT_LOSS
 from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.reward_keys import reward_problems
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
@@ -12,7 +13,7 @@ from heirloom.errors import HeirloomError
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
-FUSED_OUTPUT = ("sft", "dpo")
+FUSED_OUTPUT = ("sft", "dpo", "grpo")
 """Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
 
 
@@ -30,6 +31,7 @@ def training_problems(
     yield from best_state_problems(trainer, training)
     if trainer.takes_pairs and others.get("label_smoothing_factor"):
         yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
+    yield from reward_problems(trainer, training)
     if trainer.name == "dpo":
         yield from dpo_problems(others, peft)
     for key in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):

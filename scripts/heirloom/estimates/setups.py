@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.arguments.instance_types import CPU_RANKS, GPUS, INSTANCES, Instance, ranks
+from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.project import Project
@@ -23,7 +24,7 @@ from heirloom.estimates.steps import Rows, from_bytes
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
 from heirloom.json_files import read_json
 
-LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs"}
+LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "grpo": "tiled"}
 """Trainers whose scores are not those of transformers' own loss."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -186,6 +187,8 @@ def training_setup(
         quantized = EIGHT_BITS if run.quantization.load_in_8bit else DOUBLE_QUANTIZED if double else FOUR_BITS
     length = training.seq_length or longest
     spec = TRAINERS[run.trainer]
+    if spec.rewarded:
+        length += argument(run, "max_completion_length")
     return TrainingSetup(
         shape=shape,
         settings=settings,
@@ -199,5 +202,19 @@ def training_setup(
         adapted=adapted,
         quantized=quantized,
         loss=LOSSES.get(run.trainer, "whole"),
-        reference=run.trainer == "dpo" and run.peft is None and arguments.get("precompute_ref_log_probs") is not True,
+        reference=run.peft is None and has_reference(run),
+        answers=training.global_batch_size // ranks if spec.rewarded else 0,
+        answer_tokens=length if spec.rewarded else 0,
     )
+
+
+def argument(run: Run, key: str) -> Any:
+    """Return a key of a run's `training:` that goes to a library, or its default there."""
+    return run.training.passed_through.get(key, argument_schemas(run.trainer)[key]["default"])
+
+
+def has_reference(run: Run) -> bool:
+    """Say whether a step asks a reference model beside the one that is trained."""
+    if TRAINERS[run.trainer].rewarded:
+        return argument(run, "beta") != 0
+    return run.trainer == "dpo" and run.training.passed_through.get("precompute_ref_log_probs") is not True

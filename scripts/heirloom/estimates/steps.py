@@ -39,6 +39,22 @@ def from_bytes(raw: int, vocabulary: int, longest: int, packed: bool) -> Rows:
     return Rows(max(tokens // longest, 1) if packed else None, tokens, longest, exact=False)
 
 
+def steps_of_answers(rows: Rows, training: dict[str, Any], answers: int, times: int) -> Steps:
+    """Return the steps of a training that learns from `answers` of its own to each prompt, `times` from each batch.
+
+    Prompts that fill no whole step are left out of an epoch (trl.trainer.utils.RepeatSampler). Tokens are those of
+    prompts and answers as they are drawn, if answers are as long as the references are.
+    """
+    prompts = training["global_batch_size"] // answers
+    limit = training.get("max_steps", -1)
+    if rows.rows is None:
+        return Steps(limit if limit > 0 else None, None, rows.tokens * answers, exact=False, limited=limit > 0)
+    an_epoch = max(rows.rows // prompts, 1) * times
+    steps = limit if limit > 0 else math.ceil(training.get("num_train_epochs", 3.0) * an_epoch)
+    tokens = rows.tokens * answers
+    return Steps(steps, round(steps / an_epoch * tokens), tokens, exact=False, limited=limit > 0)
+
+
 def steps_of(rows: Rows, training: dict[str, Any], ranks: int, seq_length: int | None = None) -> Steps:
     """Return the steps that transformers' Trainer makes of the rows: `training` are a run's keys by name.
 

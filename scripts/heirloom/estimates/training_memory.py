@@ -9,7 +9,7 @@ tests/unit/test_memory_estimates.py; what the passes hold is in `model_passes`. 
 from dataclasses import dataclass, field
 
 from heirloom.estimates.deepspeed_settings import DeepSpeedSettings
-from heirloom.estimates.model_passes import Passes
+from heirloom.estimates.model_passes import Passes, cache
 from heirloom.estimates.model_shape import ModelShape
 
 FOUR_BITS, EIGHT_BITS = 0.5 + 4 / 64, 1.0
@@ -37,11 +37,15 @@ class TrainingSetup:
     quantized: float | None = None
     """Bytes of a quantized weight."""
     loss: str = "whole"
-    """whole: transformers' own; tiled: TRL's SFT and DPO; pairs: ORPO's."""
+    """whole: transformers' own; tiled: TRL's SFT, DPO and GRPO; pairs: ORPO's."""
     reference: bool = False
     """A second model gives reference log-probabilities in each step."""
     computed: int | None = None
     """Bytes of a number that is computed with; None: of a weight. Less: autocast keeps a copy of the weights."""
+    answers: int = 0
+    """Answers that a rank draws at once, to learn from them."""
+    answer_tokens: int = 0
+    """Of the longest prompt with the longest answer."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,25 @@ def training_phases(setup: TrainingSetup) -> dict[str, float]:
     }[setup.loss]
     transient = passing(setup)
     own_gradients = 0 if frozen else setup.d * setup.shape.layer
-    return {
+    drawn = {"answers": drawing(setup)} if setup.answers else {}
+    return drawn | {
         "scores": kept + scores + transient,
         "layers": kept + passes.through_a_layer(setup.checkpointing) + own_gradients + transient,
         "update": updating(setup),
         "held-out rows": passes.held_out(whole=setup.settings.stage == 3) + live_parameters(setup),
     }
+
+
+def drawing(setup: TrainingSetup) -> float:
+    """Return what answers hold while they are drawn, see `answering_memory`; ZeRO-3 gathers all weights for it.
+
+    Draws are taken of 64-bit probabilities and their sums (heirloom/inference/logits_processors.py).
+    """
+    shape, number, tokens = setup.shape, setup.answers, setup.answers * setup.answer_tokens
+    keys = cache(shape, number, setup.answer_tokens, setup.computed or setup.d)
+    first = tokens * (setup.computed or setup.d) * (3 * shape.intermediate + 4 * shape.hidden)
+    whole = weight_bytes(setup) if setup.settings.stage == 3 else 0.0
+    return keys + keys / shape.layers + first + 3 * 8 * number * shape.vocabulary + whole
 
 
 def model_states(setup: TrainingSetup) -> _States:

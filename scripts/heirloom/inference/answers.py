@@ -6,7 +6,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, StopStringCriteria
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    StopStringCriteria,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from heirloom.config.sections.generation import GenerationSection
@@ -106,6 +112,18 @@ class Answerer:
 
         `streamer` gets the tokens of a batch of one as they are drawn.
         """
+        new_ids = self.new_tokens(batch, streamer)
+        answers = [self.without_end(prompt, new) for prompt, new in zip(batch, new_ids, strict=True)]
+        rows = [self.row(prompt, *answer) for prompt, answer in zip(batch, answers, strict=True)]
+        if self.logprobs:
+            completions = [ids for ids, _ in answers]
+            found = completion_logprobs(self.model, [prompt.ids for prompt in batch], completions, self.pad_id)
+            rows = [row | {"logprob": logprob} for row, logprob in zip(rows, found, strict=True)]
+        return rows
+
+    @torch.no_grad()
+    def new_tokens(self, batch: Sequence[Prompt], streamer: BaseStreamer | None = None) -> list[list[int]]:
+        """Return the tokens after each prompt, of one length: with the one that ends an answer, and padding behind."""
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, self.padding_side)
         processors = prompt_processors(
             self.section.prompt_arguments,
@@ -114,8 +132,7 @@ class Answerer:
             self.end_ids,
         )
         if self.section.do_sample:
-            seeds = [f"{self.section.seed}/{prompt.row_id}/{prompt.sample}" for prompt in batch]
-            processors += sampling_processors(self.section.sampling_arguments, seeds)
+            processors += self.sampling(batch)
         with self.own_generation_config():
             output = self.model.generate(
                 max_new_tokens=max(self.longest_answer(prompt) for prompt in batch),
@@ -127,14 +144,12 @@ class Answerer:
                 streamer=streamer,
             )
         first = 1 if self.encoder_decoder else ids.shape[1]  # after the token that starts the decoder, or the prompt
-        new_ids = output[:, first:].tolist()
-        answers = [self.without_end(prompt, new) for prompt, new in zip(batch, new_ids, strict=True)]
-        rows = [self.row(prompt, *answer) for prompt, answer in zip(batch, answers, strict=True)]
-        if self.logprobs:
-            completions = [ids for ids, _ in answers]
-            found = completion_logprobs(self.model, [prompt.ids for prompt in batch], completions, self.pad_id)
-            rows = [row | {"logprob": logprob} for row, logprob in zip(rows, found, strict=True)]
-        return rows
+        return output[:, first:].tolist()
+
+    def sampling(self, batch: Sequence[Prompt]) -> LogitsProcessorList:
+        """Return what draws the tokens of a batch, each prompt's and sample's from a stream of their own."""
+        seeds = [f"{self.section.seed}/{prompt.row_id}/{prompt.sample}" for prompt in batch]
+        return sampling_processors(self.section.sampling_arguments, seeds)
 
     def longest_answer(self, prompt: Prompt) -> int:
         """Return how many tokens the answer may have; an encoder-decoder model counts it apart from the prompt."""

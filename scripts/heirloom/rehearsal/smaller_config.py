@@ -73,6 +73,9 @@ def shorten_training(training: dict[str, Any]) -> list[str]:
     accumulated = training["global_batch_size"] > RANKS * training.get("per_device_train_batch_size", 8)
     rows = training["per_device_train_batch_size"] = min(BATCH, training.get("per_device_train_batch_size", 8))
     training["global_batch_size"] = RANKS * rows * (2 if accumulated else 1)
+    if "rewards" in training:
+        training["num_generations"] = min(BATCH, training.get("num_generations", BATCH))
+        training["max_completion_length"] = min(NEW_TOKENS, training.get("max_completion_length", NEW_TOKENS))
     for key in ("per_device_eval_batch_size", "precompute_ref_batch_size"):
         if key in training:
             training[key] = min(BATCH, training[key])

@@ -40,6 +40,8 @@ def run_stages(run, project) -> Iterator[Stage]:
         deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
         base = checkpoint_of(run.base, project)
+        rewards = run.training.rewards or ()
+        own = [file for reward in rewards for file in user_code(reward.function, script)]
         yield Stage(
             kind="train",
             subject=run.name,
@@ -59,7 +61,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             ),  # fmt: skip
             inputs={"dataset": (dataset,), "base": model_folders(run.base, project)},
             program=script,
-            files=(deepspeed,) if deepspeed else (),
+            files=((deepspeed,) if deepspeed else ()) + tuple(dict.fromkeys(own)),
             params={path: tuple(sections)} if sections else {},
             outs=(checkpoint,),
             metrics=(metrics,),

@@ -18,8 +18,8 @@ from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
 from heirloom.estimates.model_shape import ModelShape
 from heirloom.estimates.overheads import usable, with_overheads
 from heirloom.estimates.prices import Prices, Spot, read_prices
-from heirloom.estimates.setups import Hosts, hosts, json_object, rows_of, shape_and_dtype, training_setup
-from heirloom.estimates.steps import Steps, steps_of
+from heirloom.estimates.setups import Hosts, argument, hosts, json_object, rows_of, shape_and_dtype, training_setup
+from heirloom.estimates.steps import Steps, steps_of, steps_of_answers
 from pipeline.graph import Stage
 from pipeline.ledger import Action, Ledger
 from pipeline.plan.costs import spot_shares
@@ -218,6 +218,10 @@ class Quoting:
         if isinstance(rows, str) or quote.hosts.ranks is None:
             if (limit := keys.get("max_steps", -1)) > 0:
                 quote.steps = Steps(limit, None, 0, exact=False, limited=True)
+        elif TRAINERS[run.trainer].rewarded:
+            quote.steps = steps_of_answers(
+                rows, keys, argument(run, "num_generations"), argument(run, "num_iterations")
+            )
         else:
             quote.steps = steps_of(rows, keys, quote.hosts.ranks, run.training.seq_length)
         quote.at_most = run.training.early_stopping_patience is not None
@@ -236,7 +240,9 @@ class Quoting:
         if not quote.fit.fits or quote.fit.tight:
             batch = run.training.per_device_train_batch_size
             quote.remedy = cheapest_change(setup, batch, quote.hosts, Path())
-        if quote.duration is None and quote.steps.tokens:
+        if quote.duration is None and TRAINERS[run.trainer].rewarded:
+            quote.unknown.append("how long it takes to draw its answers is not known before it has run")
+        elif quote.duration is None and quote.steps.tokens:
             tokens = quote.steps.tokens
             length = run.training.seq_length or (rows.tokens / rows.rows if rows.rows else rows.longest)
             flops = shape[0].flops(setup.adapter, setup.reference)
@@ -298,6 +304,7 @@ def title(run: Run, shape: tuple[ModelShape, int] | str, rows: Any, quotes: list
     if steps is not None and steps.tokens_an_epoch:
         parts.append(f"{'' if steps.exact else '≈ '}{steps.tokens_an_epoch:,} tokens an epoch")
     if run.training is not None and run.trainer is not None:
-        unit = "pairs" if TRAINERS[run.trainer].takes_pairs else "sequences"
+        spec = TRAINERS[run.trainer]
+        unit = "pairs" if spec.takes_pairs else "answers" if spec.rewarded else "sequences"
         parts.append(f"{run.training.global_batch_size} {unit} a step")
     return " · ".join(parts)

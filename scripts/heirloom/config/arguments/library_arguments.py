@@ -38,11 +38,11 @@ def argument_problems(
     known = argument_schemas(library)
     checked = {}
     for key, value in arguments.items():
-        reason = refusal(section, key)
+        reason = refusal(section, key, known)
         if reason is not None and (section == "generation" or key in known or key in RENAMED or known_elsewhere(key)):
             yield (key,), reason
         elif key not in known:
-            usable = [name for name in known if refusal(section, name) is None]
+            usable = [name for name in known if refusal(section, name, known) is None]
             remedy = elsewhere(section, key) or did_you_mean(key, usable)
             yield (key,), f"{known_title(library)} has no such key; {remedy}"
         elif former_optimizer_warning(value if key == "optim" else None) is None:

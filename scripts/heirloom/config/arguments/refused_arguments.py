@@ -4,6 +4,8 @@ Three kinds: settings that leave the result as it is (they belong to sections ou
 that the workflow makes itself, and names that the pinned versions no longer have.
 """
 
+from collections.abc import Container
+
 TRACKING = (
     "log_level",
     "log_level_replica",
@@ -37,6 +39,15 @@ BY_MEASURING = (
 BY_LOG = "the stage writes its loss curve by step, and tracking has logging_steps and save_steps; delete it"
 AFTER_TRAINING = "the stages of generation and evaluation score the checkpoint; delete it"
 BY_TOKENIZER = "the model's tokenizer says it (config/models/); delete it"
+
+BY_TRANSFORMERS = "answers are drawn by transformers, a stream of random numbers for each; delete it"
+BY_BATCH = (
+    "each optimizer step has a batch of answers of its own; set global_batch_size, and num_iterations for several "
+)
+BY_BATCH += "steps on one batch"
+BY_PASS = (
+    "it is measured within one forward pass, so that what is learned would depend on the number of ranks; delete it"
+)
 
 SET_BY_THE_WORKFLOW = {
     "output_dir": "the rule gives the paths; delete it",
@@ -113,6 +124,66 @@ SET_BY_THE_WORKFLOW = {
     "generation_max_length": f"{BY_GENERATION}: set generation.max_new_tokens",
     "generation_num_beams": f"{BY_GENERATION}: set generation.num_beams",
     "generation_config": f"{BY_GENERATION}: write its keys there",
+    "num_generations_eval": "held-out prompts are answered once each; delete it",
+    "generation_batch_size": BY_BATCH,
+    "steps_per_generation": BY_BATCH,
+    **dict.fromkeys(
+        (
+            "cache_implementation",
+            "ds3_gather_for_generation",
+            "generation_kwargs",
+            "repetition_penalty",
+            "use_vllm",
+            "transformers_continuous_batching_config",
+            "use_transformers_continuous_batching",
+            "use_transformers_paged",
+            "vllm_enable_sleep_mode",
+            "vllm_gpu_memory_utilization",
+            "vllm_group_port",
+            "vllm_importance_sampling_cap",
+            "vllm_importance_sampling_clip_max",
+            "vllm_importance_sampling_clip_min",
+            "vllm_importance_sampling_correction",
+            "vllm_importance_sampling_mode",
+            "vllm_max_model_length",
+            "vllm_mode",
+            "vllm_model_impl",
+            "vllm_server_base_url",
+            "vllm_server_host",
+            "vllm_server_port",
+            "vllm_server_timeout",
+            "vllm_structured_outputs_regex",
+            "vllm_tensor_parallel_size",
+        ),
+        BY_TRANSFORMERS,
+    ),
+    "reward_weights": "weights stand in training.rewards; delete it",
+    "chat_template_kwargs": f"{BY_DATASET}; delete it",
+    "cast_lm_head_to_fp32": "use default_dtype: float32, and bf16: true to compute in 16 bits",
+    "max_tool_calling_iterations": "answers call no tools here; delete it",
+    **dict.fromkeys(
+        (
+            "top_entropy_quantile",
+            "entropy_coef",
+            "use_adaptive_entropy",
+            "entropy_coef_min",
+            "entropy_coef_max",
+            "entropy_coef_delta",
+            "entropy_target",
+        ),
+        BY_PASS,
+    ),
+    "off_policy_mask_threshold": "answers are drawn by the very weights that learn from them; delete it",
+    **dict.fromkeys(
+        (
+            "log_completions",
+            "log_multimodal",
+            "num_completions_to_print",
+            "log_unique_prompts",
+            "log_completions_hub_repo",
+        ),
+        BY_LOG,
+    ),
     "sortish_sampler": "use train_sampling_strategy: group_by_length",
 }
 
@@ -208,8 +279,11 @@ RENAMED_IN_CONFIGURATIONS = {
 }
 
 
-def refusal(section: str, key: str) -> str | None:
-    """Return why `key` cannot stand in `training` or `generation`, with the remedy; None when nothing is against it."""
+def refusal(section: str, key: str, known: Container[str] = ()) -> str | None:
+    """Return why `key` cannot stand in `training` or `generation`, with the remedy; None when nothing is against it.
+
+    `known`: the keys of the trainer's class; what a former version of another class called so may be one of them.
+    """
     if section == "generation":
         reason = GENERATION.get(key)
         return reason and f"cannot be set here: {reason}"
@@ -217,7 +291,7 @@ def refusal(section: str, key: str) -> str | None:
         return f"does not change the result, so it belongs to `tracking:`; move it there as tracking.{key}"
     if key in RESOURCES:
         return f"does not change the result, so it belongs to `resources:`; move it there as resources.{key}"
-    if key in RENAMED:
+    if key in RENAMED and key not in known:
         return f"is no key of the pinned version any more: {RENAMED[key]}"
     if key in SET_BY_THE_WORKFLOW:
         return f"is set by the workflow: {SET_BY_THE_WORKFLOW[key]}"

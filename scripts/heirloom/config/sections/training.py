@@ -7,7 +7,30 @@ from pydantic import Field
 
 from heirloom.config.arguments.attention import MEANING
 from heirloom.config.arguments.collator_names import CollatorName
-from heirloom.config.parsing.section import PassThroughSection
+from heirloom.config.parsing.section import PassThroughSection, Section
+
+
+class Reward(Section):
+    """One part of an answer's reward; what is wrong with its keys says `heirloom.config.reward_keys`."""
+
+    function: str = Field(
+        description="exact_match, numeric_match, format, length (docs/training.md), or your own as `module:function`"
+    )
+    weight: float = Field(1.0, allow_inf_nan=False, description="what the number is multiplied with in the sum")
+    name: str | None = Field(None, description="name in curves and logs; absent: the function's")
+    answer_pattern: str | None = Field(
+        None,
+        description="exact_match: regular expression whose group 1 is the answer, in completion and reference; "
+        "absent: the whole text without surrounding white space",
+    )
+    pattern: str | None = Field(
+        None, description="format: regular expression; 1 where it is found in the answer, else 0"
+    )
+
+    @property
+    def label(self) -> str:
+        """The name in curves and logs."""
+        return self.name or self.function.rpartition(":")[2]
 
 
 class TrainingSection(PassThroughSection):
@@ -15,8 +38,8 @@ class TrainingSection(PassThroughSection):
 
     global_batch_size: int = Field(
         ge=1,
-        description="sequences (DPO, ORPO: pairs) an optimizer step, over all ranks; gradient_accumulation_steps is "
-        "global_batch_size / (per_device_train_batch_size × ranks)",
+        description="sequences (DPO, ORPO: pairs; GRPO: answers) an optimizer step, over all ranks; "
+        "gradient_accumulation_steps is global_batch_size / (per_device_train_batch_size × ranks)",
     )
     per_device_train_batch_size: int = Field(8, ge=1, description="sequences (pairs) a rank and forward pass")
     default_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -45,6 +68,9 @@ class TrainingSection(PassThroughSection):
     )
     pad_to_multiple_of: int | None = Field(
         None, ge=1, description="pad batches to a multiple of so many tokens; 8 suits a GPU's tensor cores"
+    )
+    rewards: list[Reward] | None = Field(
+        None, min_length=1, description="grpo: what an answer is worth: the weighted sum of these"
     )
     mlm_probability: float = Field(0.15, gt=0, lt=1, description="collator mlm: share of the tokens that is masked")
     load_best_model_at_end: bool = Field(

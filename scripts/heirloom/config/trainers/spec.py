@@ -34,6 +34,8 @@ class TrainerSpec:
     """Whether training.seq_length joins the rows of a text and cuts them anew."""
     packs_rows: bool = False
     """Whether it knows training.packing."""
+    rewarded: bool = False
+    """Whether it learns from the rewards of its own answers: then a run has training.rewards."""
 
     @property
     def takes_pairs(self) -> bool:

@@ -5,9 +5,10 @@ or an edit of one, makes no other trainer's results stale.
 """
 
 from heirloom.config.trainers.dpo import DPO
+from heirloom.config.trainers.grpo import GRPO
 from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
 from heirloom.config.trainers.orpo import ORPO
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.config.trainers.sft import SFT
 
-TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO)}
+TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO, GRPO)}

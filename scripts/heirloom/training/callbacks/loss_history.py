@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 LONGEST = 1000
 """Rows that the history of a long training has at most; each is the mean of as many steps as that takes."""
 FILE = "loss_history.json"
-NOT_REPEATABLE = ("runtime", "per_second", "num_tokens", "epoch", "total_flos", "num_input_tokens")
+NOT_REPEATABLE = ("runtime", "per_second", "num_tokens", "epoch", "total_flos", "num_input_tokens", "step_time")
 """Parts of names of logged values that depend on the machine or on where a run was interrupted."""
 
 
@@ -65,14 +65,14 @@ class LossHistory(TrainerCallback):
 
     def measured_at(self, step: int) -> bool:
         """Say whether the held-out rows were measured at `step`, the last one so far."""
-        return bool(self.rows) and self.rows[-1]["step"] == step and "eval_loss" in self.rows[-1]
+        return bool(self.rows) and self.rows[-1]["step"] == step and is_measured(self.rows[-1])
 
     def held_out(self, position: int, step: int | None = None) -> dict[str, float]:
         """Return the first (0) or last (-1) values on held-out rows, named without `eval_`; empty without any.
 
         With a `step`, of those that were measured then.
         """
-        measured = [row for row in self.rows if "eval_loss" in row and step in (None, row["step"])]
+        measured = [row for row in self.rows if is_measured(row) and step in (None, row["step"])]
         last = measured[position] if measured else {}
         held_out = {name: value for name, value in last.items() if name.startswith("eval_")}
         return {column(name.removeprefix("eval_")): rounded(value) for name, value in held_out.items()}
@@ -106,6 +106,11 @@ class LossHistory(TrainerCallback):
             writer = csv.DictWriter(opened, [column(name) for name in names], restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.repeatable_rows)
+
+
+def is_measured(row: dict[str, float]) -> bool:
+    """Say whether a row holds values on held-out rows: a loss, or rewards."""
+    return "eval_loss" in row or "eval_reward" in row
 
 
 def with_words(row: dict[str, float]) -> dict[str, float | str]:

@@ -39,6 +39,13 @@ class Progress(TrainerCallback):
             more += f", exact match {logs['eval_exact_match']:.1%}" if "eval_exact_match" in logs else ""
             say(f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.4f}{more}")
             self.line_time += time.monotonic() - self.step_time  # measuring is no part of the speed of training
+        elif "eval_reward" in logs:
+            finished = logs["eval_completions/finished"]
+            say(
+                f"step {state.global_step}/{state.max_steps}  held-out reward {logs['eval_reward']:.4f}, "
+                f"finished answers {finished:.1%}"
+            )
+            self.line_time += time.monotonic() - self.step_time
         elif "loss" in logs:
             self.losses.append(logs["loss"])
             self.step_time = time.monotonic()
@@ -51,9 +58,10 @@ class Progress(TrainerCallback):
         tokens = state.num_input_tokens_seen - self.line_tokens
         per_step, speed = tokens / len(self.losses), tokens / max(now - self.line_time, 1e-9)
         mfu = f"MFU {100 * self.utilization.mfu(per_step, speed):.1f} %  " if self.utilization else ""
+        reward = f"reward {logs['reward']:.4f}  " if "reward" in logs else ""
         left = (state.max_steps - state.global_step) * (now - self.started) / (state.global_step - self.first_step)
         say(
-            f"step {state.global_step}/{state.max_steps}  loss {sum(self.losses) / len(self.losses):.4f}  "
+            f"step {state.global_step}/{state.max_steps}  loss {sum(self.losses) / len(self.losses):.4f}  {reward}"
             f"lr {logs.get('learning_rate', 0.0):.2e}  {per_step:,.0f} tokens/step  {speed:,.0f} tokens/s  "
             f"{mfu}{time_left(left)}"
         )

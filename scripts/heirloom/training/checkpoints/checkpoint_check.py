@@ -72,7 +72,7 @@ def precision(trainer: Trainer, model: PreTrainedModel) -> str:
 def one_row(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Return the beginning of the first row that was trained on, as arguments of the model's forward, (1, T) each."""
     row = trainer.train_dataset[0]
-    ids = row["input_ids"] if "input_ids" in row else [*row["prompt_ids"], *row["chosen_ids"]]
+    ids = row["input_ids"] if "input_ids" in row else [*row["prompt_ids"], *row.get("chosen_ids", ())]
     ids = torch.as_tensor(ids[:LENGTH])[None]  # (1, T)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if is_encoder_decoder(model):

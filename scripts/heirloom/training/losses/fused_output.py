@@ -28,13 +28,17 @@ LARGE = 60.0
 class FusedOutput(TrainerCallback):
     """Compares once, when the training begins. Every rank takes part, because under ZeRO-3 each holds a part."""
 
+    def __init__(self, temperature: float = 1.0) -> None:
+        """`temperature`: what TRL's head divides logits by."""
+        self.temperature = temperature
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        check_fused_output(kwargs["model"], args)
+        check_fused_output(kwargs["model"], args, self.temperature)
 
 
-def check_fused_output(model: torch.nn.Module, args: TrainingArguments) -> None:
+def check_fused_output(model: torch.nn.Module, args: TrainingArguments, temperature: float = 1.0) -> None:
     """Raise HeirloomError when TRL's log-probabilities of `model`, to which it gave a fused head, are not its own."""
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.tensor([[(7 * place + 3) % vocabulary for place in range(LENGTH)]], device=args.device)  # (1, LENGTH)
@@ -45,7 +49,7 @@ def check_fused_output(model: torch.nn.Module, args: TrainingArguments) -> None:
         with torch.no_grad():
             greatest = float(model(**inputs).logits.abs().max())
             with enlarged_states(without_adapter(model), max(LARGE / max(greatest, 1e-6), 1.0)):
-                logits = model(**inputs).logits[:, :-1].float()  # (1, LENGTH - 1, V)
+                logits = model(**inputs).logits[:, :-1].float() / temperature  # (1, LENGTH - 1, V)
                 fused = model(**inputs, labels=ids, fused_lm_head=True).log_probs.float()
             own = logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:

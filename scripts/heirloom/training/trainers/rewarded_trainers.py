@@ -1,0 +1,229 @@
+"""TRL's trainers that learn from rewards of their own answers, with prompts that are tokenized already.
+
+Advantages, losses and what is logged are TRL's. Ours is what an answer depends on: the weights, the prompt, the seed,
+the step and the number of the answer, not the rank that draws it, nor what was drawn before. So a training that goes
+on from a checkpoint learns the same, and in float32 so does one on another number of ranks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from datasets import Dataset
+from torch.utils.data import Sampler as RowSampler
+from transformers import PreTrainedModel
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+from trl import GRPOTrainer
+from trl.models import prepare_deepspeed, unwrap_model_for_generation
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head, split_tensor_dict
+
+from heirloom.distributed import is_main_rank, rank, say
+from heirloom.inference.prompts import Prompt
+from heirloom.training.batches.step_counts import StepCounts
+from heirloom.training.losses.generated_evaluation import HeldOutAnswers
+from heirloom.training.rewards.functions import Rewards
+from heirloom.training.rewards.sampling import Sampler
+from heirloom.training.trainers.pretokenized_trainers import HeadUnderZero3, WithoutModelCard
+
+SHOWN = 120
+"""Characters of a prompt's end and of an answer's beginning that the log shows."""
+
+
+class RowsByEpoch(RepeatSampler):
+    """TRL's order of prompts, drawn anew for each epoch from seed and epoch alone: a training may begin in any."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of the epoch that begins."""
+        self.generator.manual_seed((self.seed + epoch) % 2**63)
+
+
+class OwnAnswers:
+    """Mixin for GRPOTrainer or RLOOTrainer: answers through `sampler`, held-out ones through `held_out`; set both.
+
+    The batch of answers is that of an optimizer step. It is learned from `num_iterations` times; a checkpoint between
+    holds it.
+    """
+
+    sampler: Sampler
+    held_out: HeldOutAnswers | None = None
+    show_every = 0
+    """Steps between two answers that the log shows; 0: none."""
+
+    def __init__(
+        self, model: PreTrainedModel, args: Any, rewards: Rewards, reference: PreTrainedModel | None, **others: Any
+    ) -> None:
+        """`reference`: the model that the KL divergence is measured to; None without one, and with an adapter."""
+        beta, args.beta = args.beta, 0.0  # or TRL would load the reference from a path, as another model maybe
+        args.reward_weights = list(rewards.weights)
+        functions = [self.reward_function(rewards, number) for number in range(len(rewards.functions))]
+        super().__init__(model=model, args=args, reward_funcs=functions, **others)
+        self.rewards, self.asked, self.drawn_at = rewards, [], -1
+        args.beta = self.beta = beta
+        if beta and reference is not None:
+            add_fused_lm_head(reference, temperature=args.temperature)
+            if self.is_deepspeed_enabled:
+                self.ref_model = prepare_deepspeed(reference, self.accelerator)
+            else:
+                self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
+
+    def reward_function(self, rewards: Rewards, number: int) -> Any:
+        """Return one of the rewards as TRL calls it."""
+
+        def reward(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+            rows = [
+                {
+                    "row_id": prompt.row_id,
+                    "sample": prompt.sample,
+                    "prompt": prompt.text,
+                    "completion": completion,
+                    "reference": prompt.reference,
+                    "finish_reason": "stop" if ids[-1] in self.eos_token_ids else "length",
+                    "completion_tokens": len(ids) - (ids[-1] in self.eos_token_ids),
+                }
+                for prompt, completion, ids in zip(self.asked, completions, completion_ids, strict=True)
+            ]
+            return list(rewards.functions[number](rows))
+
+        reward.__name__ = rewards.labels[number]
+        return reward
+
+    # ---- which prompts, and when ----
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> RowSampler:
+        """Return TRL's sampler with an order that epochs have of their own."""
+        args = self.args
+        return RowsByEpoch(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * args.steps_per_generation,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+        )
+
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return the answers of a forward pass: drawn at the first of a batch, and then kept.
+
+        TRL draws by its own count, which begins with a start, and mixes the passes by the rank's random numbers.
+        """
+        step, passes = self.state.global_step, self.args.steps_per_generation
+        if step % self.num_iterations == 0 and self.drawn_at != step:
+            answers = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs, self.drawn_at = split_tensor_dict(answers, passes), step
+        return self._buffered_inputs[self._step % passes]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Draw and score an answer to each row; a row stands as often side by side as it gets answers."""
+        first = rank() * len(inputs)
+        self.asked = [
+            Prompt(
+                position=place,
+                row_id=f"{row['row']}/{self.state.global_step}",
+                text=row["prompt"],
+                ids=tuple(row["prompt_ids"]),
+                reference=row["reference"],
+                sample=place % self.num_generations,
+            )
+            for place, row in enumerate(inputs, start=first)
+        ]
+        return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Return the tokens of the rows that are answered now."""
+        return [list(prompt.ids) for prompt in self.asked], None, {}
+
+    def _generate_single_turn(self, *_args: Any, **_others: Any) -> tuple[list[list[int]], list[list[float]]]:
+        """Return tokens and their log-probabilities of an answer to each row that is answered now."""
+        with self.weights_for_answers():
+            completions = self.sampler(self.asked)
+        return [each.ids for each in completions], [each.logprobs for each in completions]
+
+    def _generate(self, prompts: list[str]) -> tuple:
+        """Log also the share of answers that ended by themselves."""
+        found = super()._generate(prompts)
+        metrics = self._metrics["train"]
+        metrics["completions/finished"].append(1 - metrics["completions/clipped_ratio"][-1])
+        return found
+
+    @contextmanager
+    def weights_for_answers(self) -> Iterator[None]:
+        """Let the model answer inside: no dropout, no gradients, all weights on each rank, also under ZeRO-3."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                torch.no_grad(),
+                unwrap_model_for_generation(
+                    self.model_wrapped,
+                    self.accelerator,
+                    gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                ),
+            ):
+                yield
+        finally:
+            self.model.train(training)
+
+    # ---- held-out prompts ----
+
+    def evaluation_loop(self, *_args: Any, metric_key_prefix: str = "eval", **_others: Any) -> EvalLoopOutput:
+        """Return the mean rewards of one answer to each held-out prompt, drawn by the same random numbers each time."""
+        self.model.eval()
+        with self.weights_for_answers():
+            rows = self.held_out.answers()
+        parts = self.rewards.parts(rows)
+        metrics = {"reward": fmean(map(self.rewards.total, parts))}
+        for label, column in zip(self.rewards.labels, zip(*parts, strict=True), strict=True):
+            metrics[f"rewards/{label}/mean"] = fmean(column)
+        metrics["completions/mean_length"] = fmean(row["completion_tokens"] for row in rows)
+        metrics["completions/finished"] = fmean(row["finish_reason"] == "stop" for row in rows)
+        named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=named, num_samples=len(rows))
+
+    # ---- what is kept and told ----
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Count nothing: TRL counts the tokens of prompts and answers when they are drawn."""
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Save as TRL does, and the answers of this rank that are still to be learned from."""
+        super()._save_checkpoint(model, trial)
+        if self.state.global_step % self.num_iterations:
+            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            torch.save(self._buffered_inputs, folder / answers_file())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load as TRL does, and the answers that are still to be learned from."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        file = Path(checkpoint) / answers_file() if checkpoint is not None else None
+        if file is not None and file.is_file():
+            kept = torch.load(file, map_location="cpu", weights_only=True)
+            self._buffered_inputs = send_to_device(kept, self.args.device)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as TRL does; every `show_every` steps also show an answer."""
+        super().log(logs, *args, **kwargs)
+        step = self.state.global_step
+        if "loss" in logs and self.show_every and step % self.show_every == 0 and is_main_rank():
+            say(shown_answer(step, self._logs))
+
+
+def answers_file() -> str:
+    """Return the name of the file in a checkpoint that holds this rank's answers."""
+    return f"answers-{rank()}.pt"
+
+
+def shown_answer(step: int, logs: dict[str, Any]) -> str:
+    """Return the last drawn answer, with its rewards and its advantage, as one line."""
+    prompt, completion = logs["prompt"][-1], logs["completion"][-1]
+    rewards = "  ".join(f"{label} {values[-1]:.3g}" for label, values in logs["rewards"].items())
+    return (
+        f"step {step}  an answer: {completion[:SHOWN]!r} to …{prompt[-SHOWN:]!r}: {rewards}  "
+        f"advantage {logs['advantages'][-1]:+.3g}"
+    )
+
+
+class PretokenizedGRPOTrainer(OwnAnswers, HeadUnderZero3, WithoutModelCard, StepCounts, GRPOTrainer):
+    """GRPOTrainer (Shao et al., 2024, https://arxiv.org/abs/2402.03300) on the rows of `prompt_rows`."""

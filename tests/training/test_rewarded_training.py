@@ -1,0 +1,112 @@
+"""Learning from rewards of a model's own answers: on one rank and two, over an interruption, with adapters, ZeRO-3."""
+
+import csv
+import json
+
+import pytest
+from training_workplace import tree, write_dataset
+
+REWARDS = [{"function": "format", "pattern": "[aeiou]"}, {"function": "exact_match", "weight": 2}]
+TRAINING = {"learning_rate": 1e-3, "global_batch_size": 16, "per_device_train_batch_size": 4, "max_steps": 4}
+TRAINING |= {"num_generations": 4, "max_completion_length": 8, "rewards": REWARDS}
+LORA = {"r": 4}
+NF4 = {"load_in_4bit": True}
+REUSED = {"num_iterations": 2, "beta": 0.1, "per_device_train_batch_size": 2, "max_steps": 10, "temperature": 0.9}
+METHODS = {
+    "grpo": {},
+    "grpo-reused": {"training": REUSED},
+    "grpo-lora": {"peft": LORA, "training": {"beta": 0.1, "loss_type": "grpo", "mask_truncated_completions": True}},
+    "grpo-nf4": {"peft": LORA, "quantization": NF4, "training": {"deterministic": True}},
+    "grpo-bf16": {"training": {"bf16": True, "gradient_checkpointing": True, "top_p": 0.95, "top_k": 40}},
+}
+ON_ZERO3 = ("grpo-reused", "grpo-lora")
+ON_ONE = ("grpo", "grpo-reused")
+OF_PASSES = {"clip_ratio_low_min", "clip_ratio_high_max"}
+"""Of each forward pass the extreme answer's, so that they depend on how many passes there are."""
+STOPPED = 8
+"""The last checkpoint before is that of step 7, in the second epoch: its answers are to be learned from once more."""
+
+
+def job(workplace, name, place, zero="zero2", **tracking):
+    """Return the job of tests/training/many_trainings.py for one of METHODS."""
+    sections = METHODS[name]
+    sections = sections | {"training": {**TRAINING, **sections.get("training", {})}}
+    command = workplace.training(
+        f"{name.partition('-')[0]}_train.py",
+        f"{place}/{name}",
+        zero=zero,
+        dataset="few",
+        base="model",
+        tracking={"logging_steps": 5, "save_steps": 100, **tracking},
+        **sections,
+    )
+    return {"arguments": command[1:], "work": f"{place}/{name}/work"}
+
+
+@pytest.fixture(scope="module")
+def said(workplace):
+    """Train by all of METHODS in the workplace: at ZeRO-2 on two ranks (apart, and with a stop), on one, at ZeRO-3."""
+    from datasets import load_from_disk
+
+    rows = list(load_from_disk(str(workplace.folder / "chat" / "train")))
+    write_dataset(workplace.folder / "few", "chat", rows[:12], rows[12:17])
+    stopped = job(workplace, "grpo-reused", "stopped", save_minutes=1e-6)
+    jobs = [job(workplace, name, "two") for name in METHODS]
+    jobs += [{**stopped, "stop_at": STOPPED}, stopped]
+    printed = [workplace.torchrun("many_trainings.py", jobs, ranks=2)]
+    printed += [workplace.torchrun("many_trainings.py", [job(workplace, name, "one") for name in ON_ONE], ranks=1)]
+    zero3 = [job(workplace, name, "zero3", "zero3") for name in ON_ZERO3]
+    return "".join([*printed, workplace.torchrun("many_trainings.py", zero3, ranks=2)])
+
+
+def curves(workplace, place, name):
+    """Return the rows of a training's CSV, numbers by column."""
+    with (workplace.folder / place / name / "loss.csv").open() as opened:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(opened)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_trained_and_every_part_of_it_is_logged(workplace, said, name):
+    steps = [row for row in curves(workplace, "two", name) if "loss" in row]
+    asked = METHODS[name].get("training", {})
+    drawn = steps[:: asked.get("num_iterations", 1)]
+    every = {"entropy", "clip_ratio_region_mean"} | ({"kl"} if asked.get("beta") else set())
+    of_answers = {"reward", "rewards_format_mean", "rewards_exact_match_mean"}
+    of_answers |= {"completions_mean_length", "completions_finished"}
+    assert all(every <= row.keys() for row in steps) and all(of_answers <= row.keys() for row in drawn)
+    assert sum("reward" in row for row in steps) == len(drawn)
+    assert any(row["grad_norm"] > 0 for row in steps)
+    metrics = json.loads((workplace.folder / "two" / name / "metrics.json").read_text())
+    assert metrics["train"]["steps"] == len(steps) and 0 < metrics["after"]["reward"] <= 3
+    for row in drawn:
+        parts = row["rewards_format_mean"] + 2 * row["rewards_exact_match_mean"]
+        assert row["reward"] == pytest.approx(parts, abs=1e-5)
+    assert "step_time" not in steps[0]
+
+
+def test_a_resumed_training_is_the_same_to_the_last_byte(workplace, said):
+    assert "stopped" in said
+    ours, whole = (workplace.folder / place / "grpo-reused" for place in ("stopped", "two"))
+    assert (ours / "loss.csv").read_bytes() == (whole / "loss.csv").read_bytes()
+    assert (ours / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    trees = [{k: v for k, v in tree(each / "checkpoint").items() if k != "README.md"} for each in (ours, whole)]
+    assert trees[0] == trees[1]
+
+
+@pytest.mark.parametrize("name", ON_ONE)
+def test_one_rank_learns_what_two_do(workplace, said, name):
+    compare(workplace, name, "one")
+
+
+@pytest.mark.parametrize("name", ON_ZERO3)
+def test_zero3_learns_what_zero2_does(workplace, said, name):
+    compare(workplace, name, "zero3")
+
+
+def compare(workplace, name, place):
+    """Assert that rewards are equal and losses are to 1e-5: the answers were the same."""
+    ours, others = curves(workplace, place, name), curves(workplace, "two", name)
+    assert len(ours) == len(others) > 4
+    for row, other in zip(ours, others, strict=True):
+        for key in other.keys() - OF_PASSES:
+            assert row[key] == pytest.approx(other[key], abs=1e-5, rel=1e-4), (row["step"], key)
