@@ -48,8 +48,8 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
     args, model = arguments_and_model(kind, command, data, remove_unused_columns=False, **own)
     if not predicts_next_token(model):
         raise HeirloomError(
-            f"trainer: {command.trainer.name} learns from answers of causal models, and the base is {class_name(model)}: "
-            "choose another base"
+            f"trainer: {command.trainer.name} learns from answers of causal models, and the base is "
+            f"{class_name(model)}: choose another base"
         )
     positions = longest_text(model.config.get_text_config())
     for rows in (prompts.train, prompts.test):

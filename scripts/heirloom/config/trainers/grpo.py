@@ -8,6 +8,7 @@ GRPO = TrainerSpec(
     script="scripts/grpo_train.py",
     arguments_class="trl.GRPOConfig",
     row_kinds=("chat",),
+    held_out=("reward", "completions/mean_length", "completions/finished"),
     collators=("dynamic_padding_only",),
     rewarded=True,
 )
