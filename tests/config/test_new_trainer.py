@@ -122,7 +122,7 @@ def test_schemas_and_documents_name_it(project):
     )
     assert "[toy_train.py](scripts/toy_train.py)" in (project / "README.md").read_text()
     assert "| [toy_train.py](toy_train.py) | train | nothing but words |" in (project / "scripts/README.md").read_text()
-    assert "grpo_train,toy_train}.py" in (project / "rules/training.smk").read_text()
+    assert "_train,toy_train}.py" in (project / "rules/training.smk").read_text()
 
 
 def test_the_one_program_for_all_starts_it(project):

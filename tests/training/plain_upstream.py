@@ -24,7 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 CLASSES = {
@@ -32,6 +32,7 @@ CLASSES = {
     "sft": (SFTConfig, SFTTrainer),
     "dpo": (DPOConfig, DPOTrainer),
     "orpo": (ORPOConfig, ORPOTrainer),
+    "reward": (RewardConfig, RewardTrainer),
 }
 
 
@@ -46,7 +47,7 @@ def run(method, model, rows, arguments, output):
         dataset = dataset.map(lambda row: tokenizer(row["text"]), remove_columns=dataset.column_names)
         others["data_collator"] = DataCollatorForLanguageModeling(tokenizer, mlm=False)
     trainer = trainer_class(
-        model=AutoModelForCausalLM.from_pretrained(model),
+        model=model if method == "reward" else AutoModelForCausalLM.from_pretrained(model),  # TRL makes the head itself
         args=args,
         train_dataset=dataset,
         processing_class=tokenizer,

@@ -10,7 +10,14 @@ import shutil
 import pytest
 import torch
 from training_workplace import ROOT, TRAINING, tree, write_dataset
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, TrainerState
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerState,
+)
 
 LORA = {"r": 4}
 NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
@@ -93,11 +100,18 @@ METHODS = {
         *("orpo_train.py", "preference", {"peft": LORA, "quantization": NF4, "training": {"bf16": True}}),
         *(4.39058, 4.22695),
     ),
+    "reward": ("reward_train.py", "preference", {"training": {"center_rewards_coefficient": 0.01}}, 0.693847, 0.345016),
+    "reward-lora": ("reward_train.py", "preference", {"peft": LORA}, 0.692831, 0.646378),
+    "reward-nf4": ("reward_train.py", "preference", {"peft": LORA, "quantization": NF4}, 0.692385, 0.64474),
+    "reward-int8": (
+        *("reward_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
+        *(0.693081, 0.64652),
+    ),
 }
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
 RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
-RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora")
-PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo")
+RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora", "reward", "reward-lora")
+PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo", "reward")
 BASE = "runs/pretrain/checkpoint"
 BASES = {"sft-experts": "mixtral"}
 SIZES = {
@@ -195,8 +209,10 @@ def test_a_checkpoint_is_a_plain_model_with_the_adapter_merged_in(methods, workp
     folder, _ = methods
     ids = torch.arange(3, 35).reshape(2, 16)  # (B, T)
     for name in ADAPTED:
-        merged = AutoModelForCausalLM.from_pretrained(folder / name / "checkpoint")
-        base = AutoModelForCausalLM.from_pretrained(workplace.folder / BASES.get(name, BASE))
+        scores = name.startswith("reward")
+        auto, head = (AutoModelForSequenceClassification, {"num_labels": 1}) if scores else (AutoModelForCausalLM, {})
+        merged = auto.from_pretrained(folder / name / "checkpoint")
+        base = auto.from_pretrained(workplace.folder / BASES.get(name, BASE), **head)
         with torch.no_grad():
             before = base(ids).logits
             adapted = PeftModel.from_pretrained(base, folder / name / "checkpoint" / "adapter")(ids).logits
@@ -209,8 +225,8 @@ def test_what_a_checkpoint_holds(methods, workplace):
     folder, _ = methods
     for name in METHODS:
         files = tree(folder / name / "checkpoint")
-        expected = {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"}
-        assert expected <= files.keys()
+        expected = {"model.safetensors", "config.json", "tokenizer.json", "README.md"}
+        assert expected <= files.keys() and ("generation_config.json" in files) != name.startswith("reward")
         assert ("adapter/adapter_model.safetensors" in files) == (name in ADAPTED)
         state = TrainerState.load_from_json(folder / name / "checkpoint" / "trainer_state.json")
         assert (state.global_step, state.log_history[-1]["step"]) == (STEPS, STEPS)

@@ -11,12 +11,13 @@ STEPS = 6
 TRAINING = {"learning_rate": 3e-3, "max_steps": STEPS, "per_device_train_batch_size": 2, "weight_decay": 0.1}
 GLOBAL_BATCH_SIZE = 16
 SCRIPTS = {"trainer": "train.py", "sft": "sft_train.py", "dpo": "dpo_train.py", "orpo": "orpo_train.py"}
+SCRIPTS |= {"reward": "reward_train.py"}
 FUNCTIONS = {
     "text": "plain_text_processing_function",
     "chat": "dummy_processing_function",
     "preference": "dummy_rlhf_processing_function",
 }
-KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference"}
+KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference", "reward": "preference"}
 
 
 def raw_rows(kind):

@@ -17,7 +17,7 @@ import pytest
 import transformers
 import trl
 from transformers import Seq2SeqTrainer, Trainer
-from trl import DPOTrainer, GRPOTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, RewardTrainer, SFTTrainer
 
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.step_counts import StepCounts
@@ -27,6 +27,7 @@ from heirloom.training.losses.router_loss import RouterLoss
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
 from heirloom.training.trainers.orpo import ORPOTrainer
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer, PretokenizedSFTTrainer
+from heirloom.training.trainers.reward import PretokenizedRewardTrainer
 from heirloom.training.trainers.rewarded_trainers import PretokenizedGRPOTrainer
 
 RECORD = Path(__file__).with_name("upstream_contract.json")
@@ -34,6 +35,7 @@ STANDING_ON = {
     PretokenizedSFTTrainer: SFTTrainer,
     PretokenizedDPOTrainer: DPOTrainer,
     PretokenizedGRPOTrainer: GRPOTrainer,
+    PretokenizedRewardTrainer: RewardTrainer,
     ORPOTrainer: Trainer,
     **dict.fromkeys((EachRowOnce, StepCounts, RouterLoss, HeldOutBatches, TokenWeightedEvaluation), Trainer),
     GeneratedEvaluation: Seq2SeqTrainer,
@@ -50,6 +52,7 @@ CALLED = (
     "trl.trainer.grpo_trainer.GRPOTrainer._calculate_rewards",
     "trl.trainer.grpo_trainer.GRPOTrainer.training_step",
     "trl.trainer.utils.RepeatSampler.__iter__",
+    "trl.trainer.reward_trainer.RewardTrainer.compute_loss",
     "trl.trainer.utils.add_fused_lm_head",
     "trl.trainer.utils.split_tensor_dict",
 )

@@ -261,7 +261,7 @@ class ImportedRun:
                 self.data_flags(files[other.path]["processing"], other.path, files)
                 return name
         name = f"{self.name}-data"
-        pairs = self.trainer in ("dpo", "orpo")
+        pairs = self.trainer in ("dpo", "orpo", "reward")
         function = "dummy_rlhf_processing_function" if pairs else "dummy_processing_function"
         processing: dict[str, Any] = {"processing_function": function}
         file = f"config/datasets/{name}.yaml"

@@ -35,6 +35,16 @@ def is_masked_language_model(model: PreTrainedModel) -> bool:
     return masked and not is_encoder_decoder(model)
 
 
+def gives_scores(config: PreTrainedConfig) -> bool:
+    """Say whether a checkpoint is a reward model: it gives a text one number, and predicts no tokens."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def is_reward_model(model: PreTrainedModel) -> bool:
+    """Say whether the model gives a text one number, and predicts no tokens."""
+    return class_name(model).endswith("ForSequenceClassification")
+
+
 def predicts_next_token(model: PreTrainedModel) -> bool:
     """Say whether the output at a position is for the label of the next one: causal models, given unshifted labels."""
     return not is_encoder_decoder(model) and not is_masked_language_model(model)

@@ -17,7 +17,7 @@ from heirloom.distributed import rank, say
 from heirloom.errors import HeirloomError
 
 KEPT = ("_metrics", "_stored_metrics", "_total_train_tokens")
-"""What TRL's trainers note while they compute a loss (sft_trainer.py, dpo_trainer.py, orpo_trainer.py)."""
+"""What TRL's trainers note while they compute a loss (sft_trainer.py, dpo_trainer.py, reward_trainer.py)."""
 SUMMED = 1 << 20
 """Numbers of the vector that ranks sum twice."""
 

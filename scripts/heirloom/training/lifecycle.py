@@ -55,8 +55,9 @@ from heirloom.training.inputs.training_data import TrainingData
 class Lifecycle:
     """Watches one training: construct the trainer with `shared_arguments`, then call `run`."""
 
-    def __init__(self, command: TrainingCommand) -> None:
-        self.command = command
+    def __init__(self, command: TrainingCommand, **facts: Any) -> None:
+        """`facts`: what heirloom.json of the checkpoint says besides."""
+        self.command, self.own_facts = command, facts
         self.history = LossHistory()
         self.best = BestState(command.training, self.history)
         self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
@@ -142,6 +143,7 @@ class Lifecycle:
             "steps": trainer.state.global_step,
             "tokens": trainer.state.num_input_tokens_seen,
             **self.best.facts(trainer.state.global_step),
+            **self.own_facts,
         }
         card = ""
         if is_main_rank():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments, set_seed
 
 from heirloom.arithmetic.ranks import start_computing
 from heirloom.distributed import start_deepspeed
@@ -40,6 +40,8 @@ def arguments_and_model(
     args = trainer_arguments(kind, command, data, **own)
     start_deepspeed()
     put_base_together(command, args)
+    if command.trainer.scores:
+        set_seed(args.seed)  # the head's first weights are random, the same on every rank
     model = load_model(command)
     joined = command.training.seq_length if command.trainer.joins_rows else None
     check_lengths(data, model, command.base, joined)

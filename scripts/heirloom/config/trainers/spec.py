@@ -36,6 +36,8 @@ class TrainerSpec:
     """Whether it knows training.packing."""
     rewarded: bool = False
     """Whether it learns from the rewards of its own answers: then a run has training.rewards."""
+    scores: bool = False
+    """Whether its checkpoint is a reward model, which gives a text one number and predicts no token."""
 
     @property
     def takes_pairs(self) -> bool:

@@ -8,7 +8,8 @@ from heirloom.config.trainers.dpo import DPO
 from heirloom.config.trainers.grpo import GRPO
 from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
 from heirloom.config.trainers.orpo import ORPO
+from heirloom.config.trainers.reward import REWARD
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.config.trainers.sft import SFT
 
-TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO, GRPO)}
+TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO, REWARD, GRPO)}

@@ -32,6 +32,16 @@ class OddsRatioCollator:
         return CausalCollator(self.pad_token_id, self.pad_to_multiple_of)(texts)
 
 
+class WholeTextCollator(OddsRatioCollator):
+    """Make a reward model's batches: the same tensor without labels, as TRL's RewardTrainer wants it."""
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_ids and attention_mask, each (2B, T)."""
+        batch = super().__call__(rows)
+        del batch["labels"]
+        return batch
+
+
 def after_prompt(prompt: Sequence[int], answer: Sequence[int]) -> dict[str, list[int]]:
     """Return the row of an answer and its prompt; training is on the answer alone."""
     return {"input_ids": [*prompt, *answer], "labels": [*[IGNORED] * len(prompt), *answer]}
@@ -60,7 +70,7 @@ def make_preference_collator(
     pad_to_multiple_of: int | None = None,
 ) -> PairCollator:
     """Return the collator `training.collator` names, for a trainer of pairs whose batches `kind` makes: TRL's
-    DataCollatorForPreference or OddsRatioCollator.
+    DataCollatorForPreference, OddsRatioCollator or WholeTextCollator.
 
     Give Trainer `remove_unused_columns=False` with it: it cannot know which columns are read.
     Raises HeirloomError when the collator does not fit the trainer.

@@ -16,7 +16,12 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, Trainer
 
 from heirloom.errors import HeirloomError
-from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, without_adapter
+from heirloom.models.language_models import (
+    is_encoder_decoder,
+    is_masked_language_model,
+    is_reward_model,
+    without_adapter,
+)
 from heirloom.models.remote_code import loading
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
 from heirloom.models.trained_checkpoints import folders_of, load_config
@@ -30,20 +35,23 @@ LENGTH = 64
 """Tokens of the row that is compared."""
 EXACT, HALF, QUANTIZED = 1e-4, 0.1, 0.5
 """How far the logits may be apart. Float32: the greatest difference, as a share of the greatest logit where that is
-above 1. 16 bits and quantized bases: root mean square, as a share of the logits' spread: 16 bits round each weight that
-is merged, and a merged model has exact weights where the trained one saw weights of 8 or 4 bits."""
+above 1. 16 bits and quantized bases: root mean square, as a share of the logits' spread (of a reward model's numbers
+their size): 16 bits round each weight that is merged, and a merged model has exact weights where the trained one saw
+weights of 8 or 4 bits."""
+BEGINNINGS = 8
+"""Texts of which a reward model's numbers are compared: the row, cut at as many places."""
 NOTES = "notes.json"
 """The file in the launcher's work folder that an execution's record takes its notes from."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One row, and the logits that the trained model has for it."""
+    """One row, and the logits that the trained model has for it: of a reward model its number for each beginning."""
 
     inputs: dict[str, torch.Tensor]
-    """Arguments of the model's forward, (1, T) each."""
+    """Arguments of the model's forward, (1, T) each; of a reward model (BEGINNINGS, T)."""
     logits: torch.Tensor
-    """(T, V), float32, on the CPU."""
+    """(T, V), or (BEGINNINGS, 1), float32, on the CPU."""
     precision: str
     """float32, 16 bits or quantized: what the trained model computed in."""
 
@@ -70,11 +78,19 @@ def precision(trainer: Trainer, model: PreTrainedModel) -> str:
 
 
 def one_row(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return the beginning of the first row that was trained on, as arguments of the model's forward, (1, T) each."""
+    """Return the beginning of the first row that was trained on, as arguments of the model's forward, (1, T) each.
+
+    For a reward model it is cut at BEGINNINGS places, the first row of the batch being all of it.
+    """
     row = trainer.train_dataset[0]
     ids = row["input_ids"] if "input_ids" in row else [*row["prompt_ids"], *row.get("chosen_ids", ())]
     ids = torch.as_tensor(ids[:LENGTH])[None]  # (1, T)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    mask = torch.ones_like(ids)
+    if is_reward_model(model):
+        lengths = ids.shape[1] - torch.arange(BEGINNINGS) * ids.shape[1] // BEGINNINGS  # (BEGINNINGS,)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()  # (BEGINNINGS, T)
+        ids = torch.where(mask == 1, ids, trainer.processing_class.pad_token_id)
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if is_encoder_decoder(model):
         answer = [token for token in row["labels"] if token >= 0] or row["input_ids"]
         inputs["decoder_input_ids"] = torch.as_tensor(answer[:LENGTH])[None]
@@ -84,11 +100,12 @@ def one_row(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]
 
 
 def logits_of(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return (T, V) in float32 on the CPU; the model is in evaluation mode meanwhile."""
+    """Return (T, V) in float32 on the CPU, of a reward model (B, 1); the model is in evaluation mode meanwhile."""
     device = next(model.parameters()).device
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs.items()}
     with evaluating(model), torch.no_grad():
-        return model(**moved).logits[0].float().cpu()
+        logits = model(**moved).logits
+        return (logits if is_reward_model(model) else logits[0]).float().cpu()
 
 
 @contextmanager
@@ -121,7 +138,7 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
 
     unset_hf_deepspeed_config()  # or ZeRO-3 would wait for the other ranks to load it in parts
     config = load_config(folder)
-    kind = architecture(config, command.training, folder)
+    kind = architecture(config, command, folder)
     written = kind.from_pretrained(folder, dtype=config.dtype or "auto", **loading())
     with trainer.accelerator.autocast():  # as the trained model was asked
         found = logits_of(written, expected.inputs)
@@ -136,13 +153,15 @@ def check_checkpoint(folder: Path, expected: Probe, trainer: Trainer, command: T
 
 
 def distance(found: torch.Tensor, expected: Probe) -> tuple[float, float]:
-    """Return how far logits (T, V) are from the expected ones, and how far they may be; see EXACT."""
+    """Return how far logits (T, V) or (B, 1) are from the expected ones, and how far they may be; see EXACT."""
     if found.shape != expected.logits.shape:
         return float("inf"), EXACT
     difference = found - expected.logits
     if expected.precision == "float32":
         return float(difference.abs().max() / expected.logits.abs().max().clamp(min=1)), EXACT
-    spread = expected.logits.std() + torch.finfo(torch.float32).tiny
+    one_number = expected.logits.shape[-1] == 1
+    spread = expected.logits.square().mean().sqrt() if one_number else expected.logits.std()
+    spread = spread + torch.finfo(torch.float32).tiny
     return float(difference.square().mean().sqrt() / spread), HALF if expected.precision == "16 bits" else QUANTIZED
 
 

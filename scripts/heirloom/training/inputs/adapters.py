@@ -10,14 +10,14 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.peft import ALL_LINEAR, PeftSection
 from heirloom.errors import HeirloomError
-from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model
+from heirloom.models.language_models import is_encoder_decoder, is_masked_language_model, is_reward_model
 from heirloom.training.inputs.joined_weights import check_joined_weights, is_adaptable
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
-TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "masked": None}
-"""peft's task types; it has none for masked language modelling."""
+TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "reward": "SEQ_CLS", "masked": None}
+"""peft's task types; it has none for masked language modelling. With SEQ_CLS the head is trained whole, and saved."""
 
 
 def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraConfig | None":
@@ -31,7 +31,6 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
 
     check_modules("target_modules", section.target_names or [], adaptable_modules(model))
     check_modules("modules_to_save", section.modules_to_save, module_names(model))
-    task = "masked" if is_masked_language_model(model) else "seq2seq" if is_encoder_decoder(model) else "causal"
     config = LoraConfig(
         r=section.r,
         lora_alpha=section.lora_alpha,
@@ -43,10 +42,17 @@ def lora_config(section: PeftSection | None, model: PreTrainedModel) -> "LoraCon
         use_rslora=section.use_rslora,
         use_dora=section.use_dora,
         ensure_weight_tying=section.ensure_weight_tying,
-        task_type=TASKS[task],
+        task_type=TASKS[kind_of(model)],
     )
     check_joined_weights(section, config, model)
     return config
+
+
+def kind_of(model: PreTrainedModel) -> str:
+    """Return the kind of a model, a key of TASKS."""
+    if is_reward_model(model):
+        return "reward"
+    return "masked" if is_masked_language_model(model) else "seq2seq" if is_encoder_decoder(model) else "causal"
 
 
 def check_modules(key: str, names: list[str], known: set[str]) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as SCORING_MODELS
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -17,12 +19,12 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from heirloom.config.arguments.attention import without_gpu
 from heirloom.config.arguments.optimizers import zero_stage
-from heirloom.config.sections.training import TrainingSection
 from heirloom.distributed import host_number, on_cpu, say
 from heirloom.errors import HeirloomError
 from heirloom.json_files import read_json
 from heirloom.models import tokenizer_files
 from heirloom.models.adapters.putting_together import hollow_model
+from heirloom.models.language_models import gives_scores
 from heirloom.models.quantization import bitsandbytes_config, check_narrow_layers, without_repacking
 from heirloom.models.remote_code import loading, loading_from, trust
 from heirloom.models.trained_checkpoints import check_checkpoint, is_adapter, root_of
@@ -97,6 +99,7 @@ def load_base(command: TrainingCommand, **chosen: Any) -> PreTrainedModel:
     section, base = command.training, base_folder(command)
     if section.attn_implementation:
         chosen["attn_implementation"] = section.attn_implementation
+    chosen |= head_of(command)
     zero3 = " under ZeRO-3 (if another stage loads it, use that)" if is_deepspeed_zero3_enabled() else ""
     with loading_from(base, f" for training{zero3}"):
         _, kind = config_and_architecture(command)
@@ -116,9 +119,14 @@ def base_without_weights(command: TrainingCommand) -> PreTrainedModel:
 def config_and_architecture(command: TrainingCommand) -> tuple[PreTrainedConfig, type]:
     """Return the base's configuration and the class that loads it. Raises HeirloomError for one not to be trained."""
     trust(command.training.trust_remote_code)
-    config = AutoConfig.from_pretrained(base_folder(command), **loading())
+    config = AutoConfig.from_pretrained(base_folder(command), **loading(), **head_of(command))
     check_not_quantized(config, command.base)
-    return config, architecture(config, command.training, command.base)
+    return config, architecture(config, command, command.base)
+
+
+def head_of(command: TrainingCommand) -> dict[str, Any]:
+    """Return what a configuration is told of the model's head: a reward model gives one number."""
+    return {"num_labels": 1} if command.trainer.scores else {}
 
 
 def trained_dtype(command: TrainingCommand) -> str:
@@ -156,10 +164,22 @@ def check_not_quantized(config: PreTrainedConfig, base: Path) -> None:
         )
 
 
-def architecture(config: PreTrainedConfig, section: TrainingSection, base: Path) -> type:
-    """Return the class that loads a base: causal, masked (`collator: mlm`) or encoder-decoder language models."""
+def architecture(config: PreTrainedConfig, command: TrainingCommand, base: Path) -> type:
+    """Return the class that loads a base: causal, masked (`collator: mlm`) or encoder-decoder language models.
+
+    A reward model is made of a causal one, or of a reward model. Raises HeirloomError for another kind than the
+    training wants.
+    """
     masked = any(name.endswith("ForMaskedLM") for name in config.architectures or ())
-    if section.collator == "mlm":
+    if command.trainer.scores:
+        check_can_score(config, base, masked)
+        return AutoModelForSequenceClassification
+    if gives_scores(config):
+        raise HeirloomError(
+            f"{base}: is a reward model, which gives a text one number and predicts no tokens, and trainer: "
+            f"{command.trainer.name} trains models that do: use another base"
+        )
+    if command.training.collator == "mlm":
         if config.is_encoder_decoder or not masked:
             raise HeirloomError(
                 f"{base}: is no masked language model ({config.model_type}), which training.collator: mlm is for; "
@@ -169,6 +189,17 @@ def architecture(config: PreTrainedConfig, section: TrainingSection, base: Path)
     if masked and not config.is_encoder_decoder:
         raise HeirloomError(f"{base}: is a masked language model ({config.model_type}); set training.collator: mlm")
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def check_can_score(config: PreTrainedConfig, base: Path, masked: bool) -> None:
+    """Raise HeirloomError for a base of which transformers makes no model that scores a text at its end."""
+    own = "AutoModelForSequenceClassification" in (getattr(config, "auto_map", None) or {})
+    if config.is_encoder_decoder or masked or (type(config) not in SCORING_MODELS and not own):
+        raise HeirloomError(
+            f"{base}: a reward model is made of a causal model of which transformers has a form for sequence "
+            f"classification, and this is a {config.model_type} ({', '.join(config.architectures or ('no class',))}): "
+            "use another base"
+        )
 
 
 def check_attention(name: str | None) -> None:
