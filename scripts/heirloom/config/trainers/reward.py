@@ -8,6 +8,7 @@ REWARD = TrainerSpec(
     script="scripts/reward_train.py",
     arguments_class="trl.RewardConfig",
     row_kinds=("preference",),
+    held_out=("loss", "accuracy", "margin", "min_reward", "mean_reward", "max_reward"),
     collators=("rl_dynamic_padding_only",),
     scores=True,
 )
