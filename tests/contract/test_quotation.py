@@ -151,3 +151,29 @@ def test_nodes_of_a_cluster_have_memory_hours_and_a_price_once_a_profile_says_wh
     large.write("ours/config.yaml", profile.replace("A100-40GB", "A100-40"))
     done = large.snakemake("-n", "--profile", "ours")
     assert "--config gpu=A100-40: no card whose memory is known here; did you mean A100-40GB?" in done.stderr
+
+
+def test_a_budget_can_be_held_before_anything_has_run(large: Clone):
+    """Answers and scores of a first run have hours too: 40 prompts lie in a file, of which 25 are asked for."""
+    large.write("config/prompts.jsonl", '{"prompt": "Say it."}\n' * 40)
+    large.edit("config/datasets/large.yaml", "packed: true", "packed: true, test_rows: 50")
+    more = (
+        "generation: {prompts_file: config/prompts.jsonl, limit: 25, max_new_tokens: 100}\n"
+        "evaluation: {metrics: [perplexity]}\nplan: {budget: 500}\n"
+    )
+    large.edit("config/runs/large.yaml", "resources:", f"{more}resources:")
+    large.edit("config/runs/large.yaml", "deepspeed: zero2", "deepspeed: zero3")
+    price = "{usd_per_hour: 30, page: 'https://example.org/prices', read: 2026-11-29}"
+    large.write("config/prices.yaml", f"eu-west-1:\n  ml.p4d.24xlarge: {price}\n")
+    stages = {stage["stage"]: stage for stage in quoted(large)["stages"]}
+    assert stages.keys() == {"train-large", "generate-large", "evaluate-large"}
+    for name in ("generate-large", "evaluate-large"):
+        seconds = stages[name]["seconds"]
+        assert seconds["source"] == "the memory's bandwidth and the GPUs' peak"
+        assert 360 < seconds["expected"] < 400  # a job's start, and seconds of work
+        assert stages[name]["usd_on_demand"] == pytest.approx(seconds["expected"] / 120, abs=0.02)
+    done = succeeded(large.snakemake("-n", "--config", "runs=large", "budget=1"))
+    assert (
+        "error: --config budget is $1.00, and train-large, generate-large, evaluate-large would take $" in done.stderr
+    )
+    assert "plan.budget" not in done.stderr

@@ -126,9 +126,31 @@ def rows_of(name: str, project: Project, vocabulary: int, current: bool, root: P
     return from_bytes(sum(filter(None, raw)), vocabulary, limit, packed)
 
 
-def counted(file: Path) -> dict[str, Any] | None:
-    """Return what the stage `process` counted of the training split; None where nobody of us wrote it."""
-    counts = (json_object(file) or {}).get("train")
+def held_out_rows(name: str, project: Project, rows: Rows | str, current: bool, root: Path = Path()) -> int | None:
+    """Return how many rows a dataset holds out: counted where it is processed, else as its file says; None unknown."""
+    dataset = project.datasets[name]
+    counts = counted(root / "metrics" / "data" / f"{name}.json", "test") if current else None
+    if counts is not None:
+        return counts["rows_out"]
+    known = [held_out_of(part, rows if dataset.mixture is None else "") for part in parts_of(dataset, project)]
+    return None if None in known else sum(known)
+
+
+def held_out_of(dataset: Dataset, rows: Rows | str) -> int | None:
+    """Return how many rows a dataset's file holds out; None where only its rows tell it."""
+    section = dataset.processing
+    if section is not None and section.test_rows is not None:
+        return section.test_rows
+    if section is not None and section.test_fraction is not None:
+        if isinstance(rows, str) or rows.rows is None:
+            return None
+        return round(rows.rows * section.test_fraction)
+    return dataset.source.test_rows if dataset.source is not None else None
+
+
+def counted(file: Path, split: str = "train") -> dict[str, Any] | None:
+    """Return what the stage `process` counted of a split; None where nobody of us wrote it."""
+    counts = (json_object(file) or {}).get(split)
     if not isinstance(counts, dict):
         return None
     numbers = [counts.get(key) for key in ("rows_out", "tokens", "longest_row")]

@@ -12,16 +12,24 @@ from typing import Any
 from heirloom.config.project import Project
 from heirloom.config.run import Run
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.estimates.answering_memory import generation_memory, scoring_memory
 from heirloom.estimates.duration import START_UP, Duration, from_operations, from_record
 from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
 from heirloom.estimates.model_shape import ModelShape
-from heirloom.estimates.overheads import usable, with_overheads
 from heirloom.estimates.prices import Prices, Spot, read_prices
-from heirloom.estimates.setups import Hosts, argument, hosts, json_object, rows_of, shape_and_dtype, training_setup
+from heirloom.estimates.setups import (
+    Hosts,
+    argument,
+    held_out_rows,
+    hosts,
+    json_object,
+    rows_of,
+    shape_and_dtype,
+    training_setup,
+)
 from heirloom.estimates.steps import Steps, steps_of, steps_of_answers
 from pipeline.graph import Stage
 from pipeline.ledger import Action, Ledger
+from pipeline.plan.answers import answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
 
 QUOTED = {"train": "training", "generate": "generation", "baseline": "generation", "evaluate": "evaluation"}
@@ -164,15 +172,20 @@ class Quoting:
 
     def rows_of(self, run: Run, shape: tuple[ModelShape, int] | str) -> Any:
         """Return the training rows of a run's dataset, or why they are not known."""
-        if run.dataset is None:
-            return "no dataset"
+        return "no dataset" if run.dataset is None else self.rows_of_dataset(run.dataset, shape)
+
+    def rows_of_dataset(self, name: str, shape: tuple[ModelShape, int] | str) -> Any:
+        """Return the training rows of a dataset, or why they are not known."""
         vocabulary = 0 if isinstance(shape, str) else shape[0].vocabulary
-        key = run.dataset, vocabulary
+        key = name, vocabulary
         if key not in self.rows:
-            verdict = self.ledger.verdicts.get(f"process-{run.dataset}")
-            current = verdict is not None and verdict.action is Action.CURRENT
-            self.rows[key] = rows_of(run.dataset, self.project, vocabulary, current)
+            self.rows[key] = rows_of(name, self.project, vocabulary, self.is_processed(name))
         return self.rows[key]
+
+    def is_processed(self, name: str) -> bool:
+        """Whether a processed dataset is up to date, so that its counts hold."""
+        verdict = self.ledger.verdicts.get(f"process-{name}")
+        return verdict is not None and verdict.action is Action.CURRENT
 
     def stage(self, run: Run, stage: Stage, shape: tuple[ModelShape, int] | str, rows: Any) -> Quote:
         """Quote one stage."""
@@ -188,6 +201,8 @@ class Quoting:
             quote.fit = answering_fit(run, stage.kind, *shape, quote.hosts, rows)
         if quote.duration is None:
             quote.duration = self.recorded(stage, quote, None)
+        if quote.duration is None and stage.kind != "train":
+            self.answering(run, quote, shape)
         if quote.is_rented:
             self.price(quote)
         return quote
@@ -251,6 +266,32 @@ class Quoting:
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
 
+    def answering(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str) -> None:
+        """Add the time of answers or of scores that were never made on such machines."""
+        if isinstance(shape, str) or quote.hosts.instance is None or quote.hosts.ranks is None:
+            return
+        section = run.evaluation if quote.stage.kind == "evaluate" else run.generation
+        if quote.stage.kind == "evaluate" and not section.reads_checkpoint:
+            found = Duration(0, 0, 0, "a job's start: no metric runs a model")
+        else:
+            name = section.dataset or run.dataset
+            rows = "a file" if name is None else self.rows_of_dataset(name, shape)
+            count = self.held_out(name, rows) if name is not None else None
+            if quote.stage.kind != "evaluate":
+                count = prompts_of(run.generation, count)
+            if count is None:
+                quote.unknown.append(f"how many rows {quote.stage.name} reads is not known before they are here")
+                return
+            found = first_time(run, quote.stage.kind, shape, quote.hosts, rows, count)
+        if found is None:
+            quote.unknown.append(f"how long {quote.stage.name} takes is not known before it has run")
+            return
+        quote.duration = found.plus(START_UP) if quote.hosts.is_instance else found
+
+    def held_out(self, name: str, rows: Any) -> int | None:
+        """Return how many rows a dataset holds out."""
+        return held_out_rows(name, self.project, rows, self.is_processed(name))
+
     def recorded(self, stage: Stage, quote: Quote, steps: Steps | None) -> Duration | None:
         """Return the time of a stage's last execution with as many ranks on the same kind of device, else None.
 
@@ -278,18 +319,6 @@ def trained(file: Path) -> dict[str, int]:
     train = (json_object(file) or {}).get("train")
     found = train if isinstance(train, dict) else {}
     return {key: found[key] for key in ("steps", "tokens") if type(found.get(key)) is int and found[key] > 0}
-
-
-def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hosts, rows: Any) -> Fit:
-    """Return how answering or scoring fits a card, one row at a time: batches are halved where memory ends."""
-    length = 2048 if isinstance(rows, str) else rows.longest
-    card = usable(found.instance.card, found.instance.card_memory)
-    if kind == "evaluate":
-        return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
-    section = run.generation
-    shared = found.ranks if section.engine in ("deepspeed", "deepspeed_zero") else 1
-    needed = generation_memory(shape, 1, length, section.max_new_tokens, saved, shared)
-    return Fit(with_overheads(needed, 1), card, "answers")
 
 
 def title(run: Run, shape: tuple[ModelShape, int] | str, rows: Any, quotes: list[Quote]) -> str:
