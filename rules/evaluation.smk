@@ -1,7 +1,8 @@
 """Generations and checkpoint → scores.
 
 Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
-        data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations
+        data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations;
+        for rewards checkpoints/{a run with trainer: reward}
 Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness/{run}.json; with `gates:`
         metrics/gates/{run}.json, when they are kept
 """
@@ -12,7 +13,7 @@ rule evaluate:
 
     python scripts/launch.py torchrun scripts/evaluate_model.py
         --config … --sections … [--generations …] [--checkpoint …] [--dataset …] [--base-generations …]
-        [--preferences …] [--base …] [--against …] --metrics …
+        [--preferences …] [--base …] [--against …] [--reward-model …] --metrics …
     """
     input:
         generations=reads("evaluate", "generations"),
@@ -22,6 +23,7 @@ rule evaluate:
         base=reads("evaluate", "base"),
         base_generations=reads("evaluate", "base_generations"),
         against=reads("evaluate", "against"),
+        reward_model=reads("evaluate", "reward_model"),
     output:
         metrics=artifact("metrics/evaluation/{run}.json"),
     log:

@@ -6,7 +6,7 @@
 
 In:  generations.jsonl of the inference stage (all metrics of answers); the checkpoint and a processed dataset
      (perplexity), or one of pairs (preference); the base and its answers to the same prompts; other runs' answers
-     (evaluation.against). Only what the run's section `evaluation:` needs is read.
+     (evaluation.against); a reward model (reward). Only what the run's section `evaluation:` needs is read.
 Out: one JSON file of numbers, which `dvc metrics show` and `dvc metrics diff` read: docs/evaluation.md.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from heirloom import stage
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
-from heirloom.config.sections.evaluation import EvaluationSection
+from heirloom.config.sections.evaluation import REWARD, EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
 from heirloom.evaluation.scores import Scores, score_report
@@ -45,8 +45,8 @@ def main() -> None:
             check_same_prompts(rows, answers, f"--base-generations {options.base_generations}: the base")
             base.update(score_answers(section, answers))
         against = {name: win_rate(section, rows, read_generations(folder), name) for name, folder in options.against}
-    if section.reads_checkpoint:
-        score_checkpoints(section, options, run, base)
+    if section.reads_checkpoint or REWARD in section.metrics:
+        score_by_models(section, options, run, base)
     if is_main_rank():
         report = score_report(run, base if section.base else None) | ({"against": against} if against else {})
         with new_artifact(options.metrics) as partial:
@@ -54,12 +54,16 @@ def main() -> None:
         print(f"{options.metrics}: {json.dumps(report, sort_keys=True)}", flush=True)
 
 
-def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
+def score_by_models(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
     """Add the scores for which the models run, on all ranks; torch is imported only here."""
     from heirloom.arithmetic.ranks import start_computing
     from heirloom.distributed import waiting_ranks
     from heirloom.evaluation.perplexity import measure_perplexity
     from heirloom.evaluation.preference import measure_preference
+    from heirloom.evaluation.rewards.answer_rewards import measure_rewards
+    from heirloom.evaluation.rewards.pair_rewards import measure_reward_model
+    from heirloom.models.language_models import gives_scores
+    from heirloom.models.trained_checkpoints import load_config
 
     start_computing(portable=options.portable)
     ranks = waiting_ranks()
@@ -69,9 +73,16 @@ def score_checkpoints(section: EvaluationSection, options: argparse.Namespace, r
         run.update(measure_perplexity(options.checkpoint, options.dataset, **how))
         if section.base:
             base.update(measure_perplexity(options.base, options.dataset, **how))
-    if "preference" in section.metrics:
+    if "preference" in section.metrics and gives_scores(load_config(options.checkpoint)):
+        run.update(measure_reward_model(options.checkpoint, options.preferences, **how))
+    elif "preference" in section.metrics:
         models = (options.checkpoint, options.base)
         run.update(measure_preference(*models, options.preferences, section.beta, **how))
+    if REWARD in section.metrics:
+        how["attention"] = section.attn_implementation  # of the run's own model is said what fits that one
+        run.update(measure_rewards(options.reward_model, read_generations(options.generations), **how))
+        if section.base:
+            base.update(measure_rewards(options.reward_model, read_generations(options.base_generations), **how))
 
 
 def check_inputs(section: EvaluationSection, options: argparse.Namespace) -> None:
@@ -80,6 +91,7 @@ def check_inputs(section: EvaluationSection, options: argparse.Namespace) -> Non
     needed += ["base_generations"] if section.scores_answers and section.base else []
     needed += ["checkpoint", "dataset", *(["base"] if section.base else [])] if "perplexity" in section.metrics else []
     needed += ["checkpoint", "preferences"] if "preference" in section.metrics else []
+    needed += ["reward_model"] if REWARD in section.metrics else []
     missing = [f"--{flag.replace('_', '-')}" for flag in dict.fromkeys(needed) if getattr(options, flag) is None]
     given = [name for name, _ in options.against]
     missing += [f"--against {name}=FOLDER" for name in section.against if name not in given]
@@ -116,6 +128,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="RUN=FOLDER",
         help="other runs' answers to the same prompts",
     )
+    parser.add_argument("--reward-model", type=Path, help="folder of a reward model, for reward")
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
     add_portable(parser)

@@ -13,7 +13,7 @@ from heirloom.estimates.fitting import fit_of
 from heirloom.estimates.setups import hosts, longest_row, shape_and_dtype, training_setup
 
 ROOT = Path(__file__).resolve().parents[2]
-BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo"}
+BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward"}
 
 
 def test_it_has_no_mistakes_and_keeps_the_big_runs_out_of_the_graph():

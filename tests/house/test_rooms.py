@@ -37,6 +37,7 @@ LIBRARY = [
     ["data.first_look"],
     ["inference", "rehearsal"],
     ["evaluation"],
+    ["evaluation.rewards"],
     ["training.inputs", "training.rewards"],
     ["training.callbacks", "training.checkpoints"],
     ["training.batches"],

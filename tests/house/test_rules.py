@@ -105,6 +105,8 @@ EVERYTHING = {
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",
+    "runs/rewarded.yaml": "{base: pre, dataset: text, generation: {prompts_file: config/prompts.jsonl}, "
+    "evaluation: {metrics: [reward], reward_model: reward-too}}",
 }
 EVERYTHING |= {
     f"runs/{name}-too.yaml": f"{{base: tiny, dataset: {DATASETS[entry.row_kinds[0]]}, trainer: {name}, "

@@ -31,7 +31,7 @@ TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>"
 TOKENS += ["<|end_header_id|>", "<|eot_id|>"]
 VOCABULARY = 300
 SHORT = {"max_steps": 2, "global_batch_size": 8, "learning_rate": 1e-3}
-BIG = ("llama3-sft", "llama3-dpo", "llama3-orpo")
+BIG = ("llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward")
 FORMER = {
     "llm-training": ("create_dataset", "training"),
     "llm-rlhf": ("rlhf",),

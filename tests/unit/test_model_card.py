@@ -57,6 +57,13 @@ def test_a_card_of_an_adapter_names_its_model(chain):
     assert "An adapter of `models/llama3-8b`" in text and "merge_adapter.py checkpoints/aligned FOLDER" in text
 
 
+def test_a_card_of_a_reward_model_says_how_it_is_used(chain):
+    text = card(chain, {"before": {}, "after": {}}, scores=True)
+    assert yaml.safe_load(text.split("---\n")[1])["pipeline_tag"] == "text-classification"
+    assert "`AutoModelForSequenceClassification` loads it" in text
+    assert "A reward model" not in card(chain, {"before": {}, "after": {}})
+
+
 def test_a_card_without_held_out_rows_says_so(chain):
     assert "Nothing was held out" in card(chain, {"before": {}, "after": {}})
 

@@ -22,6 +22,7 @@ def names_in(file: Dataset | Model | Run) -> Iterator[Name]:
         scored += [file.evaluation.preference_dataset] if file.evaluation is not None else []
         found = [*named, *((("datasets",), name) for name in scored)]
         found += [(("runs",), name) for name in (file.evaluation.against if file.evaluation is not None else ())]
+        found += [(("runs",), file.evaluation.reward_model if file.evaluation is not None else None)]
         found += [(("runs",), gate.than) for _, gate in gates_of(file.gates)]
     elif isinstance(file, Dataset):
         parts = file.mixture.datasets if file.mixture is not None else ()

@@ -17,6 +17,7 @@ from heirloom.config.linked_files import (
 )
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
+from heirloom.config.reward_models import reward_model_problems, scoring_problems
 from heirloom.config.run import Run
 from heirloom.config.sections.gates import CHANGE, Gate, gates_of, harness_problems, score_problems
 from heirloom.config.sections.resources import Machines
@@ -255,6 +256,7 @@ class References:
             self.adapter_problems,
             self.data_problems,
             self.comparison_problems,
+            self.reward_problems,
             self.gate_problems,
             self.hardware_problems,
         ):
@@ -411,6 +413,13 @@ class References:
         for index, name in enumerate(run.evaluation.against):
             if (problem := self.opponent_problem(run, name)) is not None:
                 yield ("evaluation", "against", index), problem
+
+    def reward_problems(self, run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield what is asked of a reward model that it cannot do, and reward models that cannot score the run."""
+        runs = self.files.runs
+        yield from reward_model_problems(run, runs)
+        names = {run.name, run.evaluation.reward_model if run.evaluation is not None else None}
+        yield from scoring_problems(run, runs, {name: self.root_model(runs[name]) for name in names & runs.keys()})
 
     def opponent_problem(self, run: Run, name: str) -> str | None:
         """Return why the answers of the run `name` cannot be compared with this run's; None when they can."""

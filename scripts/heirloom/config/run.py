@@ -163,7 +163,8 @@ class Run(NamedFile):
 
     def evaluation_problems(self, evaluation: EvaluationSection) -> Iterator[tuple[str, str]]:
         """Yield what the scores need and the run does not have."""
-        if evaluation.reads_generations and not self.given("generation"):
+        writes = self.trainer is None or not TRAINERS[self.trainer].scores
+        if writes and evaluation.reads_generations and not self.given("generation"):
             yield "evaluation.metrics", "need answers to score; add `generation:` or keep only perplexity"
         if evaluation.base and self.trainer is None and not self.given("trainer"):
             yield "evaluation.base", "has no effect without `trainer:`, since the base itself is scored; delete it"

@@ -34,6 +34,9 @@ def training_problems(
     yield from reward_problems(trainer, training)
     if trainer.name == "dpo":
         yield from dpo_problems(others, peft)
+    if trainer.scores and peft is not None and not peft.merge:
+        problem = f"false is not available with trainer: {trainer.name}, whose head is in no model below it"
+        yield "peft.merge", f"{problem}; set true, and the checkpoint has the adapter in adapter/ too"
     for key in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
         given = others.get(key)
         reentrant = isinstance(given, dict) and given.get("use_reentrant") is True

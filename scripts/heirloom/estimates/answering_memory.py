@@ -23,5 +23,5 @@ def generation_memory(shape: ModelShape, sequences: int, prompt: int, answer: in
 def scoring_memory(shape: ModelShape, sequences: int, length: int, d: int) -> float:
     """Return the peak of log-likelihoods of rows: scores of HELD_OUT tokens at a time, one block's widest numbers."""
     tokens = sequences * length
-    scores = min(tokens, HELD_OUT) * shape.vocabulary * (8 + d)
+    scores = 0 if shape.scores else min(tokens, HELD_OUT) * shape.vocabulary * (8 + d)
     return shape.parameters * d + max(scores, tokens * d * 3 * shape.intermediate) + tokens * shape.hidden * (4 + 2 * d)

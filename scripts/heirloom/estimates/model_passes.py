@@ -84,6 +84,8 @@ class Passes:
         part = min(self.tokens, HELD_OUT)
         scores = part * self.shape.vocabulary * (8 + (0 if whole else self.d))
         states = self.tokens * (self.norm + 2 * self.d * self.shape.intermediate)
+        if self.shape.scores:
+            return states
         return scores + states + (self.d * self.tokens * self.shape.vocabulary if whole else 0)
 
 

@@ -45,6 +45,8 @@ class ModelShape:
     tied: bool
     small: int = 0
     """Biases and norms of a layer beside its two norms."""
+    scores: bool = False
+    """A reward model: in place of the output layer a head of one number."""
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
@@ -72,16 +74,18 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """All weights; a tied output layer counts once."""
-        return self.embedding * (1 if self.tied else 2) + self.layers * self.layer + self.hidden
+        output = self.hidden if self.scores else 0 if self.tied else self.embedding
+        return self.embedding + output + self.layers * self.layer + self.hidden
 
     def adapter(self, rank: int, targets: list[str] | None) -> int:
-        """Return the weights of a low-rank adapter on the named layers; None stands for all linear ones."""
+        """Return the weights of a low-rank adapter on the named layers (None: all linear ones), and of a head."""
         chosen = [sizes for name, sizes in self.projections.items() if targets is None or name in targets]
-        return self.layers * sum(rank * (into + out) for into, out in chosen)
+        head = self.hidden if self.scores else 0
+        return self.layers * sum(rank * (into + out) for into, out in chosen) + head
 
     def flops(self, trained: int | None = None, reference: bool = False) -> ModelFlops:
         """Return what a training costs a token; `trained` are an adapter's weights, None trains everything."""
-        lookup = 0 if self.tied else self.embedding
+        lookup = 0 if self.tied and not self.scores else self.embedding
         weights = self.parameters - lookup
         attention = self.layers * self.heads * self.head_size
         if trained is None:

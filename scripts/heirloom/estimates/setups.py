@@ -5,7 +5,7 @@ a network. What cannot be known is a sentence in place of a number.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.project import Project
+from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
@@ -24,7 +25,7 @@ from heirloom.estimates.steps import Rows, from_bytes
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
 from heirloom.json_files import read_json
 
-LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "grpo": "tiled"}
+LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "reward": "number", "grpo": "tiled"}
 """Trainers whose scores are not those of transformers' own loss."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -90,7 +91,9 @@ def shape_and_dtype(run: Run, project: Project, root: Path = Path()) -> tuple[Mo
         return config
     shape = model_shape(config)
     dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
-    return shape if isinstance(shape, str) else (shape, BYTES.get(str(dtype), 4))
+    if isinstance(shape, str):
+        return shape
+    return replace(shape, scores=is_reward_model(run.name, project.runs)), BYTES.get(str(dtype), 4)
 
 
 def parts_of(dataset: Dataset, project: Project) -> Iterator[Dataset]:

@@ -37,7 +37,7 @@ class TrainingSetup:
     quantized: float | None = None
     """Bytes of a quantized weight."""
     loss: str = "whole"
-    """whole: transformers' own; tiled: TRL's SFT, DPO and GRPO; pairs: ORPO's."""
+    """whole: transformers' own; tiled: TRL's SFT, DPO and GRPO; pairs: ORPO's; number: one number a text."""
     reference: bool = False
     """A second model gives reference log-probabilities in each step."""
     computed: int | None = None
@@ -85,6 +85,7 @@ def training_phases(setup: TrainingSetup) -> dict[str, float]:
         "whole": passes.whole_scores(),
         "tiled": passes.tiled_scores(trains_output=not frozen),
         "pairs": passes.pair_scores(),
+        "number": 0,
     }[setup.loss]
     transient = passing(setup)
     own_gradients = 0 if frozen else setup.d * setup.shape.layer

@@ -1,9 +1,10 @@
 """Log-likelihoods of token sequences under a checkpoint, spread over the ranks: the same digits on any number."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -39,15 +40,20 @@ def measure_rows(
         )
     check_rows(checkpoint, rows, config)
     model = load_model(checkpoint, "auto", attention, ranks.device)
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    mine = range(ranks.process_index, len(batches), ranks.num_processes)
-    measured = [
-        (index, in_halves(partial(negative_log_likelihoods, model), batches[index], "scored")) for index in mine
-    ]
-    found = [tuple(row) for _, batch in sorted(gathered_rows(measured)) for row in batch]
+    found = [tuple(row) for row in over_ranks(partial(negative_log_likelihoods, model), rows, batch_size, ranks)]
     if not all(math.isfinite(nats) for nats, _ in found):
         raise HeirloomError(f"{checkpoint}: gives log-probabilities that are no numbers: its training has diverged")
     return found
+
+
+def over_ranks(
+    compute: Callable[[Sequence[Row]], list[Any]], rows: Sequence[Row], batch_size: int, ranks: PartialState
+) -> list[Any]:
+    """Return what `compute` gives for each row, computed in batches by all ranks; each gets all of it, in order."""
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    mine = range(ranks.process_index, len(batches), ranks.num_processes)
+    measured = [(index, in_halves(compute, batches[index], "scored")) for index in mine]
+    return [found for _, batch in sorted(gathered_rows(measured)) for found in batch]
 
 
 def check_rows(checkpoint: Path, rows: Sequence[Row], config: PreTrainedConfig) -> None:

@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
@@ -26,6 +27,7 @@ from heirloom.artifacts import by_hand
 from heirloom.distributed import is_first_rank_of_host
 from heirloom.errors import HeirloomError
 from heirloom.json_files import read_json
+from heirloom.models.language_models import gives_scores
 from heirloom.models.model_facts import read_facts
 from heirloom.models.remote_code import loading, loading_from
 from heirloom.models.weights import WEIGHTS, weights_hash
@@ -130,18 +132,24 @@ def load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
 
 
 def load_model(
-    checkpoint: Path, dtype: str, attention: str | None = None, device: torch.device | None = None
+    checkpoint: Path,
+    dtype: str,
+    attention: str | None = None,
+    device: torch.device | None = None,
+    *,
+    scores: bool = False,
 ) -> PreTrainedModel:
     """Return a checkpoint's model, an adapter merged into its base; `dtype` auto: as it was saved.
 
     `attention`: an `attn_implementation` of transformers, None its own choice. The weights are read straight to
     `device` (None: the CPU), so that 16 GB of them need no 16 GB of main memory beside the GPU; bitsandbytes chooses
-    the rank's own for quantized ones.
+    the rank's own for quantized ones. `scores`: it is to be a reward model, and not one that predicts tokens.
 
     Under ZeRO-3 (transformers' HfDeepSpeedConfig) each rank gets its part. Raises HeirloomError for a folder without
-    a model, and for a quantized one that cannot run here.
+    a model, for one of the other kind, and for a quantized one that cannot run here.
     """
     config = load_config(checkpoint)
+    check_kind(checkpoint, config, scores)
     chosen: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     adapter = is_adapter(checkpoint)
     if adapter:
@@ -150,7 +158,8 @@ def load_model(
         chosen["config"] = config
     if was_saved_quantized(config):
         heirloom.rank.allow("bitsandbytes")
-    architecture = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    writing = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    architecture = AutoModelForSequenceClassification if scores else writing
     place = root_of(checkpoint)
     if device is not None and device.type != "cpu" and not was_saved_quantized(config):
         chosen["device_map"] = {"": device}
@@ -160,6 +169,21 @@ def load_model(
         model = with_saved_adapter(model, checkpoint).merge_and_unload()
         take_generation_config(model, checkpoint)
     return model.eval()
+
+
+def check_kind(checkpoint: Path, config: PreTrainedConfig, scores: bool) -> None:
+    """Raise HeirloomError where a model that predicts tokens is wanted and this is a reward model, or the reverse.
+
+    transformers would load either as the other, with random numbers for what is not there.
+    """
+    if gives_scores(config) and not scores:
+        raise HeirloomError(
+            f"{checkpoint}: is a reward model, which gives a text one number and writes nothing: use a run with "
+            "another trainer"
+        )
+    if scores and not gives_scores(config):
+        found = ", ".join(config.architectures or ("no class",))
+        raise HeirloomError(f"{checkpoint}: is no reward model ({found}): train one with trainer: reward")
 
 
 def take_generation_config(model: PreTrainedModel, adapter: Path) -> None:

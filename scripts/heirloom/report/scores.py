@@ -14,7 +14,9 @@ from heirloom.evaluation.intervals import sign_test
 NOT_SCORES = ("answers", "tokens", "interval", "base", "change", "against")
 """Parts of metrics/evaluation/RUN.json that are counts, or that say something about its scores."""
 HIGHER_IS_BETTER = ("exact_match", "answer_found", "numeric_match", "rouge", "bleu", "chrf", "preference")
-LOWER_IS_BETTER = ("perplexity", "nll_per_token")
+HIGHER_IS_BETTER += ("reward",)
+LOWER_IS_BETTER = ("perplexity", "nll_per_token", "preference.calibration_error")
+NEITHER = ("preference.length_correlation",)
 
 FEWEST = 10
 """Prompts below which percentiles of the bootstrap mean little (and no sign test of five can reach 5 %)."""
@@ -127,8 +129,10 @@ def verdict(score: str, change: dict[str, Any]) -> Verdict:
 
 def direction_of(score: str) -> int:
     """Return 1 where more is better, -1 where less is better, 0 where neither is."""
+    if score in NEITHER:
+        return 0
     family = score.partition(".")[0]
-    return 1 if family in HIGHER_IS_BETTER else -1 if family in LOWER_IS_BETTER else 0
+    return -1 if {score, family} & {*LOWER_IS_BETTER} else 1 if family in HIGHER_IS_BETTER else 0
 
 
 def interval_of(found: dict[str, Any] | None) -> list[float] | None:

@@ -200,6 +200,7 @@ class Lifecycle:
             progress=facts,
             held_out={"before": self.history.held_out(0), "after": self.history.held_out(-1, facts.get("kept_step"))},
             adapter_of=as_named(root_of(self.command.base)) if alone else None,
+            scores=self.command.trainer.scores,
         )
 
     def facts_by_hand(self) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.code_closure import PROJECT
+from heirloom.config.reward_models import is_reward_model
 from heirloom.config.sections.gates import parse_gate
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.commands import command
-from pipeline.graph.model_loading import attention_of, chain_of, loading_flags, portable, trust_of
+from pipeline.graph.model_loading import PORTABLE, TRUST, attention_of, chain_of, loading_flags, portable, trust_of
 from pipeline.graph.stages import Stage, present, user_code
 
 REPORT_PARTS = tuple(
@@ -77,7 +78,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         script = "scripts/evaluate_model.py"
         own = [file for _, name in run.evaluation.user_functions for file in user_code(name, script)]
         metrics = f"metrics/evaluation/{run.name}.json"
-        how = loading_flags("evaluation", run, project) if run.evaluation.reads_checkpoint else {}
+        how = scoring_flags(run, project)
         yield Stage(
             kind="evaluate",
             subject=run.name,
@@ -182,9 +183,8 @@ def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[st
     }
     if "preference" in section.metrics:
         paths["preferences"] = f"data/processed/{section.preference_dataset or run.dataset}"
-    if run.trainer is not None and (
-        "preference" in section.metrics or (section.base and "perplexity" in section.metrics)
-    ):
+    compared = "preference" in section.metrics and not is_reward_model(run.name, project.runs)
+    if run.trainer is not None and (compared or (section.base and "perplexity" in section.metrics)):
         paths["base"] = checkpoint_of(run.base, project)
     given = {name: path for name, path in paths.items() if path is not None}
     inputs = {name: (path,) for name, path in given.items()}
@@ -194,7 +194,20 @@ def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[st
     if section.against:
         inputs["against"] = tuple(f"generations/{other}" for other in section.against)
         flags["against"] = [f"{other}=generations/{other}" for other in section.against]
+    if section.reward_model is not None:
+        inputs["reward_model"] = model_folders(section.reward_model, project)
+        flags["reward-model"] = inputs["reward_model"][0]
     return inputs, flags
+
+
+def scoring_flags(run, project) -> dict[str, str | None]:
+    """Return the flags by which a run's scores load models: its own, and the reward model that scores its answers."""
+    section = run.evaluation
+    how = loading_flags("evaluation", run, project) if section.reads_checkpoint else {}
+    if section.reward_model is not None:
+        trusted = trust_of(run, project) or trust_of(project.runs[section.reward_model], project)
+        how |= {TRUST: trusted, PORTABLE: portable(run)}
+    return how
 
 
 def base_answers(run, project) -> str | None:

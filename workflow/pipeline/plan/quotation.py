@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.project import Project
+from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.estimates.duration import START_UP, Duration, from_operations, from_record
@@ -151,7 +152,7 @@ class Quoting:
         self.cluster = cluster
         self.spot_shares = spot_shares() if prices.of_types else {}
         self.project: Project = ledger.project
-        self.shapes: dict[str, tuple[ModelShape, int] | str] = {}
+        self.shapes: dict[tuple[str, bool], tuple[ModelShape, int] | str] = {}
         self.rows: dict[tuple[str, int], Any] = {}
         self.seconds: dict[str, tuple[float, dict]] = {
             row["stage"]: (row["record"]["seconds"], row["record"]["ranks"])
@@ -161,10 +162,10 @@ class Quoting:
 
     def run(self, run: Run, stages: list[Stage]) -> RunQuote:
         """Quote the stages of a run."""
-        root = self.project.root_model(run.name)
-        if root not in self.shapes:
-            self.shapes[root] = shape_and_dtype(run, self.project)
-        shape = self.shapes[root]
+        kind = (self.project.root_model(run.name), is_reward_model(run.name, self.project.runs))
+        if kind not in self.shapes:
+            self.shapes[kind] = shape_and_dtype(run, self.project)
+        shape = self.shapes[kind]
         rows = self.rows_of(run, shape)
         quotes = [self.stage(run, stage, shape, rows) for stage in stages]
         text = title(run, shape, rows, quotes)

@@ -12,7 +12,9 @@ from heirloom.config.parsing.section import Section
 # What each metric reads.
 CHECKPOINT_METRICS = ("perplexity", "preference")
 ANSWER_METRICS = ("exact_match", "numeric_match", "patterns", "rouge", "bleu", "chrf", "repetition", "distinct")
+REWARD = "reward"
 ANSWER_METRICS += ("token_counts",)
+ANSWER_METRICS += (REWARD,)
 # What can say of a single prompt which of two answers is better.
 WINS_BY = ("exact_match", "numeric_match", "rouge")
 
@@ -29,12 +31,12 @@ class EvaluationSection(Section):
 
     metrics: list[str] = Field(
         min_length=1,
-        description="of the checkpoint: perplexity, preference; of its generations: exact_match, numeric_match, "
-        "patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own as `module:function`",
+        description="of the checkpoint: perplexity, preference; of its generations: reward, exact_match, "
+        "numeric_match, patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own as `module:function`",
         json_schema_extra={"items": choices(CHECKPOINT_METRICS + ANSWER_METRICS)},
     )
     dataset: str | None = Field(None, description="dataset whose test split perplexity is for; absent: the run's")
-    batch_size: int = Field(8, ge=1, description="sequences a rank and forward pass, for perplexity and preference")
+    batch_size: int = Field(8, ge=1, description="sequences a rank and forward pass: perplexity, preference, reward")
     attn_implementation: str | None = Field(
         None, description=f"perplexity and preference: {MEANING}as the run was trained"
     )
@@ -54,6 +56,9 @@ class EvaluationSection(Section):
         gt=0,
         allow_inf_nan=False,
         description="preference: what the difference of log-probabilities to the base is multiplied with",
+    )
+    reward_model: str | None = Field(
+        None, description="reward: the run whose reward model (trainer: reward) scores the answers"
     )
     base: bool = Field(False, description="score the base of the training as well, on the same prompts and rows")
     against: list[str] = Field([], description="runs that answer the same prompts, to count who wins")
@@ -97,6 +102,10 @@ class EvaluationSection(Section):
                 yield f"metrics.{index}", f"{metric} is given twice; keep one"
         yield from self.pattern_problems()
         yield from self.comparison_problems()
+        if self.reward_model is not None and REWARD not in self.metrics:
+            yield "reward_model", f"has no effect without {REWARD} in metrics; add that or delete it"
+        if self.reward_model is None and REWARD in self.metrics:
+            yield "reward_model", "is missing; name the run whose reward model scores the answers"
         for key in ("preference_dataset", "beta"):
             if key in self.model_fields_set and "preference" not in self.metrics:
                 yield key, "has no effect without preference in metrics; add that or delete it"

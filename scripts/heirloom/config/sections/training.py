@@ -38,7 +38,7 @@ class TrainingSection(PassThroughSection):
 
     global_batch_size: int = Field(
         ge=1,
-        description="sequences (DPO, ORPO: pairs; GRPO: answers) an optimizer step, over all ranks; "
+        description="sequences (DPO, ORPO, reward: pairs; GRPO: answers) an optimizer step, over all ranks; "
         "gradient_accumulation_steps is global_batch_size / (per_device_train_batch_size × ranks)",
     )
     per_device_train_batch_size: int = Field(8, ge=1, description="sequences (pairs) a rank and forward pass")

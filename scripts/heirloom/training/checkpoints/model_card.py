@@ -17,6 +17,14 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed",
 """Libraries that a checkpoint's bytes depend on; a card lists those that the training imported."""
 
 
+ABOUT_SCORES = (
+    "A reward model: `AutoModelForSequenceClassification` loads it, and its one number says how good the answer at the "
+    "end of a text is, beside other answers to the same prompt. It writes nothing. The number is taken at the last "
+    "token, so a text is to end as those that were learned from (`answer_end` in heirloom.json)."
+)
+"""What a reader of a reward model's card has to know to use it."""
+
+
 def model_card(
     name: str,
     trainer: str,
@@ -26,6 +34,7 @@ def model_card(
     progress: dict[str, Any],
     held_out: dict[str, dict[str, float]],
     adapter_of: str | None = None,
+    scores: bool = False,
 ) -> str:
     """Return the card as Markdown with the front matter that the Hugging Face Hub reads.
 
@@ -33,20 +42,22 @@ def model_card(
     `config`: the run's sections that decide the result. `progress`: {steps, tokens}, with
     {kept_step, end} where held-out rows decided.
     `held_out`: {before, after} → values by name, each empty without held-out rows. `adapter_of`: the path of the whole
-    model that an adapter belongs to; None for a whole model.
+    model that an adapter belongs to; None for a whole model. `scores`: it is a reward model.
     """
     front = ModelCardData(
         library_name="transformers" if adapter_of is None else "peft",
         base_model=provenance.lineage[0].get("hub"),
         datasets=hub_datasets(provenance) or None,
         tags=["heirloom", trainer],
+        pipeline_tag="text-classification" if scores else None,
     )
     parts = [
         f"---\n{front.to_yaml()}\n---\n\n# {name}",
         f"Trained from {provenance.base['name']} on {provenance.dataset['name']} by `{trainer}` ({kind}): "
         f"{progress['steps']:,} optimizer steps, {progress['tokens']:,} tokens{kept_words(progress)}.\n"
         "Written by Heirloom from the run's own facts; the same inputs give this folder byte for byte."
-        + ("" if adapter_of is None else f"\n\n{about_adapter(name, adapter_of)}"),
+        + ("" if adapter_of is None else f"\n\n{about_adapter(name, adapter_of)}")
+        + (f"\n\n{ABOUT_SCORES}" if scores else ""),
         f"## Base\n\n{lineage_table(provenance)}\n\n"
         "The oldest first, the base last. The hash is that of a listing: "
         "`LC_ALL=C sha256sum *.safetensors | sha256sum` in the model's folder.",
