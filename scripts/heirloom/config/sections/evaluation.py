@@ -32,7 +32,8 @@ class EvaluationSection(Section):
     metrics: list[str] = Field(
         min_length=1,
         description="of the checkpoint: perplexity, preference; of its generations: reward, exact_match, "
-        "numeric_match, patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own as `module:function`",
+        "numeric_match, patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own as "
+        "`module:function`",
         json_schema_extra={"items": choices(CHECKPOINT_METRICS + ANSWER_METRICS)},
     )
     dataset: str | None = Field(None, description="dataset whose test split perplexity is for; absent: the run's")
