@@ -95,8 +95,8 @@ reproduce:  ## make a stage again in a clean clone and compare: make reproduce S
 accept:  ## record a harmless code change without executing again: make accept STAGE='train-*' REASON='only a message'
 	@set -f; python workflow/pipeline accept $(STAGE) $(if $(value REASON),--reason $(call as_typed,REASON))
 
-upgrade:  ## after new code: keep what it would make as well, with proof: make upgrade, or make upgrade ACCEPT=report REASON='…'
-	@set -f; python workflow/pipeline upgrade $(if $(ACCEPT),--accept $(ACCEPT)) $(if $(value REASON),--reason $(call as_typed,REASON))
+upgrade:  ## after new code: keep what it would make as well, with proof: make upgrade, ACCEPT=report REASON='…', or OWN=train-x to execute one of yours
+	@set -f; python workflow/pipeline upgrade $(if $(OWN),--own $(OWN)) $(if $(ACCEPT),--accept $(ACCEPT)) $(if $(value REASON),--reason $(call as_typed,REASON))
 
 clean-cache:  ## list what nothing recorded needs in the cache, and move it to the cache's trash
 	@python workflow/pipeline clean $(if $(CLONES),--clones $(filter-out none,$(CLONES)))

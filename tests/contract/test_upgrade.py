@@ -45,6 +45,24 @@ def test_what_new_code_makes_as_well_is_kept(made: Clone, tmp_path: Path) -> Non
     assert proof["outs"]["checkpoints/adapted"].endswith(".dir")
     clone.commit("upgraded")
 
+    # a stage of one's own in place of a small one: it is proven for itself, on its real inputs
+    own = clone.copy_to(tmp_path / "own")
+    renamed(own, "made_plain", "plain")
+    done = own.pipeline("upgrade", "--own", "train-other")
+    assert done.returncode == 1 and "not committed, and a stage of your own is tried in a clean clone" in done.stderr
+    own.commit("renamed")
+    own.edit("scripts/heirloom/training_part.py", "digest[2:] + digest[:2]", "digest[::-1]")
+    own.commit("and adapters otherwise")
+    done = own.pipeline("upgrade", "--own", "train-other", "train-adapted")
+    assert done.returncode == 1
+    assert "same bytes: train-other, executed as it is in " in done.stdout
+    assert "other bytes: train-adapted: checkpoints/adapted (" in done.stdout
+    proof = next(row for row in history(own) if row.get("stages") == ["train-other"])["proof"]
+    assert proof["executed"] == "train-other" and proof["outs"]["checkpoints/other"].endswith(".dir")
+    plan = {name for name, text in own.plan().items() if text.startswith("run: ")}
+    assert "train-adapted" in plan and "train-other" not in plan
+    assert "nothing to try" in own.pipeline("upgrade", "--own", "train-other").stderr
+
     # a loss that only an adapter alters, and a line that only a GPU executes; a clone that has no data finds out
     other = clone.clone_to(tmp_path / "other")
     other.edit("scripts/heirloom/training_part.py", "digest[2:] + digest[:2]", "digest[::-1]")

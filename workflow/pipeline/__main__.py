@@ -57,6 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     upgrade = commands.add_parser("upgrade", help="record with proof what new code of the project leaves as it is")
     upgrade.add_argument("--accept", nargs="+", default=[], help="kinds or patterns of stages to record without proof")
     upgrade.add_argument("--reason", help="why; it stands in the history")
+    upgrade.add_argument("--own", nargs="+", default=[], help="stages to execute as they are, in place of small ones")
     clean = commands.add_parser("clean", help="list what nothing recorded needs, and move it to the cache's trash")
     clean.add_argument("--yes", action="store_true", help="do it without asking")
     clean.add_argument(
@@ -165,7 +166,7 @@ def accept(arguments: argparse.Namespace) -> None:
 def upgrade(arguments: argparse.Namespace) -> int:
     from pipeline.upkeep import upgrade
 
-    return upgrade(arguments.accept, arguments.reason)
+    return upgrade(arguments.accept, arguments.reason, arguments.own)
 
 
 def clean(arguments: argparse.Namespace) -> None:

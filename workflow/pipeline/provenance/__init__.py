@@ -2,11 +2,18 @@
 
 from pipeline.provenance.clean_clone import CleanClone
 from pipeline.provenance.origin import commits_that_recorded
-from pipeline.provenance.reproduction import Reproduction, commit_of, reproduce, uncommitted_changes
+from pipeline.provenance.reproduction import (
+    Product,
+    Reproduction,
+    commit_of,
+    reproduce,
+    uncommitted_changes,
+    with_new_code,
+)
 from pipeline.provenance.trace import trace_row
 from pipeline.provenance.trace_tree import trace_tree
 
 __all__ = [
-    "CleanClone", "Reproduction", "commit_of", "commits_that_recorded", "reproduce", "trace_row", "trace_tree",
-    "uncommitted_changes",
+    "CleanClone", "Product", "Reproduction", "commit_of", "commits_that_recorded", "reproduce", "trace_row",
+    "trace_tree", "uncommitted_changes", "with_new_code",
 ]  # fmt: skip

@@ -106,21 +106,50 @@ def reproduce(commit: str, stage: str, folder: Path, tell: Callable[[str], None]
     tell("bringing its inputs")
     bring_inputs(clone, commit, stage, entry)
     refuse_stale(clone, commit, stage, entry)
-    clone.track_nothing(flags_of(entry["cmd"])["--config"])
     then = History().made_with(stage, entry)
-    clone.pins, told = pins(then.get("arithmetic", {}))
-    if told:
-        tell(told)
-    tell("executing it")
-    if clone.execute(stage) != 0:
-        raise HeirloomError(f"{stage} failed in the clone of {commit[:12]}; what it said is above")
-    products = [compared(out, clone.folder) for out in entry["outs"]]
+    products = made_again(clone, commit, stage, entry, then, tell)
     if all(product.same for product in products):
         return Reproduction(products, [])
     now = json.loads((clone.folder / RECORDS / f"{stage}.json").read_text(encoding="utf-8"))
     if stage.startswith("report-"):
         return Reproduction(products, [REPORT])
     return Reproduction(products, reasons(then, now, " torchrun " in entry["cmd"]))
+
+
+def with_new_code(
+    commit: str, stage: str, before: Entry, after: Entry, folder: Path, tell: Callable[[str], None]
+) -> list[Product]:
+    """Execute a stage with the code of a commit, in a clone of it, and compare what it makes with what is recorded.
+
+    `before`: the recorded entry; `after`: the same with the commit's code. Raises HeirloomError when an input is
+    nowhere to be had, when the commit is not what `after` says, and when the stage fails.
+    """
+    clone = CleanClone(commit, folder)
+    tell("bringing its inputs")
+    bring_inputs(clone, commit, stage, after)
+    for dep in after["deps"]:
+        if bytes_hash(str(clone.folder / dep["path"])) != dep["md5"]:
+            raise HeirloomError(
+                f"{dep['path']} of commit {commit[:12]} is not what lies here: commit what changed first"
+            )
+    return made_again(clone, commit, stage, before, History().made_with(stage, before), tell)
+
+
+def made_again(
+    clone: CleanClone, commit: str, stage: str, entry: Entry, then: dict, tell: Callable[[str], None]
+) -> list[Product]:
+    """Execute a stage whose inputs are in the clone, and compare its products with those of `entry`.
+
+    `then`: the record of the execution that made these. Raises HeirloomError when the stage fails.
+    """
+    clone.track_nothing(flags_of(entry["cmd"])["--config"])
+    clone.pins, told = pins(then.get("arithmetic", {}))
+    if told:
+        tell(told)
+    tell("executing it")
+    if clone.execute(stage) != 0:
+        raise HeirloomError(f"{stage} failed in the clone of {commit[:12]}; what it said is above")
+    return [compared(out, clone.folder) for out in entry["outs"]]
 
 
 def pins(recorded: Mapping[str, str]) -> tuple[dict[str, str], str | None]:

@@ -21,6 +21,7 @@ from pipeline.graph import code, program_of
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.upkeep.accept import Candidate, acceptable, record, unproven
 from pipeline.upkeep.changelog import bytes_since
+from pipeline.upkeep.own_trial import own_stages, try_own
 from pipeline.upkeep.trial import Outcome, try_out
 
 SHOWN = 5
@@ -51,25 +52,29 @@ class Group:
         return self.problem is None and self.outcome is not None and self.outcome.same
 
 
-def upgrade(accepting: Sequence[str] = (), reason: str | None = None) -> int:
+def upgrade(accepting: Sequence[str] = (), reason: str | None = None, own: Sequence[str] = ()) -> int:
     """Try the code as it is now, write down what is proven, and tell the rest; return 1 when something is left.
 
-    `accepting`: kinds or patterns of stages that are recorded though nothing is proven, for the given `reason`.
+    `accepting`: kinds or patterns of stages that are recorded though nothing is proven, for the given `reason`. `own`:
+    stages that are executed as they are, each for itself, in place of a small one. Raises HeirloomError.
     """
     if accepting and not reason:
         raise HeirloomError("--accept records what is not proven: say why with --reason")
     ledger = open_ledger(local_data=False)
     candidates, _ = acceptable(ledger, ledger.names)
-    groups, others = grouped(candidates)
+    mine = own_stages(ledger, candidates, own)
+    proven = try_own(ledger, candidates, mine)
+    by_own = {name for same in proven for name in same.stages}
+    groups, others = grouped({name: each for name, each in candidates.items() if name not in mine})
     pending = [group for group in groups if not is_accepted(group, accepting)]
     known: list[Same] = []
     if pending:
         known = try_groups(ledger, pending)
     taken = {name for group in pending if group.proven for name in group.stages}
     by_hand = {name: each for name, each in candidates.items() if any(matches(name, text) for text in accepting)}
-    by_hand = {name: each for name, each in by_hand.items() if name not in taken}
-    known += unproven(ledger, by_hand, reason)
-    record(ledger, {name: candidates[name] for name in (*taken, *by_hand)}, known)
+    by_hand = {name: each for name, each in by_hand.items() if name not in taken | by_own}
+    known += [*proven, *unproven(ledger, by_hand, reason)]
+    record(ledger, {name: candidates[name] for name in (*by_own, *taken, *by_hand)}, known)
     for group in pending:
         print(told(group))
     for name in sorted(by_hand):
@@ -79,9 +84,9 @@ def upgrade(accepting: Sequence[str] = (), reason: str | None = None) -> int:
         tell_left(ledger, group)
     for name in (name for name in others if name not in by_hand):
         print(f"left: {name}: a function of yours changed, not the project: `make accept STAGE={name}`, or `snakemake`")
-    if not groups and not others:
+    if not groups and not others and not mine:
         print("no stage is stale by the project's code alone")
-    return 1 if left or [name for name in others if name not in by_hand] else 0
+    return 1 if left or len(by_own) < len(mine) or [name for name in others if name not in by_hand] else 0
 
 
 def grouped(candidates: dict[str, Candidate]) -> tuple[list[Group], list[str]]:
