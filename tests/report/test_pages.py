@@ -62,7 +62,7 @@ def test_a_phone_need_not_scroll_sideways(place: Place, browser: Browser, name: 
         "setTimeout(() => {"  # charts follow their figures once these have their new width
         'for (const part of document.querySelectorAll("body *")) {'
         "  const beyond = part.getBoundingClientRect().right > 391;"
-        '  if (beyond && !part.closest(".scroll, svg")) console.error(part.outerHTML);'
+        '  if (beyond && !part.closest("#lineage .scroll, svg")) console.error(part.outerHTML);'
         "}}, 300);"
     )
     assert browser.look(place.folder / f"reports/{name}.html", actions=narrow).console == []
@@ -103,6 +103,18 @@ def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place,
     assert rows["finds.acc"] == "0.01"  # its standard error
 
 
+def test_a_run_begins_with_what_got_better_and_worse_and_what_was_trained(place: Place, browser: Browser) -> None:
+    page = (place.folder / "reports/sft.html").read_text()
+    assert page.index('class="headline"') < page.index('<section id="scores">') < page.index('<section id="lineage">')
+    first = html.unescape(re.sub(r"<[^>]+>", " ", page[page.index("<header>") : page.index("<nav")]))
+    first = re.sub(r"\s+", " ", first)
+    assert "better exact_match 0.02 → 0.6 +0.58, 0.55 to 0.61 gate failed harness.finds.acc" in first
+    assert "2 other scores without a clear difference. 2 of 3 gates passed." in first
+    assert "trained by sft from pre on chats rows 4,993 held-out rows 113 steps 40 tokens 81,920" in first
+    assert "The checkpoint is the state after step 30 of 40 that were trained; early stopping ended it." in first
+    assert "5400" not in first and "USD" not in first  # time and money stand in their panel alone
+
+
 def test_gates_are_shown_kept_or_not(place: Place) -> None:
     place.report_run("sft")
     page = " ".join((place.folder / "reports/sft.html").read_text().split())
@@ -137,7 +149,10 @@ def table_rows(document: str, name: str) -> list[list[str]]:
     rows = [
         re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", part, re.DOTALL)
     ]
-    plain = [[" ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split()) for cell in row] for row in rows]
+    plain = [
+        [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split()).replace(" ,", ",") for cell in row]
+        for row in rows
+    ]
     return [row for row in plain if len(row) > 1 and row[1] not in ("", "base", "before", "win rate", "from")]
 
 

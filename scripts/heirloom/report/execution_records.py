@@ -18,7 +18,7 @@ COSTS = Path(".heirloom/costs")
 
 
 def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = COSTS) -> dict[str, Any]:
-    """Return {"rows", "recorded", "seconds", "usd", "priced"}: a row a stage, and sums over those that are recorded.
+    """Return {"rows", "recorded", "seconds", "usd", "priced", "kinds"}: a row a stage, and sums of what is recorded.
 
     A row is {"stage", "record" (None when there is none), "usd" (None when no cost is recorded)}.
     """
@@ -35,7 +35,23 @@ def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = CO
         "seconds": sum(record["seconds"] for record in recorded),
         "usd": sum(priced) if priced else None,
         "priced": len(priced),
+        "kinds": by_kind(rows),
     }
+
+
+def by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return kind of stage → {"stages", "recorded", "seconds", "usd"}, sums over those that are recorded."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        kind = row["stage"].partition("-")[0]
+        found = kinds.setdefault(kind, {"stages": 0, "recorded": 0, "seconds": 0, "usd": None})
+        found["stages"] += 1
+        if row["record"]:
+            found["recorded"] += 1
+            found["seconds"] += row["record"]["seconds"]
+        if row["usd"] is not None:
+            found["usd"] = (found["usd"] or 0) + row["usd"]
+    return kinds
 
 
 def read_record(file: Path) -> dict[str, Any] | None:

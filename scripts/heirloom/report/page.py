@@ -32,7 +32,7 @@ def render(content: dict[str, Any], records: dict[str, Any]) -> str:
         embedded=embedded(content),
         records=records,
         style=part("page.css"),
-        script=Markup('"use strict";\n') + part("curves.js") + part("page.js"),
+        script=Markup('"use strict";\n') + part("curves.js") + part("all_runs.js") + part("page.js"),
         library=Markup("/*\n") + part("uplot/LICENSE") + Markup("*/\n") + part("uplot/uPlot.iife.min.js"),
         library_style=part("uplot/uPlot.min.css"),
     )
@@ -45,7 +45,8 @@ def part(name: str) -> Markup:
 
 def embedded(content: dict[str, Any]) -> dict[str, Any]:
     """Return what the page's script draws; the rest is in the HTML already."""
-    names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "groups", "comparisons", "all_compared")
+    names = ("subject", "configs", "prompts", "prompts_in_all", "answering", "table", "comparisons", "all_compared")
+    names += ("side_by_side",)
     drawn = [{"name": run["name"], "curves": run["curves"], **course(run["training"])} for run in content["runs"]]
     return {"title": content["title"], "runs": drawn, **{name: content[name] for name in names}}
 

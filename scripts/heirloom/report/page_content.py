@@ -1,20 +1,27 @@
 """What a page shows, as one JSON value: of a run with the runs that it stands on, or of all runs.
 
-Both kinds of page have the same shape: {"title", "subject" (a run's name, or None for all runs), "runs", "configs",
-"lineage", "data", "prompts", "prompts_in_all", "groups", "comparisons",
-"all_compared" (whether any two groups are, whose scores can be)}.
+Both kinds of page have the same shape: {"title", "subject" (a run's name, or None for all runs), "first_screen" (of a
+run), "runs", "configs", "trainers", "lineage" (None where it would be too wide), "data", "prompts", "prompts_in_all",
+"answering", "table", "comparisons", "all_compared" (whether any two groups are, whose scores can be), "side_by_side"
+(whether curves and answers of all runs are on the page)}.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from heirloom.inference.generation_files import read_generations
+from heirloom.report.all_runs import SIDE_BY_SIDE, common_and_own, compact_comparisons, runs_table
+from heirloom.report.first_screen import first_screen
 from heirloom.report.lineage import lineage
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results
 from heirloom.report.sample_generations import side_by_side
 from heirloom.report.seeds import ALL_PAIRS, compare, group_scores, pairs_to_compare, seed_groups
+
+MOST_DRAWN = 40
+"""Runs and models whose lineage is drawn: of more it is wider than any screen."""
 
 
 def run_content(
@@ -30,16 +37,24 @@ def run_content(
         generations[configs[name]["base"]] = read_generations(base_generations)
     if files.generations is not None:
         generations[name] = read_generations(files.generations)
-    reported = [ancestor for ancestor, config in configs.items() if ancestor != name and config.get("trainer")]
+    results = run_results(name, files, configs[name].get("gates"))
+    shared = shared_content(configs, files.data, generations, reported_among(configs, name))
     return {
         "title": name,
         "subject": name,
-        "runs": [run_results(name, files, configs[name].get("gates"))],
-        "groups": [],
+        "first_screen": first_screen(configs[name], results, shared["data"]),
+        "runs": [results],
+        "table": None,
         "comparisons": [],
         "all_compared": True,
-        **shared_content(configs, files.data, generations, reported),
+        "side_by_side": True,
+        **shared,
     }
+
+
+def reported_among(configs: dict[str, Config], subject: str) -> list[str]:
+    """Return the runs that a run stands on and that have pages."""
+    return [name for name, config in configs.items() if name != subject and config.get("trainer")]
 
 
 def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dict[str, Any]:
@@ -49,8 +64,13 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     """
     ordered = in_lineage_order(configs)
     files = {name: RunFiles.found(name, config) for name, config in ordered.items()}
-    runs = {name: run_results(name, found, ordered[name].get("gates")) for name, found in files.items() if found}
-    generations = {name: read_generations(files[name].generations) for name in runs if files[name].generations}
+    files = {name: found for name, found in files.items() if found}
+    whole = len(files) <= SIDE_BY_SIDE
+    answering = [name for name, found in files.items() if found.generations]
+    if not whole:  # their curves and answers are not even read
+        files = {name: replace(found, losses=None) for name, found in files.items()}
+    runs = {name: run_results(name, found, ordered[name].get("gates")) for name, found in files.items()}
+    generations = {name: read_generations(files[name].generations) for name in answering} if whole else {}
     groups = [
         {"runs": names, "scores": group_scores([with_harness(runs[name]) for name in names])}
         for names in seed_groups({name: ordered[name] for name in runs})
@@ -60,15 +80,19 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
         for first, second in pairs_to_compare(groups, ordered)
         if (rows := compare(groups[first]["scores"], groups[second]["scores"]))
     ]
+    table = runs_table(groups, ordered, linked)
     data = tuple(sorted({path for found in files.values() for path in found.data}))
     return {
         "title": "All runs",
         "subject": None,
+        "first_screen": None,
         "runs": list(runs.values()),
-        "groups": groups,
-        "comparisons": comparisons,
+        "table": table,
+        "comparisons": compact_comparisons(comparisons, table["scores"]),
         "all_compared": len(groups) <= ALL_PAIRS,
+        "side_by_side": whole,
         **shared_content({name: ordered[name] for name in with_bases(runs, ordered)}, data, generations, linked),
+        "answering": answering,
     }
 
 
@@ -86,9 +110,11 @@ def shared_content(
     """Return the parts that both kinds of page make in the same way."""
     ordered = in_lineage_order(configs)
     prompts, prompts_in_all = side_by_side(generations)
+    flat = {name: flat_config(config) for name, config in ordered.items()}
     return {
-        "configs": {name: flat_config(config) for name, config in ordered.items()},
-        "lineage": lineage(ordered, linked),
+        "configs": common_and_own(flat),
+        "trainers": {name: config.get("trainer") for name, config in ordered.items()},
+        "lineage": lineage(ordered, linked) if len(ordered) <= MOST_DRAWN else None,
         "data": data_statistics(data),
         "prompts": prompts,
         "prompts_in_all": prompts_in_all,
@@ -112,8 +138,8 @@ def stages_behind(content: dict[str, Any]) -> list[str]:
     """Return the names of the stages whose work a page shows, in the order in which they run."""
     stages = [f"process-{dataset}" for dataset in content["data"]]
     results = {run["name"]: run for run in content["runs"]}
-    for name, config in content["configs"].items():
-        if config.get("trainer") is not None:
+    for name, trainer in content["trainers"].items():
+        if trainer is not None:
             stages.append(f"train-{name}")
         if name in content["answering"]:
             stages.append(f"generate-{name}")

@@ -84,7 +84,8 @@ def pairs_to_compare(groups: list[dict[str, Any]], configs: dict[str, Config]) -
     wanted = {
         (place_of[base], place_of[name]) for name in place_of for base in bases(name, configs) if base in place_of
     }
-    wanted |= {(place, other) for place in places for other in best_of_scores(groups)}
+    best = best_of_scores(groups)
+    wanted |= {(place, other) for place in places for other in best}
     return sorted({(min(pair), max(pair)) for pair in wanted if pair[0] != pair[1]}, key=lambda pair: pair[::-1])
 
 

@@ -17,7 +17,7 @@ from pipeline.graph.stages import Stage, present, user_code
 REPORT_PARTS = tuple(
     f"scripts/heirloom/report/page/{part}"
     for part in (
-        *("curves.js", "page.css", "page.html.jinja", "page.js"),
+        *("all_runs.js", "curves.js", "page.css", "page.html.jinja", "page.js"),
         *("uplot/LICENSE", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"),
     )
 )

@@ -112,11 +112,12 @@ class Chart {
   constructor(quantity) {
     this.quantity = quantity;
     this.lines = linesOf(quantity);
-    this.host = element("div", { class: "plot", role: "img", "aria-label": this.description() });
+    this.host = element("div", { class: "plot", role: "img", tabindex: 0, "aria-label": this.description() });
+    this.host.addEventListener("keydown", (event) => this.step(event));
     this.readout = element("span", { class: "readout" });
     this.note = element("small", { class: "note" });
     const button = (text, title, action) => {
-      const made = element("button", { type: "button", title: `${title} of ${titleOf(quantity)}`, "aria-label": `${title} of ${titleOf(quantity)}` }, text);
+      const made = element("button", { type: "button", title: `${title} of ${titleOf(quantity)}`, "aria-label": `${text}: ${title} of ${titleOf(quantity)}` }, text);
       made.addEventListener("click", action);
       return made;
     };
@@ -157,7 +158,7 @@ class Chart {
       cursor: { sync: { key: "curves" }, drag: { x: true, y: false, setScale: false }, points: { size: 8 }, focus: { prox: 24 }, bind: { dblclick: () => () => zoom(null) } },
       scales: { x: { time: false, distr: chosen.logX ? 3 : 1 }, y: { distr: log ? 3 : 1, range: log ? undefined : { min: { pad: 0.06 }, max: { pad: 0.06 } } } },
       axes: [{ ...axis, label: measures()[chosen.x].label, size: 30, values: (_, splits) => splits.map((each) => (each === null ? "" : compact(each))) },
-        { ...axis, label: titleOf(this.quantity), size: 62, values: (_, splits) => splits.map((each) => (each === null ? "" : compact(each))) }],
+        { ...axis, label: titleOf(this.quantity).slice(0, 28), size: 62, values: (_, splits) => splits.map((each) => (each === null ? "" : compact(each))) }],
       series: [{}, ...series],
       hooks: { setSelect: [(plot) => select(plot)], setCursor: [(plot) => this.tell(plot)], draw: [keptMark(this.lines)] },
     }, data, this.host);
@@ -174,6 +175,15 @@ class Chart {
       const found = known && place >= 0 ? plot.data[place + 1][at] : null;
       value.textContent = found === null || found === undefined ? "" : ` ${short(found)}`;
     }
+  }
+
+  /** Move to the next value by the arrow keys, as the pointer would. */
+  step(event) {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key], { plot } = this, steps = plot.data[0];
+    if (!way || !steps.length) return;
+    event.preventDefault();
+    const at = Math.min(Math.max((plot.cursor.idx ?? (way > 0 ? -1 : steps.length)) + way, 0), steps.length - 1);
+    for (const each of charts) each.plot.setCursor({ left: each.plot.valToPos(steps[at], "x"), top: HEIGHT / 3 }, true, false);
   }
 
   mark() {
@@ -256,6 +266,16 @@ function hideOrShow(name) {
   }
 }
 
+/** Show the curves of some runs alone; null: of all. */
+function showOnlyRuns(names) {
+  if (content.runs.length < 2) return;
+  chosen.hidden = new Set(charts.flatMap((chart) => chart.lines).filter((line) => names !== null && !names.has(line.run.name)).map((line) => line.name));
+  for (const chart of charts) {
+    chart.mark();
+    chart.series.forEach((series, position) => chart.plot.setSeries(position + 1, { show: !chosen.hidden.has(series.line.name) }));
+  }
+}
+
 const drawAll = () => {
   for (const chart of charts) chart.draw();
   zoom(null);
@@ -266,7 +286,7 @@ function addCurves() {
   const place = (quantity) => (FIRST.includes(quantity) ? FIRST.indexOf(quantity) : FIRST.length);
   const ordered = logged.sort((one, other) => place(one) - place(other)); // sort is stable: others as they were logged
   if (!ordered.length) {
-    byId("charts").append(element("p", {}, content.curves_left_out ?? "No training was logged."));
+    byId("charts").append(element("p", {}, content.side_by_side ? "No training was logged." : "Curves of so many runs stand on each run's own page."));
     byId("curve-choices").hidden = true;
     return;
   }

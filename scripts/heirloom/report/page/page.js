@@ -94,61 +94,23 @@ function addGenerations() {
   show();
 }
 
-/* ---- scores of two groups of runs, config of two runs ---- */
+/* ---- config of two runs ---- */
 
 /** Return how many prompts there are, each counted once however many samples answer it. */
 function distinct(prompts) {
   return new Set(prompts.map((prompt) => JSON.stringify([prompt.dataset, prompt.row_id, prompt.prompt]))).size;
 }
 
-function addComparison() {
-  const first = byId("compare-first"), second = byId("compare-second");
-  if (!first) return;
-  content.groups.forEach((group, position) => {
-    for (const select of [first, second]) select.append(element("option", { value: position }, group.runs.join(", ")));
-  });
-  const last = content.comparisons[content.comparisons.length - 1];
-  first.value = last.first;
-  second.value = last.second;
-  const show = () => {
-    const pair = [Number(first.value), Number(second.value)].sort((one, other) => one - other);
-    first.value = pair[0];
-    second.value = pair[1]; // a base comes before what starts from it
-    const found = content.comparisons.find((each) => each.first === pair[0] && each.second === pair[1]);
-    const rows = (found ? found.rows : []).map((row) => element("tr", {},
-      element("th", {}, row.name), element("td", {}, short(row.first)), element("td", {}, short(row.second)),
-      element("td", {}, short(row.difference), row.interval ? element("small", {}, ` ${short(row.interval[0])} to ${short(row.interval[1])}`) : null,
-        element("br"), element("span", { class: `verdict ${row.verdict.replaceAll(" ", "-")}` }, row.verdict),
-        row.one_seed && row.interval ? element("small", {}, " (one seed)") : null)));
-    const why = found || content.all_compared ? "These two share no score."
-      : "These two are not compared: on a page of so many runs each is compared with those that it stands on and with the best of each score.";
-    const none = element("tr", {}, element("td", { colspan: 4 }, why));
-    document.querySelector("#comparison tbody").replaceChildren(...(rows.length ? rows : [none]));
-  };
-  for (const select of [first, second]) select.addEventListener("change", show);
-  show();
-}
-
-function addRunFilter() {
-  const input = byId("run-filter");
-  if (!input) return;
-  input.addEventListener("input", () => {
-    for (const row of document.querySelectorAll("#run-table tbody tr")) {
-      row.hidden = !row.cells[0].textContent.toLowerCase().includes(input.value.trim().toLowerCase());
-    }
-  });
-}
-
 function addConfig() {
-  const first = byId("config-first"), second = byId("config-second"), names = Object.keys(content.configs);
-  const written = (value) => (value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value));
+  const first = byId("config-first"), second = byId("config-second"), { common, own } = content.configs, names = Object.keys(own);
+  const whole = (name) => (name in own ? { ...common, ...own[name] } : undefined);
   first.append(...names.map((name) => element("option", {}, name)));
   second.append(element("option", { value: "" }, "nothing"), ...names.map((name) => element("option", {}, name)));
   first.value = content.subject ?? names[names.length - 1];
-  const base = content.configs[first.value].base;
+  const base = whole(first.value).base;
   second.value = names.includes(base) ? base : "";
   const show = () => {
-    const one = content.configs[first.value], two = content.configs[second.value];
+    const one = whole(first.value), two = whole(second.value);
     const keys = [...new Set([...Object.keys(one), ...Object.keys(two ?? {})])];
     const rows = keys.map((key) => ({ key, values: (two ? [two, one] : [one]).map((config) => written(config[key])) }))
       .map((row) => ({ ...row, equal: two !== undefined && row.values[0] === row.values[1] }))
@@ -158,13 +120,23 @@ function addConfig() {
     document.querySelector("#config-table tbody").replaceChildren(...(rows.length ? rows.map((row) =>
       element("tr", { class: row.equal ? "equal" : "" }, element("th", {}, row.key), ...row.values.map((value) => element("td", {}, value))))
       : [element("tr", {}, element("td", { colspan: 3 }, "They do not differ."))]));
+    labelCells(byId("config-table"));
   };
   for (const control of [first, second, byId("config-equal")]) control.addEventListener("change", show);
   show();
 }
 
+/** Give each cell its column's name: where a screen is narrow, rows are cards (page.css). */
+function labelCells(table) {
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const body of table.tBodies) for (const row of body.rows) {
+    [...row.cells].forEach((cell, place) => { if (place && cell.colSpan === 1) cell.dataset.label = names[place]; });
+  }
+}
+
 addCurves();
 addGenerations();
+addRunTable();
 addComparison();
-addRunFilter();
 addConfig();
+for (const table of document.querySelectorAll("table:not(#run-table)")) labelCells(table);
