@@ -15,7 +15,7 @@ import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset
 from torch.utils.data import Sampler as RowSampler
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from trl import GRPOTrainer
 from trl.models import prepare_deepspeed, unwrap_model_for_generation
@@ -36,9 +36,14 @@ SHOWN = 120
 class RowsByEpoch(RepeatSampler):
     """TRL's order of prompts, drawn anew for each epoch from seed and epoch alone: a training may begin in any."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the order of the epoch that begins."""
+    def __init__(self, trainer: Trainer, **others: Any) -> None:
+        super().__init__(**others)
+        self.trainer = trainer
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = int(self.trainer.state.epoch or 0)  # of the epoch that begins, or goes on after an interruption
         self.generator.manual_seed((self.seed + epoch) % 2**63)
+        return super().__iter__()
 
 
 class OwnAnswers:
@@ -97,6 +102,7 @@ class OwnAnswers:
         """Return TRL's sampler with an order that epochs have of their own."""
         args = self.args
         return RowsByEpoch(
+            self,
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=args.generation_batch_size // self.num_generations,
