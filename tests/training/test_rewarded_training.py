@@ -17,10 +17,12 @@ METHODS = {
     "grpo-reused": {"training": REUSED},
     "grpo-lora": {"peft": LORA, "training": {"beta": 0.1, "loss_type": "grpo", "mask_truncated_completions": True}},
     "grpo-nf4": {"peft": LORA, "quantization": NF4, "training": {"deterministic": True}},
+    "rloo": {"training": {"num_iterations": 2, "normalize_advantages": True, "max_steps": 6}},
+    "rloo-lora": {"peft": LORA},
     "grpo-bf16": {"training": {"bf16": True, "gradient_checkpointing": True, "top_p": 0.95, "top_k": 40}},
 }
 ON_ZERO3 = ("grpo-reused", "grpo-lora")
-ON_ONE = ("grpo", "grpo-reused")
+ON_ONE = ("grpo", "grpo-reused", "rloo")
 OF_PASSES = {"clip_ratio_low_min", "clip_ratio_high_max"}
 """Of each forward pass the extreme answer's, so that they depend on how many passes there are."""
 STOPPED = 8
@@ -73,6 +75,7 @@ def test_it_is_trained_and_every_part_of_it_is_logged(workplace, said, name):
     every = {"entropy", "clip_ratio_region_mean"} | ({"kl"} if asked.get("beta") else set())
     of_answers = {"reward", "rewards_format_mean", "rewards_exact_match_mean"}
     of_answers |= {"completions_mean_length", "completions_finished"}
+    of_answers |= {"kl"} if name.startswith("rloo") else set()  # a part of its rewards
     assert all(every <= row.keys() for row in steps) and all(of_answers <= row.keys() for row in drawn)
     assert sum("reward" in row for row in steps) == len(drawn)
     assert any(row["grad_norm"] > 0 for row in steps)

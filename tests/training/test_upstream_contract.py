@@ -17,7 +17,7 @@ import pytest
 import transformers
 import trl
 from transformers import Seq2SeqTrainer, Trainer
-from trl import DPOTrainer, GRPOTrainer, RewardTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
 
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.step_counts import StepCounts
@@ -28,7 +28,7 @@ from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEval
 from heirloom.training.trainers.orpo import ORPOTrainer
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer, PretokenizedSFTTrainer
 from heirloom.training.trainers.reward import PretokenizedRewardTrainer
-from heirloom.training.trainers.rewarded_trainers import PretokenizedGRPOTrainer
+from heirloom.training.trainers.rewarded_trainers import PretokenizedGRPOTrainer, PretokenizedRLOOTrainer
 
 RECORD = Path(__file__).with_name("upstream_contract.json")
 STANDING_ON = {
@@ -36,6 +36,7 @@ STANDING_ON = {
     PretokenizedDPOTrainer: DPOTrainer,
     PretokenizedGRPOTrainer: GRPOTrainer,
     PretokenizedRewardTrainer: RewardTrainer,
+    PretokenizedRLOOTrainer: RLOOTrainer,
     ORPOTrainer: Trainer,
     **dict.fromkeys((EachRowOnce, StepCounts, RouterLoss, HeldOutBatches, TokenWeightedEvaluation), Trainer),
     GeneratedEvaluation: Seq2SeqTrainer,
@@ -51,6 +52,8 @@ CALLED = (
     "trl.models.utils.unwrap_model_for_generation",
     "trl.trainer.grpo_trainer.GRPOTrainer._calculate_rewards",
     "trl.trainer.grpo_trainer.GRPOTrainer.training_step",
+    "trl.trainer.rloo_trainer.RLOOTrainer._calculate_rewards",
+    "trl.trainer.rloo_trainer.RLOOTrainer.training_step",
     "trl.trainer.utils.RepeatSampler.__iter__",
     "trl.trainer.reward_trainer.RewardTrainer.compute_loss",
     "trl.trainer.utils.add_fused_lm_head",

@@ -36,7 +36,10 @@ def reward_problems(trainer: TrainerSpec, training: TrainingSection) -> Iterator
     """Yield (dotted key, problem) for rewards that are missing, unknown or without an effect."""
     if not trainer.rewarded:
         if training.rewards is not None:
-            yield "training.rewards", f"has no effect with trainer: {trainer.name}; use trainer: grpo, or delete it"
+            yield (
+                "training.rewards",
+                f"has no effect with trainer: {trainer.name}; use trainer: grpo or rloo, or delete it",
+            )
         return
     if training.rewards is None:
         yield "training.rewards", "is missing; say what an answer is worth, e.g. `rewards: [{function: exact_match}]`"

@@ -13,7 +13,7 @@ from heirloom.errors import HeirloomError
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
-FUSED_OUTPUT = ("sft", "dpo", "grpo")
+FUSED_OUTPUT = ("sft", "dpo", "grpo", "rloo")
 """Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
 
 

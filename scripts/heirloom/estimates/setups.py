@@ -25,7 +25,7 @@ from heirloom.estimates.steps import Rows, from_bytes
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
 from heirloom.json_files import read_json
 
-LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "reward": "number", "grpo": "tiled"}
+LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "reward": "number", "grpo": "tiled", "rloo": "tiled"}
 """Trainers whose scores are not those of transformers' own loss."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -37,7 +37,7 @@ class TrainingSetup:
     quantized: float | None = None
     """Bytes of a quantized weight."""
     loss: str = "whole"
-    """whole: transformers' own; tiled: TRL's SFT, DPO and GRPO; pairs: ORPO's; number: one number a text."""
+    """whole: transformers' own; tiled: TRL's SFT, DPO, GRPO and RLOO; pairs: ORPO's; number: one number a text."""
     reference: bool = False
     """A second model gives reference log-probabilities in each step."""
     computed: int | None = None

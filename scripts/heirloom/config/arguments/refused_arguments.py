@@ -157,6 +157,7 @@ SET_BY_THE_WORKFLOW = {
         ),
         BY_TRANSFORMERS,
     ),
+    "reward_clip_range": "a function of your own in training.rewards may bound what it returns; delete it",
     "reward_weights": "weights stand in training.rewards; delete it",
     "chat_template_kwargs": f"{BY_DATASET}; delete it",
     "cast_lm_head_to_fp32": "use default_dtype: float32, and bf16: true to compute in 16 bits",

@@ -38,7 +38,7 @@ class TrainingSection(PassThroughSection):
 
     global_batch_size: int = Field(
         ge=1,
-        description="sequences (DPO, ORPO, reward: pairs; GRPO: answers) an optimizer step, over all ranks; "
+        description="sequences (DPO, ORPO, reward: pairs; GRPO, RLOO: answers) an optimizer step, over all ranks; "
         "gradient_accumulation_steps is global_batch_size / (per_device_train_batch_size × ranks)",
     )
     per_device_train_batch_size: int = Field(8, ge=1, description="sequences (pairs) a rank and forward pass")
@@ -70,7 +70,7 @@ class TrainingSection(PassThroughSection):
         None, ge=1, description="pad batches to a multiple of so many tokens; 8 suits a GPU's tensor cores"
     )
     rewards: list[Reward] | None = Field(
-        None, min_length=1, description="grpo: what an answer is worth: the weighted sum of these"
+        None, min_length=1, description="grpo, rloo: what an answer is worth: the weighted sum of these"
     )
     mlm_probability: float = Field(0.15, gt=0, lt=1, description="collator mlm: share of the tokens that is masked")
     load_best_model_at_end: bool = Field(

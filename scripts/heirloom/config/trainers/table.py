@@ -9,7 +9,8 @@ from heirloom.config.trainers.grpo import GRPO
 from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
 from heirloom.config.trainers.orpo import ORPO
 from heirloom.config.trainers.reward import REWARD
+from heirloom.config.trainers.rloo import RLOO
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.config.trainers.sft import SFT
 
-TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO, REWARD, GRPO)}
+TRAINERS = {entry.name: entry for entry in (LANGUAGE_MODELING, SEQ2SEQ, SFT, DPO, ORPO, REWARD, GRPO, RLOO)}

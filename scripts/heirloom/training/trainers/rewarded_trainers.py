@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch.utils.data import Sampler as RowSampler
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOTrainer
 from trl.models import prepare_deepspeed, unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, split_tensor_dict
 
@@ -233,3 +233,11 @@ def shown_answer(step: int, logs: dict[str, Any]) -> str:
 
 class PretokenizedGRPOTrainer(OwnAnswers, HeadUnderZero3, WithoutModelCard, StepCounts, GRPOTrainer):
     """GRPOTrainer (Shao et al., 2024, https://arxiv.org/abs/2402.03300) on the rows of `prompt_rows`."""
+
+
+class PretokenizedRLOOTrainer(OwnAnswers, HeadUnderZero3, WithoutModelCard, StepCounts, RLOOTrainer):
+    """RLOOTrainer (Ahmadian et al., 2024, https://arxiv.org/abs/2402.14740) on the rows of `prompt_rows`."""
+
+    def _generate_single_turn(self, *args: Any, **others: Any) -> list[list[int]]:
+        """Return tokens of an answer to each row that is answered now; TRL's RLOOTrainer asks for nothing else."""
+        return super()._generate_single_turn(*args, **others)[0]
