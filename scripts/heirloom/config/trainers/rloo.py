@@ -8,6 +8,7 @@ RLOO = TrainerSpec(
     script="scripts/rloo_train.py",
     arguments_class="trl.RLOOConfig",
     row_kinds=("chat",),
+    held_out=("reward", "completions/mean_length", "completions/finished"),
     collators=("dynamic_padding_only",),
     rewarded=True,
 )
