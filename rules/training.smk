@@ -8,7 +8,7 @@ Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv
 rule train:
     """Train a run's base on its dataset: sections `training`, `peft`, `quantization`; `generation`, where it predicts.
 
-    python scripts/launch.py torchrun scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train,reward_train,grpo_train,rloo_train}.py
+    python scripts/launch.py torchrun scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train,kto_train,reward_train,grpo_train,rloo_train}.py
         --config … --sections … --dataset … --base … [--deepspeed …] --output … --metrics … --loss …
     """
     input:

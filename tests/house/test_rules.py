@@ -22,9 +22,9 @@ RULES = {
 
 ORDER = ["download_dataset", "generate_dataset", *(Path(entry.script).stem for entry in TRAINERS.values())]
 
-DATASETS = {"text": "text", "chat": "chats", "preference": "pairs", "seq2seq": "translated"}
+DATASETS = {"text": "text", "chat": "chats", "preference": "pairs", "labelled": "judged", "seq2seq": "translated"}
 """The dataset of each kind of rows."""
-TRAINING = "{global_batch_size: 2, per_device_train_batch_size: 1, max_steps: 1}"
+TRAINING = "{global_batch_size: 4, per_device_train_batch_size: 2, max_steps: 1}"
 REWARDED = TRAINING.replace("}", ", num_generations: 2, rewards: [{function: exact_match}]}")
 EVERYTHING = {
     "deepspeed/zero2.json": '{"zero_optimization": {"stage": 2}}',
@@ -55,6 +55,12 @@ EVERYTHING = {
         source: {generator: demo, part: preferences, rows: 9}
         processing:
           {processing_function: dummy_rlhf_processing_function, max_length: 16, max_prompt_length: 8}
+        """,
+    "datasets/judged.yaml": """
+        tokenizer: tiny
+        source: {generator: demo, part: preferences, rows: 9}
+        processing:
+          {processing_function: labelled_processing_function, max_length: 16, max_prompt_length: 8}
         """,
     "runs/pre.yaml": f"{{base: tiny, dataset: text, trainer: trainer, deepspeed: zero2, training: {TRAINING}}}",
     "runs/taken.yaml": f"{{base: pre, dataset: elsewhere, trainer: sft, training: {TRAINING}}}",

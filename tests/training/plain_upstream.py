@@ -24,7 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 CLASSES = {
@@ -32,6 +32,7 @@ CLASSES = {
     "sft": (SFTConfig, SFTTrainer),
     "dpo": (DPOConfig, DPOTrainer),
     "orpo": (ORPOConfig, ORPOTrainer),
+    "kto": (KTOConfig, KTOTrainer),
     "reward": (RewardConfig, RewardTrainer),
 }
 

@@ -10,14 +10,23 @@ from training_workplace import NAMES, ROOT, THINGS, chats
 STEPS = 6
 TRAINING = {"learning_rate": 3e-3, "max_steps": STEPS, "per_device_train_batch_size": 2, "weight_decay": 0.1}
 GLOBAL_BATCH_SIZE = 16
+OWN = {"kto": {"per_device_train_batch_size": 4, "global_batch_size": 8}}
+"""One pass a step on two ranks: TRL's estimate of KL is of a pass, ours of a step."""
 SCRIPTS = {"trainer": "train.py", "sft": "sft_train.py", "dpo": "dpo_train.py", "orpo": "orpo_train.py"}
-SCRIPTS |= {"reward": "reward_train.py"}
+SCRIPTS |= {"reward": "reward_train.py", "kto": "kto_train.py"}
 FUNCTIONS = {
     "text": "plain_text_processing_function",
     "chat": "dummy_processing_function",
     "preference": "dummy_rlhf_processing_function",
 }
-KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference", "reward": "preference"}
+KINDS = {
+    "trainer": "text",
+    "sft": "chat",
+    "dpo": "preference",
+    "orpo": "preference",
+    "reward": "preference",
+    "kto": "preference",
+}
 
 
 def raw_rows(kind):
@@ -41,6 +50,10 @@ def upstream_rows(method):
         return [{"text": row["text"] + "<|end|>"} for row in rows]
     if method == "sft":
         return [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
+    if method == "kto":  # single answers, in the order that the stage draws
+        judged = [(side, row) for side in ("chosen", "rejected") for row in rows]
+        rows = [{"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"} for side, row in judged]
+        rows = [rows[at] for at in torch.randperm(len(rows), generator=torch.Generator().manual_seed(42))]
     return rows
 
 
@@ -63,18 +76,20 @@ def train_here(workplace, ranks):
     """Train by every method on `ranks`; return the folder of the results and the exact losses by method."""
     trainings, place = [], f"ranks-{ranks}"
     for method, script in SCRIPTS.items():
+        if ranks == 4 and method in OWN:
+            continue
         command = workplace.training(
             *(script, f"{place}/{method}"),
             dataset=f"same/{KINDS[method]}",
             base="model",
-            training={**TRAINING, "global_batch_size": GLOBAL_BATCH_SIZE},
+            training={**TRAINING, "global_batch_size": GLOBAL_BATCH_SIZE, **OWN.get(method, {})},
             tracking={"save_steps": STEPS},
         )
         trainings.append({"arguments": command[1:], "work": f"{place}/{method}/work"})
     workplace.torchrun("many_trainings.py", trainings, ranks)
     folder = workplace.folder / place
     losses = {}
-    for method in SCRIPTS:
+    for method in [method for method in SCRIPTS if (folder / method).is_dir()]:
         history = json.loads((folder / method / "work" / f"checkpoint-{STEPS}" / "loss_history.json").read_text())
         losses[method] = [row["loss"] for row in history["rows"] if "loss" in row]
     return folder, losses
@@ -83,6 +98,12 @@ def train_here(workplace, ranks):
 @pytest.fixture(scope="module")
 def two_ranks(workplace, datasets):
     return train_here(workplace, ranks=2)
+
+
+def upstream_batches(method):
+    """Return the arguments of a method whose batches are others."""
+    each = OWN.get(method, {}).get("per_device_train_batch_size")
+    return {"per_device_train_batch_size": each, "gradient_accumulation_steps": 1} if each else {}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +116,7 @@ def upstream(workplace):
             "method": method,
             "model": "model",
             "rows": upstream_rows(method),
-            "arguments": arguments,
+            "arguments": arguments | upstream_batches(method),
             "output": f"upstream/{method}",
         }
         for method in SCRIPTS
@@ -123,4 +144,6 @@ def test_the_stage_trains_as_the_library_does(two_ranks, upstream, method):
 def test_the_global_batch_makes_the_same_maths_on_any_number_of_ranks(workplace, two_ranks, ranks):
     _, losses = train_here(workplace, ranks)
     for method, expected in two_ranks[1].items():
+        if ranks == 4 and method in OWN:
+            continue
         assert losses[method] == pytest.approx(expected, abs=1e-5), method

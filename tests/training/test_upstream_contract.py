@@ -17,7 +17,7 @@ import pytest
 import transformers
 import trl
 from transformers import Seq2SeqTrainer, Trainer
-from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
 
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.step_counts import StepCounts
@@ -25,6 +25,7 @@ from heirloom.training.losses.generated_evaluation import GeneratedEvaluation
 from heirloom.training.losses.held_out_batches import HeldOutBatches
 from heirloom.training.losses.router_loss import RouterLoss
 from heirloom.training.losses.token_weighted_evaluation import TokenWeightedEvaluation
+from heirloom.training.trainers.kto import PretokenizedKTOTrainer
 from heirloom.training.trainers.orpo import ORPOTrainer
 from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrainer, PretokenizedSFTTrainer
 from heirloom.training.trainers.reward import PretokenizedRewardTrainer
@@ -37,6 +38,7 @@ STANDING_ON = {
     PretokenizedGRPOTrainer: GRPOTrainer,
     PretokenizedRewardTrainer: RewardTrainer,
     PretokenizedRLOOTrainer: RLOOTrainer,
+    PretokenizedKTOTrainer: KTOTrainer,
     ORPOTrainer: Trainer,
     **dict.fromkeys((EachRowOnce, StepCounts, RouterLoss, HeldOutBatches, TokenWeightedEvaluation), Trainer),
     GeneratedEvaluation: Seq2SeqTrainer,
@@ -55,6 +57,8 @@ CALLED = (
     "trl.trainer.rloo_trainer.RLOOTrainer._calculate_rewards",
     "trl.trainer.rloo_trainer.RLOOTrainer.training_step",
     "trl.trainer.utils.RepeatSampler.__iter__",
+    "trl.trainer.kto_trainer.DataCollatorForUnpairedPreference.torch_call",
+    "trl.trainer.kto_trainer.KTOTrainer._compute_loss",
     "trl.trainer.reward_trainer.RewardTrainer.compute_loss",
     "trl.trainer.utils.add_fused_lm_head",
     "trl.trainer.utils.split_tensor_dict",

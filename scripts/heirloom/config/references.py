@@ -27,7 +27,7 @@ Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
 
 FIELDS_OF_KIND = {"text": "text", "chat": "conversations", "preference": "prompt, chosen and rejected"}
-FIELDS_OF_KIND |= {"seq2seq": "source and target"}
+FIELDS_OF_KIND |= {"seq2seq": "source and target", "labelled": "prompt, completion and label"}
 
 
 class References:
@@ -382,7 +382,7 @@ class References:
             name = run.evaluation.dataset or run.dataset
             if name is None and run.trainer is None and not run.given("dataset"):
                 yield ("evaluation",), "perplexity has no rows; give evaluation.dataset or dataset"
-            elif (kind := self.kind(name)) in ("preference", "seq2seq"):
+            elif (kind := self.kind(name)) in ("preference", "labelled", "seq2seq"):
                 keys = ("evaluation", "dataset") if run.evaluation.dataset else ("evaluation",)
                 yield keys, f"perplexity is measured on text or chat rows, and {name} has {kind} rows; name another"
         if run.evaluation is not None and "preference" in run.evaluation.metrics:

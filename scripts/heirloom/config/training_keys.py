@@ -13,7 +13,9 @@ from heirloom.errors import HeirloomError
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
-FUSED_OUTPUT = ("sft", "dpo", "grpo", "rloo")
+WITH_REFERENCE = ("dpo", "kto")
+"""Trainers that compare with the base as it was."""
+FUSED_OUTPUT = ("sft", "dpo", "kto", "grpo", "rloo")
 """Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
 
 
@@ -33,7 +35,11 @@ def training_problems(
         yield "training.label_smoothing_factor", f"has no effect with trainer: {trainer.name}; delete it"
     yield from reward_problems(trainer, training)
     if trainer.name == "dpo":
-        yield from dpo_problems(others, peft)
+        yield from dpo_problems(others)
+    if trainer.name == "kto":
+        yield from kto_problems(training)
+    if trainer.name in WITH_REFERENCE:
+        yield from reference_problems(trainer, others, peft)
     if trainer.scores and peft is not None and not peft.merge:
         problem = f"false is not available with trainer: {trainer.name}, whose head is in no model below it"
         yield "peft.merge", f"{problem}; set true, and the checkpoint has the adapter in adapter/ too"
@@ -92,8 +98,8 @@ def best_state_problems(trainer: TrainerSpec, training: TrainingSection) -> Iter
         yield "training.metric_for_best_model", f"{problem}; delete one of the two"
 
 
-def dpo_problems(others: dict[str, Any], peft: PeftSection | None) -> Iterator[tuple[str, str]]:
-    """Yield what would move DPO's reference, or leave its loss as it is."""
+def dpo_problems(others: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what would leave DPO's loss as it is."""
     losses = others.get("loss_type", ["sigmoid"])
     losses = losses if isinstance(losses, list) else [losses]
     smoothing = others.get("label_smoothing")
@@ -102,6 +108,25 @@ def dpo_problems(others: dict[str, Any], peft: PeftSection | None) -> Iterator[t
     elif smoothing and not {*SMOOTHED} & {*map(str, losses)}:
         problem = f"has no effect with loss_type {', '.join(map(str, losses))}, only with {', '.join(SMOOTHED)}"
         yield "training.label_smoothing", f"{problem}; choose one of these (robust is conservative DPO) or delete it"
+
+
+def kto_problems(training: TrainingSection) -> Iterator[tuple[str, str]]:
+    """Yield what would take the other prompt from beside an answer, by which KTO estimates KL."""
+    others = training.passed_through
+    if others.get("loss_type", "kto") != "kto":
+        return
+    if others.get("train_sampling_strategy", "sequential") != "sequential":
+        problem = "must be sequential with trainer: kto, whose rows stand beside each other in an order drawn by seed"
+        yield "training.train_sampling_strategy", f"{problem}; delete it"
+    if training.per_device_train_batch_size < 2:
+        problem = "must be at least 2 with trainer: kto, which pairs each answer with the prompt of another row"
+        yield "training.per_device_train_batch_size", f"{problem}; raise it"
+
+
+def reference_problems(
+    trainer: TrainerSpec, others: dict[str, Any], peft: PeftSection | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what would move the reference."""
     if others.get("sync_ref_model") is True:
         yield (
             "training.sync_ref_model",
@@ -111,8 +136,8 @@ def dpo_problems(others: dict[str, Any], peft: PeftSection | None) -> Iterator[t
     if peft is not None and peft.bias != "none" and others.get("precompute_ref_log_probs") is not True:
         yield (
             "peft.bias",
-            f"{peft.bias} cannot be used with trainer: dpo, whose reference is the base with the adapter switched off, "
-            "because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
+            f"{peft.bias} cannot be used with trainer: {trainer.name}, whose reference is the base with the adapter "
+            "switched off, because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
         )
 
 

@@ -32,6 +32,7 @@ from heirloom.data.raw.row_counts import count_rows
 from heirloom.data.raw.text_files import UnreadableRow, bad_bytes
 from heirloom.data.row_progress import RowProgress
 from heirloom.data.rows.chat_rows import ChatRows
+from heirloom.data.rows.labelled_rows import LabelledRows
 from heirloom.data.rows.long_texts import LONG
 from heirloom.data.rows.preference_rows import PreferenceRows
 from heirloom.data.rows.processing import find_processing_function
@@ -120,7 +121,7 @@ class Creation:
         self.bad_rows: list[Problem] = []
         self.prompts = {split: PromptKeys() for split in self.splits}
 
-    def row_maker(self) -> TextRows | ChatRows | PreferenceRows | Seq2SeqRows:
+    def row_maker(self) -> TextRows | ChatRows | PreferenceRows | LabelledRows | Seq2SeqRows:
         """Return what makes rows of this kind."""
         if self.section.padding and self.tokenizer.pad_token_id is None:
             raise HeirloomError(f"padding: {self.tokenizer.folder} has no pad_token; set one, or padding: false")
@@ -133,13 +134,13 @@ class Creation:
         elif self.kind == "chat" or self.tokenizer.transformers_tokenizer.chat_template:
             source = self.tokenizer.chat_template()
         else:
-            source = None  # preference pairs may be plain texts
+            source = None  # pairs and judged answers may be plain texts
         tokens, owner = self.tokenizer.special_tokens, self.section.chat_template or self.tokenizer.folder
         template = ChatTemplate(source, tokens, owner) if source else None
         tool_template = None
         if not self.section.chat_template and self.tokenizer.has_tool_template:
             tool_template = ChatTemplate(self.tokenizer.chat_template(tools=[{}]), tokens, owner)
-        maker = ChatRows if self.kind == "chat" else PreferenceRows
+        maker = {"chat": ChatRows, "labelled": LabelledRows, "preference": PreferenceRows}[self.kind]
         return maker(self.section, self.tokenizer, template, tool_template)
 
     def write(self, folder: Path) -> dict[str, Any]:

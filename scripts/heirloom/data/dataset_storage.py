@@ -24,6 +24,7 @@ SHARD_BYTES = 500_000_000  # as `datasets` has it
 TYPES = {
     "ids": (pyarrow.list_(pyarrow.int32()), {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"}),
     "text": (pyarrow.string(), {"dtype": "string", "_type": "Value"}),
+    "truth": (pyarrow.bool_(), {"dtype": "bool", "_type": "Value"}),
 }
 
 
@@ -31,7 +32,7 @@ class SplitWriter:
     """Writes one split, in shards; use as a context manager."""
 
     def __init__(self, folder: Path, columns: dict[str, str]):
-        """Make `folder`. `columns` names each column's type, `ids` or `text`."""
+        """Make `folder`. `columns` names each column's type, one of TYPES."""
         self.folder = folder
         self.features = {name: TYPES[kind][1] for name, kind in columns.items()}
         self.schema = pyarrow.schema(
@@ -62,7 +63,7 @@ class SplitWriter:
     def add(self, row: dict[str, Any]) -> None:
         """Append a row, given as {column: value}."""
         self.pending.append(row)
-        self.values += sum(map(len, row.values()))
+        self.values += sum(len(value) if hasattr(value, "__len__") else 1 for value in row.values())
         if len(self.pending) == ROWS_AT_A_TIME or self.values >= VALUES_AT_A_TIME:
             self.flush()
 

@@ -17,6 +17,7 @@ from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.data_statistics import SplitStatistics
 from heirloom.data.dataset_storage import ROWS_AT_A_TIME, SplitWriter
 from heirloom.data.processed_dataset import load_rows
+from heirloom.data.rows.labelled_rows import counted_answer
 from heirloom.data.rows.preference_rows import counted_pair
 from heirloom.data.rows.rows import FinishedRow
 from heirloom.data.rows.seq2seq_rows import counted_source_and_target
@@ -212,6 +213,8 @@ def counted(row: dict[str, Any], kind: str) -> FinishedRow:
     """Return a processed row with its number of tokens and of those trained on."""
     if kind == "preference":
         return counted_pair(row)
+    if kind == "labelled":
+        return counted_answer(row)
     if kind == "seq2seq":
         return counted_source_and_target(row)
     length = int(row["attention_mask"].sum()) if "attention_mask" in row else len(row["input_ids"])

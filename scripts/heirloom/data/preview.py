@@ -65,10 +65,12 @@ class Preview:
                 labels = ids if name == "target" else [IGNORED] * len(ids)
                 yield f"<pre>{self.coloured(ids, labels, 'trained')}</pre>"
             return
-        if self.kind == "preference":
+        if self.kind in ("preference", "labelled"):
             prompt = columns["prompt_ids"]
-            for name in ("chosen", "rejected"):
-                answer = list(columns[f"{name}_ids"])
+            judged = "chosen" if columns.get("label") else "rejected"
+            answers = {name: f"{name}_ids" for name in ("chosen", "rejected")}
+            for name, column in answers.items() if self.kind == "preference" else [(judged, "completion_ids")]:
+                answer = list(columns[column])
                 yield f"<h3>{escaped(row_id)}: {name} <small>{len(prompt)} + {len(answer)} tokens</small></h3>"
                 labels = [IGNORED] * len(prompt) + answer
                 yield f"<pre>{self.coloured(prompt + answer, labels, name)}</pre>"

@@ -3,6 +3,7 @@
 kind text         input_ids (every token is trained on)
 kind chat         input_ids, labels (-100 where not trained on)
 kind preference   prompt_ids, chosen_ids, rejected_ids
+kind labelled     prompt_ids, completion_ids, label (true: somebody judged the answer good)
 kind seq2seq      input_ids (the source), labels (the target)
 The test split has more columns (row_id, prompt, reference, …) for generation and scoring.
 """
@@ -19,6 +20,7 @@ COLUMNS = {
     "text": ("input_ids",),
     "chat": ("input_ids", "labels"),
     "preference": ("prompt_ids", "chosen_ids", "rejected_ids"),
+    "labelled": ("prompt_ids", "completion_ids", "label"),
     "seq2seq": ("input_ids", "labels"),
 }
 """What training reads of a row, by kind."""

@@ -18,6 +18,7 @@ from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
+from heirloom.config.training_keys import WITH_REFERENCE
 from heirloom.errors import HeirloomError
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.model_shape import ModelShape, model_shape
@@ -25,7 +26,11 @@ from heirloom.estimates.steps import Rows, from_bytes
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
 from heirloom.json_files import read_json
 
-LOSSES = {"sft": "tiled", "dpo": "tiled", "orpo": "pairs", "reward": "number", "grpo": "tiled", "rloo": "tiled"}
+LOSSES = {
+    **dict.fromkeys(("sft", "dpo", "kto", "grpo", "rloo"), "tiled"),
+    "orpo": "pairs",
+    "reward": "number",
+}
 """Trainers whose scores are not those of transformers' own loss."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -242,4 +247,4 @@ def has_reference(run: Run) -> bool:
     """Say whether a step asks a reference model beside the one that is trained."""
     if TRAINERS[run.trainer].rewarded:
         return argument(run, "beta") != 0
-    return run.trainer == "dpo" and run.training.passed_through.get("precompute_ref_log_probs") is not True
+    return run.trainer in WITH_REFERENCE and run.training.passed_through.get("precompute_ref_log_probs") is not True

@@ -20,6 +20,7 @@ PROCESSING_FUNCTIONS: dict[str, Kind] = {
     "prompt_completion_processing_function": "chat",
     "dummy_rlhf_processing_function": "preference",
     "sharegpt_rlhf_processing_function": "preference",
+    "labelled_processing_function": "labelled",
 }
 
 
@@ -52,7 +53,7 @@ class ProcessingSection(Section):
         None, ge=1, description="seq2seq: longest target, tokens (max_length is the source's); absent: the same"
     )
     max_prompt_length: int | None = Field(
-        None, ge=1, description="preference: longest prompt, tokens; longer ones lose their beginning"
+        None, ge=1, description="preference, labelled: longest prompt, tokens; longer ones lose their beginning"
     )
     truncation: bool = Field(True, description="cut rows longer than max_length; false: drop and count them")
     truncation_mode: Literal["keep_start", "keep_end"] = Field(
@@ -118,9 +119,9 @@ class ProcessingSection(Section):
         kind = self.kind or made
         if self.packed and kind not in ("text", None):
             yield "packed", f"is for text rows, and these are {kind}; delete it"
-        for key, of in (("max_prompt_length", "preference"), ("max_target_length", "seq2seq")):
-            if getattr(self, key) is not None and kind not in (of, None):
-                yield key, f"is for {of} rows, and these are {kind}; delete it"
+        for key, of in (("max_prompt_length", ("preference", "labelled")), ("max_target_length", ("seq2seq",))):
+            if getattr(self, key) is not None and kind not in (*of, None):
+                yield key, f"is for {' and '.join(of)} rows, and these are {kind}; delete it"
         yield from self.text_field_problems()
         names = list(self.columns.values())
         for name in {name for name in names if names.count(name) > 1}:
@@ -153,6 +154,7 @@ class ProcessingSection(Section):
         unknown = {
             "text": ("chat_template", "add_generation_prompt"),
             "preference": ("padding", "train_on", "add_generation_prompt"),
+            "labelled": ("padding", "train_on", "add_generation_prompt"),
             "seq2seq": ("padding", "train_on", "add_generation_prompt", "chat_template"),
         }
         yield from (key for key in unknown.get(kind or "", ()) if key in self.model_fields_set)

@@ -5,7 +5,7 @@ A module of its own, since stages depend on what they import.
 
 from typing import Literal
 
-Kind = Literal["text", "chat", "preference", "seq2seq"]
-KIND_NAMES = "text, chat, preference or seq2seq"
+Kind = Literal["text", "chat", "preference", "labelled", "seq2seq"]
+KIND_NAMES = "text, chat, preference, labelled or seq2seq"
 IGNORED = -100
 """The label of a token that is not trained on or measured: torch.nn.functional.cross_entropy's ignore_index."""

@@ -10,6 +10,7 @@ from heirloom.data.processed_dataset import load_split, read_description
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.errors import plain
 
+ANSWER = ("prompt", "completion")
 LONGEST = 2000
 """Characters of a text that are shown."""
 SHOWN = 3
@@ -35,6 +36,11 @@ def parts(row: dict[str, Any], kind: str, tokenizer: Tokenizer) -> Iterator[str]
         for name in ("prompt", "chosen", "rejected"):
             text = tokenizer.backend.decode(row[f"{name}_ids"], skip_special_tokens=False)
             yield f"{name}: {text[:LONGEST]}" if name == "prompt" else f"{name}: «{text[:LONGEST]}»"
+        return
+    if kind == "labelled":
+        prompt, answer = (tokenizer.backend.decode(row[f"{name}_ids"], skip_special_tokens=False) for name in ANSWER)
+        yield f"prompt: {prompt[:LONGEST]}"
+        yield f"{'good' if row['label'] else 'bad'}: «{answer[:LONGEST]}»"
         return
     labels = row.get("labels") or row["input_ids"]
     if kind == "seq2seq":

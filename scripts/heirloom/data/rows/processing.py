@@ -7,6 +7,7 @@ A processing function takes one raw row, a dict, and returns one record:
     kind chat         {"messages": [{"role": str, "content": str}, ...], optionally "tools": list}
     kind preference   {"prompt": …, "chosen": …, "rejected": …}, each a str or each a list of messages, optionally
                       "tools"; without "prompt", what chosen and rejected share at their start is the prompt
+    kind labelled     {"prompt": …, "completion": …, "label": bool}, texts or lists of messages, optionally "tools"
 
 Messages, calls and tools may have any of the forms that heirloom.data.chats.message_forms knows.
 
@@ -96,6 +97,26 @@ def prompt_completion_processing_function(row: Record) -> Record | None:
     if row.get("messages") is not None:
         return dummy_processing_function(row)
     return {"messages": turns_in(row, "prompt", "user") + turns_in(row, "completion", "assistant")} | tools_in(row)
+
+
+def labelled_processing_function(row: Record) -> Record:
+    """A judged answer (KTO): `label` beside `prompt` and `completion`, texts or messages, or beside `messages`.
+
+    LLaMA-Factory's forms do as well: `kto_tag` for `label`, `conversations`, or `instruction` with `output`.
+    """
+    label = judged_good(first_of(row, ("label", "kto_tag")))
+    if row.get("completion") is not None:
+        parts = {column: row.get(column) for column in ("prompt", "completion")}
+        if not all(isinstance(part, str) for part in parts.values()):
+            parts = {"prompt": turns_in(row, "prompt", "user"), "completion": turns_in(row, "completion", "assistant")}
+        return {**parts, "label": label} | tools_in(row)
+    if row.get("conversations") is not None:
+        messages = sharegpt_prompt(row)
+    elif row.get("instruction") is not None:
+        messages = instruction_processing_function(row)["messages"]
+    else:
+        messages = messages_in(row, "messages")
+    return {"prompt": messages[:-1], "completion": messages[-1:], "label": label} | tools_in(row)
 
 
 def judged_good(label: Any) -> bool:

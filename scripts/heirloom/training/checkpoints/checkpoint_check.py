@@ -83,7 +83,8 @@ def one_row(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]
     For a reward model it is cut at BEGINNINGS places, the first row of the batch being all of it.
     """
     row = trainer.train_dataset[0]
-    ids = row["input_ids"] if "input_ids" in row else [*row["prompt_ids"], *row.get("chosen_ids", ())]
+    answer = next((row[key] for key in ("chosen_ids", "completion_ids") if key in row), [])
+    ids = row["input_ids"] if "input_ids" in row else [*row["prompt_ids"], *answer]
     ids = torch.as_tensor(ids[:LENGTH])[None]  # (1, T)
     mask = torch.ones_like(ids)
     if is_reward_model(model):

@@ -16,6 +16,7 @@ from heirloom.errors import HeirloomError
 from heirloom.models.language_models import class_name, is_encoder_decoder
 
 USUAL_TRAINER = {"text": "trainer", "chat": "sft", "preference": "dpo", "seq2seq": "seq2seq"}
+USUAL_TRAINER |= {"labelled": "kto"}
 """What to recommend for each kind of rows; more trainers may take it."""
 MAY_HAVE = {"text": ("labels", "attention_mask"), "chat": ("attention_mask",)}
 """Columns of some datasets of a kind that training reads too: of partly masked text, of rows that are padded."""
@@ -109,6 +110,8 @@ def table_of_positions(model: PreTrainedModel) -> int | None:
 
 def longest_row(rows: Dataset) -> int:
     """Return the tokens of the longest sequence: of an input, of labels that have their own, or of a pair's half."""
+    if "completion_ids" in rows.column_names:
+        return int((token_counts(rows, "prompt_ids") + token_counts(rows, "completion_ids")).max())
     if "prompt_ids" in rows.column_names:
         prompt, chosen, rejected = (token_counts(rows, f"{part}_ids") for part in ("prompt", "chosen", "rejected"))
         return int((prompt + np.maximum(chosen, rejected)).max())

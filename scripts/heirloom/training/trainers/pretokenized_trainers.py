@@ -64,20 +64,14 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 """SFTConfig's own switch: no tokenization, no masks made anew, no truncation."""
 
 
-class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, StepCounts, DPOTrainer):
-    """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
-
-    TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
-    """
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
-        return dataset
+class ReferenceOnceAHost:
+    """Mixin for a trainer with `precompute_ref_log_probs`."""
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Keep the reference's log-probabilities once a host: TRL's ranks all read the file that the first one writes.
 
-        `dataset` is the host's own copy (`training_data.copied_rows`), with what an interrupted start has
-        kept beside it. Ranks must not go different ways, so that counts where every host has it.
+        `dataset` is the host's own copy (`training_data.copied_rows`, `single_answers`), with what an interrupted start
+        has kept beside it. Ranks must not go different ways, so that counts where every host has it.
         """
         folder = Path(dataset.cache_files[0]["filename"]).parent
         kept = {file.name for file in folder.glob("cache-*.arrow")}
@@ -92,6 +86,16 @@ class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, EachRowOnce, Step
             return super()._precompute_ref_logps(dataset, name, batch_size)
         finally:
             self.accelerator = whole
+
+
+class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, ReferenceOnceAHost, EachRowOnce, StepCounts, DPOTrainer):
+    """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are.
+
+    TRL 1.16 has no switch for that: it renders and tokenizes texts always, and what it makes are these columns.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
 
 
 class FirstRankOfHostWrites:
