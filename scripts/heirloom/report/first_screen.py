@@ -5,7 +5,7 @@ from typing import Any
 
 from heirloom.report.run_config import Config
 
-ENDS = {"early_stopping": "early stopping ended it", "all_steps": "it went to its last step"}
+ENDS = {"early_stopping": "early stopping ended the training", "all_steps": "the training went to its last step"}
 """metrics/training/RUN.json: `train.end`, where held-out rows decide which state is kept or when training ends."""
 CLEAR = ("better", "worse")
 
