@@ -8,5 +8,9 @@ KTO = TrainerSpec(
     script="scripts/kto_train.py",
     arguments_class="trl.KTOConfig",
     row_kinds=("labelled", "preference"),
+    held_out=(
+        *("loss", "kl", "entropy", "rewards/chosen", "rewards/rejected", "rewards/margins"),
+        *("logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected"),
+    ),
     collators=("rl_dynamic_padding_only",),
 )
