@@ -25,7 +25,11 @@ def run_file(workplace, runs):
     for link, target in (("data/processed/pairs", "preference"), ("checkpoints/first", "runs/sft/checkpoint")):
         if not (folder / link).exists():
             os.symlink(folder / target, folder / link)
-    sections = {"training": {**TRAINING, "max_steps": 2}, "peft": {"r": 4}, "tracking": {"save_steps": 50}}
+    sections = {
+        "training": {**TRAINING, "max_steps": 2},
+        "peft": {"r": 4, "merge": True},
+        "tracking": {"save_steps": 50},
+    }
     file = folder / "config" / "runs" / "polite.yaml"
     file.write_text(json.dumps({"base": "first", "dataset": "pairs", "trainer": "dpo", **sections}))
     return "config/runs/polite.yaml"

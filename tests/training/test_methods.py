@@ -20,6 +20,8 @@ from transformers import (
 )
 
 LORA = {"r": 4}
+MERGED = {**LORA, "merge": True}
+"""A reward model's head is in no model below it."""
 NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
 FP4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"} | {
     "bnb_4bit_compute_dtype": "float32",
@@ -101,10 +103,10 @@ METHODS = {
         *(4.39058, 4.22695),
     ),
     "reward": ("reward_train.py", "preference", {"training": {"center_rewards_coefficient": 0.01}}, 0.693847, 0.345016),
-    "reward-lora": ("reward_train.py", "preference", {"peft": LORA}, 0.692831, 0.646378),
-    "reward-nf4": ("reward_train.py", "preference", {"peft": LORA, "quantization": NF4}, 0.692385, 0.64474),
+    "reward-lora": ("reward_train.py", "preference", {"peft": MERGED}, 0.692831, 0.646378),
+    "reward-nf4": ("reward_train.py", "preference", {"peft": MERGED, "quantization": NF4}, 0.692385, 0.64474),
     "reward-int8": (
-        *("reward_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
+        *("reward_train.py", "preference", {"peft": MERGED, "quantization": INT8, "training": {"bf16": True}}),
         *(0.693081, 0.64652),
     ),
 }

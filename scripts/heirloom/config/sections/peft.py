@@ -40,7 +40,7 @@ class PeftSection(Section):
         False, description="of tied embeddings: what is trained of one, whole or by an adapter, holds for the other"
     )
     merge: bool = Field(
-        True,
+        False,
         description="write the merged model; false: the checkpoint is the adapter alone, with its base's name and hash",
     )
 
