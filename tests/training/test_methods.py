@@ -102,6 +102,8 @@ METHODS = {
         *("orpo_train.py", "preference", {"peft": LORA, "quantization": NF4, "training": {"bf16": True}}),
         *(4.39058, 4.22695),
     ),
+    "kto": ("kto_train.py", "preference", {}, 0.5, 0.481524),
+    "kto-lora": ("kto_train.py", "preference", {"peft": LORA}, 0.5, 0.487919),
     "reward": ("reward_train.py", "preference", {"training": {"center_rewards_coefficient": 0.01}}, 0.693847, 0.345016),
     "reward-lora": ("reward_train.py", "preference", {"peft": MERGED}, 0.692831, 0.646378),
     "reward-nf4": ("reward_train.py", "preference", {"peft": MERGED, "quantization": NF4}, 0.692385, 0.64474),
@@ -112,7 +114,7 @@ METHODS = {
 }
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
 RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
-RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora", "reward", "reward-lora")
+RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora", "reward", "reward-lora", "kto", "kto-lora")
 PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo", "reward")
 BASE = "runs/pretrain/checkpoint"
 BASES = {"sft-experts": "mixtral"}
