@@ -98,7 +98,7 @@ ONE_MISTAKE = {
     ),
     "unknown trainer": (
         changed("config/runs/dpo.yaml", "trainer: dpo", "trainer: dpoo"),
-        "config/runs/dpo.yaml:3: trainer: expected trainer, seq2seq, sft, dpo, orpo, kto or reward, found the text 'dpoo'; did you "
+        "config/runs/dpo.yaml:3: trainer: expected trainer, seq2seq, sft, dpo, orpo, kto, reward, grpo or rloo, found the text 'dpoo'; did you "
         "mean dpo?",
     ),
     "out of range": (

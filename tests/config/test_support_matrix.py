@@ -27,8 +27,8 @@ def tables() -> ModuleType:
 
 
 def test_what_only_two_choices_together_break_is_said_so(tables):
-    adapted = tables.choice("adapted", peft={"target_modules": ["q_proj"]})
-    whole = tables.choice("whole", "needs luck", peft={"modules_to_save": ["q_proj"]})
+    adapted = tables.choice("adapted", peft={"target_modules": ["q_proj"], "merge": True})
+    whole = tables.choice("whole", "needs luck", peft={"modules_to_save": ["q_proj"], "merge": True})
     packed = tables.choice("packed", training={"packing": True})
     lines = tables.matrix({"first": [adapted, packed], "second": [whole]}).splitlines()
     assert lines[2:5] == [row("adapted", "✓"), row("packed", "– (1)", sft="✓"), row("whole", "✓ (2)")]
