@@ -120,11 +120,12 @@ def test_the_other_methods_run_from_the_config_too(demo: Demo, home: Path, tmp_p
     assert clone.plan() == [*trained[:1], *seq2seq, "train-packed-sft", "report-packed-sft", "report-polite-orpo"]
     clone.run("snakemake", "--quiet", "rules")
     clone.nothing_to_do()
-    for name in METHODS:
-        assert (clone.folder / f"checkpoints/{name}/model.safetensors").is_file()
+    for name, text in METHODS.items():
+        weights = "adapter_model" if "peft:" in text else "model"
+        assert (clone.folder / f"checkpoints/{name}/{weights}.safetensors").is_file()
     scores = json.loads((clone.folder / "metrics/training/answers-seq2seq.json").read_text())
     assert {"loss", "exact_match", "gen_len"} <= scores["after"].keys()
-    assert (clone.folder / "checkpoints/polite-orpo/adapter/adapter_model.safetensors").is_file()
+    assert not (clone.folder / "checkpoints/polite-orpo/model.safetensors").exists()
 
 
 def test_verify_finds_every_artifact_as_recorded(demo: Demo) -> None:
