@@ -182,7 +182,7 @@ def test_both_runs_are_made_scored_and_shown(reader: Reader) -> None:
     assert "run     smollm2: tokenizer, model" in said
     assert not re.search(r"\bis in this clone only\b.*my_", said)
     for name in ("assistant", "assistant-dpo"):
-        assert (folder / "checkpoints" / name / "model.safetensors").is_file()
+        assert (folder / "checkpoints" / name / "adapter_model.safetensors").is_file()
         assert 0 < len((folder / "generations" / name / "generations.jsonl").read_text().splitlines()) <= 4
         assert (folder / "reports" / f"{name}.html").is_file()
     scores = reader.of("make report")

@@ -109,10 +109,8 @@ def test_the_best_measured_state_is_kept_and_training_ends_as_it_should(made):
 def test_what_is_kept_is_the_model_of_that_step(made):
     """A training that is told to end there, at the same learning rate, has the same weights, adapter and all."""
     folder, _ = made
-    for name in ("trainer", "sft"):
-        kept, shorter = (
-            load_file(folder / place / name / "checkpoint" / "model.safetensors") for place in ("best", "shorter")
-        )
+    for name, file in (("trainer", "model.safetensors"), ("sft", "adapter_model.safetensors")):
+        kept, shorter = (load_file(folder / place / name / "checkpoint" / file) for place in ("best", "shorter"))
         assert kept.keys() == shorter.keys()
         assert all(torch.equal(kept[key], shorter[key]) for key in kept), name
 
