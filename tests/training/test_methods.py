@@ -19,9 +19,8 @@ from transformers import (
     TrainerState,
 )
 
-LORA = {"r": 4}
-MERGED = {**LORA, "merge": True}
-"""A reward model's head is in no model below it."""
+LORA = {"r": 4, "merge": True}
+"""Merged, so that each checkpoint is a whole model; adapters alone: test_adapter_chains.py, test_best_state.py."""
 NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
 FP4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"} | {
     "bnb_4bit_compute_dtype": "float32",
@@ -105,10 +104,10 @@ METHODS = {
     "kto": ("kto_train.py", "preference", {}, 0.5, 0.481524),
     "kto-lora": ("kto_train.py", "preference", {"peft": LORA}, 0.5, 0.487919),
     "reward": ("reward_train.py", "preference", {"training": {"center_rewards_coefficient": 0.01}}, 0.693847, 0.345016),
-    "reward-lora": ("reward_train.py", "preference", {"peft": MERGED}, 0.692831, 0.646378),
-    "reward-nf4": ("reward_train.py", "preference", {"peft": MERGED, "quantization": NF4}, 0.692385, 0.64474),
+    "reward-lora": ("reward_train.py", "preference", {"peft": LORA}, 0.692831, 0.646378),
+    "reward-nf4": ("reward_train.py", "preference", {"peft": LORA, "quantization": NF4}, 0.692385, 0.64474),
     "reward-int8": (
-        *("reward_train.py", "preference", {"peft": MERGED, "quantization": INT8, "training": {"bf16": True}}),
+        *("reward_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
         *(0.693081, 0.64652),
     ),
 }

@@ -134,7 +134,7 @@ def test_the_stage_trains_as_the_library_does(two_ranks, upstream, method):
     theirs = load_file(upstream / method / "model.safetensors")
     assert ours.keys() == theirs.keys()
     # ORPO's loss is ours, summed in another order: where a gradient is near 0, AdamW divides its last digits by it
-    tolerance = 1e-5 if method == "orpo" else 1e-6
+    tolerance = 2e-5 if method == "orpo" else 1e-6
     for name, weight in theirs.items():
         torch.testing.assert_close(ours[name], weight, atol=tolerance, rtol=0.0)
     assert losses[method][-1] < losses[method][0]  # something was learned, so there was something to compare
