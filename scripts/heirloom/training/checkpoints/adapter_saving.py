@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, Trainer
 
+from heirloom.distributed import barrier
 from heirloom.models.adapters.joining import check_joinable, join
 from heirloom.models.adapters.putting_together import model_of, put_together
 from heirloom.models.adapters.shard_merging import ADAPTER_WEIGHTS, ShardMerge, needs_all_of_the_base
@@ -68,6 +69,7 @@ def save_alone(trainer: Trainer, weights: dict[str, torch.Tensor], command: Trai
 def check_joins(trainer: Trainer, command: TrainingCommand) -> None:
     """Raise HeirloomError, before the first step, when the trained adapter and the base's cannot be one in the end."""
     if has_adapter(trainer) and not command.peft.merge and is_adapter(command.base):
+        barrier()  # whoever refuses takes the base away, which another rank may still be reading
         (settings,) = trainer.accelerator.unwrap_model(trainer.model).peft_config.values()
         check_joinable(command.base, settings.to_dict())
 
