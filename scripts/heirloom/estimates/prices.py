@@ -19,28 +19,29 @@ FILE = Path("config/prices.yaml")
 STORAGE, SPOT = "s3", "spot"
 
 
-class Price(Section):
+class Seen(Section):
+    """What every price says of itself."""
+
+    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
+    read: datetime.date = Field(description="the day, YYYY-MM-DD")
+
+
+class Price(Seen):
     """One price on demand."""
 
     usd_per_hour: float = Field(gt=0, allow_inf_nan=False, description="of one instance, US dollars")
-    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
-    read: datetime.date = Field(description="the day, YYYY-MM-DD")
 
 
-class StoragePrice(Section):
+class StoragePrice(Seen):
     """The price of keeping data on S3, under the key `s3` of a region."""
 
     usd_per_gb_month: float = Field(gt=0, allow_inf_nan=False, description="of 2^30 bytes, US dollars")
-    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
-    read: datetime.date = Field(description="the day, YYYY-MM-DD")
 
 
-class SpotShare(Section):
+class SpotShare(Seen):
     """What spot capacity takes of the price on demand, under the key `spot` of a region: SageMaker publishes none."""
 
     share_of_on_demand: float = Field(gt=0, le=1, description="0.4: 40 % of the price on demand")
-    page: str = Field(pattern=r"^https://\S+$", description="where it was read")
-    read: datetime.date = Field(description="the day, YYYY-MM-DD")
 
 
 EXAMPLES = {

@@ -35,27 +35,27 @@ def bills(folder: Path = COSTS, prices: Prices | None = None) -> dict[str, dict[
     """
     prices = read_prices() if prices is None else prices
     found: dict[str, dict[str, Bill]] = {"run": {}, "month": {}, "kind": {}}
-    for file in sorted(folder.glob("*.json")):
-        kind, _, subject = file.stem.partition("-")
-        for month, hours, dollars in attempts(json_object(file) or {}, prices):
-            for table, name in (("run", subject), ("month", month), ("kind", kind)):
-                found[table].setdefault(name, Bill()).add(hours, dollars)
-    return found
-
-
-def attempts(record: dict[str, Any], prices: Prices) -> Iterator[tuple[str, float, float | None]]:
-    """Yield (month, billed hours of all instances, US dollars) of a job's attempts."""
-    given = record.get("attempts")
-    for attempt in given if isinstance(given, list) else ():
-        if not isinstance(attempt, dict):
-            continue
+    for job, attempt in attempts(folder):
+        kind, _, subject = job.partition("-")
         seconds, count, created = (attempt.get(key) for key in ("billable_seconds", "instance_count", "created"))
         if not (type(seconds) is int and type(count) is int and seconds >= 0 and count > 0):
             continue
         dollars = attempt.get("cost_usd")
         if type(dollars) not in (int, float) or not math.isfinite(dollars):
             dollars = prices.dollars(str(attempt.get("instance_type")), count, seconds)
-        yield (created[:7] if isinstance(created, str) else "unknown"), seconds * count / 3600, dollars
+        month = created[:7] if isinstance(created, str) else "unknown"
+        for table, name in (("run", subject), ("month", month), ("kind", kind)):
+            found[table].setdefault(name, Bill()).add(seconds * count / 3600, dollars)
+    return found
+
+
+def attempts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (stage, record) of each attempt of a job; what has another form is passed over."""
+    for file in sorted(folder.glob("*.json")):
+        given = (json_object(file) or {}).get("attempts")
+        for attempt in given if isinstance(given, list) else ():
+            if isinstance(attempt, dict):
+                yield file.stem, attempt
 
 
 def spot_shares(folder: Path = COSTS) -> dict[str, tuple[float, int]]:
@@ -64,14 +64,10 @@ def spot_shares(folder: Path = COSTS) -> dict[str, tuple[float, int]]:
     AWS gives the savings as 1 - BillableTimeInSeconds / TrainingTimeInSeconds.
     """
     seconds: dict[str, list[tuple[int, int]]] = {}
-    for file in sorted(folder.glob("*.json")):
-        given = (json_object(file) or {}).get("attempts")
-        for attempt in given if isinstance(given, list) else ():
-            if not isinstance(attempt, dict) or attempt.get("spot") is not True:
-                continue
-            billed, ran = attempt.get("billable_seconds"), attempt.get("training_seconds")
-            if type(billed) is int and type(ran) is int and 0 < billed <= ran:
-                seconds.setdefault(str(attempt.get("instance_type")), []).append((billed, ran))
+    for _, attempt in attempts(folder):
+        billed, ran = attempt.get("billable_seconds"), attempt.get("training_seconds")
+        if attempt.get("spot") is True and type(billed) is int and type(ran) is int and 0 < billed <= ran:
+            seconds.setdefault(str(attempt.get("instance_type")), []).append((billed, ran))
     return {
         name: (sum(billed for billed, _ in rows) / sum(ran for _, ran in rows), len(rows))
         for name, rows in seconds.items()

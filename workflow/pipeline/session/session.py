@@ -260,7 +260,8 @@ def open_session(workflow, config: dict) -> Session:
         submission = Submission(ledger, folder, here, setting(options, "instance_type"))
         wrong += submission.problems()
     showing = options is not None and options.dryrun
-    quoted = real and (to_sagemaker or (cluster != Cluster() and executor(options) != "local"))
+    away = executor(options) != "local"
+    quoted = real and (to_sagemaker or (cluster != Cluster() and away))
     if showing or quoted:
         estimates = quotation(ledger, submitting.region(options), cluster)
     if quoted and not wrong:
@@ -273,7 +274,6 @@ def open_session(workflow, config: dict) -> Session:
         wrong.append(f"the profile has rehearse=required, and some runs are {advice(unsafe)}")
     if wrong:
         raise HeirloomError("\n".join(wrong))
-    away = executor(options) != "local"
     if alone and not ledger.graph.mistakes:
         with suppress(OSError):  # for DVC, which git brings none of them; not in a clone that may only be read
             bring_in_step(ledger.graph.programs)
