@@ -107,12 +107,6 @@ def sampling_problems(trainer: TrainerSpec, batch: int, others: dict[str, Any]) 
             yield f"training.{key}", f"there is no {others[key]}; {did_you_mean(others[key], known)}"
     if others.get("loss_type") == "bnpo":
         yield "training.loss_type", f"bnpo {BY_MICRO_BATCH}; use dapo, which divides by those of the step"
-    if others.get("sync_ref_model") is True:
-        yield (
-            "training.sync_ref_model",
-            "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
-            "would go on with another one; delete it",
-        )
     if others.get("train_sampling_strategy", "random") != "random":
         yield "training.train_sampling_strategy", f"has no effect with trainer: {trainer.name}; delete it"
     for key in ("dataloader_drop_last", "label_smoothing_factor"):

@@ -38,6 +38,12 @@ def training_problems(
         yield from dpo_problems(others)
     if trainer.name == "kto":
         yield from kto_problems(training)
+    if others.get("sync_ref_model") is True and (trainer.rewarded or trainer.name in WITH_REFERENCE):
+        yield (
+            "training.sync_ref_model",
+            "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
+            "would go on with another one; delete it",
+        )
     if trainer.name in WITH_REFERENCE:
         yield from reference_problems(trainer, others, peft)
     if trainer.scores and peft is not None and not peft.merge:
@@ -126,13 +132,7 @@ def kto_problems(training: TrainingSection) -> Iterator[tuple[str, str]]:
 def reference_problems(
     trainer: TrainerSpec, others: dict[str, Any], peft: PeftSection | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield what would move the reference."""
-    if others.get("sync_ref_model") is True:
-        yield (
-            "training.sync_ref_model",
-            "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
-            "would go on with another one; delete it",
-        )
+    """Yield what of an adapter would move the reference."""
     if peft is not None and peft.bias != "none" and others.get("precompute_ref_log_probs") is not True:
         yield (
             "peft.bias",
