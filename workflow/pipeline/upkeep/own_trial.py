@@ -26,9 +26,8 @@ def own_stages(ledger: Ledger, candidates: dict[str, Candidate], names: Sequence
         raise HeirloomError(
             f"{', '.join(idle)}: not stale by its code alone, so there is nothing to try; `make plan` says what it is"
         )
-    if named and (
-        changes := [path for path in uncommitted_changes() if path not in ("dvc.lock", ".dvc/history.jsonl")]
-    ):
+    changes = [path for path in uncommitted_changes() if path not in WRITTEN_HERE] if named else []
+    if changes:
         raise HeirloomError(f"{', '.join(changes)}: not committed, and a stage of your own is tried in a clean clone")
     return [name for name in ledger.names if name in named]
 
