@@ -11,13 +11,10 @@ Out: config/datasets/NAME.yaml with the processing function and the columns that
 """
 
 import argparse
-import io
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from heirloom import stage
 from heirloom.config.folders import named_files
@@ -28,9 +25,9 @@ from heirloom.data.dataset_creation import create_dataset
 from heirloom.data.datasets_by_hand import fetched, place_of
 from heirloom.data.first_look.shape_of_rows import first_rows, shape_of
 from heirloom.data.first_look.shown_rows import print_rows
+from heirloom.data.first_look.written_file import write_config_file
 from heirloom.errors import HeirloomError, plain
 
-SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/dataset.schema.json\n"
 TRIED_ROWS = 50
 HELD_OUT = 0.02
 
@@ -56,7 +53,8 @@ def main() -> None:
         if "hub" in source:
             todo.append(f"source.revision: `python scripts/pin.py {file.stem}` writes the commit")
         todo = [plain(words) for words in todo]  # columns of anybody's have their names in them
-        write(file, {"tokenizer": options.tokenizer, "source": source, "processing": processing}, todo)
+        value = {"tokenizer": options.tokenizer, "source": source, "processing": processing}
+        write_config_file(file, "dataset", value, [f"TODO {words}" for words in todo])
         print(f"wrote {file}: {shape.processing_function}, {len(rows)} rows looked at")
         print("\n".join(f"to decide: {words}" for words in todo) or "nothing is left to decide")
         show(raw, Path("tokenizers") / options.tokenizer, processing, Path(folder) / "tried")
@@ -69,13 +67,6 @@ def name_of(place: str) -> str:
     """Return the name that a place gives a dataset."""
     last = place.rstrip("/").rpartition("/")[2].partition(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_") or "my-data"
-
-
-def write(file: Path, value: dict[str, Any], todo: list[str]) -> None:
-    """Write the dataset's file, what is to be decided as comments above its keys."""
-    text = io.StringIO()
-    YAML().dump(value, text)
-    file.write_text(SCHEMA + "".join(f"# TODO {words}\n" for words in todo) + text.getvalue(), encoding="utf-8")
 
 
 def show(raw: Path, tokenizer: Path, processing: dict[str, Any], tried: Path) -> None:

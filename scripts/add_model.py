@@ -10,26 +10,22 @@ Out: config/models/NAME.yaml: the source with its commit, the sizes that the pla
 """
 
 import argparse
-import io
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from heirloom import stage
 from heirloom.config.folders import named_files
 from heirloom.config.sections.source import ModelSource
 from heirloom.data.datasets_by_hand import place_of
 from heirloom.data.first_look.model_files import SMALL_FILES, licence, remarks, shape, tokenizer_changes
+from heirloom.data.first_look.written_file import write_config_file
 from heirloom.errors import HeirloomError, plain
 from heirloom.estimates.model_shape import model_shape
 from heirloom.hub import commit_of
 from heirloom.json_files import read_json
 from heirloom.models.fetching import fetch
-
-SCHEMA = "# yaml-language-server: $schema=../../workflow/schemas/model.schema.json\n"
 
 
 def main() -> None:
@@ -52,7 +48,8 @@ def main() -> None:
     value: dict[str, Any] = {"source": source}
     value |= {"tokenizer": changes} if changes else {}
     value |= {} if isinstance(sizes, str) else {"shape": sizes}
-    write(file, value, [f"licence: {terms or 'its card names none'}"], todo)
+    facts = [f"licence: {terms or 'its card names none'}"]
+    write_config_file(file, "model", value, [*facts, *(f"TODO {words}" for words in todo)])
 
     parameters = "" if isinstance(sizes, str) else f", {model_shape(sizes).parameters:,} parameters"
     print(plain(f"wrote {file}: {config.get('model_type')}{parameters}, licence {terms or 'unknown'}"))
@@ -68,16 +65,6 @@ def name_of(place: str) -> str:
     """Return the name that a place gives a model."""
     last = place.rstrip("/").rpartition("/")[2].lower()
     return re.sub(r"[^a-z0-9_-]+", "-", last).strip("-_") or "my-model"
-
-
-def write(file: Path, value: dict[str, Any], facts: list[str], todo: list[str]) -> None:
-    """Write the model's file; facts, and what is to be decided, as comments above its keys."""
-    text = io.StringIO()
-    YAML().dump(value, text)
-    comments = [*facts, *(f"TODO {words}" for words in todo)]
-    head = "".join(f"# {' '.join(plain(words).split())}\n" for words in comments)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(SCHEMA + head + text.getvalue(), encoding="utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:
