@@ -103,7 +103,7 @@ def test_library_bytecode(result_of):
 
 
 def test_installed_libraries_have_their_bytecode():
-    """Without it each process in the image compiles what it imports: 12 of 23 CPU seconds of a rank's start."""
+    """Without it each process in the image compiles what it imports: 11 of 21 CPU seconds of a rank's imports."""
     import dvc
     import snakemake
     import transformers
