@@ -103,3 +103,27 @@ def test_longest_answers_are_grpos_key_and_no_longer_dpos(workplace, run):
         "config/runs/dpo.yaml", "global_batch_size: 64", "global_batch_size: 64\n  max_completion_length: 9"
     )
     assert workplace.mistakes()[0].endswith("set processing.max_length in the dataset's file")
+
+
+def test_a_group_is_as_large_as_the_trainers_own_default(workplace, run):
+    workplace.write(
+        "config/runs/rl.yaml", RUN.replace("grpo", "rloo").replace("e: 64", "e: 6\n  per_device_train_batch_size: 3")
+    )
+    workplace.load()
+    said = run("grpo\ntraining:\n  global_batch_size: 64", "rloo\ntraining:\n  global_batch_size: 5")
+    assert said[0].startswith("training.global_batch_size: 5 answers are no whole groups of num_generations 2, TRL's")
+    said = run("e: 64", "e: 64\n  num_generations: null")
+    assert said[0].startswith("training.num_generations: is empty; give how many answers each prompt gets")
+
+
+@pytest.mark.parametrize(("trainer", "beta"), [("grpo", "beta: 0.1"), ("rloo", "")])
+def test_trained_biases_would_move_a_reference(workplace, run, trainer, beta):
+    (said,) = run("trainer: grpo\ntraining:", f"peft: {{bias: all}}\ntrainer: {trainer}\ntraining:\n  {beta}")
+    assert said.startswith(
+        f"peft.bias: all cannot be used with trainer: {trainer}, whose reference is the base with the "
+    )
+    assert said.endswith("set bias: none, or training.beta: 0")
+    workplace.write(
+        "config/runs/rl.yaml", RUN.replace("grpo\ntraining:", f"{trainer}\npeft: {{bias: all}}\ntraining:\n  beta: 0.0")
+    )
+    workplace.load()

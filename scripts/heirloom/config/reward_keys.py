@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.sections.evaluation import USER_FUNCTION, regex_problem
 from heirloom.config.sections.training import Reward, TrainingSection
@@ -11,8 +12,6 @@ from heirloom.config.trainers.spec import TrainerSpec
 
 BUILT_IN = {"exact_match": ("answer_pattern",), "numeric_match": (), "format": ("pattern",), "length": ()}
 """Function → the keys of its own."""
-GENERATIONS = 8
-"""TRL's default of num_generations."""
 CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
     "importance_sampling_level": ("token", "sequence"),
@@ -85,8 +84,10 @@ def sampling_problems(trainer: TrainerSpec, batch: int, others: dict[str, Any]) 
 
     `batch`: the answers of an optimizer step. `others`: the keys that go to TRL.
     """
-    answers = others.get("num_generations", GENERATIONS)
-    if isinstance(answers, int) and answers < 2:
+    answers = others.get("num_generations", argument_schemas(trainer.name)["num_generations"]["default"])
+    if answers is None:
+        yield "training.num_generations", "is empty; give how many answers each prompt gets, or delete it"
+    elif isinstance(answers, int) and answers < 2:
         yield "training.num_generations", f"{answers} answers to a prompt have nothing beside them; give at least 2"
     elif isinstance(answers, int) and batch % answers:
         said = "" if "num_generations" in others else ", TRL's default"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.arguments.schedules import OF_HELD_OUT_LOSS
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.reward_keys import reward_problems
@@ -14,7 +15,7 @@ from heirloom.errors import HeirloomError
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
 WITH_REFERENCE = ("dpo", "kto")
-"""Trainers that compare with the base as it was."""
+"""Trainers that compare with the base as it was; those that learn from rewards do where `beta` is not 0."""
 FUSED_OUTPUT = ("sft", "dpo", "kto", "grpo", "rloo")
 """Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
 
@@ -44,7 +45,7 @@ def training_problems(
             "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
             "would go on with another one; delete it",
         )
-    if trainer.name in WITH_REFERENCE:
+    if has_reference(trainer, others):
         yield from reference_problems(trainer, others, peft)
     if trainer.scores and peft is not None and not peft.merge:
         problem = f"false is not available with trainer: {trainer.name}, whose head is in no model below it"
@@ -129,15 +130,23 @@ def kto_problems(training: TrainingSection) -> Iterator[tuple[str, str]]:
         yield "training.per_device_train_batch_size", f"{problem}; raise it"
 
 
+def has_reference(trainer: TrainerSpec, others: dict[str, Any]) -> bool:
+    """Return whether the training computes what a reference would have answered."""
+    if trainer.rewarded:
+        return bool(others.get("beta", argument_schemas(trainer.name)["beta"]["default"]))
+    return trainer.name in WITH_REFERENCE
+
+
 def reference_problems(
     trainer: TrainerSpec, others: dict[str, Any], peft: PeftSection | None
 ) -> Iterator[tuple[str, str]]:
     """Yield what of an adapter would move the reference."""
     if peft is not None and peft.bias != "none" and others.get("precompute_ref_log_probs") is not True:
+        other = "training.beta: 0" if trainer.rewarded else "training.precompute_ref_log_probs: true"
         yield (
             "peft.bias",
             f"{peft.bias} cannot be used with trainer: {trainer.name}, whose reference is the base with the adapter "
-            "switched off, because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
+            f"switched off, because trained biases stay on; set bias: none, or {other}",
         )
 
 
