@@ -1,5 +1,6 @@
 """What a reader wants to know of a run first: what was trained, from what, on what; what got better and what worse."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,11 @@ CLEAR = ("better", "worse")
 
 
 def first_screen(config: Config, run: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Return {"facts", "kept", "changes", "unclear", "judged", "gates"} of a run's page.
+    """Return {"facts", "kept", "changes", "others", "gates"} of a run's page.
 
     `facts`: [label, value] each. `kept`: a sentence on the state that is the checkpoint, or None. `changes`: the rows
-    of `run["scores"]` that are called better or worse, those first that are worse; `unclear`: how many others were
-    compared; `judged`: whether any was. `gates`: {"passed", "failed": names}, or None without any.
+    of `run["scores"]` that are called better or worse, those first that are worse; `others`: [verdict, how many]
+    of all others that were compared. `gates`: {"passed", "failed": names}, or None without any.
     """
     compared = [row for row in run["scores"] if row["verdict"] is not None]
     changes = sorted((row for row in compared if row["verdict"] in CLEAR), key=lambda row: -CLEAR.index(row["verdict"]))
@@ -24,8 +25,7 @@ def first_screen(config: Config, run: dict[str, Any], data: dict[str, Any]) -> d
         "facts": [list(fact) for fact in facts(config, run["training"].get("train", {}), data)],
         "kept": kept_sentence(run["training"].get("train", {})),
         "changes": changes,
-        "unclear": len(compared) - len(changes),
-        "judged": bool(compared),
+        "others": [list(pair) for pair in Counter(row["verdict"] for row in compared if row not in changes).items()],
         "gates": {
             "passed": sum(gate["passed"] for gate in gates),
             "failed": [gate["name"] for gate in gates if not gate["passed"]],
