@@ -76,7 +76,9 @@ def test_what_cannot_be_decided_is_said():
     assert shape.processing_function == "dummy_processing_function"
     assert questions[0].startswith("1 of 2 rows cannot be used, the first because column 'messages' must be a list")
     answers = [{"prompt": "Hi", "completion": "Hello", "label": label} for label in (True, False, False)]
-    assert shape_of(answers)[1][0].startswith("2 of 3 rows are answers that were judged bad and are left out")
+    (said,) = shape_of(answers)[1]
+    assert said.startswith("2 of 3 rows are answers that were judged bad and are left out")
+    assert said.endswith("write labelled_processing_function and use trainer: kto")
     with pytest.raises(HeirloomError, match="columns a, b: no built-in processing function takes these rows"):
         shape_of([{"a": 1, "b": 2}])
 

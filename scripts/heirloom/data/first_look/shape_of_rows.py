@@ -95,8 +95,8 @@ def shape_of(rows: list[dict[str, Any]]) -> tuple[Shape, list[str]]:
     left_out = sum(shape.accepts(row) is None and shape.made_of(row) is None for row in rows)
     if left_out:
         open_questions.append(
-            f"{left_out} of {len(rows)} rows are answers that were judged bad and are left out: to learn from them, "
-            "make pairs with prompt, chosen and rejected"
+            f"{left_out} of {len(rows)} rows are answers that were judged bad and are left out: to learn from them "
+            "too, write labelled_processing_function and use trainer: kto"
         )
     others = [other for count, _, other, _ in counted if count == number and other != shape]
     if others:
