@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import Counter
 
 import pytest
@@ -13,6 +14,9 @@ gc.enable()  # whichever modules were imported first
 
 # a clone's modules are compiled once, not at each of the thousand starts of its programs
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# a shell that starts the suite in its background lets it ignore Ctrl-C, and so would all programs that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
     "tests/image/test_image.py",

@@ -91,6 +91,16 @@ def test_a_result_that_dvc_could_not_save_is_taken_up(clone: Clone) -> None:
     assert set(clone.plan()) == {"report-other"}
 
 
+def test_what_a_killed_dvc_leaves_is_put_aside_by_the_plan_too(clone: Clone) -> None:
+    """`dvc repro` killed while it wrote its lock: by seed 3 the kill campaign's seventh episode met it."""
+    lock = clone.folder / ".dvc/tmp/rwlock"
+    for mend in (clone.plan, lambda: succeeded(clone.pipeline("write"))):
+        lock.write_text("")
+        mend()
+        assert not lock.exists()
+    assert "up to date" in succeeded(clone.dvc("status")).stdout
+
+
 def test_a_read_only_clone_can_be_looked_at(made: Clone, tmp_path: Path) -> None:
     """Root may write anywhere, so what stands in the way is a file where the state would be."""
     clone = made.copy_to(tmp_path / "clone")

@@ -248,7 +248,7 @@ def test_a_local_model_and_dataset_need_no_hub(run_script, model_files, write_js
             "--processing-function=dumy_processing_function",
             "--processing-function: dumy.* is not built in; did you mean",
         ),
-        ("--max-prompt-length=5", "--max-prompt-length: is for preference rows"),
+        ("--max-prompt-length=5", "--max-prompt-length: is for preference and labelled rows, and these are chat"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_fetched(wrong, message):

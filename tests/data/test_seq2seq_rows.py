@@ -135,7 +135,7 @@ def test_plain_text_is_read_from_the_column_that_is_named(process, write_jsonl, 
         ({"train_on": "all"}, "train_on: has no effect on seq2seq rows"),
         ({"chat_template": "a.jinja"}, "chat_template: has no effect on seq2seq rows"),
         ({"packed": True}, "packed: is for text rows, and these are seq2seq"),
-        ({"max_prompt_length": 4}, "max_prompt_length: is for preference rows, and these are seq2seq"),
+        ({"max_prompt_length": 4}, "max_prompt_length: is for preference and labelled rows, and these are seq2seq"),
         ({"dataset_text_field": "body"}, "is for plain_text_processing_function, and seq2seq_processing_function"),
         (
             {"processing_function": "dummy_processing_function", "max_target_length": 4},
@@ -149,7 +149,7 @@ def test_plain_text_is_read_from_the_column_that_is_named(process, write_jsonl, 
             },
             "dataset_text_field: and columns.content say the same thing twice",
         ),
-        ({"processing_function": "mine:f"}, "text, chat, preference or seq2seq"),
+        ({"processing_function": "mine:f"}, "text, chat, preference, labelled or seq2seq"),
     ],
 )
 def test_keys_that_do_nothing_are_refused(keys, said):

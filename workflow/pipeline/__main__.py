@@ -102,9 +102,11 @@ def from_here(text: str) -> Path:
 
 
 def plan(arguments: argparse.Namespace) -> None:
+    from pipeline.dvc_project import set_aside_damaged_lock
     from pipeline.ledger import open_ledger
     from pipeline.plan import as_json, print_plan, print_quotation, quotation
 
+    set_aside_damaged_lock()  # whoever uses DVC alone has no other command of ours that could
     ledger = open_ledger(arguments.data == "local", arguments.runs)
     if arguments.json:
         print(as_json(quotation(ledger)))
@@ -122,9 +124,11 @@ def costs(_: argparse.Namespace) -> None:
 
 def write(_: argparse.Namespace) -> None:
     from pipeline.code import bring_in_step
+    from pipeline.dvc_project import set_aside_damaged_lock
     from pipeline.graph import dvcfile, load_graph
     from pipeline.ledger import carry_lock_over
 
+    set_aside_damaged_lock()
     graph = load_graph()[1]
     bring_in_step(graph.programs)
     print("dvc.yaml written" if dvcfile.write(graph) else "dvc.yaml is in step with config/")
