@@ -1,14 +1,15 @@
-"""A Python that has imported the heavy libraries once and forks a process for each program that it is told to run.
+"""A Python that has imported heavy libraries once and forks a process for each program that it is told to run.
 
-Several programs begin with the same five seconds of imports. Each still runs as `python PROGRAM OPTIONS` does: its
-own process, its own folder first on sys.path, none of this repository's modules imported before. Signals to the
-process that stands for it are its own, and it dies with that process.
+Several programs begin with the same seconds of imports. Each still runs as `python PROGRAM OPTIONS` does: its own
+process, its own folder first on sys.path, none of this repository's modules imported before. Signals to the process
+that stands for it (warm_client.py) are its own, and it dies with that process.
 """
 
 import atexit
 import contextlib
 import functools
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -22,6 +23,19 @@ import tempfile
 import traceback
 from pathlib import Path
 
+CLIENT = Path(__file__).with_name("warm_client.py")
+OF_RANKS = (
+    ("datasets", "peft", "torch")
+    + ("transformers:AutoConfig,LlamaForCausalLM,PreTrainedTokenizerFast,Trainer", "trl:DPOTrainer,SFTTrainer")
+)  # fmt: skip
+"""Libraries of trainings: modules, each with what is to be had from it."""
+OF_THE_WORKFLOW = (
+    ("snakemake.cli", "snakemake.workflow", "snakemake.dag", "snakemake.scheduling.job_scheduler", "dvc.cli")
+    + ("dvc.repo", "dvc.commands.status", "dvc.commands.repro", "pandas", "jinja2", "boto3", "s3fs", "ruamel.yaml")
+    + ("pydantic", "snakemake.logging", "snakemake.api", "snakemake.report.html_reporter")
+)  # fmt: skip
+"""Libraries of what a user types: Snakemake, DVC, the ledger."""
+
 
 @functools.cache
 def warm_ranks() -> dict[str, str]:
@@ -30,22 +44,35 @@ def warm_ranks() -> dict[str, str]:
 
     warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}).__enter__()
     atexit.register(warm.__exit__)
-    program = Path(warm.folder.name, "python")
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(warm.python)} "$@"\n')
-    program.chmod(0o755)
-    return {"PYTHON_EXEC": str(program)}
+    return {"PYTHON_EXEC": str(warm.program("python"))}
+
+
+@functools.cache
+def warm_workflow() -> Path:
+    """Return a folder with `python`, `snakemake` and `dvc` of a warm start, one for all tests of this process."""
+    warm = WarmStart(dict(os.environ), OF_THE_WORKFLOW, nested=True).__enter__()
+    atexit.register(warm.__exit__)
+    for name in ("snakemake", "dvc"):
+        warm.program(name, str(Path(sys.executable).with_name(name)))
+    return warm.program("python").parent
 
 
 class WarmStart:
-    """Use as a context manager; programs have the variables of `environment`."""
+    """Use as a context manager; programs have the variables of `environment`.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    `nested`: to a program its Python is the warm one, so that what it starts begins warm too.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], libraries: tuple[str, ...] = OF_RANKS, *, nested: bool = False
+    ) -> None:
         self.environment = environment
+        self.arguments = ["nested" if nested else "alone", *libraries]
 
     def __enter__(self) -> "WarmStart":
         self.folder = tempfile.TemporaryDirectory(prefix="torch-", dir="/tmp")  # a socket's path has at most 107 bytes
         self.place = f"{self.folder.name}/socket"
-        command = [sys.executable, __file__, "--serve", self.place]
+        command = [sys.executable, __file__, self.place, *self.arguments]
         self.server = subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.server.stdout.readline() == b"ready\n"
         return self
@@ -58,7 +85,16 @@ class WarmStart:
     @property
     def python(self) -> list[str]:
         """What stands for `python` before PROGRAM OPTIONS; folder, variables and streams are the typing one's."""
-        return [sys.executable, "-I", "-S", __file__, self.place]
+        return [sys.executable, "-I", "-S", str(CLIENT), self.place, sys.executable]
+
+    def program(self, name: str, *words: str) -> Path:
+        """Make a program NAME that stands for `python WORDS`, beside the others."""
+        folder = Path(self.folder.name, "bin")
+        folder.mkdir(exist_ok=True)
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([*self.python, *words])} "$@"\n')
+        program.chmod(0o755)
+        return program
 
     def run(self, program: Path, options: list[str], log: Path) -> int:
         """Run a program to its end, its output into `log`; return its exit code, that after signal n being -n."""
@@ -68,34 +104,13 @@ class WarmStart:
         return done.returncode
 
 
-def ask(place: str, program: str, options: list[str]) -> int:
-    """Let the server run a program with this process's folder, variables and streams; return its exit code.
-
-    This process ends by the signal that has ended the program.
-    """
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(place)
-        request = json.dumps([str(Path(program).absolute()), options, str(Path.cwd()), dict(os.environ)]).encode()
-        socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
-        server.sendall(request)
-        answers = server.makefile()
-        process = int(answers.readline())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, lambda received, _: os.kill(process, received))
-        code = int(answers.readline() or 1)
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
-        os.kill(os.getpid(), -code)
-    return code
-
-
-def serve(place: str) -> None:
+def serve(place: str, libraries: list[str]) -> None:
     """Answer such requests until standard input ends."""
-    import datasets  # noqa: F401
-    import peft  # noqa: F401
-    import torch  # noqa: F401
-    from transformers import AutoConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer  # noqa: F401
-    from trl import DPOTrainer, SFTTrainer  # noqa: F401
+    for library in libraries:
+        module, _, names = library.partition(":")
+        loaded = importlib.import_module(module)
+        for name in filter(None, names.split(",")):
+            getattr(loaded, name)
 
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -114,7 +129,7 @@ def serve(place: str) -> None:
 def answer(asked: socket.socket) -> None:
     """Run the program that is asked for in a process of its own, tell its exit code, and end."""
     size, streams, *_ = socket.recv_fds(asked, 8, 3)
-    program, options, folder, variables = json.loads(asked.makefile("rb").read(int.from_bytes(size, "big")))
+    words, folder, variables = json.loads(asked.makefile("rb").read(int.from_bytes(size, "big")))
     process = os.fork()
     if process == 0:
         for number, stream in enumerate(streams):
@@ -122,10 +137,11 @@ def answer(asked: socket.socket) -> None:
         for stream in streams:
             os.close(stream)
         asked.close()
+        open_streams()
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
-        become(program, options)
+        become(words)
     asked.sendall(f"{process}\n".encode())
     ended = os.pidfd_open(process)
     if ended not in select.select([ended, asked], [], [])[0]:  # whoever asked is gone, and says nothing any more
@@ -136,13 +152,29 @@ def answer(asked: socket.socket) -> None:
     os._exit(0)
 
 
-def become(program: str, options: list[str]) -> None:
+def open_streams() -> None:
+    """Open standard input, output and error as Python does when it begins."""
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)
+    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def become(words: list[str]) -> None:
     """Run a program in this process, and end with it."""
-    sys.argv, sys.path[0] = [program, *options], str(Path(program).parent)
+    if sys.argv[2] == "nested":
+        sys.executable = str(Path(sys.argv[1]).with_name("bin") / "python")
     sys.modules.pop("__mp_main__", None)  # this file, which is no module of the program's
+    own = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.path[1:1] = own
     code = 0
     try:
-        runpy.run_path(program, run_name="__main__")
+        if words[0] == "-m":
+            sys.argv, sys.path[0] = words[1:], os.getcwd()
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            program = str(Path(words[0]).absolute())
+            sys.argv, sys.path[0] = [program, *words[1:]], str(Path(program).parent)
+            runpy.run_path(program, run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if not isinstance(end.code, int | None):
@@ -157,8 +189,4 @@ def become(program: str, options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--serve":
-        serve(sys.argv[2])
-    else:
-        words = [word for number, word in enumerate(sys.argv[2:]) if number or word != "-u"]  # as torchrun asks
-        sys.exit(ask(sys.argv[1], words[0], words[1:]))
+    serve(sys.argv[1], sys.argv[3:])

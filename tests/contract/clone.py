@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from warm_start import warm_workflow
 from watched_processes import processes_in, wait_for
 from working_tree import copy_working_tree
 
@@ -153,10 +154,13 @@ class Clone:
     # ---- what a user types ----
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess:
+        """Run a command to its end, where the workflow's libraries are loaded already."""
+        environment = self.environment(variables)
+        warm = str(warm_workflow())
         return subprocess.run(
-            command,
+            [f"{warm}/python" if word == sys.executable else word for word in command[:1]] + list(command[1:]),
             cwd=self.folder,
-            env=self.environment(variables),
+            env=environment | {"PATH": f"{warm}{os.pathsep}{environment['PATH']}"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -164,6 +168,7 @@ class Clone:
         )
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
+        """Start a command of which a test asks how it begins and ends."""
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment(variables), start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -72,11 +72,11 @@ def test_what_lies_in_an_artifacts_place_is_replaced_by_the_artifact(clone: Clon
 def test_a_result_that_dvc_could_not_save_is_taken_up(clone: Clone) -> None:
     marker = ".heirloom/markers/checkpoints/other"
     clone.edit("config/runs/other.yaml", "1e-5", "2e-5")
-    (clone.folder / ".dvc/tmp/rwlock").write_text('{"/x":')  # DVC was killed while it wrote
     cache = clone.folder / ".dvc/cache/files"
     cache.rename(cache.with_name("kept"))
     cache.write_text("no folder, as good as a full disk")
     succeeded(clone.pipeline("write"))
+    (clone.folder / ".dvc/tmp/rwlock").write_text('{"/x":')  # DVC was killed while it wrote
     done = clone.pipeline("run", "train-other", "--marker", marker)
     assert done.returncode == 1
     assert "rwlock was cut short when a process was killed or a disk full: put aside" in done.stderr

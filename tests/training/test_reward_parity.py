@@ -149,7 +149,7 @@ def test_the_same_answers_teach_the_same(pristine, tmp_path, way):
     for row, other in zip(own.state.log_history[:4], upstream.state.log_history[:4], strict=True):
         for key in ("loss", "grad_norm", "reward"):
             if key in other:
-                assert row[key] == pytest.approx(other[key], abs=1e-6, rel=1e-6), (row["step"], key)
+                assert row[key] == pytest.approx(other[key], abs=1e-6, rel=5e-6), (row["step"], key)
     assert own.state.log_history[1]["grad_norm"] > 1e-3
     for name, weight in upstream_model.state_dict().items():
         torch.testing.assert_close(own_model.state_dict()[name], weight, atol=1e-6, rtol=0.0)
