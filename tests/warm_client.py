@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 
-
 NOT_AT_START = ("PYTHONPATH", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 """Variables for Python that a process which has begun already can heed as well, or that make no difference."""
 

@@ -23,12 +23,19 @@ import tempfile
 import traceback
 from pathlib import Path
 
+OPTIONAL = ("peft", "bitsandbytes", "wandb", "lomo_optim")
+"""Libraries that others load wherever they are installed; a rank that is not asked for them does without."""
 CLIENT = Path(__file__).with_name("warm_client.py")
 OF_RANKS = (
     ("datasets", "peft", "torch")
     + ("transformers:AutoConfig,LlamaForCausalLM,PreTrainedTokenizerFast,Trainer", "trl:DPOTrainer,SFTTrainer")
 )  # fmt: skip
 """Libraries of trainings: modules, each with what is to be had from it."""
+OF_EACH_RANK = (
+    "datasets", "accelerate", "torch",
+    "transformers:AutoConfig,AutoModelForCausalLM,AutoTokenizer,LlamaForCausalLM,PreTrainedTokenizerFast,Trainer",
+)  # fmt: skip
+"""Libraries that every rank loads, whatever it does: a model's card, which names those loaded, is as without them."""
 OF_THE_WORKFLOW = (
     ("snakemake.cli", "snakemake.workflow", "snakemake.dag", "snakemake.scheduling.job_scheduler", "dvc.cli")
     + ("dvc.repo", "dvc.commands.status", "dvc.commands.repro", "pandas", "jinja2", "boto3", "s3fs", "ruamel.yaml")
@@ -38,11 +45,11 @@ OF_THE_WORKFLOW = (
 
 
 @functools.cache
-def warm_ranks() -> dict[str, str]:
+def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
     """Return the variable that lets torchrun take its ranks from a warm start, one for all tests of this process."""
     from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
-    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}).__enter__()
+    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}, libraries).__enter__()
     atexit.register(warm.__exit__)
     return {"PYTHON_EXEC": str(warm.program("python"))}
 
@@ -106,11 +113,15 @@ class WarmStart:
 
 def serve(place: str, libraries: list[str]) -> None:
     """Answer such requests until standard input ends."""
+    absent = [] if "peft" in libraries else OPTIONAL
+    sys.modules.update(dict.fromkeys(absent))  # as heirloom.rank has it
     for library in libraries:
         module, _, names = library.partition(":")
         loaded = importlib.import_module(module)
         for name in filter(None, names.split(",")):
             getattr(loaded, name)
+    for name in absent:
+        del sys.modules[name]
 
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -154,9 +165,10 @@ def answer(asked: socket.socket) -> None:
 
 def open_streams() -> None:
     """Open standard input, output and error as Python does when it begins."""
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    out = -1 if not os.isatty(1) else 1
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", buffering=out, closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
 def become(words: list[str]) -> None:

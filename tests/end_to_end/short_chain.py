@@ -1,6 +1,6 @@
 """The demo's chain with few steps and prompts: made at home once for all tests, to hold against what is made elsewhere.
 
-At home by `dvc repro` alone; elsewhere by Snakemake, as jobs of Slurm and as jobs of SageMaker: the same bytes.
+At home by `dvc repro` alone, in processes that begin warm; elsewhere by Snakemake, as jobs of Slurm and as jobs of SageMaker: the same bytes.
 """
 
 import sys
@@ -10,6 +10,7 @@ import pytest
 from demo_clone import Demo
 from made_once import made_once
 from ruamel.yaml import YAML
+from warm_start import OF_EACH_RANK
 
 from pipeline.ledger.lockfile import read_lock, write_entries
 
@@ -98,7 +99,7 @@ def at_home(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
     def make(folder: Path) -> None:
         demo = create(folder / "heirloom", folder)
-        demo.run("dvc", "repro")
+        demo.warm(*OF_EACH_RANK).run("dvc", "repro")
         demo.commit("made at home")
 
     folder = made_once(tmp_path_factory, "short-chain-at-home", make)

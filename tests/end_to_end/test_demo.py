@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from demo_clone import ARTIFACTS, REPOSITORY, Demo, hashes
+from warm_start import OF_RANKS
 
 from heirloom.demo.lessons import lessons
 
@@ -49,7 +50,7 @@ def test_make_demo_ends_with_the_scores_and_where_to_look(demo: Demo) -> None:
 
 
 def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_path: Path) -> None:
-    demo.nothing_to_do()  # (a) and (b)
+    demo.nothing_to_do()  # (a) and (b), as they are typed
     again = demo.make("demo")
     assert "Nothing to be done" in again
     assert "0 to run, 0 after them, 0 to restore" in again
@@ -57,7 +58,7 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     demo.commit("made")
     assert "in sync" in demo.run("dvc", "status", "--cloud")
 
-    clone = Demo(tmp_path / "clone", home)  # (c)
+    clone = Demo(tmp_path / "clone", home).warm()  # (c)
     subprocess.run(["git", "clone", "-q", str(demo.folder), str(clone.folder)], check=True)
     clone.make("clone-settings")
     clone.run("dvc", "pull")
@@ -111,7 +112,7 @@ training: {max_steps: 3, global_batch_size: 8, per_device_train_batch_size: 4, p
 
 
 def test_the_other_methods_run_from_the_config_too(demo: Demo, home: Path, tmp_path: Path) -> None:
-    clone = Demo(tmp_path / "clone", home)
+    clone = Demo(tmp_path / "clone", home).warm(*OF_RANKS)
     subprocess.run(["cp", "-a", str(demo.folder), str(clone.folder)], check=True)
     for name, text in METHODS.items():
         (clone.folder / f"config/runs/{name}.yaml").write_text(text)
