@@ -1,6 +1,7 @@
 """The demo's chain with few steps and prompts: made at home once for all tests, to hold against what is made elsewhere.
 
-At home by `dvc repro` alone, in processes that begin warm; elsewhere by Snakemake, as jobs of Slurm and as jobs of SageMaker: the same bytes.
+At home by `dvc repro` alone, in processes that begin warm; elsewhere by Snakemake, as jobs of Slurm and as jobs of
+SageMaker: the same bytes.
 """
 
 import sys

@@ -59,11 +59,12 @@ def test_a_phone_need_not_scroll_sideways(place: Place, browser: Browser, name: 
     narrow = (
         'document.body.style.width = "390px";'
         'document.body.style.margin = "0"; window.dispatchEvent(new Event("resize"));'
-        "setTimeout(() => {"  # charts follow their figures once these have their new width
-        'for (const part of document.querySelectorAll("body *")) {'
-        "  const beyond = part.getBoundingClientRect().right > 391;"
-        '  if (beyond && !part.closest("#lineage .scroll, svg")) console.error(part.outerHTML);'
-        "}}, 300);"
+        "let looks = 0; const look = () => {"  # charts follow their figures once these have their new width
+        '  const beyond = [...document.querySelectorAll("body *")].filter((part) =>'
+        '    part.getBoundingClientRect().right > 391 && !part.closest("#lineage .scroll, svg"));'
+        "  if (beyond.length && looks++ < 30) setTimeout(look, 100);"
+        "  else beyond.forEach((part) => console.error(part.outerHTML));"
+        "}; look();"
     )
     assert browser.look(place.folder / f"reports/{name}.html", actions=narrow).console == []
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from heirloom.report.run_config import Config
+from heirloom.report.scores import Verdict
 
 ENDS = {"early_stopping": "early stopping ended the training", "all_steps": "the training went to its last step"}
 """metrics/training/RUN.json: `train.end`, where held-out rows decide which state is kept or when training ends."""
@@ -20,12 +21,13 @@ def first_screen(config: Config, run: dict[str, Any], data: dict[str, Any]) -> d
     """
     compared = [row for row in run["scores"] if row["verdict"] is not None]
     changes = sorted((row for row in compared if row["verdict"] in CLEAR), key=lambda row: -CLEAR.index(row["verdict"]))
+    others = Counter(row["verdict"] for row in compared if row not in changes)
     gates = run["gates"]
     return {
         "facts": [list(fact) for fact in facts(config, run["training"].get("train", {}), data)],
         "kept": kept_sentence(run["training"].get("train", {})),
         "changes": changes,
-        "others": [list(pair) for pair in Counter(row["verdict"] for row in compared if row not in changes).items()],
+        "others": [[verdict, others[verdict]] for verdict in get_args(Verdict) if others[verdict]],
         "gates": {
             "passed": sum(gate["passed"] for gate in gates),
             "failed": [gate["name"] for gate in gates if not gate["passed"]],
