@@ -3,7 +3,8 @@
 import pytest
 
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.estimates.setups import shape_and_dtype, training_setup
+from heirloom.estimates.setups import shape_and_dtype, trained_rows, training_setup
+from heirloom.estimates.steps import Rows
 from pipeline.graph.graph import build_graph
 
 RUN = "base: sft\ndataset: {dataset}\ntrainer: kto\ntraining: {{global_batch_size: 64{keys}}}\n{more}"
@@ -30,6 +31,8 @@ def test_it_learns_from_judged_answers_and_from_pairs(workplace, dataset):
     shape, saved = shape_and_dtype(run, project, workplace.root)
     setup = training_setup(run, shape, saved, 2, 128, workplace.root)
     assert (setup.loss, setup.reference, setup.tokens) == ("tiled", True, 8 * 128)  # answers count, not pairs
+    rows, _ = trained_rows(run, project, Rows(100, 9_000, 128, exact=True))
+    assert (rows.rows, rows.exact) == ((200, False) if dataset == "pairs" else (100, True))
     assert not TRAINERS["kto"].takes_pairs
 
 

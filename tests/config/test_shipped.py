@@ -10,7 +10,8 @@ import pytest
 from heirloom.code_closure import SCRIPTS, code_closure
 from heirloom.config.project import load_project
 from heirloom.estimates.fitting import fit_of
-from heirloom.estimates.setups import hosts, longest_row, shape_and_dtype, training_setup
+from heirloom.estimates.setups import hosts, longest_row, shape_and_dtype, trained_rows, training_setup
+from heirloom.estimates.steps import Rows
 
 ROOT = Path(__file__).resolve().parents[2]
 BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward"}
@@ -44,7 +45,8 @@ def test_the_big_trainings_fit_their_gpus_with_a_tenth_to_spare(name: str):
     shape, saved = shape_and_dtype(run, project, ROOT)
     machines = hosts(run.resources.machines("training"))
     longest = longest_row(project.datasets[run.dataset], project)
-    fit = fit_of(training_setup(run, shape, saved, machines.ranks, longest, ROOT), machines.instance)
+    rows, _ = trained_rows(run, project, Rows(1000, 1000 * longest, longest, exact=False))
+    fit = fit_of(training_setup(run, shape, saved, machines.ranks, rows.longest, ROOT), machines.instance)
     assert fit.fits and not fit.tight, str(fit)
 
 

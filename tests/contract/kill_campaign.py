@@ -122,6 +122,7 @@ class Campaign:
     def note(self, kind: str, *facts: object) -> None:
         self.found[kind] += 1
         self.notes.append(f"{kind}: {' · '.join(map(str, facts))}")
+        print(self.notes[-1], flush=True)
 
 
 def run(made: Clone, place: Path, kills: int, seed: int) -> Campaign:
@@ -163,7 +164,6 @@ def main() -> int:
         succeeded(clone.snakemake())
         clone.commit("made")
         campaign = run(clone, place, arguments.kills, arguments.seed)
-    print(*campaign.notes, sep="\n")
     print(f"{campaign.kills} kills, seed {arguments.seed}: {campaign.told()}")
     return 1 if campaign.found else 0
 

@@ -22,7 +22,7 @@ from heirloom.config.training_keys import WITH_REFERENCE
 from heirloom.errors import HeirloomError
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.model_shape import ModelShape, model_shape
-from heirloom.estimates.steps import Rows, from_bytes
+from heirloom.estimates.steps import Rows, from_bytes, joined, packed
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
 from heirloom.json_files import read_json
 
@@ -130,8 +130,25 @@ def rows_of(name: str, project: Project, vocabulary: int, current: bool, root: P
     raw = [raw_bytes(part, root) for part in parts_of(dataset, project)]
     if any(size is None for size in raw):
         return f"the rows of {name} are not counted before they are here"
-    packed = dataset.processing is not None and dataset.processing.packed
-    return from_bytes(sum(filter(None, raw)), vocabulary, limit, packed)
+    cut = dataset.processing is not None and dataset.processing.packed
+    return from_bytes(sum(filter(None, raw)), vocabulary, limit, cut)
+
+
+def trained_rows(run: Run, project: Project, rows: Rows) -> tuple[Rows, float]:
+    """Return the rows as a training of the run takes them: joined or packed where its file says so, pairs split by KTO.
+
+    The number beside them is how many tokens attend to each other: documents that are packed stay apart.
+    """
+    training = run.training
+    if rows.rows and "labelled" in TRAINERS[run.trainer].row_kinds and project.kind(run.dataset) == "preference":
+        rows = replace(rows, rows=2 * rows.rows, exact=False)  # each of a pair's answers is a row; prompts count once
+    apart = rows.tokens / rows.rows if rows.rows else rows.longest
+    if training.passed_through.get("packing") is True:
+        length = training.seq_length or longest_row(project.datasets[run.dataset], project) or rows.longest
+        return packed(rows, length, argument(run, "packing_strategy")), min(apart, length)
+    if training.seq_length is None:
+        return rows, apart
+    return joined(rows, training.seq_length), training.seq_length
 
 
 def held_out_rows(name: str, project: Project, rows: Rows | str, current: bool, root: Path = Path()) -> int | None:
@@ -215,7 +232,7 @@ def training_setup(
     if run.quantization is not None:
         double = run.quantization.bnb_4bit_use_double_quant
         quantized = EIGHT_BITS if run.quantization.load_in_8bit else DOUBLE_QUANTIZED if double else FOUR_BITS
-    length = training.seq_length or longest
+    length = longest
     spec = TRAINERS[run.trainer]
     if spec.rewarded:
         length += argument(run, "max_completion_length")

@@ -55,15 +55,28 @@ def steps_of_answers(rows: Rows, training: dict[str, Any], answers: int, times: 
     return Steps(steps, round(steps / an_epoch * tokens), tokens, exact=False, limited=limit > 0)
 
 
-def steps_of(rows: Rows, training: dict[str, Any], ranks: int, seq_length: int | None = None) -> Steps:
+def joined(rows: Rows, seq_length: int) -> Rows:
+    """Return rows that are joined and cut to exactly `seq_length` tokens; what is left over is dropped."""
+    number = rows.tokens // seq_length
+    return Rows(number, number * seq_length, seq_length, rows.exact)
+
+
+def packed(rows: Rows, seq_length: int, strategy: str) -> Rows:
+    """Return rows that are packed to at most `seq_length` tokens (heirloom/training/batches/packing.py).
+
+    `wrapped` fills each to the last token. How full others are depends on the rows; they are taken to be full, and the
+    number is not exact.
+    """
+    return Rows(math.ceil(rows.tokens / seq_length), rows.tokens, seq_length, rows.exact and strategy == "wrapped")
+
+
+def steps_of(rows: Rows, training: dict[str, Any], ranks: int) -> Steps:
     """Return the steps that transformers' Trainer makes of the rows: `training` are a run's keys by name.
 
     Trainer (5.23, set_initial_training_values): batches of a rank = ⌈⌈rows / batch⌉ / ranks⌉, a step for each
-    accumulation of them, the last one of an epoch shorter; max_steps stands above num_train_epochs. `seq_length`: rows
-    are joined and cut into rows of so many tokens, what is left over is dropped (heirloom/training/batches/packing.py).
+    accumulation of them, the last one of an epoch shorter; max_steps stands above num_train_epochs.
     """
-    number = rows.rows if seq_length is None else rows.tokens // seq_length
-    tokens = rows.tokens if seq_length is None else (rows.tokens // seq_length) * seq_length
+    number, tokens = rows.rows, rows.tokens
     batch = training.get("per_device_train_batch_size", 8)
     accumulation = max(training["global_batch_size"] // (batch * ranks), 1)
     limit = training.get("max_steps", -1)

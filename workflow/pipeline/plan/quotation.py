@@ -25,6 +25,7 @@ from heirloom.estimates.setups import (
     json_object,
     rows_of,
     shape_and_dtype,
+    trained_rows,
     training_setup,
 )
 from heirloom.estimates.steps import Steps, steps_of, steps_of_answers
@@ -239,12 +240,13 @@ class Quoting:
                 rows, keys, argument(run, "num_generations"), argument(run, "num_iterations")
             )
         else:
-            quote.steps = steps_of(rows, keys, quote.hosts.ranks, run.training.seq_length)
+            quote.steps = steps_of(trained_rows(run, self.project, rows)[0], keys, quote.hosts.ranks)
         quote.at_most = run.training.early_stopping_patience is not None
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
         if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
             return
-        setup = training_setup(run, *shape, quote.hosts.ranks, rows.longest)
+        trained, attended = trained_rows(run, self.project, rows)
+        setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest)
         instance = quote.hosts.instance
         if instance is None:
             if quote.hosts.gpus:
@@ -260,9 +262,8 @@ class Quoting:
             quote.unknown.append("how long it takes to draw its answers is not known before it has run")
         elif quote.duration is None and quote.steps.tokens:
             tokens = quote.steps.tokens
-            length = run.training.seq_length or (rows.tokens / rows.rows if rows.rows else rows.longest)
             flops = shape[0].flops(setup.adapter, setup.reference)
-            found = from_operations(flops, tokens, length, instance.card, quote.hosts.ranks)
+            found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks)
             quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
