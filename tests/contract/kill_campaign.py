@@ -95,6 +95,8 @@ class Campaign:
         planned = clone.pipeline("plan", "--stages")
         if planned.returncode:
             self.note("hand work", number, "plan", planned.stderr[-1500:])
+        if "`make dvc.yaml` writes it anew" in planned.stdout:  # DVC was killed while it wrote dvc.lock
+            succeeded(clone.pipeline("write"))
         return {stage for stage in STAGES if f" {stage} " not in planned.stdout} if not planned.returncode else set()
 
     def after_end(self, clone: Clone, number: int, engine: str, repeated: set[str]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from clone import Clone, succeeded
 
 
@@ -99,6 +100,27 @@ def test_what_a_killed_dvc_leaves_is_put_aside_by_the_plan_too(clone: Clone) -> 
         mend()
         assert not lock.exists()
     assert "up to date" in succeeded(clone.dvc("status")).stdout
+
+
+@pytest.mark.parametrize("left", ["nothing", "its head", "all but an entry's end"])
+def test_a_lock_that_dvc_was_killed_in_is_written_anew_by_make_dvc_yaml(clone: Clone, left: str) -> None:
+    """With what markers have, and without them with what was committed."""
+    lock = clone.folder / "dvc.lock"
+    whole = lock.read_bytes()
+    if left != "nothing":
+        shutil.rmtree(clone.folder / ".heirloom/markers")
+    cut = whole[: {"nothing": 0, "its head": 20}.get(left, whole.rindex(b"    outs:\n") + 28)]
+    lock.write_bytes(cut)
+    done = clone.pipeline("plan", "--stages")
+    assert "`make dvc.yaml` writes it anew" in done.stdout
+    assert clone.plan() == {}
+    if left == "all but an entry's end":  # DVC takes it for a stage that never ran
+        done = clone.dvc("repro")
+        assert done.returncode != 0 and ": `make dvc.yaml` puts it aside and writes it anew" in done.stderr
+    assert "put aside as dvc.lock.damaged" in succeeded(clone.pipeline("write")).stdout
+    clone.nothing_to_do()
+    assert clone.executed() == []
+    assert lock.read_bytes() == whole and (clone.folder / "dvc.lock.damaged").read_bytes() == cut
 
 
 def test_a_read_only_clone_can_be_looked_at(made: Clone, tmp_path: Path) -> None:

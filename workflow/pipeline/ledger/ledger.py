@@ -15,7 +15,7 @@ from pipeline.ledger.config_sections import config_sections
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.fingerprints import UNREADABLE, Fingerprints
 from pipeline.ledger.history import History
-from pipeline.ledger.lockfile import DamagedLockError, read_lock, write_entries
+from pipeline.ledger.lockfile import DamagedLockError, last_committed_lock, read_lock, replace_damaged, write_entries
 from pipeline.ledger.locking import dvc_lock
 from pipeline.ledger.sharing import only_here
 from pipeline.ledger.staleness import Action, Verdict, judge
@@ -195,8 +195,16 @@ def checked_stage_names(graph: Graph, names: Iterable[str]) -> list[str]:
 
 
 def carry_lock_over(graph: Graph) -> int:
-    """Bring entries that an earlier version wrote into dvc.lock into the form of today; return how many there were."""
-    carried, known = carry_over(graph, recorded_entries(graph)[0])
+    """Bring entries that an earlier version wrote into dvc.lock into the form of today; return how many there were.
+
+    A damaged dvc.lock is written anew before, and that is said.
+    """
+    entries, damaged = recorded_entries(graph)
+    if damaged:
+        with dvc_lock():
+            replace_damaged(entries)
+        print(f"{damaged}; put aside as dvc.lock.damaged, {len(entries)} entries written anew from markers and commit")
+    carried, known = carry_over(graph, entries)
     if carried:
         History().add_same(known)
         with dvc_lock():
@@ -205,9 +213,9 @@ def carry_lock_over(graph: Graph) -> int:
 
 
 def recorded_entries(graph: Graph) -> tuple[dict[str, Entry], str | None]:
-    """Return what dvc.lock records; a damaged lock is rebuilt from the markers, and its damage told."""
+    """Return what dvc.lock records; of a damaged lock what markers and the last commit have, and its damage."""
     try:
         return read_lock(), None
     except DamagedLockError as error:
-        found = {name: markers.read_marker(MARKERS, stage.artifact) for name, stage in graph.stages.items()}
-        return {name: entry for name, entry in found.items() if entry}, str(error)
+        made = {name: markers.read_marker(MARKERS, stage.artifact) for name, stage in graph.stages.items()}
+        return last_committed_lock() | {name: entry for name, entry in made.items() if entry}, error.what

@@ -30,7 +30,11 @@ _VERSION = 1
 
 
 class DamagedLockError(HeirloomError):
-    """dvc.lock is not what DVC writes: cut short by a crash, or with conflict marks of a merge."""
+    """dvc.lock is not what DVC writes: cut short by a crash, or with conflict marks of a merge; `what` says which."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: `make dvc.yaml` puts it aside and writes it anew")
+        self.what = what
 
 
 def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
@@ -43,6 +47,8 @@ def read_lock(path: Path = DVC_LOCK) -> dict[str, Entry]:
         raise DamagedLockError(f"{path} is not text: byte {error.start + 1} is not UTF-8") from error
     except OSError as error:
         raise HeirloomError(f"{path} cannot be read ({error.strerror}): mend it, or `git checkout {path}`") from error
+    if not text.strip():
+        raise DamagedLockError(f"{path} is empty, as a process leaves it that is killed while it writes")
     blocks = split_blocks(text, path)
     known = recall(CACHE / "lock.json", _VERSION)
     hashes = {name: hashlib.md5(block.encode()).hexdigest() for name, block in blocks.items()}
@@ -68,6 +74,15 @@ def committed_lock(commit: str) -> dict[str, Entry]:
     return (YAML(typ="safe").load(done.stdout) or {}).get("stages") or {} if done.returncode == 0 else {}
 
 
+def last_committed_lock() -> dict[str, Entry]:
+    """Return the entries of the last commit's dvc.lock that have their form; none where that is damaged itself."""
+    try:
+        found = committed_lock("HEAD")
+        return {name: entry for name, entry in found.items() if is_entry(entry, with_products=False)}
+    except (YAMLError, AttributeError, OSError, RecursionError):
+        return {}
+
+
 def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> None:
     """Put entries into the lock, None takes one out; the file is replaced in one step.
 
@@ -82,6 +97,15 @@ def write_entries(changes: dict[str, Entry | None], path: Path = DVC_LOCK) -> No
         else:
             blocks[name] = format_block(name, entry)
     write_blocks(blocks, path)
+
+
+def replace_damaged(entries: dict[str, Entry]) -> None:
+    """Put a lock that cannot be read aside, as dvc.lock.damaged, and write `entries` in its place.
+
+    The caller holds DVC's lock.
+    """
+    DVC_LOCK.rename(DVC_LOCK.with_suffix(".lock.damaged"))
+    write_entries(entries)
 
 
 def write_blocks(blocks: dict[str, str], path: Path) -> None:

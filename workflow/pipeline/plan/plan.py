@@ -38,7 +38,8 @@ def print_plan(ledger: Ledger, file: TextIO, everything: bool = False, folded: b
     for warning in [*ledger.warnings, *environment_changes(ledger.history, ledger.current())]:
         file.write(f"warning: {warning}\n")
     if ledger.damaged:
-        file.write(f"warning: {ledger.damaged}; its entries are taken from the markers\n")
+        remedy = "its entries are taken from markers and the last commit, `make dvc.yaml` writes it anew"
+        file.write(f"warning: {ledger.damaged}; {remedy}\n")
     rows = rows_of(ledger, ledger.names if everything else ledger.to_do(), folded)
     width = min(WIDEST_NAME, max((len(row.name) for row in rows), default=0))
     columns = shutil.get_terminal_size().columns if file.isatty() else None

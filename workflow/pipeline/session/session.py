@@ -31,7 +31,7 @@ from pipeline.ledger import (
     open_ledger,
     read_lock,
 )
-from pipeline.paths import DVC_LOCK, JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
+from pipeline.paths import JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
 from pipeline.plan import Cluster, print_plan, print_quotation, quotation, refusals
 from pipeline.rehearsal import advice, unrehearsed
 from pipeline.session import sagemaker_submission as submitting
@@ -373,8 +373,7 @@ def update_ledger_files(ledger: Ledger) -> None:
     if ledger.adopted or ledger.damaged or in_step:
         with dvc_lock():
             if ledger.damaged:
-                DVC_LOCK.rename(DVC_LOCK.with_suffix(".lock.damaged"))
-                lockfile.write_entries(ledger.entries | in_step)
+                lockfile.replace_damaged(ledger.entries | in_step)
             else:
                 lockfile.write_entries(ledger.adopted | in_step)
     if JOBS_AWAY.exists():
