@@ -10,10 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
 # dataset. It is not exported, because make would expand it for that.
 as_typed = '$(subst ','\'',$(value $(1)))'
-unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER
+unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness plan watch costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -54,6 +54,9 @@ setup-harness: $(VENV)/harness  ## add the lm-evaluation-harness, for runs with 
 
 plan: clone-settings  ## what would run, why, and what it takes
 	@python workflow/pipeline plan
+
+watch: clone-settings  ## a page of what runs here, waits and failed, on this machine alone until Ctrl-C (PORT=8650: at that port)
+	@python workflow/pipeline watch $(if $(value PORT),--port $(call as_typed,PORT))
 
 costs:  ## what jobs on SageMaker were billed, by run, month and kind
 	@python workflow/pipeline costs

@@ -21,6 +21,7 @@ PIPELINE = [
     ["ledger"],
     ["plan", "execution", "provenance", "rehearsal"],
     ["upkeep", "session"],
+    ["watch"],
 ]
 LIBRARY = [
     [""],

@@ -72,6 +72,7 @@ def json_line(value: Any) -> str:
 
 
 TRAINED = {"loss": 1.6, "steps": 40, "tokens": 81_920, "kept_step": 30, "end": "early_stopping"}
+TRAINED |= {"parameters": 1_234_567, "trained_parameters": 2_048}
 
 
 def training(name: str) -> dict[str, Any]:

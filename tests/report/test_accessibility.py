@@ -80,7 +80,7 @@ def test_rows_are_cards_on_a_phone(place: Place, browser: Browser, tmp_path: Pat
 
 def test_paper_has_no_controls(place: Place, browser: Browser, tmp_path: Path) -> None:
     paper = tmp_path / "page.pdf"
-    browser.run(place.folder / "reports/sft.html", f"--print-to-pdf={paper}")
+    browser.run((place.folder / "reports/sft.html").as_uri(), f"--print-to-pdf={paper}")
     assert paper.read_bytes().startswith(b"%PDF")
     style = (place.folder / "reports/sft.html").read_text().partition("@media print {")[2]
     assert "nav, .choices, .saves" in style

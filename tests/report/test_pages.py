@@ -112,6 +112,7 @@ def test_a_run_begins_with_what_got_better_and_worse_and_what_was_trained(place:
     assert "better exact_match 0.02 → 0.6 +0.58, 0.55 to 0.61 gate failed harness.finds.acc" in first
     assert "Other scores: 1 within the noise, 1 not judged. 2 of 3 gates passed." in first
     assert "trained by sft from pre on chats rows 4,993 held-out rows 113 steps 40 tokens 81,920" in first
+    assert "parameters 1,234,567 of them trained 2,048 (0.17%)" in first
     assert (
         "The checkpoint is the state after step 30 of 40 that were trained; early stopping ended the training." in first
     )

@@ -5,10 +5,12 @@ The losses are fixed numbers, so that nothing changes unseen; both stages of ZeR
 
 import csv
 import json
+import math
 import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 from training_workplace import ROOT, TRAINING, tree, write_dataset
 from transformers import (
     AutoConfig,
@@ -203,6 +205,25 @@ def test_losses_are_what_they_were(methods):
         assert measured["before"]["loss"] == pytest.approx(before, abs=tolerance), name
         assert measured["after"]["loss"] == pytest.approx(after, abs=tolerance), name
         assert measured["train"]["steps"] == STEPS
+
+
+def test_metrics_say_how_many_parameters_were_trained_of_how_many(methods, workplace):
+    """Those of the base and of the adapter, at ZeRO-3 and of a base in 4 bits as well."""
+    folder, _ = methods
+    for name, (*_, sections, _before, _after) in METHODS.items():
+        train = json.loads((folder / name / "metrics.json").read_text())["train"]
+        head = 64 if name.startswith("reward") else 0  # which the base does not have
+        base = weights_in(workplace.folder / BASES.get(name, BASE) / "model.safetensors") + head
+        adapted = "peft" in sections
+        adapter = weights_in(folder / name / "checkpoint/adapter/adapter_model.safetensors") if adapted else 0
+        assert train["parameters"] == base + adapter, name
+        assert train["trained_parameters"] == (adapter if adapted else base), name
+
+
+def weights_in(file):
+    """Return how many numbers a file of weights holds."""
+    with safe_open(file, framework="np") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
 
 
 def test_a_checkpoint_is_a_plain_model_with_the_adapter_merged_in(methods, workplace):

@@ -43,7 +43,9 @@ def test_lines_of_training_generation_and_processing_tell_progress(capsys: pytes
     training = "step 120/1,240  loss 2.3456  lr 1.00e-04  1,024 tokens/step  5,000 tokens/s  1:02:03 left"
     seen = progress_of(training)
     assert (str(seen), round(seen.left)) == ("step 120/1,240", 3723)
-    assert progress_of("step 3/10  held-out loss 1.2000, perplexity 3.32").ends is None
+    assert seen.figures == {"loss": 2.3456, "lr": 1e-4, "tokens/step": 1024, "tokens/s": 5000}
+    seen = progress_of("step 3/10  held-out loss 1.2000, perplexity 3.32, exact match 12.0%")
+    assert (seen.ends, seen.figures) == (None, {"held-out loss": 1.2, "perplexity": 3.32, "exact match": 12})
     generating = generation_progress.Progress(total=4, done=0, ranks=2, talks=True)
     generating.advance(4, 40)
     assert str(progress_of(capsys.readouterr().out)) == "answers 4/4"
@@ -88,6 +90,17 @@ def test_a_log_is_followed_from_where_the_job_begins_it_anew(tmp_path: Path) -> 
     assert not follower.follow()
     log.write_text("rows 5/7\n")  # begun anew, by a second attempt
     assert follower.follow() and str(follower.progress) == "rows 5/7" and follower.progress.left is None
+
+
+def test_a_log_that_is_there_already_is_read_from_its_beginning_where_the_job_runs(tmp_path: Path) -> None:
+    log = tmp_path / "train-x.log"
+    log.write_text(
+        "step 1/10  loss 2.0  0:01:30 left\nstep 2/10  loss 1.9  0:01:20 left\nstep 2/10  held-out loss 1.8\n"
+    )
+    follower = LogFollower(log, begun=True)
+    seen = follower.follow()
+    assert [each.figures for each in seen] == [{"loss": 2.0}, {"loss": 1.9}, {"held-out loss": 1.8}]
+    assert str(follower.progress) == "step 2/10" and 79 < follower.progress.left <= 80
 
 
 def test_the_time_left_follows_from_the_speed_where_no_line_tells_it(

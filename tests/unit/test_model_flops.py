@@ -4,9 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, T5Config, TrainerState
 
-from heirloom import rank
 from heirloom.estimates.model_flops import ModelFlops, peak_flops
-from heirloom.training.callbacks.model_flops import Utilization, attention_size, model_flops, size
+from heirloom.training.callbacks.model_flops import Utilization, attention_size, model_flops
 from heirloom.training.callbacks.progress import Progress
 
 
@@ -51,18 +50,6 @@ def test_frozen_weights_cost_four_and_an_adapters_six():
     flops = model_flops(model)
     assert (flops.weights, flops.trained) == (BODY + HEAD + 32, 32)
     assert flops.per_token(0) == 4 * (BODY + HEAD) + 6 * 32
-
-
-def test_scattered_and_packed_weights_count_in_full():
-    rank.allow("bitsandbytes")
-    from bitsandbytes.nn import Params4bit
-
-    scattered = torch.nn.Parameter(torch.empty(0))
-    scattered.ds_numel = 12  # as ZeRO-3 leaves it
-    assert size(scattered) == 12
-    for storage in (torch.uint8, torch.bfloat16):
-        packed = Params4bit(torch.randn(64, 32), requires_grad=False, quant_storage=storage).to("cpu")
-        assert packed.numel() < 64 * 32 and size(packed) == 64 * 32
 
 
 def test_a_reference_model_adds_its_forward_pass():

@@ -8,11 +8,13 @@ empty-trash         delete what clean has moved away
 clean-remote        what the DVC remote and jobs' S3 prefix hold in vain
 pull [STAGE …]      bring recorded data from the DVC remote; nothing is executed
 costs               what jobs on SageMaker were billed
+watch               a page of what runs here, waits and failed, on this machine alone
 origin PATH         which commits recorded this file or folder, wherever it lies
-run, join, digest, begin, end, merge   used by the rules, training jobs, launch.py and git
+run, join, digest, begin, end, merge, outlook   used by the rules, training jobs, launch.py, git and watch
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -48,6 +50,9 @@ def parse_arguments() -> argparse.Namespace:
     plan.add_argument("--stages", action="store_true", help="a line for every stage, for programs")
     plan.add_argument("--json", action="store_true", help="the quotation as JSON alone (docs/plan.md)")
     commands.add_parser("costs", help="what jobs on SageMaker were billed, by run, month and kind")
+    watch = commands.add_parser("watch", help="serve a page of what runs here, on this machine alone, until Ctrl-C")
+    watch.add_argument("--port", type=int, default=0, help="absent: any that is free")
+    commands.add_parser("outlook", help="what is still to do, as JSON (`watch` calls this)")
     commands.add_parser("write", help="write dvc.yaml from config/")
     commands.add_parser("check", help="fail when dvc.yaml is out of step with config/")
     commands.add_parser("verify", help="hash every artifact and every object in the cache against dvc.lock")
@@ -120,6 +125,18 @@ def costs(_: argparse.Namespace) -> None:
     from pipeline.plan import bills, costs_text
 
     print(costs_text(bills()))
+
+
+def watch(arguments: argparse.Namespace) -> None:
+    from pipeline.watch import serve
+
+    serve(arguments.port)
+
+
+def outlook(_: argparse.Namespace) -> None:
+    from pipeline.watch import outlook
+
+    print(json.dumps(outlook()))
 
 
 def write(_: argparse.Namespace) -> None:
@@ -241,6 +258,7 @@ COMMANDS = {
     "plan": plan, "costs": costs, "write": write, "check": check, "verify": verify, "accept": accept, "clean": clean,
     "clean-remote": clean_remote, "empty-trash": empty_trash, "origin": origin, "pull": pull, "run": run, "join": join,
     "begin": begin, "end": end, "merge": merge, "digest": digest, "upgrade": upgrade,
+    "watch": watch, "outlook": outlook,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ ROOT = Path(".heirloom/work")
 SCRATCH = Path(".heirloom/scratch")
 LOCK_FILE = "launcher.pid"
 """The file in a work folder that its process holds locked and has its number in."""
+HOST_FILE = "launcher.host"
+"""The file beside it with the name of its machine: the nodes of a cluster share work folders, and no numbers."""
 KEEP = "HEIRLOOM_KEEP_WORK"
 """Environment variable: whoever started the launcher deletes the work folder, once the result is in a safe place.
 
@@ -61,6 +64,7 @@ def work_folder(program: Program, stage: Stage, world_size: int) -> Iterator[Wor
         print(f"{stage.name} is already running (process {process}): wait for it to end", file=sys.stderr)
         sys.exit(ALREADY_RUNNING)
     try:
+        (folder.path / HOST_FILE).write_text(platform.node(), encoding="utf-8")
         (folder.path / LOCK_FILE).write_text(str(os.getpid()), encoding="utf-8")
         yield folder
     finally:

@@ -54,6 +54,11 @@ def facts(config: Config, train: dict[str, Any], data: dict[str, Any]) -> Iterat
     for key in ("steps", "tokens"):
         if isinstance(train.get(key), int):
             yield key, train[key]
+    weights, trained = (train.get(key) for key in ("parameters", "trained_parameters"))
+    if isinstance(weights, int) and isinstance(trained, int) and 0 < trained <= weights:
+        yield "parameters", weights
+        if trained < weights:
+            yield "of them trained", f"{trained:,} ({trained / weights:.2%})"
     for key in ("learning_rate", "global_batch_size", "seed"):
         if isinstance(training.get(key), int | float):
             yield key.replace("_", " "), training[key]

@@ -48,6 +48,7 @@ from heirloom.training.checkpoints.trained_state import keep_state
 from heirloom.training.gradient_check import check_first_gradients
 from heirloom.training.inputs.adapter_bases import remove_base
 from heirloom.training.inputs.experts import check_experts
+from heirloom.training.inputs.parameter_counts import parameter_counts
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData
 
@@ -147,7 +148,7 @@ class Lifecycle:
         }
         card = ""
         if is_main_rank():
-            self.write_metrics(facts)
+            self.write_metrics(facts | parameter_counts(trainer.accelerator.unwrap_model(trainer.model)))
             card = self.card(trainer, facts)
             facts |= {"lineage": self.provenance.lineage, "dataset": self.provenance.dataset}
         save_checkpoint(trainer, self.command, facts, self.history.repeatable_rows, card, self.best.folder(work))

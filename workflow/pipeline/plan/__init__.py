@@ -2,6 +2,7 @@
 
 from pipeline.plan.budgets import Budgets, refusals
 from pipeline.plan.costs import Bill, bills, costs_text
+from pipeline.plan.hourly import dollars_an_hour
 from pipeline.plan.plan import print_plan
 from pipeline.plan.quotation import Cluster, quotation
 from pipeline.plan.table import as_json, print_quotation
@@ -13,6 +14,7 @@ __all__ = [
     "as_json",
     "bills",
     "costs_text",
+    "dollars_an_hour",
     "print_plan",
     "print_quotation",
     "quotation",

@@ -11,7 +11,7 @@ from pipeline.execution import JOB_OUTPUT
 from pipeline.paths import JOB_OUTPUT_FOLDER
 
 PLUGIN = "heirloom"
-SOURCES = Path(__file__).resolve().parents[2] / "plugins" / f"snakemake-logger-plugin-{PLUGIN}" / "src"
+PLUGIN_SOURCES = Path(__file__).resolve().parents[2] / "plugins" / f"snakemake-logger-plugin-{PLUGIN}" / "src"
 SNAKEMAKES_OWN = "DefaultStreamHandler"
 
 
@@ -32,8 +32,8 @@ def open_terminal(manager: LoggerManager, options, jobs_here: bool) -> None:
         for handler in manager.get_log_handlers():
             handler.settings.job_output = job_output
         return
-    if str(SOURCES) not in sys.path:
-        sys.path.append(str(SOURCES))
+    if str(PLUGIN_SOURCES) not in sys.path:
+        sys.path.append(str(PLUGIN_SOURCES))
     import snakemake_logger_plugin_heirloom as module
 
     registry = LoggerPluginRegistry()

@@ -12,6 +12,7 @@ from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.distributed import on_cpu, world_size
 from heirloom.estimates import model_flops as convention
 from heirloom.estimates.model_flops import ModelFlops, peak_flops
+from heirloom.training.inputs.parameter_counts import size
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,3 @@ def model_flops(model: torch.nn.Module) -> ModelFlops | None:
 def attention_size(config: PreTrainedConfig) -> int | None:
     """Return layers × heads × head size; None for a model without these or to which the convention does not apply."""
     return None if config.is_encoder_decoder else convention.attention_size(config.get_text_config())
-
-
-def size(parameter: torch.nn.Parameter) -> int:
-    """Return how many weights a parameter stands for, also when ZeRO-3 has scattered or bitsandbytes packed them."""
-    count = getattr(parameter, "ds_numel", parameter.numel())
-    packed = type(parameter).__name__ == "Params4bit"  # two 4-bit weights a byte, whatever the type of storage
-    return count * 2 * parameter.element_size() if packed else count

@@ -29,7 +29,11 @@ class Browser:
 
     def look(self, page: Path, *, actions: str = "") -> Look:
         """Open a page, do the `actions` (JavaScript, as a reader's clicks would cause), return what is there then."""
-        done = self.run(self.with_actions(page, actions), "--dump-dom")
+        return self.visit(self.with_actions(page, actions).as_uri())
+
+    def visit(self, address: str) -> Look:
+        """Open an address of this machine, return what is there then."""
+        done = self.run(address, "--dump-dom")
         return Look(done.stdout, CONSOLE.findall(done.stderr))
 
     def screenshot(self, page: Path, image: Path, *, width: int, height: int = 2400, dark: bool = False) -> Look:
@@ -39,7 +43,7 @@ class Browser:
         style = f"margin:0;width:{width}px;height:{height}px;border:0;display:block"
         frame.write_text(f'<body style="margin:0"><iframe style="{style}" src="{page.as_uri()}"></iframe>')
         scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-        done = self.run(frame, f"--screenshot={image}", f"--window-size={max(width, 500)},{height}", *scheme)
+        done = self.run(frame.as_uri(), f"--screenshot={image}", f"--window-size={max(width, 500)},{height}", *scheme)
         return Look("", CONSOLE.findall(done.stderr))
 
     def with_actions(self, page: Path, actions: str) -> Path:
@@ -50,16 +54,16 @@ class Browser:
         copy.write_text(html.replace("</body>", f"<script>{actions}</script></body>"), encoding="utf-8")
         return copy
 
-    def run(self, page: Path, *flags: str) -> subprocess.CompletedProcess:
+    def run(self, address: str, *flags: str) -> subprocess.CompletedProcess:
         own = [
             self.program, "--headless=new", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
             f"--user-data-dir={self.folder / 'profile'}", "--virtual-time-budget=5000",
-            "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run",
-            "--disable-dev-shm-usage",
+            "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--no-first-run", "--disable-dev-shm-usage",
         ]  # fmt: skip
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to run as root with it
         done = subprocess.run(
-            [*own, *sandbox, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=False
+            [*own, *sandbox, *flags, address], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
         return done
