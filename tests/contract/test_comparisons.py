@@ -1,6 +1,8 @@
 """Scores beside the base's and another run's, with a function of the user's own: what makes them stale."""
 
 import re
+import shutil
+import sys
 
 from clone import Clone, succeeded
 
@@ -25,8 +27,36 @@ def test_scores_follow_the_base_the_opponent_and_the_users_own_function(clone: C
     clone.write("own_words.py", 'WORDS = ["Gladly"]\n')
     clone.write("config/tasks/finds.yaml", "task: finds\n")
     succeeded(clone.snakemake())
-    kinds = ("baseline", "evaluate", "generate", "harness", "report", "train")
-    assert clone.executed() == [f"{kind}-polite" for kind in kinds]
+    baseline, *own = clone.executed()
+    assert own == [f"{kind}-polite" for kind in ("evaluate", "generate", "harness", "report", "train")]
+    assert re.fullmatch(r"baseline-pre-on-chats-[0-9a-f]{8}", baseline)
+    clone.nothing_to_do()
+
+    # another run on the same base, earlier by name and on other machines: what the base answers is there
+    clone.write("config/runs/kind.yaml", POLITE.replace("1e-5", "2e-5") + "resources: {instance_type: ml.g5.xlarge}\n")
+    of_kind = {name.replace("polite", "kind") for name in own}
+    assert clone.snakemake_jobs("--config", "runs=kind") == of_kind
+    succeeded(clone.pipeline("write"))
+    succeeded(clone.dvc("repro"))
+    assert set(clone.executed()) == of_kind
+    clone.nothing_to_do()
+
+    # it is one artifact of both: gone, it is restored; executed again, both are scored; of a run that goes it stays
+    output = clone.folder / "baselines" / baseline.removeprefix("baseline-")
+    shutil.rmtree(output)
+    assert clone.plan() == {baseline: f"restore: {output.relative_to(clone.folder)} is not here"}
+    readers = {f"{kind}-{run}" for kind in ("evaluate", "report") for run in ("kind", "polite")}
+    assert clone.snakemake_jobs("--config", f"force={baseline}") == {baseline, *readers}
+    succeeded(clone.snakemake())
+    assert (clone.executed(), output.is_dir()) == ([], True)
+    clone.commit("two runs on one base")
+    done = clone.run(sys.executable, "scripts/reproduce.py", baseline)
+    assert f"same     baselines/{output.name}" in succeeded(done).stdout and clone.executed() == [baseline]
+    (clone.folder / "config/runs/kind.yaml").unlink()
+    assert clone.plan() == {}
+    succeeded(clone.pipeline("write"))
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == []
     clone.nothing_to_do()
 
     clone.write("own_words.py", 'WORDS = ["Gladly", "Please"]\n')

@@ -142,7 +142,8 @@ def made_again(
 
     `then`: the record of the execution that made these. Raises HeirloomError when the stage fails.
     """
-    clone.track_nothing(flags_of(entry["cmd"])["--config"])
+    if config := flags_of(entry["cmd"]).get("--config"):
+        clone.track_nothing(config)
     clone.pins, told = pins(then.get("arithmetic", {}))
     if told:
         tell(told)
