@@ -4,6 +4,7 @@
 """
 
 from pipeline.graph import dvcfile
+from pipeline.graph.answers import said_settings
 from pipeline.graph.commands import SETTINGS, flags_of, launched, settings_in, shown
 from pipeline.graph.graph import Graph, build_graph, load_graph
 from pipeline.graph.machines import RESOURCES, job_resources
@@ -11,5 +12,6 @@ from pipeline.graph.stages import CHECKED, CODE_FOLDER, KINDS, Stage, code, code
 
 __all__ = [
     "CHECKED", "CODE_FOLDER", "Graph", "KINDS", "RESOURCES", "SETTINGS", "Stage", "build_graph", "code", "code_file",
-    "dvcfile", "flags_of", "job_resources", "launched", "load_graph", "program_of", "settings_in", "shown",
+    "dvcfile", "flags_of", "job_resources", "launched", "load_graph", "program_of", "said_settings", "settings_in",
+    "shown",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sweeps.members import fit
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import (
@@ -101,9 +102,13 @@ def how_answered(run, project) -> list[Any]:
 
 def settings_of(run, project) -> dict[str, Any]:
     """Return the run's `generation:` as far as it differs from the defaults, with the attention of its checkpoint."""
-    settings = run.generation.model_dump(exclude=PROMPTS, exclude_defaults=True)
-    attention = attention_of("generation", run, project)
-    return settings | ({"attn_implementation": attention} if attention else {})
+    return said_settings(run.generation, attention_of("generation", run, project))
+
+
+def said_settings(section: GenerationSection, attention: str | None) -> dict[str, Any]:
+    """Return what a section says besides its prompts that is no default; `attention` where it leaves that open."""
+    settings = section.model_dump(exclude=PROMPTS, exclude_defaults=True)
+    return ({"attn_implementation": attention} if attention else {}) | settings
 
 
 def asked_of(model: str, run, project) -> dict[str, str]:
