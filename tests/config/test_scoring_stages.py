@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from heirloom.config.parsing.mistakes import ConfigErrors
+from pipeline.code import carry_over
 from pipeline.graph.graph import build_graph
 from pipeline.graph.stages import Stage
 
@@ -87,6 +88,35 @@ def test_what_decides_the_answers_decides_their_name(workplace, other):
     workplace.write("config/runs/other.yaml", COMPARED.replace("generation: {dataset: chats}", other))
     found = baselines(build_graph(workplace.load()).stages)
     assert len({stage.outs for stage in found}) == 2 and before in found
+
+
+@pytest.mark.parametrize(
+    ("said", "flags", "moved"),
+    [
+        ({"dataset": "chats"}, "", True),
+        ({"dataset": "chats", "max_new_tokens": 64}, "", True),  # a default
+        ({"dataset": "chats", "max_new_tokens": 8}, "", False),
+        ({"dataset": "chats"}, " --attn_implementation eager", False),
+        ({"dataset": "chats"}, " --trust_remote_code true", False),
+        ({"dataset": "chats", "max_new_tokens": "many"}, "", False),
+    ],
+)
+def test_an_earlier_versions_baseline_is_that_of_today_where_it_was_made_alike(workplace, said, flags, moved):
+    workplace.change("config/runs/dpo.yaml", "{metrics: [exact_match]}", "{metrics: [exact_match], base: true}")
+    graph = build_graph(workplace.load())
+    (stage,) = baselines(graph.stages)
+    file, program = "config/runs/dpo.yaml", "scripts/launch.py torchrun scripts/inference.py"
+    inputs = "--checkpoint checkpoints/sft --dataset data/processed/chats"
+    former = {
+        "cmd": f"python {program} --config {file} --sections generation {inputs}{flags} --output baselines/dpo",
+        "deps": [{"path": "checkpoints/sft", "md5": "a.dir"}],
+        "params": {file: {"generation": said}},
+        "outs": [{"path": "baselines/dpo", "md5": "b.dir"}],
+    }
+    found = carry_over(graph, {"baseline-dpo": former})
+    today = {"cmd": stage.cmd, "deps": former["deps"], "outs": [{"path": stage.artifact, "md5": "b.dir"}]}
+    assert found.entries == ({stage.name: today} if moved else {})
+    assert found.moved == ({stage.name: "baseline-dpo"} if moved else {})
 
 
 def test_the_runs_of_a_sweep_share_what_their_base_answers(workplace):
