@@ -53,3 +53,4 @@ wildcard_constraints:
     dataset=r"[\w.-]+",
     model=r"[\w.-]+",
     run=r"[\w.-]+",
+    baseline=r"[\w.-]+",

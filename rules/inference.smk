@@ -1,7 +1,8 @@
 """Checkpoint + held-out prompts → generations.
 
 Needs   config/runs/{run}.yaml, checkpoints/{run}, data/processed/{dataset}
-Gives   generations/{run}; with `evaluation.base: true` baselines/{run}, the same prompts answered by the run's base
+Gives   generations/{run}; with `evaluation.base: true` baselines/{baseline}, the same prompts answered by the run's base, for
+        all runs that are compared with these answers
 """
 
 
@@ -35,18 +36,18 @@ rule generate:
 
 
 rule baseline:
-    """Let the base of a training answer the same prompts: section `generation`.
+    """Let the base of trainings answer the same prompts, once for all that answer alike: settings in the command.
 
     python scripts/launch.py torchrun scripts/inference.py
-        --config … --sections … --checkpoint … [--dataset …] [--prompts …] --output …
+        --checkpoint … [--dataset …] [--prompts …] --generation … --output …
     """
     input:
         checkpoint=reads("baseline", "checkpoint"),
         dataset=reads("baseline", "dataset"),
     output:
-        generations=artifact("baselines/{run}"),
+        generations=artifact("baselines/{baseline}"),
     log:
-        "logs/baseline-{run}.log",
+        "logs/baseline-{baseline}.log",
     container:
         IMAGE
     resources:
@@ -58,6 +59,6 @@ rule baseline:
     shell:
         r"""
         # {params.command}
-        python workflow/pipeline run baseline-{wildcards.run:q} {params.force} \
+        python workflow/pipeline run baseline-{wildcards.baseline:q} {params.force} \
             --marker {output.generations:q}
         """

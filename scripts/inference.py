@@ -3,6 +3,8 @@
     python scripts/launch.py torchrun scripts/inference.py --config config/demo/runs/demo-sft.yaml --sections generation
         --checkpoint checkpoints/demo-sft --dataset data/processed/demo-chat --output generations/demo-sft
 
+`--generation '{"max_new_tokens": 16}'` stands in the place of --config where no run's file decides: of a base.
+
 In:  a checkpoint (whole, quantized, or an adapter beside its base) with its tokenizer; a processed dataset whose test
      split holds prompts, or a file of prompts (heirloom/inference/prompts_file.py).
 Out: OUTPUT/generations.jsonl (or .parquet), one row an answer, in the order of the prompts: row_id, sample, dataset,
@@ -32,6 +34,7 @@ from heirloom.arithmetic.ranks import start_computing
 from heirloom.artifacts import destination, new_artifact
 from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
+from heirloom.config.parsing.section_in_command import section_in_command
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.distributed import gathered_rows, is_main_rank, waiting_ranks
@@ -51,11 +54,14 @@ from heirloom.s3 import check_destination, upload_folder
 
 @dataclass
 class InferenceArguments:
-    """What inference reads and writes; how it answers stands in the run's section `generation:`."""
+    """What inference reads and writes; how it answers stands in the run's section `generation:`, or in a flag."""
 
-    config: Path = field(metadata={"help": "the run's file, with a section `generation:`"})
     checkpoint: Path = field(metadata={"help": "folder of a model with its tokenizer"})
     output: Path = field(metadata={"help": "folder for generations.jsonl"})
+    config: Path | None = field(default=None, metadata={"help": "the run's file, with a section `generation:`"})
+    generation: str | None = field(
+        default=None, metadata={"help": "such a section itself, as JSON, in place of a file"}
+    )
     dataset: Path | None = field(default=None, metadata={"help": "processed dataset with prompts in its test split"})
     prompts: Path | None = field(default=None, metadata={"help": "file of prompts, instead of a dataset"})
     s3_upload_dir: str | None = field(
@@ -79,13 +85,12 @@ def main() -> None:
     if options.sections != "generation":
         raise HeirloomError(f"--sections {options.sections}: inference.py reads the section generation alone")
     trust(options.trust_remote_code)
-    run = run_with_flags(options.config, flags, ("generation", "tracking")) if flags else read_yaml(options.config)
-    section = validated_section(run, options.config, "generation", GenerationSection)
+    section, tracked = settings(options, flags)
     if options.attn_implementation:
         section = section.model_copy(update={"attn_implementation": options.attn_implementation})
     destination(options.output)
     prompts = prompts_of(options, section)
-    upload_to = upload_destination(options, run)
+    upload_to = upload_destination(options, tracked)
     start_computing(portable=options.portable, deterministic=section.deterministic)
     ranks = waiting_ranks()
     if not section.deterministic:
@@ -125,6 +130,23 @@ def main() -> None:
     delete_work(work_folder(options.output))
 
 
+def settings(options: InferenceArguments, flags: list[str]) -> tuple[GenerationSection, str | None]:
+    """Return how to answer, and where on S3 the run's `tracking:` wants the generations, too.
+
+    Both stand in the run's file with `flags` put over it; a command that has the settings itself knows no run.
+    """
+    if (options.config is None) == (options.generation is None):
+        raise HeirloomError("inference.py needs --config or --generation, one of the two")
+    if options.config is None:
+        if flags:
+            raise HeirloomError(f"{' '.join(flags)}: flags are put over a run's file; give --config, or leave them out")
+        return section_in_command("--generation", options.generation, GenerationSection), None
+    file = options.config
+    run = run_with_flags(file, flags, ("generation", "tracking")) if flags else read_yaml(file)
+    tracking = validated_section(run, file, "tracking", TrackingSection, required=False)
+    return validated_section(run, file, "generation", GenerationSection), tracking.s3_upload_dir
+
+
 def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[Prompt]:
     """Return the prompts, each as often as it is to be answered."""
     if (options.dataset is None) == (options.prompts is None):
@@ -138,12 +160,12 @@ def prompts_of(options: InferenceArguments, section: GenerationSection) -> list[
     return repeated(prompts, section.num_return_sequences)
 
 
-def upload_destination(options: InferenceArguments, run: Any) -> str | None:
-    """Return where on S3 the generations go too; raise HeirloomError now if they could not be put there later."""
-    url = options.s3_upload_dir
-    if url is None:
-        folder = validated_section(run, options.config, "tracking", TrackingSection, required=False).s3_upload_dir
-        url = folder and f"{folder.rstrip('/')}/{options.output.name}"
+def upload_destination(options: InferenceArguments, tracked: str | None) -> str | None:
+    """Return where on S3 the generations go too; raise HeirloomError now if they could not be put there later.
+
+    `tracked`: the folder for those of all runs, as `tracking:` has it.
+    """
+    url = options.s3_upload_dir or (tracked and f"{tracked.rstrip('/')}/{options.output.name}")
     if url:
         check_destination(url)
     return url

@@ -1,9 +1,14 @@
 """What the stage of a run's scores reads: the base's answers, other runs' answers, the user's own functions."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from heirloom.config.parsing.mistakes import ConfigErrors
+from pipeline.code import carry_over
 from pipeline.graph.graph import build_graph
+from pipeline.graph.stages import Stage
 
 
 def stages_of(workplace, evaluation: str):
@@ -11,10 +16,15 @@ def stages_of(workplace, evaluation: str):
     return build_graph(workplace.load()).stages
 
 
+def baselines(stages: dict[str, Stage]) -> list[Stage]:
+    """Return the stages in which bases answer."""
+    return [stage for stage in stages.values() if stage.kind == "baseline"]
+
+
 def test_a_base_that_answers_the_same_prompts_in_the_same_way_answers_them_once(workplace):
     workplace.change("config/runs/sft.yaml", "{max_new_tokens: 16}", "{dataset: chats}")
     stages = stages_of(workplace, "[exact_match], base: true")
-    assert "baseline-dpo" not in stages
+    assert baselines(stages) == []
     assert stages["evaluate-dpo"].inputs["base_generations"] == ("generations/sft",)
     assert "--base-generations generations/sft" in stages["evaluate-dpo"].cmd
 
@@ -23,10 +33,101 @@ def test_a_base_that_answers_the_same_prompts_in_the_same_way_answers_them_once(
 def test_a_base_that_answers_otherwise_gets_a_stage_of_its_own(workplace, other):
     workplace.change("config/runs/sft.yaml", "{max_new_tokens: 16}", other)
     stages = stages_of(workplace, "[exact_match], base: true")
-    baseline, generate = stages["baseline-dpo"], stages["generate-dpo"]
+    (baseline,) = baselines(stages)
+    assert re.fullmatch(r"baseline-sft-on-chats-[0-9a-f]{8}", baseline.name)
     assert baseline.inputs == {"checkpoint": ("checkpoints/sft",), "dataset": ("data/processed/chats",)}
-    assert (baseline.params, baseline.files) == (generate.params, generate.files)
-    assert stages["evaluate-dpo"].inputs["base_generations"] == ("baselines/dpo",) == baseline.outs
+    assert "--generation '{}' " in baseline.cmd and (baseline.params, baseline.files) == ({}, ())
+    assert stages["evaluate-dpo"].inputs["base_generations"] == (f"baselines/{baseline.subject}",) == baseline.outs
+
+
+COMPARED = """\
+base: sft
+dataset: pairs
+trainer: dpo
+training: {global_batch_size: 64, learning_rate: 3e-5}
+generation: {dataset: chats}
+evaluation: {metrics: [exact_match], base: true}
+"""
+
+
+def test_runs_on_one_base_share_its_answers_whatever_runs_there_are(workplace):
+    alone = stages_of(workplace, "[exact_match], base: true")
+    (before,) = baselines(alone)
+    # the same settings: a default that is said, the attention that the other inherits, machines
+    said = "generation: {test_batch_size: 8, max_new_tokens: 64, dataset: chats, attn_implementation: eager}"
+    more = COMPARED.replace("generation: {dataset: chats}", said)
+    workplace.write("config/runs/a-first.yaml", more + "resources: {instance_type: ml.g5.xlarge}\n")
+    workplace.change("config/runs/dpo.yaml", "loss_type: [sigmoid]", "attn_implementation: eager")
+    (shared,) = baselines(build_graph(workplace.load()).stages)
+    assert shared.run == "a-first" and shared.resources["instance_type"] == "ml.g5.xlarge"  # the first by name
+
+    workplace.write("config/runs/z-last.yaml", COMPARED)
+    both = build_graph(workplace.load()).stages
+    assert {stage.name for stage in baselines(both)} == {before.name, shared.name}  # z-last leaves attention open
+    assert both["evaluate-z-last"].inputs["base_generations"] == before.outs
+    assert both[before.name].cmd == before.cmd and both[shared.name].cmd == shared.cmd
+    readers = {"evaluate-a-first", "report-a-first", "evaluate-dpo", "report-dpo"}
+    assert {name for name, stage in both.items() if shared.outs[0] in stage.deps} == readers
+    (workplace.root / "config/runs/a-first.yaml").unlink()
+    left = build_graph(workplace.load()).stages
+    assert left.items() <= {**both, shared.name: replace(shared, first_run="dpo", resources={})}.items()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "generation: {dataset: chats, max_new_tokens: 8}",
+        "generation: {dataset: chats, limit: 3}",
+        "generation: {dataset: both}",
+        "generation: {dataset: chats}\nportable: true",
+        "generation: {dataset: chats}\ntrust_remote_code: true",
+    ],
+)
+def test_what_decides_the_answers_decides_their_name(workplace, other):
+    (before,) = baselines(stages_of(workplace, "[exact_match], base: true"))
+    workplace.write("config/runs/other.yaml", COMPARED.replace("generation: {dataset: chats}", other))
+    found = baselines(build_graph(workplace.load()).stages)
+    assert len({stage.outs for stage in found}) == 2 and before in found
+
+
+@pytest.mark.parametrize(
+    ("said", "flags", "moved"),
+    [
+        ({"dataset": "chats"}, "", True),
+        ({"dataset": "chats", "max_new_tokens": 64}, "", True),  # a default
+        ({"dataset": "chats", "max_new_tokens": 8}, "", False),
+        ({"dataset": "chats"}, " --attn_implementation eager", False),
+        ({"dataset": "chats"}, " --trust_remote_code true", False),
+        ({"dataset": "chats", "max_new_tokens": "many"}, "", False),
+    ],
+)
+def test_an_earlier_versions_baseline_is_that_of_today_where_it_was_made_alike(workplace, said, flags, moved):
+    workplace.change("config/runs/dpo.yaml", "{metrics: [exact_match]}", "{metrics: [exact_match], base: true}")
+    graph = build_graph(workplace.load())
+    (stage,) = baselines(graph.stages)
+    file, program = "config/runs/dpo.yaml", "scripts/launch.py torchrun scripts/inference.py"
+    inputs = "--checkpoint checkpoints/sft --dataset data/processed/chats"
+    former = {
+        "cmd": f"python {program} --config {file} --sections generation {inputs}{flags} --output baselines/dpo",
+        "deps": [{"path": "checkpoints/sft", "md5": "a.dir"}],
+        "params": {file: {"generation": said}},
+        "outs": [{"path": "baselines/dpo", "md5": "b.dir"}],
+    }
+    found = carry_over(graph, {"baseline-dpo": former})
+    today = {"cmd": stage.cmd, "deps": former["deps"], "outs": [{"path": stage.artifact, "md5": "b.dir"}]}
+    assert found.entries == ({stage.name: today} if moved else {})
+    assert found.moved == ({stage.name: "baseline-dpo"} if moved else {})
+
+
+def test_the_runs_of_a_sweep_share_what_their_base_answers(workplace):
+    workplace.write("config/runs/compared.yaml", COMPARED + "enabled: false\n")
+    workplace.write(
+        "config/sweeps/x.yaml", "run: compared\ngrid: {training.learning_rate: [1e-5, 2e-5]}\nseeds: [1, 2]"
+    )
+    stages = build_graph(workplace.load()).stages
+    (baseline,) = baselines(stages)
+    assert baseline.run == "x-learning_rate1e-5-seed1"
+    assert sum(baseline.outs[0] in stage.deps for name, stage in stages.items() if name.startswith("evaluate-x-")) == 4
 
 
 def test_a_base_that_is_a_model_and_prompts_from_a_file(workplace):
@@ -40,7 +141,8 @@ def test_a_base_that_is_a_model_and_prompts_from_a_file(workplace):
         "trainer: trainer\ngeneration: {prompts_file: prompts.jsonl}\n",
     )
     stages = build_graph(workplace.load()).stages
-    baseline = stages["baseline-pretrain"]
+    (baseline,) = baselines(stages)
+    assert baseline.subject.startswith("tiny-on-prompts-")
     assert baseline.inputs == {"checkpoint": ("models/tiny",)}
     assert "prompts.jsonl" in baseline.files and "--prompts prompts.jsonl" in baseline.cmd
     assert stages["evaluate-pretrain"].inputs["base"] == ("models/tiny",)
@@ -48,7 +150,7 @@ def test_a_base_that_is_a_model_and_prompts_from_a_file(workplace):
 
 def test_only_what_is_scored_is_made_and_read(workplace):
     stages = stages_of(workplace, "[perplexity], base: true, dataset: chats")
-    assert "baseline-dpo" not in stages
+    assert baselines(stages) == []
     assert stages["evaluate-dpo"].inputs == {
         "generations": ("generations/dpo",),
         "checkpoint": ("checkpoints/dpo",),

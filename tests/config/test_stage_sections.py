@@ -53,7 +53,7 @@ def commands(workplace, **runs: str) -> dict[str, str]:
         workplace.write(f"config/runs/{name}.yaml", text)
     names = {*runs, "odd", "rows"}
     stages = build_graph(workplace.load()).stages
-    return {name: stage.cmd for name, stage in stages.items() if stage.subject in names}
+    return {name: stage.cmd for name, stage in stages.items() if {stage.subject, stage.run} & names}
 
 
 @pytest.mark.parametrize("key", ["trust_remote_code: true\n", "training: {trust_remote_code: true, "])
@@ -75,8 +75,10 @@ def test_a_run_that_only_scores_decides_too(workplace):
 
 def test_answers_and_scores_have_the_attention_of_the_training(workplace):
     made = commands(workplace, **CHAIN)
+    (baseline,) = (cmd for name, cmd in made.items() if name.startswith("baseline-first-on-rows-"))
+    assert '--generation \'{"attn_implementation": "sdpa", "max_new_tokens": 4}\' ' in baseline
     chosen = {name: cmd.partition("--attn_implementation ")[2].split(" ")[0] for name, cmd in made.items()}
-    assert chosen["generate-second"] == chosen["baseline-second"] == chosen["evaluate-second"] == "sdpa"
+    assert chosen["generate-second"] == chosen["evaluate-second"] == "sdpa"
     assert chosen["evaluate-third"] == "eager"  # of the checkpoint that it scores
     assert chosen["generate-third"] == ""  # its own section says it
     assert chosen["train-first"] == chosen["train-second"] == ""

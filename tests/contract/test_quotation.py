@@ -177,3 +177,22 @@ def test_a_budget_can_be_held_before_anything_has_run(large: Clone):
         "error: --config budget is $1.00, and train-large, generate-large, evaluate-large would take $" in done.stderr
     )
     assert "plan.budget" not in done.stderr
+
+
+def test_what_a_base_answers_for_several_runs_is_counted_once(large: Clone):
+    compared = "generation: {prompts_file: config/prompts.jsonl}\nevaluation: {metrics: [token_counts], base: true}\n"
+    large.write("config/prompts.jsonl", '{"prompt": "one"}\n' * 40)
+    large.edit("config/runs/large.yaml", "resources:", f"{compared}resources:")
+    other = (large.folder / "config/runs/large.yaml").read_text().replace("num_train_epochs: 2", "num_train_epochs: 3")
+    large.write("config/runs/more.yaml", other.replace("ml.p4d.24xlarge", "ml.p4de.24xlarge"))
+    found = json.loads(succeeded(large.pipeline("plan", "--json", "--runs", "large,more")).stdout)
+    stages = {run["run"]: [stage["stage"].partition("-")[0] for stage in run["stages"]] for run in found["runs"]}
+    assert stages == {"large": ["baseline", "train", "generate", "evaluate"], "more": ["train", "generate", "evaluate"]}
+    baseline = found["runs"][0]["stages"][0]
+    assert baseline["stage"].startswith("baseline-big-on-prompts-") and baseline["machine"] == "ml.p4d.24xlarge"
+    assert baseline["seconds"]["expected"] > 0
+    # selected alone, the other run needs it, too; it stays with the first
+    found = json.loads(succeeded(large.pipeline("plan", "--json", "--runs", "more")).stdout)
+    assert {run["run"]: len(run["stages"]) for run in found["runs"]} == {"large": 1, "more": 3}
+    table = succeeded(large.pipeline("plan", "--runs", "large,more")).stdout
+    assert "run     large: baseline, train, generate, evaluate, report " in table, table

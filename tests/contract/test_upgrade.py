@@ -37,6 +37,7 @@ def test_what_new_code_makes_as_well_is_kept(made: Clone, tmp_path: Path) -> Non
     clone.executed()
     done = succeeded(clone.pipeline("upgrade"))
     assert "same bytes: train-adapted" in done.stdout and "same bytes: report-other" in done.stdout
+    assert "same bytes: baseline-tiny-on-chats-" in done.stdout  # a small one answers otherwise, and is named so
     assert set(clone.executed()) == {"by", "hand"}  # small stages in clean clones
     clone.nothing_to_do()
     proofs = [row for row in history(clone) if "same" in row and row["combinations"]]
@@ -74,7 +75,11 @@ def test_what_new_code_makes_as_well_is_kept(made: Clone, tmp_path: Path) -> Non
     assert "unproven: process-text: no small stage executes scripts/heirloom/data_part.py:4\n" in done.stdout
     assert "`snakemake` makes it again; `make upgrade ACCEPT=train" in done.stdout
     plan = other.plan("--data", "remote")
-    assert {name for name, text in plan.items() if text.startswith("run: ")} == {"process-text", "train-adapted"}
+    assert {name for name, text in plan.items() if text.startswith("run: ")} == {
+        "process-chats",
+        "process-text",
+        "train-adapted",
+    }
     done = other.pipeline("upgrade", "--accept", "process")
     assert done.returncode == 1 and "say why with --reason" in done.stderr
     succeeded(other.pipeline("accept", "process-*", "--reason", "nobody has one"))
@@ -93,11 +98,13 @@ def test_what_new_code_makes_as_well_is_kept(made: Clone, tmp_path: Path) -> Non
 
 
 def two_runs(clone: Clone) -> Clone:
-    """Let the clone have two runs, one with an adapter, whose trainer's result depends on a module."""
+    """Let the clone have two runs, one with an adapter and one beside its base, whose trainer depends on a module."""
     for name in ("pre", "sft"):
         (clone.folder / f"config/runs/{name}.yaml").unlink()
     text = (clone.folder / "config/runs/other.yaml").read_text()
     clone.write("config/runs/adapted.yaml", f"{text.strip()}\npeft: {{r: 8}}\n")
+    compared = "generation: {dataset: chats, max_new_tokens: 8}\nevaluation: {metrics: [exact_match], base: true}\n"
+    clone.write("config/runs/other.yaml", f"{text.strip()}\n{compared}")
     clone.write("scripts/heirloom/training_part.py", PART)
     clone.edit("scripts/train.py", "from heirloom import training_part  # noqa: F401", "")
     clone.edit("scripts/train.py", "    if arguments.output:\n", USED)

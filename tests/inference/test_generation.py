@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -285,6 +286,26 @@ def test_wrong_inputs_name_place_and_remedy(place):
         check_lengths(prompts, GenerationSection(max_new_tokens=120), 128)
     with pytest.raises(HeirloomError, match="generation.max_length 9 counts prompt and answer: raise it"):
         check_lengths(prompts, GenerationSection(max_length=9), 128)
+
+
+def test_settings_in_the_command_are_those_of_a_file(place, sampled):
+    command = place.inference(Path("none"), "settled")
+    command[1:5] = ["--generation", json.dumps(SAMPLED)]
+    place.run(*command)
+    assert place.generations("settled") == place.generations(sampled.name)
+    for value, said in (
+        ("{max_new_tokens: 4}", "--generation {max_new_tokens: 4}: is no JSON ("),
+        ('{"max_new_tokens": 0}', "--generation: max_new_tokens: "),
+        ("[]", "--generation: "),
+    ):
+        command[2] = value
+        done = place.run(*command, check=False)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {said}"), done.stderr
+    for words, said in (
+        (["--config", "run.yaml"], "inference.py needs --config or --generation, one of the two"),
+        (["--limit", "3"], "--limit 3: flags are put over a run's file; give --config, or leave them out"),
+    ):
+        assert said in place.run(*command, *words, check=False).stderr
 
 
 def test_batches_do_not_depend_on_the_order_of_prompts(place):

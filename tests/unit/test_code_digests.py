@@ -73,8 +73,8 @@ def test_an_entry_of_an_earlier_version_is_carried_over_with_its_result(place: P
     """The lock was written when an entry named each module of its code; the history knows results by that form."""
     entry = read_lock(EARLIER)["model-tiny"]
     stage = Stage("model", "tiny", entry["cmd"], program="scripts/create_model.py")
-    carried, known = carry_over(Graph({stage.name: stage}), {stage.name: entry})
-    new = carried[stage.name]
+    carried = carry_over(Graph({stage.name: stage}), {stage.name: entry})
+    known, new = carried.known, carried.entries[stage.name]
     assert [dep["path"] for dep in new["deps"]] == ["tokenizers/tiny", "workflow/code/create_model.txt"]
     assert new["outs"] == entry["outs"] and new["params"] == entry["params"]
     modules = {dep["path"]: dep["md5"] for dep in entry["deps"] if dep["path"].endswith(".py")}

@@ -1,6 +1,7 @@
 """Which line of a folder of generations is meant, and that any terminal shows where it comes from."""
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from rich.tree import Tree
 
 from heirloom.errors import HeirloomError
+from pipeline.ledger.lockfile import write_entries
+from pipeline.provenance.ancestry import Ancestry
+from pipeline.provenance.contents import Contents
 from pipeline.provenance.trace import find_line
 
 ROWS = [{"row_id": row, "sample": sample} for row in ("t:1", "t:2") for sample in (0, 1)]
@@ -30,6 +34,18 @@ def test_a_row_a_sample_of_it_or_a_line():
 def test_a_line_that_is_not_there_is_told(wanted, sample, message):
     with pytest.raises(HeirloomError, match=message):
         find_line(ROWS, wanted, sample, "generations/x")
+
+
+def test_settings_that_stand_in_a_command_are_told_as_those_of_a_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    Path(".dvc").mkdir()
+    out = {"path": "baselines/tiny-on-chats-01234567", "hash": "md5", "md5": "0" * 32 + ".dir"}
+    command = """python scripts/launch.py torchrun scripts/inference.py --generation '{"stop_strings": ["a --b"]}'"""
+    write_entries({"baseline-tiny-on-chats-01234567": {"cmd": f"{command} --output {out['path']}", "outs": [out]}})
+    with Contents() as contents:
+        artifact = Ancestry(contents).artifact(out["path"], out["md5"])
+    assert artifact.config == {"in the command": {"generation": {"stop_strings": ["a --b"]}}}
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -166,7 +166,7 @@ def digest(_: argparse.Namespace) -> None:
     from pipeline.ledger import read_lock
 
     graph = load_graph()[1]
-    if carry_over(graph, read_lock())[0]:
+    if carry_over(graph, read_lock()).entries:
         raise HeirloomError("dvc.lock has entries of an earlier version: `make dvc.yaml` carries them over")
     bring_in_step(graph.programs)
     dvcfile.check(graph)  # a module that is imported from now on is an input from now on

@@ -68,7 +68,7 @@ def wait_for(file: Path, seconds: float = 60) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("config", "sections", "output", "metrics", "statistics", "loss", "deepspeed"):
+    for flag in ("config", "sections", "generation", "output", "metrics", "statistics", "loss", "deepspeed"):
         parser.add_argument(f"--{flag}")
     for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", *RESULTS):
         parser.add_argument(f"--{flag}", type=Path)
@@ -79,11 +79,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def what_counts(arguments: argparse.Namespace) -> dict:
-    """Return what the result depends on: the sections of the config and the content of the inputs."""
+    """Return what the result depends on: the sections of the config, or of the command, and the inputs' content."""
     from heirloom.config.parsing.reading import read_yaml
 
-    config = read_yaml(Path(arguments.config))
+    config = read_yaml(Path(arguments.config)) if arguments.config else {}
     sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}
+    sections |= {"generation": json.loads(arguments.generation)} if arguments.generation else {}
     inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
     inputs += [Path(text.partition("=")[0]) for text in (arguments.data or []) + (arguments.ancestors or [])]
     files = sorted(

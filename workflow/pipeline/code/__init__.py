@@ -4,7 +4,7 @@
 `Same` says of two states of the code that they give one result, `changes_between` what differs between them.
 """
 
-from pipeline.code.carried import carry_over
+from pipeline.code.carried import Carried, carry_over
 from pipeline.code.changes import Changes, changes_between, not_executed
 from pipeline.code.combinations import combination
 from pipeline.code.earlier_code import earlier_code
@@ -12,6 +12,6 @@ from pipeline.code.listings import bring_in_step, changed_modules, code_hash, co
 from pipeline.code.sameness import Same, equal_entries, same_of
 
 __all__ = [
-    "Changes", "Same", "bring_in_step", "carry_over", "changed_modules", "changes_between", "code_hash", "code_text",
-    "combination", "earlier_code", "equal_entries", "kept_listing", "not_executed", "same_of",
+    "Carried", "Changes", "Same", "bring_in_step", "carry_over", "changed_modules", "changes_between", "code_hash",
+    "code_text", "combination", "earlier_code", "equal_entries", "kept_listing", "not_executed", "same_of",
 ]  # fmt: skip

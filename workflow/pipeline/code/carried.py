@@ -1,28 +1,45 @@
-"""Entries of an earlier version, which had a line for each module, in the form of today: one digest for all.
+"""Entries of an earlier version in the form of today: one digest of code for all modules, and baselines of no run.
 
 An entry named each module by the MD5 of its bytes. The bytes are looked for in the working tree and in git; a module
 that is in neither (it was edited and never committed) keeps its MD5 in the digest's place, and so counts as changed.
+Baselines: pipeline.code.former_baselines.
 """
 
 import hashlib
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from heirloom.launcher.dvc_hashes import file_hash
+from pipeline.code.former_baselines import moved_baselines
 from pipeline.code.listings import keep_listing, listing, remembered_digests
 from pipeline.code.sameness import Same
 from pipeline.code.syntax import syntax_digest
 from pipeline.graph import CHECKED, Graph, Stage, code_file
 
 
-def carry_over(graph: Graph, entries: dict[str, dict]) -> tuple[dict[str, dict], list[Same]]:
-    """Return stage → new entry for those of an earlier form, and what lets the history know them by both forms."""
+@dataclass(frozen=True)
+class Carried:
+    """Entries of an earlier version in the form of today."""
+
+    entries: dict[str, dict]
+    """Stage → its entry."""
+    known: list[Same]
+    """What lets the history know results by both forms of the code."""
+    moved: dict[str, str]
+    """Stage → its name then, of those whose command or path is another one."""
+
+
+def carry_over(graph: Graph, entries: dict[str, dict]) -> Carried:
+    """Return what is recorded in a form of an earlier version, in that of today."""
+    moved = moved_baselines(graph, entries)
+    entries = entries | {name: entry for name, (_, entry) in moved.items()}
     old = {name: entry for name, entry in entries.items() if name in graph.stages and is_old(graph.stages[name], entry)}
     parts = {name: old_code(graph.stages[name], entry) for name, entry in old.items()}
     digests = digests_of({(path, md5) for modules in parts.values() for path, md5 in modules.items()}) if old else {}
-    carried: dict[str, dict] = {}
+    carried = {name: entry for name, (_, entry) in moved.items()}
     known: dict[tuple, set[str]] = {}
     for name, entry in old.items():
         path = code_file(graph.stages[name].program)
@@ -36,7 +53,8 @@ def carry_over(graph: Graph, entries: dict[str, dict]) -> tuple[dict[str, dict],
         gone = [(dep["path"], (dep["md5"], None)) for dep in entry["deps"] if dep not in deps]
         known.setdefault((*gone, (path, (None, value))), set()).add(name)
     proof = {"carried over": "entries of an earlier version, which named each module"}
-    return carried, [Same(dict(inputs), frozenset(names), proof=proof) for inputs, names in known.items()]
+    same = [Same(dict(inputs), frozenset(names), proof=proof) for inputs, names in known.items()]
+    return Carried(carried, same, {name: former for name, (former, _) in moved.items()})
 
 
 def is_old(stage: Stage, entry: dict) -> bool:

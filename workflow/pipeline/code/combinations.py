@@ -8,6 +8,8 @@ import shlex
 from pathlib import PurePath
 from typing import Any
 
+from pipeline.graph import SETTINGS, settings_in
+
 FLAGS = ("--deepspeed", "--attn_implementation", "--trust_remote_code")
 """Flags of the command whose value counts; of all others it counts that they are there."""
 
@@ -21,11 +23,11 @@ def combination(stage: str, entry: dict) -> str:
     program = next((word for word in words[2:] if word.endswith(".py")), "")
     parts = [stage.partition("-")[0], PurePath(program).stem]
     for place, word in enumerate(words):
-        if word.startswith("--") and word not in ("--config", "--sections", "--output"):
+        if word.startswith("--") and word not in ("--config", "--sections", "--output", *SETTINGS):
             value = words[place + 1] if word in FLAGS and place + 1 < len(words) else ""
             parts.append(f"{word.removeprefix('--')}{f'={PurePath(value).stem}' if value else ''}")
     own = next((words[place + 1] for place, word in enumerate(words[:-1]) if word == "--config"), None)
-    sections = entry.get("params", {}).get(own, {})
+    sections = entry.get("params", {}).get(own, {}) | settings_in(entry["cmd"])
     parts += [text for name in sorted(sections) for text in choices(sections[name], name)]
     return " ".join(parts)
 

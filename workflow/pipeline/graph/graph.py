@@ -3,7 +3,7 @@
     download-DATASET ─┬─► process-DATASET ───────────┐
                       └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
                                                  │               └─► harness-RUN            │
-                                                 └─► baseline-RUN, the base's answers ──────┘
+                                                 └─► baseline-BASE-on-PROMPTS-… ────────────┘
 
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
 Tracking and resources are not part of it.
@@ -16,8 +16,10 @@ from pathlib import Path
 
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.project import ConfigErrors, Mistake, Project, load_project
+from heirloom.config.run import Run
 from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
+from pipeline.graph.answers import baseline_stages
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
@@ -114,6 +116,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
     reads what it makes itself.
     """
     stages: dict[str, Stage] = {}
+    added: dict[str, Run] = {}
     trusted = trust_by_model(project)
 
     def add(new: Iterator[Stage]) -> None:
@@ -137,7 +140,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
             add(model_stages(model, trusted))
 
     def add_run(name: str) -> None:
-        run = project.runs[name]
+        run = added[name] = project.runs[name]
         if run.base in project.runs:
             add_run(run.base)
         else:
@@ -149,6 +152,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
 
     for name in (name for name, run in project.runs.items() if run.enabled) if runs is None else runs:
         add_run(name)
+    add(baseline_stages(added.values(), project))
     return Graph(in_run_order(stages), tuple(project.mistakes), project.members)
 
 

@@ -1,4 +1,4 @@
-"""How the stages of a run load its model: with or without the code that came with it, and with which attention."""
+"""How stages load a model: from which folders, with or without the code that came with it, with which attention."""
 
 from collections.abc import Iterator
 
@@ -47,3 +47,24 @@ def loading_flags(section: str, run, project) -> dict[str, str | None]:
     own = getattr(run, section).attn_implementation
     inherited = None if own else attention_of(section, run, project)
     return {TRUST: trust_of(run, project), PORTABLE: portable(run), "attn_implementation": inherited}
+
+
+def checkpoint_of(name: str, project) -> str:
+    """Return the folder that holds a model's or a run's weights; a run without trainer stands for its base."""
+    if name not in project.runs:
+        return f"models/{name}"
+    run = project.runs[name]
+    return f"checkpoints/{name}" if run.trainer is not None else checkpoint_of(run.base, project)
+
+
+def model_folders(name: str, project) -> tuple[str, ...]:
+    """Return the folders that a stage needs to load a model or a run's checkpoint, the one that it is given first.
+
+    A checkpoint that is an adapter names the whole model that it belongs to, the nearest below it in the chain.
+    """
+    checkpoint, run = checkpoint_of(name, project), project.runs.get(name)
+    while run is not None and run.trainer is not None and run.writes_adapter:
+        name = run.base
+        run = project.runs.get(name)
+    whole = checkpoint_of(name, project)
+    return (checkpoint,) if whole == checkpoint else (checkpoint, whole)

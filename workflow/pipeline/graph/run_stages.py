@@ -1,4 +1,4 @@
-"""Stages of a run: training, answers, scores, report."""
+"""Stages of a run: training, scores, report; its answers and those of its base are in pipeline.graph.answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +10,18 @@ from heirloom.config.sections.gates import parse_gate
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
+from pipeline.graph.answers import base_answers, generate_stage, shared_prompts
 from pipeline.graph.commands import command
-from pipeline.graph.model_loading import PORTABLE, TRUST, attention_of, chain_of, loading_flags, portable, trust_of
+from pipeline.graph.model_loading import (
+    PORTABLE,
+    TRUST,
+    chain_of,
+    checkpoint_of,
+    loading_flags,
+    model_folders,
+    portable,
+    trust_of,
+)
 from pipeline.graph.stages import Stage, present, user_code
 
 REPORT_PARTS = tuple(
@@ -70,9 +80,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             resources=run.resources.machines("training").model_dump(exclude_none=True),
         )
     if run.generation is not None:
-        yield answering_stage("generate", run, project, run.name, f"generations/{run.name}")
-        if base_answers(run, project) == f"baselines/{run.name}":
-            yield answering_stage("baseline", run, project, run.base, f"baselines/{run.name}")
+        yield generate_stage(run, project)
     if run.evaluation is not None:
         inputs, flags = evaluation_inputs(run, project)
         script = "scripts/evaluate_model.py"
@@ -145,33 +153,6 @@ def gate_inputs(run) -> dict[str, tuple[str, ...]]:
     return {name: found[name] for name in GATE_INPUTS if name in found}
 
 
-def answering_stage(kind: str, run, project, model: str, output: str) -> Stage:
-    """Let a model or a run's checkpoint answer the run's prompts: its own (generate), or its base's (baseline)."""
-    script, file = "scripts/inference.py", run.generation.prompts_file
-    prompts = {"prompts": file} if file else {"dataset": f"data/processed/{run.prompts_dataset}"}
-    how = loading_flags("generation", run, project)
-    return Stage(
-        kind=kind,
-        subject=run.name,
-        cmd=command(
-            "torchrun",
-            script,
-            run,
-            ["generation"],
-            checkpoint=checkpoint_of(model, project),
-            **prompts,
-            **how,
-            output=output,
-        ),  # fmt: skip
-        inputs={"checkpoint": model_folders(model, project), **({} if file else {"dataset": (prompts["dataset"],)})},
-        program=script,
-        files=(file,) if file else (),
-        params={str(run.path): ("generation",)},
-        outs=(output,),
-        resources=run.resources.machines("generation").model_dump(exclude_none=True),
-    )
-
-
 def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
     """Return the artifacts that a run's scores are made from, by name, and the flags that give them to the script."""
     section = run.evaluation
@@ -208,26 +189,6 @@ def scoring_flags(run, project) -> dict[str, str | None]:
         trusted = trust_of(run, project) or trust_of(project.runs[section.reward_model], project)
         how |= {TRUST: trusted, PORTABLE: portable(run)}
     return how
-
-
-def base_answers(run, project) -> str | None:
-    """Return where the base's answers to the run's prompts are; None when they are not scored.
-
-    A base that is a run and answers the same prompts in the same way has them already.
-    """
-    section = run.evaluation
-    if section is None or not section.base or run.generation is None or not section.scores_answers:
-        return None
-    base = project.runs.get(run.base)
-    if base is not None and base.generation is not None and how_answered(base, project) == how_answered(run, project):
-        return f"generations/{base.name}"
-    return f"baselines/{run.name}"
-
-
-def how_answered(run, project) -> dict[str, Any]:
-    """Return all that decides the answers of a given checkpoint."""
-    loading = {"attn_implementation": attention_of("generation", run, project), "portable": run.portable}
-    return run.generation.model_dump() | {"dataset": run.prompts_dataset} | loading
 
 
 def report_stages(run, project) -> Iterator[Stage]:
@@ -274,34 +235,6 @@ def report_stages(run, project) -> Iterator[Stage]:
         params={str(run.path): tuple(sections)} | {file: tuple(names) for file, names in ancestors.items()},
         outs=(output,),
     )
-
-
-def shared_prompts(run, project) -> str | None:
-    """Return where the base's answers are if it is a run that answers the same prompts, in whatever way."""
-    base = project.runs.get(run.base)
-    same = base is not None and base.generation is not None and base.prompts == run.prompts
-    return f"generations/{base.name}" if same else None
-
-
-def checkpoint_of(name: str, project) -> str:
-    """Return the folder that holds a model's or a run's weights; a run without trainer stands for its base."""
-    if name not in project.runs:
-        return f"models/{name}"
-    run = project.runs[name]
-    return f"checkpoints/{name}" if run.trainer is not None else checkpoint_of(run.base, project)
-
-
-def model_folders(name: str, project) -> tuple[str, ...]:
-    """Return the folders that a stage needs to load a model or a run's checkpoint, the one that it is given first.
-
-    A checkpoint that is an adapter names the whole model that it belongs to, the nearest below it in the chain.
-    """
-    checkpoint, run = checkpoint_of(name, project), project.runs.get(name)
-    while run is not None and run.trainer is not None and run.writes_adapter:
-        name = run.base
-        run = project.runs.get(name)
-    whole = checkpoint_of(name, project)
-    return (checkpoint,) if whole == checkpoint else (checkpoint, whole)
 
 
 def bases_of(run, project) -> Iterator[str]:

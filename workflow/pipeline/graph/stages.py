@@ -39,6 +39,8 @@ class Stage:
     plots: dict[str, dict[str, str]] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
     """What the run asks of a machine; never identity."""
+    first_run: str | None = None
+    """Of a stage that several runs share: the first of them by name, whose `resources:` it has."""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,12 @@ class Stage:
     @property
     def of_run(self) -> bool:
         """Whether its subject is a run, rather than a dataset or a model, which may have the same name."""
-        return self.kind not in ("download", "tokenizer", "model", "process")
+        return self.kind not in ("download", "tokenizer", "model", "process", "baseline")
+
+    @property
+    def run(self) -> str | None:
+        """The run that it is counted with: its own, or the first that wants it; None for datasets and models."""
+        return self.subject if self.of_run else self.first_run
 
     @property
     def has_ranks(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from heirloom.errors import HeirloomError
 from heirloom.report.execution_records import is_execution
-from pipeline.code import Same, equal_entries, same_of
+from pipeline.code import Carried, Same, equal_entries, same_of
 from pipeline.ledger.entries import Entry
 from pipeline.ledger.entry_form import are_outs, parsed
 from pipeline.ledger.identity import identity_of
@@ -32,7 +32,8 @@ class History:
         self._path = path
         self._rows: dict[str, dict] | None = None
         self._same: list[Same] = []
-        self._unwritten: list[Same] = []
+        self._unwritten: list[dict] = []
+        """Lines that this process knows, and the next `add_same` writes."""
 
     @property
     def same(self) -> list[Same]:
@@ -119,14 +120,27 @@ class History:
     def add_same(self, new: Iterable[Same]) -> None:
         """Append what is known from now on to make no difference."""
         self.learn_same(new)
-        self._write([same.as_row() for same in self._unwritten])
+        self._write(self._unwritten)
         self._unwritten = []
 
     def learn_same(self, new: Iterable[Same]) -> None:
         """Let this process know it; it is written with the next `add_same`."""
         fresh = [same for same in new if same not in self.same]
         self._same += fresh
-        self._unwritten += fresh
+        self._unwritten += [same.as_row() for same in fresh]
+
+    def learn_carried(self, carried: Carried, entries: dict[str, Entry]) -> None:
+        """Let this process know entries of an earlier version, `entries`, in the form of today.
+
+        What was executed under another name was executed; it is written with the next `add_same`.
+        """
+        self.learn_same(carried.known)
+        for name, former in carried.moved.items():
+            if self.executed(former, entries[former]):
+                entry, record = carried.entries[name], self.made_with(former, entries[former])
+                row = {"stage": name, "identity": identity_of(entry), "outs": entry["outs"], "record": record}
+                self.rows[row["identity"]] = row
+                self._unwritten.append(row)
 
     def add(self, executions: dict[str, Entry], records: dict[str, dict] | None = None) -> None:
         """Append what is not known yet (stage → entry), with what launch.py recorded about how it was made.

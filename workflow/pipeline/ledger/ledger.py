@@ -82,9 +82,9 @@ def open_ledger(
     force = checked_stage_names(graph, listed("force", force) or ())
     entries, damaged = recorded_entries(graph)
     history = History()
-    carried, known = carry_over(graph, entries)
-    entries |= carried
-    history.learn_same(known)
+    carried = carry_over(graph, entries)
+    history.learn_carried(carried, entries)
+    entries |= carried.entries
     with Fingerprints() as fingerprints, Listings() as listings:
 
         def missing_data(name: str, entry: Entry) -> list[str]:
@@ -108,7 +108,7 @@ def open_ledger(
 
         sections = config_sections(graph.members)
         verdicts, adopted = judge(graph, names, entries, file_hash, sections, missing_data, candidates, force)
-        adopted = carried | adopted
+        adopted = carried.entries | adopted
         found = entries | adopted
         restored = [name for name, verdict in verdicts.items() if verdict.action is Action.RESTORE]
         near = {name for name in restored if is_near(found[name], fingerprints, listings)}
@@ -204,12 +204,14 @@ def carry_lock_over(graph: Graph) -> int:
         with dvc_lock():
             replace_damaged(entries)
         print(f"{damaged}; put aside as dvc.lock.damaged, {len(entries)} entries written anew from markers and commit")
-    carried, known = carry_over(graph, entries)
-    if carried:
-        History().add_same(known)
+    carried = carry_over(graph, entries)
+    if carried.entries:
+        history = History()
+        history.learn_carried(carried, entries)
+        history.add_same([])
         with dvc_lock():
-            write_entries(carried)
-    return len(carried)
+            write_entries(carried.entries)
+    return len(carried.entries)
 
 
 def recorded_entries(graph: Graph) -> tuple[dict[str, Entry], str | None]:

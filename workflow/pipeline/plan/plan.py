@@ -15,7 +15,10 @@ WIDEST_NAME = 40
 
 
 class Row(NamedTuple):
-    """A line of the plan: stages of one run, dataset or model with which the same is done for the same reasons."""
+    """A line of the plan: stages of one run, dataset or model with which the same is done for the same reasons.
+
+    What runs share is with the first of them by name.
+    """
 
     word: str
     stages: list[Stage]
@@ -26,7 +29,7 @@ class Row(NamedTuple):
         """Return `train-demo-sft`, or `demo-sft: train, generate` for several."""
         if len(self.stages) == 1:
             return self.stages[0].name
-        return f"{self.stages[0].subject}: {', '.join(stage.kind for stage in self.stages)}"
+        return f"{subject(self.stages[0])}: {', '.join(stage.kind for stage in self.stages)}"
 
 
 def print_plan(ledger: Ledger, file: TextIO, everything: bool = False, folded: bool = True) -> None:
@@ -70,7 +73,7 @@ def rows_of(ledger: Ledger, names: list[str], folded: bool) -> list[Row]:
     groups: dict[tuple, list[str]] = {}
     for name in names:
         stage, verdict = ledger.graph.stages[name], ledger.verdicts[name]
-        together = (stage.subject, family(stage), verdict.action, *own_reasons(verdict)) if folded else (name,)
+        together = (subject(stage), family(stage), verdict.action, *own_reasons(verdict)) if folded else (name,)
         groups.setdefault(together, []).append(name)
     rows = []
     for members in groups.values():
@@ -89,6 +92,11 @@ def own_reasons(verdict: Verdict) -> list[str]:
     return [] if verdict.action is Action.FOLLOW else verdict.reasons
 
 
+def subject(stage: Stage) -> str:
+    """Return the run, the dataset or the model that a stage is told with."""
+    return stage.run or stage.subject
+
+
 def family(stage: Stage) -> str:
-    """Return what the stage's subject is: a dataset, a model or a run, which may have the same name."""
+    """Return what that is: a dataset, a model or a run, which may have the same name."""
     return {"download": "dataset", "process": "dataset", "tokenizer": "model", "model": "model"}.get(stage.kind, "run")

@@ -69,7 +69,7 @@ class Quote:
 
 @dataclass
 class RunQuote:
-    """A run: a line that says what it is, and its stages."""
+    """A run: a line that says what it is, and its stages; what it shares with others is with the first by name."""
 
     name: str
     path: str
@@ -130,8 +130,8 @@ def quotation(ledger: Ledger, region: str | None = None, cluster: Cluster = NO_C
     by_run: dict[str, list[Stage]] = {}
     for name in to_do:
         stage = ledger.graph.stages[name]
-        if stage.kind in QUOTED and stage.subject in ledger.project.runs:
-            by_run.setdefault(stage.subject, []).append(stage)
+        if stage.kind in QUOTED and stage.run in ledger.project.runs:
+            by_run.setdefault(stage.run, []).append(stage)
     quoting = Quoting(ledger, read_prices(region) if by_run else Prices(region, {}), cluster)
     runs = [quoting.run(ledger.project.runs[name], stages) for name, stages in by_run.items()]
     current = ledger.current()

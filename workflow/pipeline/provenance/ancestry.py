@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.code import kept_listing
-from pipeline.graph import CHECKED, CODE_FOLDER, program_of
+from pipeline.graph import CHECKED, CODE_FOLDER, program_of, settings_in
 from pipeline.ledger import Entry, History, committed_lock, read_lock, recorded_outs
 from pipeline.provenance.contents import Contents
 from pipeline.provenance.origin import commits_with_hash
+
+COMMAND = "in the command"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Artifact:
     code: dict[str, str] = field(default_factory=dict)
     """Path → digest of the script and the modules that the stage used (pipeline.code); of an earlier version, MD5."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Config file → the sections that decided it, as recorded."""
+    """Config file → the sections that decided it, as recorded; under COMMAND those that stand in the command itself."""
     made_with: dict[str, Any] = field(default_factory=dict)
     """Commit, time, ranks, machine and versions of the execution; empty when not recorded."""
     accepted: list[dict[str, Any]] = field(default_factory=list)
@@ -125,7 +127,8 @@ class Ancestry:
         return {
             "command": entry["cmd"],
             "code": code,
-            "config": entry.get("params", {}),
+            "config": entry.get("params", {})
+            | ({COMMAND: settings} if (settings := settings_in(entry["cmd"])) else {}),
             "made_with": self._history.made_with(stage, entry),
             "accepted": [same.proof for same in self._history.accepted_by(stage, entry)],
             "inputs": inputs,

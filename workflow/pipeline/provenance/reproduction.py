@@ -13,7 +13,7 @@ from heirloom.launcher.dvc_hashes import files_below
 from pipeline.dvc_project import cache_folder
 from pipeline.folder_objects import read_list
 from pipeline.git import git
-from pipeline.graph import CODE_FOLDER, dvcfile, flags_of
+from pipeline.graph import CODE_FOLDER, dvcfile, launched
 from pipeline.ledger import (
     Entry,
     History,
@@ -142,7 +142,9 @@ def made_again(
 
     `then`: the record of the execution that made these. Raises HeirloomError when the stage fails.
     """
-    clone.track_nothing(flags_of(entry["cmd"])["--config"])
+    words = launched(entry["cmd"])
+    if "--config" in words:  # a baseline's settings are in its command, and it tracks nothing
+        clone.track_nothing(words[words.index("--config") + 1])
     clone.pins, told = pins(then.get("arithmetic", {}))
     if told:
         tell(told)

@@ -83,6 +83,15 @@ class Side:
         }
         return combination(stage, {"cmd": described["cmd"], "params": params})
 
+    def small_version(self, stage: str, text: str) -> str:
+        """Return the stage that stands here for a real one of a combination, which is `text`.
+
+        It has the same name, unless that follows from settings which are smaller here.
+        """
+        kind = stage.partition("-")[0]
+        others = [name for name in self.stages if name.partition("-")[0] == kind and self.combination(name) == text]
+        return stage if stage in self.stages or not others else min(others)
+
     def in_order(self, wanted: Iterable[str]) -> list[str]:
         """Return stages and all that they stand on, each after what it reads."""
         found: dict[str, None] = {}
@@ -158,11 +167,12 @@ def try_out(
     needed = needed_files(subjects)
     before = Side(commit, folder / "before", needed)
     after = Side("HEAD", folder / "after", needed, edited=True)
-    known = [name for name in wanted if name in before.stages and name in after.stages]
+    stands_for = {after.small_version(name, text): name for name, text in wanted.items()}
+    known = [name for name in stands_for if name in before.stages and name in after.stages]
     outcomes: dict[str, Outcome] = {}
     for name in known:
-        if (small := after.combination(name)) != wanted[name]:
-            odd = sorted(set(small.split()) ^ set(wanted[name].split()))
+        if (small := after.combination(name)) != (text := wanted[stands_for[name]]):
+            odd = sorted(set(small.split()) ^ set(text.split()))
             outcomes[name] = Outcome({}, {}, f"a small version of it is another in {', '.join(odd)}")
     failed: dict[str, str] = {}
     first = [before.makers[path] for path in (STAND_IN,) if path in before.makers]
@@ -187,7 +197,7 @@ def try_out(
         if problem is not None:
             now = {"it failed": problem}
         outcomes[name] = Outcome(made, now, None, (lines, lines_after))
-    return {name: outcome for name, outcome in outcomes.items() if name in known}
+    return {stands_for[name]: outcome for name, outcome in outcomes.items() if name in known}
 
 
 def copy(source: Path, target: Path) -> None:

@@ -123,7 +123,8 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
     for commit in dict.fromkeys(group.commit for group in groups if group.commit and not group.problem):
         some = [group for group in groups if group.commit == commit and not group.problem]
         wanted = {group.stages[0]: group.combination for group in some}
-        subjects = {ledger.graph.stages[name].subject for name in ledger.graph.ancestors(wanted)}
+        needed = [ledger.graph.stages[name] for name in ledger.graph.ancestors(wanted)]
+        subjects = {subject for stage in needed for subject in (stage.subject, stage.run) if subject is not None}
         folder = Path(tempfile.mkdtemp(prefix="heirloom-upgrade-"))
         started = time.monotonic()
         try:
