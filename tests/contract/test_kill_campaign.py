@@ -1,4 +1,4 @@
-"""Four kills of tests/contract/kill_campaign.py, which is run by hand for hundreds."""
+"""Ten kills of tests/contract/kill_campaign.py, which is run by hand for hundreds."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from clone import Clone
 from kill_campaign import run
 
 
-def test_four_kills_need_no_hand(made: Clone, tmp_path: Path) -> None:
-    campaign = run(made, tmp_path, kills=4, seed=3)
+def test_ten_kills_need_no_hand(made: Clone, tmp_path: Path) -> None:
+    campaign = run(made, tmp_path, kills=10, seed=3)
     assert campaign.notes == []
-    assert campaign.kills == 4
+    assert campaign.kills == 10

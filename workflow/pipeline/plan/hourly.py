@@ -15,9 +15,9 @@ def dollars_an_hour(ledger: Ledger, cluster: Cluster) -> dict[str, float]:
     found = {}
     for name in ledger.names:
         stage = ledger.graph.stages[name]
-        if stage.kind not in QUOTED or stage.subject not in ledger.project.runs:
+        if stage.kind not in QUOTED or stage.run not in ledger.project.runs:
             continue
-        machines = hosts(ledger.project.runs[stage.subject].resources.machines(QUOTED[stage.kind]), cluster.gpu)
+        machines = hosts(ledger.project.runs[stage.run].resources.machines(QUOTED[stage.kind]), cluster.gpu)
         dollars = None
         if machines.is_instance:
             dollars = prices.dollars(machines.name, machines.count, 3600)
