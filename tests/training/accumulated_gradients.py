@@ -41,3 +41,4 @@ if __name__ == "__main__":
     start_deepspeed()
     for name in json.loads(Path(sys.argv[1]).read_text()):
         say(f"{Path(name).stem}: {weight_after_a_step(Path(name))}")
+    torch.distributed.destroy_process_group()

@@ -24,6 +24,7 @@ from transformers import TrainerCallback  # noqa: E402
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config  # noqa: E402
 
 from heirloom.errors import HeirloomError  # noqa: E402
+from heirloom.stage import leave_ranks  # noqa: E402
 from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
 
@@ -68,3 +69,4 @@ def train(arguments, stop_at=None, work=None):
 if __name__ == "__main__":
     for training in TRAININGS:
         train(**training)
+    leave_ranks()

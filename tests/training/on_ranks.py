@@ -27,6 +27,7 @@ from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.trainers.seq2seq import SEQ2SEQ
 from heirloom.data.processed_dataset import load_split
 from heirloom.distributed import is_main_rank, start_deepspeed, start_rank, world_size
+from heirloom.stage import leave_ranks
 from heirloom.training.batches.collator_choice import make_collator
 from heirloom.training.batches.collators import CausalCollator
 from heirloom.training.losses.generated_evaluation import held_out_answers
@@ -174,3 +175,4 @@ if __name__ == "__main__":
     results["zero2 t5"] = trained("t5", workplace, file.with_suffix(".work"), deepspeed=str(zero2))
     if is_main_rank():
         file.write_text(json.dumps(results))
+    leave_ranks()

@@ -71,3 +71,4 @@ if __name__ == "__main__":
         AcceleratorState._reset_state()
         GradientState._reset_state()
         unset_hf_deepspeed_config()
+    torch.distributed.destroy_process_group()  # or its threads abort the process at its end now and then

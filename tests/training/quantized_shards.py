@@ -15,6 +15,7 @@ import heirloom.rank  # noqa: E402, F401
 
 # isort: split
 import sft_train  # noqa: E402
+from heirloom import stage  # noqa: E402
 from heirloom.distributed import is_main_rank  # noqa: E402
 from heirloom.training.lifecycle import Lifecycle  # noqa: E402
 
@@ -30,3 +31,4 @@ def train_and_tell(self, trainer):
 
 Lifecycle.run = train_and_tell
 sft_train.main()
+stage.leave_ranks()
