@@ -18,7 +18,7 @@ from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.config.training_keys import WITH_REFERENCE
+from heirloom.config.training_keys import has_reference
 from heirloom.errors import HeirloomError
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.model_shape import ModelShape, model_shape
@@ -232,10 +232,9 @@ def training_setup(
     if run.quantization is not None:
         double = run.quantization.bnb_4bit_use_double_quant
         quantized = EIGHT_BITS if run.quantization.load_in_8bit else DOUBLE_QUANTIZED if double else FOUR_BITS
-    length = longest
     spec = TRAINERS[run.trainer]
-    if spec.rewarded:
-        length += argument(run, "max_completion_length")
+    length = longest + (argument(run, "max_completion_length") if spec.rewarded else 0)
+    asked = has_reference(spec, arguments) and arguments.get("precompute_ref_log_probs") is not True
     return TrainingSetup(
         shape=shape,
         settings=settings,
@@ -249,7 +248,7 @@ def training_setup(
         adapted=adapted,
         quantized=quantized,
         loss=LOSSES.get(run.trainer, "whole"),
-        reference=run.peft is None and has_reference(run),
+        reference=run.peft is None and asked,
         answers=training.global_batch_size // ranks if spec.rewarded else 0,
         answer_tokens=length if spec.rewarded else 0,
     )
@@ -258,10 +257,3 @@ def training_setup(
 def argument(run: Run, key: str) -> Any:
     """Return a key of a run's `training:` that goes to a library, or its default there."""
     return run.training.passed_through.get(key, argument_schemas(run.trainer)[key]["default"])
-
-
-def has_reference(run: Run) -> bool:
-    """Say whether a step asks a reference model beside the one that is trained."""
-    if TRAINERS[run.trainer].rewarded:
-        return argument(run, "beta") != 0
-    return run.trainer in WITH_REFERENCE and run.training.passed_through.get("precompute_ref_log_probs") is not True

@@ -232,6 +232,8 @@ class Quoting:
             quote.unknown.append(f"how many GPUs {quote.hosts.name} has is not known here")
         if isinstance(rows, str):
             quote.unknown.append(rows)
+        else:
+            trained, attended = trained_rows(run, self.project, rows)
         if isinstance(rows, str) or quote.hosts.ranks is None:
             if (limit := keys.get("max_steps", -1)) > 0:
                 quote.steps = Steps(limit, None, 0, exact=False, limited=True)
@@ -240,12 +242,11 @@ class Quoting:
                 rows, keys, argument(run, "num_generations"), argument(run, "num_iterations")
             )
         else:
-            quote.steps = steps_of(trained_rows(run, self.project, rows)[0], keys, quote.hosts.ranks)
+            quote.steps = steps_of(trained, keys, quote.hosts.ranks)
         quote.at_most = run.training.early_stopping_patience is not None
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
         if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
             return
-        trained, attended = trained_rows(run, self.project, rows)
         setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest)
         instance = quote.hosts.instance
         if instance is None:
