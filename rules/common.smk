@@ -54,3 +54,4 @@ wildcard_constraints:
     model=r"[\w.-]+",
     run=r"[\w.-]+",
     baseline=r"[\w.-]+",
+    reference=r"[\w.-]+",

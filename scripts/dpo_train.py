@@ -5,7 +5,8 @@
         --deepspeed config/deepspeed/zero2.json --output checkpoints/demo-dpo \\
         --metrics metrics/training/demo-dpo.json --loss metrics/loss/demo-dpo.csv
 
-In: a processed dataset of kind preference; a model with its tokenizer, which is also the reference model.
+In: a processed dataset of kind preference; a model with its tokenizer, which is also the reference model, or what it
+gives the rows (--reference_scores, of scripts/score_reference.py).
 Out: a checkpoint, held-out loss, accuracy and margin of the implicit rewards before and after, the loss by step.
 Rafailov et al., 2023, "Direct Preference Optimization" (https://arxiv.org/abs/2305.18290).
 """
@@ -22,8 +23,8 @@ from heirloom.training.batches.preference_collators import pair_collator
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.dropout import disable_dropout
+from heirloom.training.inputs.reference_scores import with_reference_scores
 from heirloom.training.inputs.training_command import read_command
-from heirloom.training.inputs.training_data import copied_rows
 from heirloom.training.lifecycle import Lifecycle
 from heirloom.training.losses.fused_output import FusedOutput
 from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
@@ -33,12 +34,13 @@ from heirloom.training.trainers.pretokenized_trainers import PretokenizedDPOTrai
 def main() -> None:
     command = read_command(__doc__, DPO, DPOConfig)
     data, tokenizer = load_inputs(command)
-    args, model = arguments_and_model(DPOConfig, command, data, max_length=None)
+    scored = command.reference_scores is not None
+    args, model = arguments_and_model(DPOConfig, command, data, max_length=None, precompute_ref_log_probs=scored)
     if args.disable_dropout:
         disable_dropout(model)  # the trainer knows layers of dropout alone
-    reference = None  # the model itself: before its first step, or with its adapter switched off
-    if args.precompute_ref_log_probs:
-        data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads
+    reference = None  # the model itself, with its adapter switched off
+    if scored:
+        data = with_reference_scores(data, command.reference_scores, "dpo")
     elif command.peft is None:
         reference = load_model(command)
 

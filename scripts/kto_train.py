@@ -5,7 +5,7 @@
         --output checkpoints/judged --metrics metrics/training/judged.json --loss metrics/loss/judged.csv
 
 In: a processed dataset of kind labelled, or pairs, of which each makes two rows; a model with its tokenizer, which is
-also the reference model.
+also the reference model, or what it gives the rows (--reference_scores, of scripts/score_reference.py).
 Out: a checkpoint, held-out loss and rewards before and after, the loss by step.
 Ethayarajh et al., 2024, "KTO: Model Alignment as Prospect Theoretic Optimization" (https://arxiv.org/abs/2402.01306).
 """
@@ -22,6 +22,7 @@ from heirloom.training.batches.preference_collators import pair_collator
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.dropout import disable_dropout
+from heirloom.training.inputs.reference_scores import with_reference_scores
 from heirloom.training.inputs.single_answers import class_weights, single_answers
 from heirloom.training.inputs.training_command import read_command
 from heirloom.training.lifecycle import Lifecycle
@@ -34,13 +35,17 @@ def main() -> None:
     command = read_command(__doc__, KTO, KTOConfig)
     data, tokenizer = load_inputs(command)
     weights = class_weights(data.train, command.training.passed_through)
-    own = {"max_length": None, "remove_unused_columns": False, **weights}
+    scored = command.reference_scores is not None
+    own = {"max_length": None, "remove_unused_columns": False, "precompute_ref_log_probs": scored, **weights}
     args, model = arguments_and_model(KTOConfig, command, data, **own)
     if args.disable_dropout:
         disable_dropout(model)  # the trainer knows layers of dropout alone
     data = single_answers(data, args)
-    by_itself = command.peft is not None or args.precompute_ref_log_probs  # before its first step, or adapter off
-    reference = None if by_itself else load_model(command)
+    reference = None  # the model itself, with its adapter switched off
+    if scored:
+        data = with_reference_scores(data, command.reference_scores, "kto")
+    elif command.peft is None:
+        reference = load_model(command)
 
     lifecycle = Lifecycle(command, **weights)
     with making_trainer():

@@ -23,7 +23,7 @@ def with_judged(workplace, dataset: str = "judged", keys: str = "", more: str = 
 
 @pytest.mark.parametrize("dataset", ["judged", "pairs"])
 def test_it_learns_from_judged_answers_and_from_pairs(workplace, dataset):
-    with_judged(workplace, dataset, ", beta: 0.2, desirable_weight: 1.5")
+    with_judged(workplace, dataset, ", beta: 0.2, desirable_weight: 1.5, reference: inline")
     project = workplace.load()
     train = build_graph(project).stages["train-judged"]
     assert train.program == "scripts/kto_train.py" and train.inputs["dataset"] == (f"data/processed/{dataset}",)

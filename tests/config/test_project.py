@@ -683,7 +683,7 @@ ONE_MISTAKE = {
     "reference whose biases are trained": (
         changed("config/runs/dpo.yaml", "base: sft\n", "base: sft\npeft: {bias: all}\n"),
         "config/runs/dpo.yaml:2: peft.bias: all cannot be used with trainer: dpo, whose reference is the base with the "
-        "adapter switched off, because trained biases stay on; set bias: none, or training.precompute_ref_log_probs: true",
+        "adapter switched off, because trained biases stay on; set bias: none, or training.reference: scores",
     ),
     "an adapter on DoRA": (
         lambda workplace: (

@@ -70,7 +70,10 @@ def test_runs_on_one_base_share_its_answers_whatever_runs_there_are(workplace):
     assert {name for name, stage in both.items() if shared.outs[0] in stage.deps} == readers
     (workplace.root / "config/runs/a-first.yaml").unlink()
     left = build_graph(workplace.load()).stages
-    assert left.items() <= {**both, shared.name: replace(shared, first_run="dpo", resources={})}.items()
+    (scores,) = (stage for stage in both.values() if stage.kind == "reference" and stage.first_run == "a-first")
+    both |= {shared.name: replace(shared, first_run="dpo", resources={})}
+    both |= {scores.name: replace(scores, first_run="z-last", resources={})}
+    assert left.items() <= both.items()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FOR_HELP = ("ArgumentParser", "HfArgumentParser", "stage_parser", "read_command", "raw_dataset_arguments")
+FOR_HELP = ("ArgumentParser", "HfArgumentParser", "stage_parser", "read_command", "read_reference_command")
+FOR_HELP += ("raw_dataset_arguments",)
 """Functions that show a docstring as the help of a command line."""
 
 

@@ -108,6 +108,15 @@ EVERYTHING = {
         evaluation: {{metrics: [repetition], base: true}}
         gates: {{repetition.loops: "<= 0.5"}}
         """,
+    "runs/adapted.yaml": f"""
+        base: pre
+        dataset: pairs
+        trainer: dpo
+        deepspeed: zero2
+        training: {TRAINING.replace("}", ", reference: scores}")}
+        peft: {{r: 2}}
+        quantization: {{load_in_4bit: true}}
+        """,
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",

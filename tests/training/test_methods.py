@@ -89,10 +89,8 @@ METHODS = {
         *("dpo_train.py", "preference", {"peft": LORA, "quantization": INT8, "training": {"bf16": True}}),
         *(0.693147, 0.643746),
     ),
-    "dpo-precomputed": (
-        *("dpo_train.py", "preference", {"training": {"precompute_ref_log_probs": True}}),
-        *(0.693147, 0.501374),
-    ),
+    "dpo": ("dpo_train.py", "preference", {}, 0.693147, 0.501374),
+    "dpo-scored": ("dpo_train.py", "preference", {}, 0.693147, 0.501374),
     "orpo": ("orpo_train.py", "preference", {}, 4.3986, 3.83841),
     "orpo-lora": ("orpo_train.py", "preference", {"peft": LORA}, 4.3986, 4.24338),
     "orpo-int8": (
@@ -104,6 +102,7 @@ METHODS = {
         *(4.39058, 4.22695),
     ),
     "kto": ("kto_train.py", "preference", {}, 0.5, 0.481524),
+    "kto-scored": ("kto_train.py", "preference", {}, 0.5, 0.481524),
     "kto-lora": ("kto_train.py", "preference", {"peft": LORA}, 0.5, 0.487919),
     "reward": ("reward_train.py", "preference", {"training": {"center_rewards_coefficient": 0.01}}, 0.693847, 0.345016),
     "reward-lora": ("reward_train.py", "preference", {"peft": LORA}, 0.692831, 0.646378),
@@ -115,8 +114,10 @@ METHODS = {
 }
 ADAPTED = [name for name, (_, _, sections, *_) in METHODS.items() if "peft" in sections]
 RESUMED = ("trainer-nf4", "seq2seq-lora", "sft-lora", "sft-int8", "sft-bfd")
-RESUMED += ("dpo-lora", "dpo-precomputed", "orpo", "orpo-lora", "reward", "reward-lora", "kto", "kto-lora")
-PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "orpo", "reward", "kto")
+RESUMED += ("dpo-lora", "dpo-scored", "orpo", "orpo-lora", "reward", "reward-lora", "kto", "kto-lora")
+PLAIN = ("trainer-lora", "seq2seq-lora", "sft-lora", "dpo-lora", "dpo-scored", "orpo", "reward", "kto")
+SCORED = {"dpo-scored": "dpo", "kto-scored": "kto"}
+"""Training that reads what its reference gives the rows → the one that computes it in each step."""
 BASE = "runs/pretrain/checkpoint"
 BASES = {"sft-experts": "mixtral"}
 SIZES = {
@@ -138,7 +139,17 @@ def training(workplace, name, place, zero, **more):
     command = workplace.training(
         script, f"{place}/{name}", zero=zero, dataset=dataset, base=BASES.get(name, BASE), **sections, **more
     )
-    return {"arguments": command[1:]}
+    scores = ["--reference_scores", f"scores/{zero}-{SCORED[name]}"] if name in SCORED else []
+    return {"arguments": [*command[1:], *scores]}
+
+
+def scoring(zero, trainer):
+    """Return the job that scores the rows for the trainings of SCORED."""
+    keys = {"per_device_train_batch_size": TRAINING["per_device_train_batch_size"]}
+    flags = {"trainer": trainer, "training": json.dumps(keys), "dataset": "preference", "base": BASE}
+    flags |= {"deepspeed": str(ROOT / f"config/deepspeed/{zero}.json"), "output": f"scores/{zero}-{trainer}"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    return {"arguments": [str(ROOT / "scripts/score_reference.py"), *words]}
 
 
 def experts_apart(workplace, zero):
@@ -182,7 +193,8 @@ def torchruns(workplace, runs):
     said = {}
     make_mixtures(workplace.folder)
     for zero in ("zero2", "zero3"):
-        jobs = [training(workplace, name, zero, zero) for name in METHODS]
+        jobs = [scoring(zero, trainer) for trainer in SCORED.values()]
+        jobs += [training(workplace, name, zero, zero) for name in METHODS]
         jobs += [job for name in RESUMED for job in interrupted(workplace, name, f"again-{zero}", zero)]
         jobs += [without_deepspeed(workplace, name) for name in PLAIN] if zero == "zero2" else []
         jobs += [experts_apart(workplace, stage) for stage in APART[zero]]
@@ -271,6 +283,17 @@ def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods,
         first, second = tree(folder / name), tree(workplace.folder / place / name)
         assert [file for file in first if first[file] != second.get(file)] == [], name
         assert first.keys() == second.keys()
+
+
+def test_scores_of_a_reference_stand_for_the_model_itself(methods):
+    """Step by step the same loss, held-out loss and rewards as with a second model in memory."""
+    folder, _ = methods
+    for scored, inline in SCORED.items():
+        theirs, ours = (list(csv.DictReader((folder / name / "loss.csv").open())) for name in (inline, scored))
+        assert len(ours) == STEPS + 1
+        for own, other in zip(ours, theirs, strict=True):
+            measured = {key: float(value) for key, value in other.items() if value}
+            assert {key: float(value) for key, value in own.items() if value} == pytest.approx(measured, abs=1e-5)
 
 
 def test_without_deepspeed_the_same_is_learned(workplace, torchruns):

@@ -6,6 +6,7 @@ from typing import Any
 from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.arguments.schedules import OF_HELD_OUT_LOSS
 from heirloom.config.parsing.mistakes import did_you_mean
+from heirloom.config.reference_scores import WITH_REFERENCE, reads_reference_scores
 from heirloom.config.reward_keys import reward_problems
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.training import TrainingSection
@@ -14,8 +15,6 @@ from heirloom.errors import HeirloomError
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses of TRL's DPOTrainer that read label_smoothing; dpo_trainer.py passes over it in all others."""
-WITH_REFERENCE = ("dpo", "kto")
-"""Trainers that compare with the base as it was; those that learn from rewards do where `beta` is not 0."""
 FUSED_OUTPUT = ("sft", "dpo", "kto", "grpo", "rloo")
 """Trainers whose log-probabilities TRL computes from the output layer's own weights, past an adapter of it."""
 
@@ -45,8 +44,7 @@ def training_problems(
             "is not available: the reference that follows the model is in no checkpoint, so a training that is resumed "
             "would go on with another one; delete it",
         )
-    if has_reference(trainer, others):
-        yield from reference_problems(trainer, others, peft)
+    yield from reference_problems(trainer, training, peft)
     if trainer.scores and peft is not None and not peft.merge:
         problem = f"false is not available with trainer: {trainer.name}, whose head is in no model below it"
         yield "peft.merge", f"{problem}; set true, and the checkpoint has the adapter in adapter/ too"
@@ -138,22 +136,28 @@ def has_reference(trainer: TrainerSpec, others: dict[str, Any]) -> bool:
 
 
 def reference_problems(
-    trainer: TrainerSpec, others: dict[str, Any], peft: PeftSection | None
+    trainer: TrainerSpec, training: TrainingSection, peft: PeftSection | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield what of an adapter would move the reference."""
-    if peft is not None and peft.bias != "none" and others.get("precompute_ref_log_probs") is not True:
-        other = "training.beta: 0" if trainer.rewarded else "training.precompute_ref_log_probs: true"
-        yield (
-            "peft.bias",
-            f"{peft.bias} cannot be used with trainer: {trainer.name}, whose reference is the base with the adapter "
-            f"switched off, because trained biases stay on; set bias: none, or {other}",
-        )
+    """Yield keys of a reference that there is none for, and what of an adapter would move it."""
+    scored = reads_reference_scores(trainer, training, peft)
+    if training.reference is not None and trainer.name not in WITH_REFERENCE:
+        yield "training.reference", f"has no effect with trainer: {trainer.name}; delete it"
+    elif "precompute_ref_batch_size" in training.passed_through and not scored:
+        remedy = "add that or delete it" if training.reference is None else "change that or delete it"
+        yield "training.precompute_ref_batch_size", f"has no effect without reference: scores; {remedy}"
+    if peft is None or peft.bias == "none" or scored or not has_reference(trainer, training.passed_through):
+        return
+    other = "training.beta: 0" if trainer.rewarded else "training.reference: scores"
+    yield (
+        "peft.bias",
+        f"{peft.bias} cannot be used with trainer: {trainer.name}, whose reference is the base with the adapter "
+        f"switched off, because trained biases stay on; set bias: none, or {other}",
+    )
 
 
 NEEDED = {
     "discopop_tau": ("loss_type", "discopop"),
     "f_alpha_divergence_coef": ("f_divergence_type", "alpha_divergence"),
-    "precompute_ref_batch_size": ("precompute_ref_log_probs", True),
     "ref_model_mixup_alpha": ("sync_ref_model", True),
     "ref_model_sync_steps": ("sync_ref_model", True),
     "liger_kernel_config": ("use_liger_kernel", True),

@@ -14,6 +14,7 @@ from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.project import Project
+from heirloom.config.reference_scores import reads_reference_scores
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
@@ -234,7 +235,7 @@ def training_setup(
         quantized = EIGHT_BITS if run.quantization.load_in_8bit else DOUBLE_QUANTIZED if double else FOUR_BITS
     spec = TRAINERS[run.trainer]
     length = longest + (argument(run, "max_completion_length") if spec.rewarded else 0)
-    asked = has_reference(spec, arguments) and arguments.get("precompute_ref_log_probs") is not True
+    asked = has_reference(spec, arguments) and not reads_reference_scores(spec, training, run.peft)
     return TrainingSetup(
         shape=shape,
         settings=settings,
@@ -249,6 +250,7 @@ def training_setup(
         quantized=quantized,
         loss=LOSSES.get(run.trainer, "whole"),
         reference=run.peft is None and asked,
+        reference_pass=asked,
         answers=training.global_batch_size // ranks if spec.rewarded else 0,
         answer_tokens=length if spec.rewarded else 0,
     )

@@ -40,6 +40,8 @@ class TrainingSetup:
     """whole: transformers' own; tiled: TRL's SFT, DPO, GRPO and RLOO; pairs: ORPO's; number: one number a text."""
     reference: bool = False
     """A second model gives reference log-probabilities in each step."""
+    reference_pass: bool = False
+    """They are computed in each step: by a second model, or by this one with its adapter switched off."""
     computed: int | None = None
     """Bytes of a number that is computed with; None: of a weight. Less: autocast keeps a copy of the weights."""
     answers: int = 0

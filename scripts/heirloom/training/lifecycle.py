@@ -214,7 +214,9 @@ class Lifecycle:
                 if section is not None
             ],
             **({"portable": True} if command.portable else {}),
-            "inputs": stat_facts(command.dataset, *folders_of(command.base), command.deepspeed),
+            "inputs": stat_facts(
+                command.dataset, *folders_of(command.base), command.deepspeed, command.reference_scores
+            ),
         }
 
     def write_metrics(self, facts: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from heirloom.errors import HeirloomError
 RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
+SETTINGS = ("generation", "training")
+"""Sections that may stand in the command itself, as JSON; `--training` of a report names a file."""
 SCORES = {"exact_match": 0.95, "interval": {"exact_match": {"low": 0.92, "high": 0.97, "prompts": 400}}}
 """What every run reaches, for gates."""
 
@@ -66,12 +68,17 @@ def wait_for(file: Path, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def file_or_section(text: str) -> Path | str:
+    """Return the value of a flag: a path, or a section of the config as it stands in the command."""
+    return text if text.startswith("{") else Path(text)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("config", "sections", "generation", "output", "metrics", "statistics", "loss", "deepspeed"):
+    for flag in ("config", "sections", "generation", "trainer", "output", "metrics", "statistics", "loss", "deepspeed"):
         parser.add_argument(f"--{flag}")
-    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", *RESULTS):
-        parser.add_argument(f"--{flag}", type=Path)
+    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", "reference_scores", *RESULTS):
+        parser.add_argument(f"--{flag}", type=file_or_section)
     for flag in ("data", "ancestors"):
         parser.add_argument(f"--{flag}", nargs="+")
     parser.add_argument("--against", type=lambda words: Path(words.partition("=")[2]))
@@ -84,7 +91,8 @@ def what_counts(arguments: argparse.Namespace) -> dict:
 
     config = read_yaml(Path(arguments.config)) if arguments.config else {}
     sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}
-    sections |= {"generation": json.loads(arguments.generation)} if arguments.generation else {}
+    said = {name: value for name in SETTINGS if isinstance(value := getattr(arguments, name), str)}
+    sections |= {name: json.loads(value) for name, value in said.items()}
     inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
     inputs += [Path(text.partition("=")[0]) for text in (arguments.data or []) + (arguments.ancestors or [])]
     files = sorted(

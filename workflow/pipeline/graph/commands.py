@@ -5,7 +5,7 @@ import re
 import shlex
 from itertools import pairwise
 
-SETTINGS = ("--generation",)
+SETTINGS = ("--generation", "--training", "--quantization")
 """Flags whose value is a section of a config, as JSON: of stages that no single file of config/ decides."""
 
 

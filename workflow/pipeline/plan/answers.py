@@ -1,12 +1,17 @@
-"""What answers and scores take before they have run: how many there are, the memory of a card, the time."""
+"""What answers and scores take before they have run: how many there are, the memory of a card, the time.
+
+A reference's scores of rows for a training are scores too, in batches that nobody halves.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from heirloom.config.run import Run
 from heirloom.config.sections.generation import GenerationSection
+from heirloom.config.trainers.table import TRAINERS
 from heirloom.estimates.answering_memory import generation_memory, scoring_memory
 from heirloom.estimates.answering_time import Answers, answering_time, scoring_time
+from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.duration import Duration
 from heirloom.estimates.fitting import Fit
 from heirloom.estimates.model_shape import ModelShape
@@ -23,6 +28,15 @@ def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hos
     card = usable(found.instance.card, found.instance.card_memory)
     if kind == "evaluate":
         return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
+    if kind == "reference":
+        batch = run.training.passed_through.get("precompute_ref_batch_size")
+        batch = batch or run.training.per_device_train_batch_size
+        sequences = batch * 2 if TRAINERS[run.trainer].takes_pairs else batch
+        needed = scoring_memory(shape, sequences, length, saved)
+        file = Path(f"config/deepspeed/{run.deepspeed}.json") if run.deepspeed else None
+        if deepspeed_settings(file, shape.hidden).stage == 3:
+            needed -= shape.parameters * saved * (1 - 1 / (found.ranks or 1))
+        return Fit(with_overheads(needed, 1), card, "scores")
     section = run.generation
     shared = found.ranks if section.engine in ("deepspeed", "deepspeed_zero") else 1
     needed = generation_memory(shape, 1, length, section.max_new_tokens, saved, shared)
@@ -48,6 +62,8 @@ def first_time(
     model, saved = shape
     tokens = UNKNOWN_LENGTH if isinstance(rows, str) else rows.tokens / rows.rows if rows.rows else float(rows.longest)
     instance, ranks = found.instance, found.ranks
+    if kind == "reference":
+        return scoring_time(model, count, tokens, 1, instance, ranks)
     if kind == "evaluate":
         models = 2 if run.evaluation.base or "preference" in run.evaluation.metrics else 1
         return scoring_time(model, count, tokens, models, instance, ranks)

@@ -34,7 +34,8 @@ from pipeline.ledger import Action, Ledger
 from pipeline.plan.answers import answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
 
-QUOTED = {"train": "training", "generate": "generation", "baseline": "generation", "evaluate": "evaluation"}
+QUOTED = {"reference": "training", "train": "training", "generate": "generation", "baseline": "generation"}
+QUOTED |= {"evaluate": "evaluation"}
 """Kinds of stages that are quoted → the machines of a run that they take."""
 
 
@@ -263,7 +264,7 @@ class Quoting:
             quote.unknown.append("how long it takes to draw its answers is not known before it has run")
         elif quote.duration is None and quote.steps.tokens:
             tokens = quote.steps.tokens
-            flops = shape[0].flops(setup.adapter, setup.reference)
+            flops = shape[0].flops(setup.adapter, setup.reference_pass)
             found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks)
             quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
             if found is None:
@@ -273,14 +274,17 @@ class Quoting:
         """Add the time of answers or of scores that were never made on such machines."""
         if isinstance(shape, str) or quote.hosts.instance is None or quote.hosts.ranks is None:
             return
-        section = run.evaluation if quote.stage.kind == "evaluate" else run.generation
+        section = {"evaluate": run.evaluation, "reference": None}.get(quote.stage.kind, run.generation)
         if quote.stage.kind == "evaluate" and not section.reads_checkpoint:
             found = Duration(0, 0, 0, "a job's start: no metric runs a model")
         else:
-            name = section.dataset or run.dataset
+            name = run.dataset if section is None else section.dataset or run.dataset
             rows = "a file" if name is None else self.rows_of_dataset(name, shape)
             count = self.held_out(name, rows) if name is not None else None
-            if quote.stage.kind != "evaluate":
+            if quote.stage.kind == "reference":
+                trained_too = None if isinstance(rows, str) else rows.rows
+                count = None if None in (count, trained_too) else count + trained_too
+            elif quote.stage.kind != "evaluate":
                 count = prompts_of(run.generation, count)
             if count is None:
                 quote.unknown.append(f"how many rows {quote.stage.name} reads is not known before they are here")

@@ -124,6 +124,7 @@ SET_BY_THE_WORKFLOW = {
     "generation_max_length": f"{BY_GENERATION}: set generation.max_new_tokens",
     "generation_num_beams": f"{BY_GENERATION}: set generation.num_beams",
     "generation_config": f"{BY_GENERATION}: write its keys there",
+    "precompute_ref_log_probs": "training.reference says where they come from: scores, a stage of their own, or inline",
     "num_generations_eval": "held-out prompts are answered once each; delete it",
     "generation_batch_size": BY_BATCH,
     "steps_per_generation": BY_BATCH,

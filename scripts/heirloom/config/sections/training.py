@@ -63,6 +63,11 @@ class TrainingSection(PassThroughSection):
         description="trainer: join text rows and cut them into rows of so many tokens; sft with packing: tokens of a "
         "packed row; absent: rows as they are, sft with packing: the dataset's max_length",
     )
+    reference: Literal["scores", "inline"] | None = Field(
+        None,
+        description="dpo, kto: where the reference's log-probabilities come from. scores: a stage of their own, which "
+        "trainings on one base and dataset share; inline: each step computes them; absent: scores, with `peft:` inline",
+    )
     collator: CollatorName = Field(
         "default", description="what makes batches of rows (docs/training.md); default: the trainer's own"
     )

@@ -18,6 +18,7 @@ from heirloom.artifacts import destination
 from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.parsing.section import Section
+from heirloom.config.reference_scores import WITH_REFERENCE
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
@@ -59,6 +60,10 @@ class ScriptArguments:
     deepspeed: Path | None = field(
         default=None, metadata={"help": "file of DeepSpeed's settings; absent: the one that the run's file names"}
     )
+    reference_scores: Path | None = field(
+        default=None,
+        metadata={"help": "folder of scripts/score_reference.py (dpo, kto); absent: scored in each step"},
+    )
     trust_remote_code: bool | None = field(
         default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
     )
@@ -87,6 +92,8 @@ class TrainingCommand:
     generation: Section | None = None
     """With training.predict_with_generate: how held-out prompts are answered."""
     portable: bool = False
+    reference_scores: Path | None = None
+    """What the reference gives the rows; None where it is computed in each step, or there is none."""
 
 
 def read_command(
@@ -133,6 +140,8 @@ def read_command(
     def section(name: str, model: type, *, required: bool = False) -> Any:
         return validated_section(run, script.config, name, model, required=required)
 
+    training = section("training", TrainingSection, required=True)
+    check_reference(script, trainer, training)
     return TrainingCommand(
         trainer=trainer,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
@@ -141,14 +150,30 @@ def read_command(
         output=destination(script.output or Path("checkpoints") / f"{script.config.stem}.by-hand"),
         metrics=script.metrics and destination(script.metrics),
         loss=script.loss and destination(script.loss),
-        training=section("training", TrainingSection, required=True),
+        training=training,
         peft=section("peft", PeftSection) if "peft" in sections else None,
         quantization=section("quantization", QuantizationSection) if "quantization" in sections else None,
         tracking=section("tracking", TrackingSection),
         resources=section("resources", ResourcesSection),
         generation=section("generation", generation, required=True) if generates else None,
         portable=portable is True,
+        reference_scores=script.reference_scores,
     )
+
+
+def check_reference(script: ScriptArguments, trainer: TrainerSpec, training: TrainingSection) -> None:
+    """Raise HeirloomError for scores of a reference that this trainer has not, or that the run wants and has not."""
+    if script.reference_scores is not None and trainer.name not in WITH_REFERENCE:
+        raise HeirloomError(f"--reference_scores: trainer: {trainer.name} has no reference; leave it out")
+    if script.reference_scores is not None and training.reference == "inline":
+        raise HeirloomError(
+            f"{script.config}: training.reference: inline computes what --reference_scores gives; leave one of them out"
+        )
+    if script.reference_scores is None and training.reference == "scores":
+        raise HeirloomError(
+            f"{script.config}: training.reference: scores needs --reference_scores, a folder that "
+            "scripts/score_reference.py makes; or set reference: inline"
+        )
 
 
 def parse_flags(description: str | None, kind: type[TrainingArguments]) -> tuple[ScriptArguments, list[str]]:

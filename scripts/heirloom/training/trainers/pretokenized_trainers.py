@@ -1,5 +1,8 @@
 """TRL's trainers for rows that are tokenized and masked already."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,11 @@ SKIP_PREPARATION = {"skip_prepare_dataset": True}
 
 
 class ReferenceOnceAHost:
-    """Mixin for a trainer with `precompute_ref_log_probs`."""
+    """Mixin for a trainer with `precompute_ref_log_probs`: rows that have the reference's numbers keep them."""
+
+    def __init__(self, *args: Any, train_dataset: Dataset, **kwargs: Any) -> None:
+        with names_no_cache(type(self)) if has_scores(train_dataset) else nullcontext():
+            super().__init__(*args, train_dataset=train_dataset, **kwargs)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Keep the reference's log-probabilities once a host: TRL's ranks all read the file that the first one writes.
@@ -73,6 +80,8 @@ class ReferenceOnceAHost:
         `dataset` is the host's own copy (`training_data.copied_rows`, `single_answers`), with what an interrupted start
         has kept beside it. Ranks must not go different ways, so that counts where every host has it.
         """
+        if has_scores(dataset):
+            return dataset
         folder = Path(dataset.cache_files[0]["filename"]).parent
         kept = {file.name for file in folder.glob("cache-*.arrow")}
         everywhere = on_every_rank(kept)
@@ -86,6 +95,22 @@ class ReferenceOnceAHost:
             return super()._precompute_ref_logps(dataset, name, batch_size)
         finally:
             self.accelerator = whole
+
+
+def has_scores(rows: Dataset) -> bool:
+    """Return whether rows have what the reference gives them (heirloom.training.inputs.reference_scores)."""
+    return any(name.startswith("ref_") for name in rows.column_names)
+
+
+@contextmanager
+def names_no_cache(kind: type) -> Iterator[None]:
+    """Let TRL hash no model inside: by all of its weights, in float32, it would name a file that nobody writes."""
+    module = sys.modules[next(base.__module__ for base in kind.__mro__ if base.__module__.startswith("trl."))]
+    original, module.hash_module = module.hash_module, lambda model: ""
+    try:
+        yield
+    finally:
+        module.hash_module = original
 
 
 class PretokenizedDPOTrainer(HeadUnderZero3, WithoutModelCard, ReferenceOnceAHost, EachRowOnce, StepCounts, DPOTrainer):

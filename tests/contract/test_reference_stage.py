@@ -1,0 +1,48 @@
+"""What a base gives the rows of preference trainings is made once, and both engines agree on what makes it anew."""
+
+import re
+
+from clone import Clone, succeeded
+
+PAIRS = """\
+tokenizer: tiny
+source: {path: config/pairs.jsonl}
+processing: {processing_function: dummy_rlhf_processing_function, max_length: 16, max_prompt_length: 8}
+"""
+RUN = """\
+base: pre
+dataset: pairs
+trainer: dpo
+training: {beta: 0.1, per_device_train_batch_size: 1, global_batch_size: 2, max_steps: 1}
+"""
+
+
+def test_a_second_beta_scores_nothing_and_new_rows_are_scored_again(clone: Clone) -> None:
+    clone.write("config/pairs.jsonl", "{}\n")
+    clone.write("config/datasets/pairs.yaml", PAIRS)
+    clone.write("config/runs/careful.yaml", RUN)
+    succeeded(clone.snakemake())
+    process, scores, *own = clone.executed()
+    assert (process, own) == ("process-pairs", ["report-careful", "train-careful"])
+    assert re.fullmatch(r"reference-pre-on-pairs-[0-9a-f]{8}", scores)
+    clone.nothing_to_do()
+
+    clone.edit("config/runs/careful.yaml", "beta: 0.1", "beta: 0.5")
+    clone.write("config/runs/bold.yaml", RUN.replace("beta: 0.1", "loss_type: [ipo], seed: 3"))
+    trained = {f"{kind}-{run}" for kind in ("train", "report") for run in ("bold", "careful")}
+    assert set(clone.plan()) == clone.snakemake_jobs() == trained
+    succeeded(clone.pipeline("write"))
+    succeeded(clone.dvc("repro"))
+    assert set(clone.executed()) == trained
+    clone.nothing_to_do()
+
+    clone.write("config/pairs.jsonl", "{}\n{}\n")
+    assert set(clone.plan()) == clone.snakemake_jobs() == {process, scores, *trained}
+    succeeded(clone.snakemake())
+    assert set(clone.executed()) == {process, scores, *trained}
+
+    clone.edit("config/runs/bold.yaml", "seed: 3", "seed: 3, reference: inline")  # its own stage alone
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"train-bold", "report-bold"}
+    succeeded(clone.snakemake())
+    clone.executed()
+    clone.nothing_to_do()
