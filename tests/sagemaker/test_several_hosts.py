@@ -7,7 +7,7 @@ from cloud import BUCKET, PLUGIN_SOURCES
 from job_by_hand import LIMIT, UNTIL_NOW, Job
 from loopback import HostDeath, LateNames, SpotInterruption
 from running import wait_until
-from training_workplace import LAUNCH, TRAINING, Workplace, make_workplace, tree
+from training_workplace import LAUNCH, ROOT, TRAINING, Workplace, make_workplace, tree
 
 PROGRAM = f"""
 import os, signal, sys, time
@@ -134,20 +134,33 @@ def workplace(tmp_path_factory) -> Workplace:
 
 
 def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopback, aws, bucket, workplace, tmp_path):
-    """DPO at ZeRO-3: each host keeps its own shards, and what the reference model says of its own copy of the rows.
+    """DPO at ZeRO-3: each host keeps its own shards. What its reference gives the rows is made on two hosts before.
 
     Spot capacity is taken away twice. The second time one of the files that host 2 kept gets lost on its way: the
     checkpoint before counts, on both hosts.
     """
+    flags = {"trainer": "dpo", "dataset": "preference", "base": "model", "output": "scores"}
+    flags |= {"training": '{"per_device_train_batch_size": 4}', "deepspeed": str(ROOT / "config/deepspeed/zero3.json")}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    scoring = ("torchrun", str(ROOT / "scripts/score_reference.py"), *words)
+    workplace.launch(*scoring)
+    scores = workplace.folder.parent / "scores"
+    (workplace.folder / "scores").rename(scores)
+    job = Job(aws, loopback, "scoring", workplace.folder, *scoring, results=("scores",))
+    assert job.end()["TrainingJobStatus"] == "Completed", job.log
+    assert tree(job.fetch_results(tmp_path / "scored") / "scores") == tree(scores)
+    scores.rename(workplace.folder / "scores")
+
     tracking = {"logging_steps": 1, "save_steps": 3, "save_total_limit": 1}
     command = workplace.training(
         *("dpo_train.py", "out"),
         zero="zero3",
         dataset="preference",
         base="model",
-        training={**TRAINING, "precompute_ref_log_probs": True},
+        training=TRAINING,
         tracking=tracking,
     )
+    command += ["--reference_scores", "scores"]
     workplace.launch(*command)
     expected = workplace.folder / "out"
     expected = expected.rename(workplace.folder.parent / "expected")
