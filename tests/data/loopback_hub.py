@@ -48,10 +48,16 @@ class LoopbackHub:
         self.broken: set[str] = set()  # repositories whose every request ends in an error of the server
         self.requests: list[tuple[str, str | None]] = []  # (path, authorization)
 
-    def add(self, name: str, files: dict[str, bytes], kind: str = "dataset", **properties: bool) -> str:
-        """Commit files to the branch main of a repository, which is made where it is new; return the commit."""
+    def add(
+        self, name: str, files: dict[str, bytes], kind: str = "dataset", commit: str | None = None, **properties: bool
+    ) -> str:
+        """Commit files to the branch main of a repository, which is made where it is new; return the commit.
+
+        `commit`: its hash; absent: one that follows from the files.
+        """
         repository = self.repositories.setdefault((kind, name), Repository(name, **properties))
-        commit = hashlib.sha1(repr((name, kind, len(repository.commits), sorted(files.items()))).encode()).hexdigest()
+        content = repr((name, kind, len(repository.commits), sorted(files.items()))).encode()
+        commit = commit or hashlib.sha1(content).hexdigest()
         repository.commits[commit] = files
         repository.branches["main"] = commit
         return commit

@@ -4,12 +4,14 @@ What import_command.py makes of the former tool's README commands stands on them
 
 The replicas have the columns and types of the repositories that config/ names: HuggingFaceH4/no_robots (prompt,
 prompt_id, messages, category), trl-internal-testing/hh-rlhf-helpful-base-trl-style (prompt a text, chosen and rejected
-whole conversations that begin with it), and a tokenizer with the special tokens of Llama 3 and its first token.
+whole conversations that begin with it), a tokenizer with the special tokens of Llama 3 and its first token, and one
+with those of Qwen3 and its chat template.
 """
 
 import io
 import json
 import shlex
+from importlib.resources import files
 
 import datasets
 import pytest
@@ -17,7 +19,7 @@ from accelerate import PartialState
 from loopback_hub import LoopbackHub
 from tokenizers.processors import TemplateProcessing
 from training_workplace import ROOT, Workplace, chats
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.project import load_project
@@ -31,8 +33,10 @@ TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>"
 TOKENS += ["<|end_header_id|>", "<|eot_id|>"]
 VOCABULARY = 300
 SHORT = {"max_steps": 2, "global_batch_size": 8, "learning_rate": 1e-3}
-BIG = ("llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward")
-ADAPTERS = ("llama3-orpo", "llm-rlhf")
+QWEN_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+ONE_GPU = ("qwen3-sft", "qwen3-dpo", "llama3-qlora")
+SHIPPED = ("llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward", *ONE_GPU)
+ADAPTERS = ("llama3-orpo", "llm-rlhf", "qwen3-dpo", "llama3-qlora")
 """Those whose checkpoint is an adapter alone."""
 FORMER = {
     "llm-training": ("create_dataset", "training"),
@@ -95,6 +99,19 @@ def llama3(folder) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+def qwen3(folder) -> dict[str, bytes]:
+    """Return the same of Qwen3 0.6B."""
+    texts = [message["content"] for pair in chats(60, 0) for messages in pair for message in messages]
+    roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=train_bpe(texts, VOCABULARY, QWEN_TOKENS), **roles)
+    tokenizer.chat_template = (files("trl") / "chat_templates/qwen3.jinja").read_text()
+    tokenizer.save_pretrained(folder)
+    sizes = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16}
+    sizes |= {"num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True}
+    Qwen3Config(vocab_size=VOCABULARY, dtype="bfloat16", **sizes).save_pretrained(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Workplace:
     """A rehearsal's folder with the shipped datasets, the stand-in and what two steps of the big runs train."""
@@ -103,22 +120,30 @@ def made(tmp_path_factory) -> Workplace:
     project = load_project(ROOT, None)
     hub = LoopbackHub()
     for name, rows in (("no-robots", no_robots), ("hh-helpful", helpful)):
-        files = {
+        parts = {
             f"data/{split}-00000-of-00001.parquet": rows(*size)
             for split, size in {"train": (40, 1), "test": (8, 2)}.items()
         }
-        hub.add(project.datasets[name].source.hub, files)
+        hub.add(project.datasets[name].source.hub, parts)
     hub.add(project.models["llama3-8b"].source.hub, llama3(tmp_path_factory.mktemp("llama3")), "model")
+    small = project.models["qwen3-0-6b"].source
+    hub.add(small.hub, qwen3(tmp_path_factory.mktemp("qwen3")), "model", commit=small.revision)
     with hub:
         reach = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
         reach |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-        said = place.run(str(ROOT / "scripts/rehearse.py"), *BIG, "--prepare", "--folder", str(folder), **reach).stdout
+        said = place.run(
+            str(ROOT / "scripts/rehearse.py"), *SHIPPED, "--prepare", "--folder", str(folder), **reach
+        ).stdout
     commands = [shlex.split(line)[3:] for line in said.splitlines() if line.startswith("python scripts/launch.py")]
     made_first = [words for words in commands if words[0].startswith("scripts/create_") and "_report" not in words[0]]
     (folder / "programs.json").write_text(json.dumps(made_first))
     place.run(str(ROOT / "tests/training/programs_in_turn.py"), "programs.json")
 
-    trained = [learning(place, words) for words in commands if "_train.py" in words[0]]
+    trained = [
+        learning(place, words) if "_train.py" in words[0] else [str(ROOT / words[0]), *words[1:]]
+        for words in commands
+        if "_train.py" in words[0] or "score_reference" in words[0]
+    ]
     trained.append(learning(place, next(words for words in trained if "checkpoints/llama3-sft" in words), "sft-zero2"))
     trained += (former(place, name, tmp_path_factory.mktemp(name)) for name in FORMER)
     (folder / "said").write_text(place.torchrun("many_trainings.py", [{"arguments": words} for words in trained]))
@@ -147,16 +172,16 @@ def former(place: Workplace, name: str, root) -> list[str]:
     (root / "config").mkdir()
     (root / "config" / "deepspeed").symlink_to(ROOT / "config" / "deepspeed")
     scripts = [ROOT / "tests" / "unit" / "former_commands" / f"{script}.sh" for script in FORMER[name]]
-    files, _ = imported(
+    written, _ = imported(
         [command for script in scripts for command in commands_in(script.read_text(), script.name)], None
     )
-    for path, value in files.items():
+    for path, value in written.items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(json.dumps(value))
-    kind = "train" if "trainer" in files[f"config/runs/{name}.yaml"] else "generate"
+    kind = "train" if "trainer" in written[f"config/runs/{name}.yaml"] else "generate"
     words = shlex.split(build_graph(load_project(root, None)).stages[f"{kind}-{name}"].cmd)[3:]
 
-    run = files[f"config/runs/{name}.yaml"]
+    run = written[f"config/runs/{name}.yaml"]
     if kind == "train":
         run["training"] = {
             key: value for key, value in run["training"].items() if key not in ("fp16", "num_train_epochs")
@@ -170,7 +195,7 @@ def former(place: Workplace, name: str, root) -> list[str]:
     return [str(ROOT / words[0]), *(REPLICAS.get(word, word) for word in words[1:])]
 
 
-@pytest.mark.parametrize("name", ["no-robots", "hh-helpful"])
+@pytest.mark.parametrize("name", ["no-robots", "hh-helpful", "no-robots-qwen3", "hh-helpful-qwen3"])
 def test_a_shipped_dataset_is_built_from_the_rows_that_its_repository_has(made, name):
     statistics = json.loads((made.folder / "metrics" / "data" / f"{name}.json").read_text())
     rows = {split: (facts["rows_in"], facts["rows_out"]) for split, facts in statistics.items()}
@@ -189,7 +214,7 @@ def test_an_output_layer_of_its_own_is_trained_under_zero3_as_under_zero2(made):
     assert zero3["before"]["loss"] - zero3["after"]["loss"] > 0.2
 
 
-@pytest.mark.parametrize("name", [*BIG, "llm-training", "llm-rlhf"])
+@pytest.mark.parametrize("name", [*SHIPPED, "llm-training", "llm-rlhf"])
 def test_a_run_trains_two_steps(made, name):
     metrics = measured(made, name)
     assert metrics["after"]["loss"] < metrics["before"]["loss"], (made.folder / "said").read_text()[-3000:]
