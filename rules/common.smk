@@ -55,3 +55,4 @@ wildcard_constraints:
     run=r"[\w.-]+",
     baseline=r"[\w.-]+",
     reference=r"[\w.-]+",
+    packed=r"[\w.-]+",

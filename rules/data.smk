@@ -1,7 +1,8 @@
 """Raw dataset → processed dataset, and what tokenizes it.
 
 Needs   config/datasets/{dataset}.yaml, config/models/{model}.yaml
-Gives   data/raw/{dataset}, tokenizers/{model}, models/{model}, data/processed/{dataset}, metrics/data/{dataset}.json
+Gives   data/raw/{dataset}, tokenizers/{model}, models/{model}, data/processed/{dataset}, metrics/data/{dataset}.json; for
+        trainings that pack or join rows data/packed/{packed}, metrics/packed/{packed}.json
 """
 
 
@@ -110,4 +111,31 @@ rule process:
         # {params.command}
         python workflow/pipeline run process-{wildcards.dataset:q} {params.force} \
             --marker {output.dataset:q}
+        """
+
+
+rule pack:
+    """Pack or join the rows of a processed dataset, once for all trainings that take them so: lengths in the command.
+
+    python scripts/launch.py python scripts/pack_dataset.py
+        --dataset … --strategy … [--seq_length …] --output … --metrics …
+    """
+    input:
+        dataset=reads("pack", "dataset"),
+    output:
+        rows=artifact("data/packed/{packed}"),
+    log:
+        "logs/pack-{packed}.log",
+    container:
+        IMAGE
+    resources:
+        **machines("pack"),
+    params:
+        command=command("pack"),
+        force=forced("pack"),
+    shell:
+        r"""
+        # {params.command}
+        python workflow/pipeline run pack-{wildcards.packed:q} {params.force} \
+            --marker {output.rows:q}
         """

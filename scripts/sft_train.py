@@ -17,6 +17,7 @@ from trl import SFTConfig
 from heirloom import stage
 from heirloom.config.trainers.sft import SFT
 from heirloom.training.batches.collator_choice import token_collator
+from heirloom.training.batches.packed_rows import read_packed_rows
 from heirloom.training.batches.packing import packed_data
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.training_command import read_command
@@ -35,7 +36,10 @@ def main() -> None:
     check_causal_loss(model)
     if args.packing:
         seq_length = command.training.seq_length or data.max_length
-        data = packed_data(data, seq_length, args.packing_strategy, args.output_dir)
+        if command.packed_rows is not None:
+            data = read_packed_rows(data, args.packing_strategy, seq_length, command.packed_rows)
+        else:
+            data = packed_data(data, seq_length, args.packing_strategy, args.output_dir)
         args.padding_free = True  # documents stay apart, whatever the strategy
     args.pad_to_multiple_of = command.training.pad_to_multiple_of
 

@@ -16,10 +16,12 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 from transformers import Trainer, TrainingArguments
 
 from heirloom import stage
+from heirloom.config.before_training.packing import JOINED
 from heirloom.config.trainers.language_modeling import LANGUAGE_MODELING
 from heirloom.training.batches.collator_choice import token_collator
 from heirloom.training.batches.each_row_once import EachRowOnce
 from heirloom.training.batches.masked_language_modeling import MaskingCollator, MasksOfEpoch
+from heirloom.training.batches.packed_rows import read_packed_rows
 from heirloom.training.batches.packing import joined_data
 from heirloom.training.batches.step_counts import StepCounts
 from heirloom.training.inputs.adapters import with_adapter
@@ -44,7 +46,9 @@ def main() -> None:
     with making_trainer():
         model = with_adapter(model, command.peft, args)
     check_rows(data, model, command.base)
-    if command.training.seq_length:
+    if command.packed_rows is not None:
+        data = read_packed_rows(data, JOINED, command.training.seq_length, command.packed_rows)
+    elif command.training.seq_length:
         data = joined_data(data, command.training.seq_length, args.output_dir)
 
     lifecycle = Lifecycle(command)

@@ -23,6 +23,7 @@ PROGRAMS = {
     "create_dataset": "from heirloom import data_part  # noqa: F401",
     "train": "from heirloom import training_part  # noqa: F401",
     "sft_train": "from heirloom import training_part  # noqa: F401",
+    "pack_dataset": "",
     "score_reference": "",
     "dpo_train": "from heirloom import training_part  # noqa: F401",
     "inference": "from heirloom import inference_part  # noqa: F401",

@@ -29,6 +29,7 @@ LIBRARY = [
     ["config.parsing"],
     ["config.arguments"],
     ["config.sections", "config.trainers", "config.sweeps"],
+    ["config.before_training"],
     ["config"],
     ["estimates"],
     ["data.raw", "data.chats", "models"],

@@ -108,6 +108,18 @@ EVERYTHING = {
         evaluation: {{metrics: [repetition], base: true}}
         gates: {{repetition.loops: "<= 0.5"}}
         """,
+    "runs/packing.yaml": f"""
+        base: pre
+        dataset: mixed
+        trainer: sft
+        training: {TRAINING.replace("}", ", packing: true}")}
+        """,
+    "runs/joining.yaml": f"""
+        base: pre
+        dataset: text
+        trainer: trainer
+        training: {TRAINING.replace("}", ", seq_length: 8}")}
+        """,
     "runs/adapted.yaml": f"""
         base: pre
         dataset: pairs

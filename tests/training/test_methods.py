@@ -21,6 +21,9 @@ from transformers import (
     TrainerState,
 )
 
+from heirloom.training.batches.packed_rows import write_packed_rows
+from heirloom.training.inputs.training_data import load_training_data
+
 LORA = {"r": 4, "merge": True}
 """Merged, so that each checkpoint is a whole model; adapters alone: test_adapter_chains.py, test_best_state.py."""
 NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
@@ -132,6 +135,10 @@ APART = {"zero2": ("zero0", "zero2"), "zero3": ("zero3",)}
 """Torchrun → the stages of ZeRO at which experts that are a layer each are trained in it."""
 
 
+PACKED_BEFORE = {"sft-bfd": "bfd"}
+"""Interrupted trainings that read packed rows → their strategy; the others with that name pack themselves."""
+
+
 def training(workplace, name, place, zero, **more):
     """Return the job of tests/training/many_trainings.py for one of METHODS."""
     script, dataset, sections, *_ = METHODS[name]
@@ -176,7 +183,18 @@ def make_mixtures(folder):
 def interrupted(workplace, name, place, zero):
     """Return two jobs: one that is stopped in step 2, after a checkpoint of step 1, and one that goes on."""
     job = training(workplace, name, place, zero, tracking={"save_minutes": 1e-6})
+    if name in PACKED_BEFORE:  # what the other training did as it started
+        job["arguments"] += ["--packed_rows", f"packed/{name}"]
     return [{**job, "stop_at": 2}, job]
+
+
+def pack_before(workplace):
+    """Write the packed rows that scripts/pack_dataset.py makes for PACKED_BEFORE."""
+    for name, strategy in PACKED_BEFORE.items():
+        folder = workplace.folder / "packed" / name
+        folder.mkdir(parents=True)
+        data = load_training_data(workplace.folder / "chat", ("chat",))
+        write_packed_rows(data, strategy, PACKED["seq_length"], folder)
 
 
 def without_deepspeed(workplace, name):
@@ -192,6 +210,7 @@ def torchruns(workplace, runs):
     """All trainings of this module, in one torchrun for each stage of ZeRO: stage → what was printed."""
     said = {}
     make_mixtures(workplace.folder)
+    pack_before(workplace)
     for zero in ("zero2", "zero3"):
         jobs = [scoring(zero, trainer) for trainer in SCORED.values()]
         jobs += [training(workplace, name, zero, zero) for name in METHODS]

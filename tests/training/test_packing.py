@@ -1,6 +1,7 @@
 """Packed rows hold every token once, and train what separate rows do: no document looks into another."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
 
@@ -22,6 +23,7 @@ from heirloom.errors import HeirloomError
 from heirloom.training.batches import packing
 from heirloom.training.batches.collators import CausalCollator
 from heirloom.training.batches.document_isolation import check_documents_stay_apart
+from heirloom.training.batches.packed_rows import read_packed_rows, write_packed_rows
 from heirloom.training.batches.packing import joined_data, packed_data
 from heirloom.training.inputs.training_data import TrainingData, load_training_data
 from heirloom.training.losses.token_weighted_evaluation import token_weighted_metrics
@@ -306,6 +308,35 @@ def test_documents_are_checked_once_and_training_goes_on(chat, tokenizer, tmp_pa
 
 
 @pytest.mark.parametrize("seq_length", [10, 32, 100])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "joined"])
+def test_rows_that_were_packed_before_are_those_that_a_training_packs(chat, tmp_path, strategy):
+    (tmp_path / "ready").mkdir()
+    counts = write_packed_rows(chat, strategy, 64, tmp_path / "ready")
+    ready = read_packed_rows(chat, strategy, 64, tmp_path / "ready")
+    own = joined_data(chat, 64, tmp_path) if strategy == "joined" else packed_data(chat, 64, strategy, tmp_path)
+    assert ready.train[:] == own.train[:] and ready.test[:] == own.test[:]
+    assert counts["train"]["rows_out"] == len(own.train) and counts["train"]["longest_row"] <= 64
+    assert counts["train"]["tokens"] == sum(map(len, own.train["input_ids"]))
+    assert counts.keys() == ({"train", "test"} if strategy == "joined" else {"train"})
+
+
+def test_rows_that_were_packed_in_another_way_or_from_other_rows_are_refused(chat, tmp_path):
+    write_packed_rows(chat, "bfd", 64, tmp_path)
+    for strategy, length in (("wrapped", 64), ("bfd", 48)):
+        with pytest.raises(
+            HeirloomError, match=f"its rows are bfd, of 64 tokens, and .* asks for {strategy}, of {length}"
+        ):
+            read_packed_rows(chat, strategy, length, tmp_path)
+    ids = chat.train["input_ids"][:]
+    ids[-1] = [*ids[-1][:-1], ids[-1][-1] + 1]
+    others = replace(chat, train=Dataset.from_dict({"input_ids": ids, "labels": chat.train["labels"][:]}))
+    with pytest.raises(HeirloomError, match="was made from other train rows than the dataset's: pack them by"):
+        read_packed_rows(others, "bfd", 64, tmp_path)
+    (tmp_path / "train.arrow").write_bytes(b"cut")
+    with pytest.raises(HeirloomError, match="train.arrow: cannot be read"):
+        read_packed_rows(chat, "bfd", 64, tmp_path)
+
+
 def test_joined_rows_have_exactly_seq_length_tokens(workplace, tmp_path, rows_at_a_time, capsys, seq_length):
     text = load_training_data(workplace.folder / "text", kinds=("text",))
     joined, said = joined_data(text, seq_length, tmp_path), capsys.readouterr().out

@@ -11,10 +11,10 @@ from typing import Any
 
 from heirloom.config.arguments.instance_types import CPU_RANKS, GPUS, INSTANCES, Instance, ranks
 from heirloom.config.arguments.library_arguments import argument_schemas
+from heirloom.config.before_training.reference_scores import reads_reference_scores
 from heirloom.config.dataset import Dataset
 from heirloom.config.model import Model
 from heirloom.config.project import Project
-from heirloom.config.reference_scores import reads_reference_scores
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines

@@ -215,7 +215,8 @@ class Lifecycle:
             ],
             **({"portable": True} if command.portable else {}),
             "inputs": stat_facts(
-                command.dataset, *folders_of(command.base), command.deepspeed, command.reference_scores
+                *(command.dataset, *folders_of(command.base), command.deepspeed),
+                *(command.reference_scores, command.packed_rows),
             ),
         }
 

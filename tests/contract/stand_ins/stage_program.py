@@ -75,9 +75,31 @@ def file_or_section(text: str) -> Path | str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("config", "sections", "generation", "trainer", "output", "metrics", "statistics", "loss", "deepspeed"):
+    for flag in (
+        "config",
+        "sections",
+        "generation",
+        "trainer",
+        "strategy",
+        "seq_length",
+        "output",
+        "metrics",
+        "statistics",
+        "loss",
+        "deepspeed",
+    ):
         parser.add_argument(f"--{flag}")
-    for flag in ("raw", "tokenizer", "dataset", "base", "checkpoint", "generations", "reference_scores", *RESULTS):
+    for flag in (
+        "raw",
+        "tokenizer",
+        "dataset",
+        "base",
+        "checkpoint",
+        "generations",
+        "reference_scores",
+        "packed_rows",
+        *RESULTS,
+    ):
         parser.add_argument(f"--{flag}", type=file_or_section)
     for flag in ("data", "ancestors"):
         parser.add_argument(f"--{flag}", nargs="+")

@@ -5,6 +5,7 @@
                                                  │               └─► harness-RUN            │
                                                  ├─► baseline-BASE-on-PROMPTS-… ────────────┘
                                                  └─► reference-BASE-on-DATASET-… ─► train-RUN (dpo, kto)
+    process-DATASET ─► pack-DATASET-HOW ─► train-RUN (packing, seq_length)
 
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
 Tracking and resources are not part of it.
@@ -23,6 +24,7 @@ from heirloom.errors import HeirloomError
 from pipeline.graph.answers import baseline_stages
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
+from pipeline.graph.packed_rows import pack_stages
 from pipeline.graph.reference_scores import reference_stages
 from pipeline.graph.run_stages import datasets_of, report_stages, run_stages
 from pipeline.graph.stages import Stage
@@ -154,6 +156,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
 
     for name in (name for name, run in project.runs.items() if run.enabled) if runs is None else runs:
         add_run(name)
+    add(pack_stages(added.values(), project))
     add(reference_stages(added.values(), project))
     add(baseline_stages(added.values(), project))
     return Graph(in_run_order(stages), tuple(project.mistakes), project.members)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from heirloom.config.reference_scores import deciding_keys, reads_reference_scores
+from heirloom.config.before_training.reference_scores import deciding_keys, reads_reference_scores
 from heirloom.config.sweeps.members import fit
 from heirloom.config.trainers.table import TRAINERS
 from pipeline.graph.commands import command

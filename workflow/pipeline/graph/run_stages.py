@@ -22,6 +22,7 @@ from pipeline.graph.model_loading import (
     portable,
     trust_of,
 )
+from pipeline.graph.packed_rows import packed_rows
 from pipeline.graph.reference_scores import reference_scores
 from pipeline.graph.stages import Stage, present, user_code
 
@@ -52,7 +53,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
         base = checkpoint_of(run.base, project)
-        scores = reference_scores(run, project)
+        scores, packed = reference_scores(run, project), packed_rows(run)
         rewards = run.training.rewards or ()
         own = [file for reward in rewards for file in user_code(reward.function, script)]
         yield Stage(
@@ -67,6 +68,7 @@ def run_stages(run, project) -> Iterator[Stage]:
                 base=base,
                 deepspeed=deepspeed,
                 reference_scores=scores,
+                packed_rows=packed,
                 trust_remote_code=trust_of(run, project),
                 portable=portable(run),
                 output=checkpoint,
@@ -74,7 +76,8 @@ def run_stages(run, project) -> Iterator[Stage]:
                 loss=loss,
             ),  # fmt: skip
             inputs={"dataset": (dataset,), "base": model_folders(run.base, project)}
-            | ({"reference_scores": (scores,)} if scores is not None else {}),
+            | ({"reference_scores": (scores,)} if scores is not None else {})
+            | ({"packed_rows": (packed,)} if packed is not None else {}),
             program=script,
             files=((deepspeed,) if deepspeed else ()) + tuple(dict.fromkeys(own)),
             params={path: tuple(sections)} if sections else {},

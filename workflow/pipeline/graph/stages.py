@@ -9,8 +9,8 @@ from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
-    "download", "tokenizer", "model", "process", "reference", "train", "generate", "baseline", "evaluate", "harness",
-    "gate", "report",
+    "download", "tokenizer", "model", "process", "pack", "reference", "train", "generate", "baseline", "evaluate",
+    "harness", "gate", "report",
 )  # fmt: skip
 """Each is a rule of the same name."""
 CHECKED = "workflow/checked.txt"
@@ -65,7 +65,7 @@ class Stage:
     @property
     def of_run(self) -> bool:
         """Whether its subject is a run, rather than a dataset or a model, which may have the same name."""
-        return self.kind not in ("download", "tokenizer", "model", "process", "reference", "baseline")
+        return self.kind not in ("download", "tokenizer", "model", "process", "pack", "reference", "baseline")
 
     @property
     def run(self) -> str | None:

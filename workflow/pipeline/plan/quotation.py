@@ -20,6 +20,7 @@ from heirloom.estimates.prices import Prices, Spot, read_prices
 from heirloom.estimates.setups import (
     Hosts,
     argument,
+    counted,
     held_out_rows,
     hosts,
     json_object,
@@ -28,8 +29,8 @@ from heirloom.estimates.setups import (
     trained_rows,
     training_setup,
 )
-from heirloom.estimates.steps import Steps, steps_of, steps_of_answers
-from pipeline.graph import Stage
+from heirloom.estimates.steps import Rows, Steps, steps_of, steps_of_answers
+from pipeline.graph import Stage, counts_of_packed, packed_rows
 from pipeline.ledger import Action, Ledger
 from pipeline.plan.answers import answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
@@ -234,7 +235,7 @@ class Quoting:
         if isinstance(rows, str):
             quote.unknown.append(rows)
         else:
-            trained, attended = trained_rows(run, self.project, rows)
+            trained, attended = self.rows_as_trained(run, rows)
         if isinstance(rows, str) or quote.hosts.ranks is None:
             if (limit := keys.get("max_steps", -1)) > 0:
                 quote.steps = Steps(limit, None, 0, exact=False, limited=True)
@@ -269,6 +270,16 @@ class Quoting:
             quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
+
+    def rows_as_trained(self, run: Run, rows: Rows) -> tuple[Rows, float]:
+        """Return the rows as a training takes them, counted where they are packed already; and what attends to each."""
+        trained, attended = trained_rows(run, self.project, rows)
+        packed = packed_rows(run)
+        stage = packed and self.ledger.verdicts.get(f"pack-{Path(packed).name}")
+        counts = counted(Path(counts_of_packed(packed))) if stage and stage.action is Action.CURRENT else None
+        if counts is None:
+            return trained, attended
+        return Rows(counts["rows_out"], counts["tokens"], counts["longest_row"], exact=True), attended
 
     def answering(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str) -> None:
         """Add the time of answers or of scores that were never made on such machines."""

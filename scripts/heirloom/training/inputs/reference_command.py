@@ -10,8 +10,8 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from heirloom.artifacts import destination
+from heirloom.config.before_training.reference_scores import WITH_REFERENCE
 from heirloom.config.parsing.section_in_command import section_in_command
-from heirloom.config.reference_scores import WITH_REFERENCE
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection

@@ -4,7 +4,6 @@ A folder of them has for each split a file of arrays by TRL's names of the colum
 rows, and says which rows and which weights they are of: rows that were made anew are refused, not paired by position.
 """
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from heirloom.data.rows_digest import rows_digest
 from heirloom.errors import HeirloomError
 from heirloom.json_files import read_json, write_json
 from heirloom.training.inputs.training_data import TrainingData
@@ -21,26 +21,11 @@ from heirloom.training.inputs.training_data import TrainingData
 COLUMNS = {"dpo": ("ref_chosen_logps", "ref_rejected_logps"), "kto": ("ref_logps", "ref_KL_logps")}
 """Trainer → TRL's names of what the reference gives a row: sums of log-probabilities of an answer's tokens, in nats."""
 DESCRIPTION = "heirloom.json"
-ROWS_AT_A_TIME = 10_000
 
 
 def splits_of(data: TrainingData) -> dict[str, Dataset]:
     """Return the splits that have rows, by name."""
     return {name: rows for name in ("train", "test") if (rows := getattr(data, name)) is not None}
-
-
-def rows_digest(rows: Dataset) -> str:
-    """Return a hash of the tokens and labels of all rows, in their order."""
-    digest = hashlib.sha256()
-    for name in sorted(set(rows.column_names) - {column for names in COLUMNS.values() for column in names}):
-        digest.update(name.encode())
-        for table in rows.select_columns([name]).with_format("arrow").iter(ROWS_AT_A_TIME):
-            column = table[name].combine_chunks()
-            if hasattr(column, "value_lengths"):
-                digest.update(column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
-                column = column.flatten()
-            digest.update(column.to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
-    return digest.hexdigest()
 
 
 def write_reference_scores(folder: Path, scored: dict[str, Dataset], facts: dict[str, Any]) -> None:
@@ -51,7 +36,7 @@ def write_reference_scores(folder: Path, scored: dict[str, Dataset], facts: dict
         table = rows.select_columns(names).with_format("numpy")[:]
         arrays = {name: np.ascontiguousarray(table[name], np.float32) for name in names}
         save_file(arrays, file_of(folder, split))
-        counts[split] = {"rows": len(rows), "digest": rows_digest(rows)}
+        counts[split] = {"rows": len(rows), "digest": rows_digest(rows.remove_columns(names))}
     write_json(folder / DESCRIPTION, {**facts, "splits": counts})
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from heirloom.artifacts import destination
+from heirloom.config.before_training.packing import packing_strategy
+from heirloom.config.before_training.reference_scores import WITH_REFERENCE
 from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.parsing.section import Section
-from heirloom.config.reference_scores import WITH_REFERENCE
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.quantization import QuantizationSection
 from heirloom.config.sections.resources import ResourcesSection
@@ -64,6 +65,12 @@ class ScriptArguments:
         default=None,
         metadata={"help": "folder of scripts/score_reference.py (dpo, kto); absent: scored in each step"},
     )
+    packed_rows: Path | None = field(
+        default=None,
+        metadata={
+            "help": "folder of scripts/pack_dataset.py; absent: rows are packed or joined as the training starts"
+        },
+    )
     trust_remote_code: bool | None = field(
         default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
     )
@@ -94,6 +101,8 @@ class TrainingCommand:
     portable: bool = False
     reference_scores: Path | None = None
     """What the reference gives the rows; None where it is computed in each step, or there is none."""
+    packed_rows: Path | None = None
+    """The rows packed or joined already; None where the training does that, or takes them as they are."""
 
 
 def read_command(
@@ -142,6 +151,8 @@ def read_command(
 
     training = section("training", TrainingSection, required=True)
     check_reference(script, trainer, training)
+    if script.packed_rows is not None and packing_strategy(trainer, training) is None:
+        raise HeirloomError(f"{script.config}: takes rows as they are, so --packed_rows has no effect; leave it out")
     return TrainingCommand(
         trainer=trainer,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
@@ -158,6 +169,7 @@ def read_command(
         generation=section("generation", generation, required=True) if generates else None,
         portable=portable is True,
         reference_scores=script.reference_scores,
+        packed_rows=script.packed_rows,
     )
 
 
