@@ -307,7 +307,6 @@ def test_documents_are_checked_once_and_training_goes_on(chat, tokenizer, tmp_pa
     assert trainer.documents_checked
 
 
-@pytest.mark.parametrize("seq_length", [10, 32, 100])
 @pytest.mark.parametrize("strategy", [*STRATEGIES, "joined"])
 def test_rows_that_were_packed_before_are_those_that_a_training_packs(chat, tmp_path, strategy):
     (tmp_path / "ready").mkdir()
@@ -337,6 +336,7 @@ def test_rows_that_were_packed_in_another_way_or_from_other_rows_are_refused(cha
         read_packed_rows(chat, "bfd", 64, tmp_path)
 
 
+@pytest.mark.parametrize("seq_length", [10, 32, 100])
 def test_joined_rows_have_exactly_seq_length_tokens(workplace, tmp_path, rows_at_a_time, capsys, seq_length):
     text = load_training_data(workplace.folder / "text", kinds=("text",))
     joined, said = joined_data(text, seq_length, tmp_path), capsys.readouterr().out
