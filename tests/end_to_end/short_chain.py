@@ -56,7 +56,7 @@ RUNS = {
     },
 }
 """What is other than in the demo. Machines are never identity: whoever runs here ignores them."""
-EARLY = ("process-", "model-", "tokenizer-", "download-")
+EARLY = ("process-", "pack-", "model-", "tokenizer-", "download-")
 """Stages before the first training. What they make is brought along to where jobs run: they would show nothing new."""
 LEFT_OUT = {"demo-pretrain": ("generation", "evaluation"), "demo-sft": ("evaluation",)}
 PROMPTS = 16
