@@ -68,11 +68,12 @@ def test_artifacts_are_those_made_at_home(on_cluster, at_home):
 
 
 def test_afterwards_nothing_is_to_do_there_and_here(on_cluster):
-    on_cluster.demo.nothing_to_do()
-    assert "Nothing to be done" in on_cluster.demo.run("snakemake", "--profile", "slurm", "-n")
-    file = on_cluster.demo.folder / "config" / "demo" / "runs" / "demo-sft.yaml"
+    demo = on_cluster.demo.warm()
+    demo.nothing_to_do()
+    assert "Nothing to be done" in demo.run("snakemake", "--profile", "slurm", "-n")
+    file = demo.folder / "config" / "demo" / "runs" / "demo-sft.yaml"
     file.write_text(file.read_text().replace("nodes: 2", "nodes: 1"))
-    assert on_cluster.demo.plan() == []  # machines are no identity
+    assert demo.plan() == []  # machines are no identity
 
 
 def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
