@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from collections import Counter
 
 import pytest
@@ -33,6 +34,8 @@ SHOWN = 30
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "torch" in sys.modules:  # threads that wait for each other on cores that are shared anyway cost twice the time
+        sys.modules["torch"].set_num_threads(1)
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
 

@@ -4,7 +4,9 @@ Import this module first in a script that runs under torchrun, and call `imports
 """
 
 import ctypes
+import functools
 import gc
+import importlib.metadata
 import logging
 import os
 import re
@@ -64,6 +66,16 @@ def allow(*names: str) -> None:
             del sys.modules[name]
 
 
+def remember_packages() -> None:
+    """Read what installed packages say of themselves once.
+
+    accelerate parses DeepSpeed's and peft's files several times a step, a millisecond each; transformers and TRL both
+    look through those of all packages as they load.
+    """
+    for name in ("metadata", "version", "packages_distributions"):
+        setattr(importlib.metadata, name, functools.cache(getattr(importlib.metadata, name)))
+
+
 def silence(logger: str, beginning: str) -> None:
     """Drop the records of one logger that begin so, whichever rank accelerate puts before them."""
     begins = re.compile(rf"(\[RANK \d+\] )?{re.escape(beginning)}")
@@ -83,5 +95,6 @@ def imports_done() -> None:
 gc.disable()
 die_with_torchrun()
 leave_out(*unused())
+remember_packages()
 for _logger, _beginning in HARMLESS.items():
     silence(_logger, _beginning)

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from referencing import Registry, Resource
+from warm_start import warm_ranks
 from working_tree import copy_working_tree
 
 from heirloom.config.arguments.library_arguments import argument_schemas, arguments_model
@@ -25,7 +26,7 @@ SCHEMAS = ROOT / "workflow" / "schemas"
 
 def test_generated_files_are_up_to_date():
     """Also those of the libraries: the tests run in the training environment."""
-    command = [sys.executable, "workflow/schemas/generate.py", "--check", "--libraries"]
+    command = [warm_ranks()["PYTHON_EXEC"], "workflow/schemas/generate.py", "--check", "--libraries"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
 
@@ -34,14 +35,15 @@ def test_a_stale_file_is_shown_with_the_command_that_mends_it(tmp_path):
     roots = ("workflow/schemas/", "config/", "docs/", "rules/", "scripts/", "README.md")
     copy_working_tree(tmp_path, lambda name: name.startswith(roots))
     readme = tmp_path / "config/README.md"
-    readme.write_text(readme.read_text().replace("optimizer step", "optimiser step"))
+    whole = readme.read_text()
+    readme.write_text(whole.replace("optimizer step", "optimiser step"))
     command = [sys.executable, "workflow/schemas/generate.py"]
     stale = subprocess.run([*command, "--check"], cwd=tmp_path, capture_output=True, text=True)
     assert stale.returncode == 1
     assert "-| `global_batch_size`" in stale.stdout
     assert "1 generated files are out of date: run python workflow/schemas/generate.py" in stale.stdout
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == "wrote config/README.md\n"
-    assert subprocess.run([*command, "--check"], cwd=tmp_path).returncode == 0
+    assert readme.read_text() == whole
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import dvc_has_nothing_to_do
 from warm_start import warm_workflow
 from watched_processes import processes_in, wait_for
 from working_tree import copy_working_tree
@@ -77,15 +78,6 @@ STAGES = {
     "train-pre", "generate-pre", "evaluate-pre", "train-sft", "generate-sft", "train-other",
     "report-pre", "report-sft", "report-other",
 }  # fmt: skip
-BETWEEN = "---- dvc repro --dry ----"
-STATUS_AND_DRY_RUN = f"""
-import sys
-from dvc.cli import main
-code = main(["status"])
-print("{BETWEEN}", flush=True)
-sys.exit(main(["repro", "--dry"]) or code)
-"""
-"""Both by DVC's own command line; in one process, as DVC's imports take longer than either."""
 
 
 class Clone:
@@ -244,8 +236,8 @@ class Clone:
         assert planned(done.stderr) == {}
         assert "\n0 to run, 0 after them, 0 to restore, " in f"\n{done.stderr}", done.stderr
         assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr
-        both = self.run(sys.executable, "-c", STATUS_AND_DRY_RUN)
-        status, _, dry = both.stdout.partition(BETWEEN)
+        both = self.run(sys.executable, dvc_has_nothing_to_do.__file__)
+        status, _, dry = both.stdout.partition(dvc_has_nothing_to_do.BETWEEN)
         assert "up to date" in status, both.stdout + both.stderr
         assert "Running stage" not in dry, dry
         assert both.returncode == 0, both.stdout + both.stderr

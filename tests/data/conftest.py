@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_start import warm_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,12 +75,16 @@ def process(tmp_path, tokenizer_folder):
 
 @pytest.fixture
 def run_script(tmp_path):
-    """Return a function that runs a script of scripts/ in this test's folder, as a user does."""
+    """Return a function that runs a script of scripts/ in this test's folder, as a user does.
+
+    Its libraries are loaded before, but where variables are given, which these read as they are loaded.
+    """
 
     def run(script: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
         environment = {name: value for name, value in environment.items() if value}
-        command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+        python = sys.executable if variables else warm_ranks()["PYTHON_EXEC"]
+        command = [python, str(ROOT / "scripts" / script), *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 
     return run

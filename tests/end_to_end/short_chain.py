@@ -19,7 +19,7 @@ RUNS = {
     "demo-pretrain": {
         "training": {"max_steps": 40},
         "tracking": {"save_steps": 5},
-        "resources": {"mem_mb": 3000, "runtime": 15},
+        "resources": {"slurm_partition": "other", "slurm_account": "lab", "mem_mb": 3000, "runtime": 15},
     },
     "demo-sft": {
         "training": {"max_steps": 30, "packing": True},
@@ -33,32 +33,22 @@ RUNS = {
             "instance_count": 2,
             "spot": True,
             "generation": {"nodes": 1, "slurm_partition": "other", "spot": False},
-        },
-    },
-    "demo-dpo": {
-        "training": {"max_steps": 6},
-        "generation": {"engine": "deepspeed_zero"},
-        "tracking": {"save_steps": 5},
-        "resources": {
-            "slurm_partition": "other",
-            "slurm_account": "lab",
-            "mem_mb": 3000,
-            "runtime": 15,
-            "generation": {"instance_count": 2},
-            "evaluation": {"instance_count": 2},
+            "evaluation": {"instance_count": 1, "spot": False},
         },
     },
     "demo-split": {
-        "base": "demo-dpo",
+        "base": "demo-sft",
         "dataset": "demo-chat",
-        "generation": {"engine": "deepspeed", "max_new_tokens": 16, "limit": 16},
+        "generation": {"engine": "deepspeed_zero", "max_new_tokens": 16, "limit": 16},
         "resources": {"generation": {"instance_count": 2}},
     },
 }
 """What is other than in the demo. Machines are never identity: whoever runs here ignores them."""
 EARLY = ("process-", "pack-", "model-", "tokenizer-", "download-")
 """Stages before the first training. What they make is brought along to where jobs run: they would show nothing new."""
-LEFT_OUT = {"demo-pretrain": ("generation", "evaluation"), "demo-sft": ("evaluation",)}
+LEFT_OUT = {"demo-pretrain": ("generation", "evaluation")}
+GONE = ("demo-dpo",)
+"""Runs of the demo that are not made: a training and its answers show where they run as well as three do."""
 PROMPTS = 16
 
 
@@ -76,22 +66,24 @@ def create(folder: Path, home: Path) -> Demo:
         for section in LEFT_OUT.get(name, ()):
             del run[section]
         yaml.dump(run, file)
+    for name in GONE:
+        (folder / "config" / "demo" / "runs" / f"{name}.yaml").unlink()
     demo.make("clone-settings")
     demo.run(sys.executable, "workflow/pipeline", "write")
     demo.commit("fewer steps")
     return demo
 
 
-def bring_data_and_model(made: Demo, demo: Demo, but: tuple[str, ...] = ()) -> None:
+def bring(made: Demo, demo: Demo, *more: str, but: tuple[str, ...] = ()) -> None:
     """Bring what was made before the first training from another clone, whose cache serves as a DVC remote.
 
-    Stages in `but` are left to be executed.
+    Brought besides are the stages whose names begin with one of `more`; those in `but` are left to be executed.
     """
     entries = read_lock(made.folder / "dvc.lock")
-    early = {name: entry for name, entry in entries.items() if name.startswith(EARLY) and name not in but}
-    write_entries(early, demo.folder / "dvc.lock")
+    brought = {name: entry for name, entry in entries.items() if name.startswith((*EARLY, *more)) and name not in but}
+    write_entries(brought, demo.folder / "dvc.lock")
     demo.run("dvc", "remote", "add", "--local", "home", str(made.folder / ".dvc" / "cache"))
-    demo.run("dvc", "pull", "--remote", "home", *early)
+    demo.run("dvc", "pull", "--remote", "home", *brought)
 
 
 @pytest.fixture(scope="session")

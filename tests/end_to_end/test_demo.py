@@ -139,7 +139,7 @@ def test_what_dvc_alone_has_made_is_up_to_date_for_both(at_home: Demo) -> None:
     """That Snakemake makes the same bytes is shown where its jobs are (tests/sagemaker, tests/slurm)."""
     for kind in ARTIFACTS:
         assert hashes(at_home.folder / kind)
-    at_home.nothing_to_do()
+    at_home.warm().nothing_to_do()
 
 
 def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warm_start import warm_ranks
+from watched_processes import processes_in, wait_for
 
 from heirloom.data.dataset_storage import SplitWriter
 
@@ -43,12 +44,10 @@ class Place:
 
     def run(self, *command: str | Path, ranks: int = 1, check: bool = True) -> subprocess.CompletedProcess:
         """Run a script to its end, its libraries loaded before: itself as one rank, or under the launcher as two."""
-        warm = warm_ranks()
-        words = self.command(*command, ranks=ranks)
         done = subprocess.run(
-            words if ranks == 2 else [warm["PYTHON_EXEC"], *words[1:]],
+            self.command(*command, ranks=ranks),
             cwd=self.folder,
-            env=environment() | warm,
+            env=environment() | warm_ranks(),
             capture_output=True,
             text=True,
             timeout=240,
@@ -58,12 +57,14 @@ class Place:
         return done
 
     def command(self, script: str, *arguments: str | Path, ranks: int) -> list[str]:
-        launched = [SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else []
-        return [sys.executable, *map(str, (*launched, SCRIPTS / script, *arguments))]
+        """Return what starts a script with its libraries loaded: itself as one rank, or under the launcher as two."""
+        begin = [sys.executable, SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else [warm_ranks()["PYTHON_EXEC"]]
+        return [*map(str, (*begin, SCRIPTS / script, *arguments))]
 
     def kill_after(self, answers: int, journal: Path, command: list[str]) -> None:
-        """Start a command, and kill it (-9) once `answers` of its answers stand in a journal."""
-        process = subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL)
+        """Start a command, and kill it (-9) once `answers` of its answers stand in a journal; its ranks end with it."""
+        variables = environment() | warm_ranks()
+        process = subprocess.Popen(command, cwd=self.folder, env=variables, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not (journal.is_file() and len(journal.read_text().splitlines()) > answers):
             assert process.poll() is None, "it ended before it could be killed"
@@ -71,6 +72,7 @@ class Place:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        wait_for(lambda: not processes_in(self.folder))
 
     def inference(self, config: Path, output: str, model: str = "model") -> list[str | Path]:
         """Return the command line of the inference stage."""

@@ -1,7 +1,8 @@
-"""`snakemake --profile sagemaker` on the demo's chain: pretrain → SFT → DPO → generate → evaluate, as real jobs.
+"""`snakemake --profile sagemaker` on the demo's chain: SFT → generate → evaluate, as real jobs.
 
-SFT trains on two hosts of spot capacity, which is taken away once; all models answer on two hosts, each with another
-engine. Then the same bytes as at home.
+SFT trains on two hosts of spot capacity, which is taken away once; the model answers on two hosts by two engines,
+whose ranks have each all of the model and a part of the prompts, or each a part of the model; it is scored on one host.
+Then the same bytes as at home.
 """
 
 import json
@@ -29,13 +30,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="module")
 def away(at_home: Demo, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A clone in which `snakemake --profile sagemaker` has made everything that follows data and model.
+    """A clone in which `snakemake --profile sagemaker` has made what follows the base and its answers.
 
     With an interruption on the way.
     """
     folder = tmp_path_factory.mktemp("away")
     demo = short_chain.create(folder / "heirloom", folder)
-    short_chain.bring_data_and_model(at_home, demo)
+    short_chain.bring(at_home, demo, "train-demo-pretrain", "baseline-")
     fill_in_profile(demo.folder)
     demo.commit("the profile filled in")
     demo.environment |= cloud.variables
@@ -64,16 +65,11 @@ def test_each_stage_is_one_job_and_an_interrupted_one_goes_on(cloud, away):
     stages = cloud.stages()
     records = {name: away.folder / ".heirloom" / "records" / f"{name}.json" for name in stages}
     assert len(stages) == len(records)
-    (baseline,) = (name for name in stages if name.startswith("baseline-demo-sft-on-demo-chat-"))
     assert {name: json.loads(file.read_text())["ranks"]["nodes"] for name, file in records.items()} == {
-        "train-demo-pretrain": 1,
         "train-demo-sft": 2,
-        "train-demo-dpo": 1,
         "generate-demo-sft": 2,
-        baseline: 2,
-        "generate-demo-dpo": 2,
         "generate-demo-split": 2,
-        "evaluate-demo-dpo": 2,
+        "evaluate-demo-sft": 1,
     }
     log = (away.folder / "logs" / "train-demo-sft.log").read_text()
     assert re.search(r"resuming from checkpoint-\d+", log), log

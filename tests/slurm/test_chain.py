@@ -25,9 +25,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_cluster(
     cluster: Cluster, home: Path, at_home: Demo, tmp_path_factory: pytest.TempPathFactory
 ) -> slurm_demo.OnCluster:
-    """The chain on the cluster, with both accidents on the way. Of what precedes the trainings it has one stage."""
+    """The chain on the cluster, with both accidents on the way. Of what precedes the trainings it makes one stage."""
     demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
-    short_chain.bring_data_and_model(at_home, demo, but=("download-demo-text",))
+    short_chain.bring(at_home, demo, "baseline-", "generate-demo-split", but=("download-demo-text",))
     slurm_demo.poll_every(demo, 1)
     work = demo.folder / ".heirloom" / "work"
     workflow = slurm_demo.OnCluster(demo, cluster)
@@ -68,11 +68,12 @@ def test_artifacts_are_those_made_at_home(on_cluster, at_home):
 
 
 def test_afterwards_nothing_is_to_do_there_and_here(on_cluster):
-    on_cluster.demo.nothing_to_do()
-    assert "Nothing to be done" in on_cluster.demo.run("snakemake", "--profile", "slurm", "-n")
-    file = on_cluster.demo.folder / "config" / "demo" / "runs" / "demo-sft.yaml"
+    demo = on_cluster.demo.warm()
+    demo.nothing_to_do()
+    assert "Nothing to be done" in demo.run("snakemake", "--profile", "slurm", "-n")
+    file = demo.folder / "config" / "demo" / "runs" / "demo-sft.yaml"
     file.write_text(file.read_text().replace("nodes: 2", "nodes: 1"))
-    assert on_cluster.demo.plan() == []  # machines are no identity
+    assert demo.plan() == []  # machines are no identity
 
 
 def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
@@ -82,7 +83,7 @@ def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
     jobs = {name.removeprefix("rule_").replace("_wildcards_", " "): value for name, value in asked.items()}
     assert jobs["train demo-sft"] == "main|(null)|2|3000M|15:00|2"
     assert jobs["generate demo-sft"] == "other|(null)|1|3000M|15:00|1"
-    assert jobs["train demo-dpo"] == "other|lab|1|3000M|15:00|2"
+    assert jobs["train demo-pretrain"] == "other|lab|1|3000M|15:00|2"
     assert jobs["download demo-text"] == "main|(null)|1|8000M|2:00:00|2"
 
 
@@ -90,7 +91,7 @@ def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
 def test_a_stopped_snakemake_cancels_its_jobs(cluster, on_cluster, number):
     """SIGTERM too, where Snakemake by itself waits until they end; what the stage has kept is taken up again."""
     demo = on_cluster.demo
-    workflow = slurm_demo.OnCluster(demo, cluster, "--config", "force=train-demo-dpo")
+    workflow = slurm_demo.OnCluster(demo, cluster, "--config", "force=train-demo-pretrain")
     workflow.wait_for(lambda: "RUNNING" in cluster.jobs().values())
     workflow.process.send_signal(number)
     assert workflow.end(120) != 0
