@@ -98,17 +98,16 @@ def measured(trained: TrainedRun) -> Original:
                 f"process-{folder.name}` brings it, or `snakemake --config runs={run.name}` makes it"
             )
     held = read_held_out(*folders)
-    found, answerer = measure_checkpoint(
-        trained.checkpoint, held, run.generation or GenerationSection(), device, trained.attention
-    )
-    return Original(run.name, held, found, answerer, trained.attention, device)
+    answering = run.generation or GenerationSection()
+    found, asked = measure_checkpoint(trained.checkpoint, held, answering, device, trained.attention)
+    how = {"tokenizer": asked.tokenizer, "end_ids": asked.end_ids, "pad_id": asked.pad_id}
+    return Original(run.name, held, found, attention=trained.attention, device=device, **how)
 
 
 def export(trained: TrainedRun, output: Path, original: Original) -> str:
     """Write the model, and return the hash of its weights once it was read again and found to be the checkpoint."""
-    run, answerer = trained.run.name, original.answerer
     with new_artifact(output) as partial:
-        write_whole(run, trained.checkpoint, partial, answerer.end_ids, answerer.pad_id)
+        write_whole(trained.run.name, trained.checkpoint, partial, original.end_ids, original.pad_id)
         weights = None if is_adapter(trained.checkpoint) else original.measured.weights
         found = check_export(partial, os.path.relpath(output), original, weights)
         record_result(found)

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from heirloom.errors import HeirloomError, plain
-from heirloom.inference.answers import Answerer
 from heirloom.json_files import read_json
 from heirloom.models.remote_code import loading, loading_from
 from heirloom.models.tokenizer_files import SAMPLES, first_difference
@@ -36,12 +35,15 @@ TOLERANCES = {"float32": Tolerance(1e-5, 0), "bfloat16": Tolerance(2e-3, 1), "fl
 
 @dataclass(frozen=True)
 class Original:
-    """A checkpoint that exports are compared with: what it did, and what answered for it."""
+    """A checkpoint that exports are compared with: what it did and how it was asked; the model itself is let go."""
 
     run: str
     held: Held
     measured: Measured
-    answerer: Answerer
+    tokenizer: PreTrainedTokenizerFast
+    end_ids: tuple[int, ...]
+    """Tokens that end an answer of the run."""
+    pad_id: int
     attention: str | None
     device: torch.device
 
@@ -107,7 +109,7 @@ def differing_answers(found: Measured, expected: Measured) -> int:
 
 def differences_beside_weights(folder: Path, original: Original) -> Iterator[str]:
     """Yield in words how an export's tokenizer, chat template and end tokens are not those of its run."""
-    own = original.answerer.tokenizer
+    own, own_ends = original.tokenizer, list(original.end_ids)
     with loading_from(folder):
         read = AutoTokenizer.from_pretrained(folder, **loading())
     texts = [*SAMPLES, *(prompt.text for prompt in original.held.prompts if prompt.text)]
@@ -120,8 +122,8 @@ def differences_beside_weights(folder: Path, original: Original) -> Iterator[str
         found = "is missing" if read.chat_template is None else "shows a conversation otherwise than the checkpoint's"
         yield f"its chat template {found}"
     ends = read_json(folder / GENERATION).get("eos_token_id")
-    if (ends if isinstance(ends, list) else [ends]) != list(original.answerer.end_ids):
-        yield f"its answers end at the tokens {ends}, and the run's at {list(original.answerer.end_ids)}"
+    if (ends if isinstance(ends, list) else [ends]) != own_ends:
+        yield f"its answers end at the tokens {ends}, and the run's at {own_ends}"
 
 
 def shown(tokenizer: PreTrainedTokenizerFast) -> str | None:

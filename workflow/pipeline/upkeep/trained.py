@@ -32,15 +32,16 @@ def trained_run(name: str) -> TrainedRun:
     run = project.runs[name]
     for folder in model_folders(name, project):
         if not Path(folder).is_dir():
-            raise HeirloomError(absent(folder, name))
+            raise HeirloomError(absent(folder, run))
     attention = attention_of("generation", run, project) if run.generation is not None else None
     return TrainedRun(run, Path(checkpoint_of(name, project)), trust_of(run, project) is not None, attention)
 
 
-def absent(folder: str, run: str) -> str:
+def absent(folder: str, run: Run) -> str:
     """Return what to do where a folder of weights is not here: made once, it is fetched, else it is to be made."""
     kind, _, subject = folder.partition("/")
     stage = f"{'train' if kind == 'checkpoints' else 'model'}-{subject}"
     if stage in read_lock():
         return f"{folder} is recorded and not in this folder: `dvc pull {stage}` brings it"
-    return f"{folder} was never made: `snakemake --config runs={run}` makes it and what it stands on"
+    first = "" if run.enabled else f"set enabled: true in {run.path}, and "
+    return f"{folder} was never made: {first}`snakemake --config runs={run.name}` makes it and what it stands on"
