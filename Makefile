@@ -10,10 +10,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # A variable of the command line as it was typed, one word for the shell: a row's id is a file's name, from anybody's
 # dataset. It is not exported, because make would expand it for that.
 as_typed = '$(subst ','\'',$(value $(1)))'
-unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER PORT
+unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER PORT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness plan watch costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness setup-serve export serve plan watch costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -52,6 +52,8 @@ setup-workflow: $(VENV)/workflow clone-settings  ## the light environment instea
 
 setup-harness: $(VENV)/harness  ## add the lm-evaluation-harness, for runs with a section lm_eval
 
+setup-serve: $(VENV)/serve  ## add transformers' own server, for make serve
+
 plan: clone-settings  ## what would run, why, and what it takes
 	@python workflow/pipeline plan
 
@@ -84,6 +86,14 @@ trace:  ## where a generated line comes from: make trace RUN=demo-sft ROW=test.j
 rehearse:  ## every stage of a run in small, here, before it is paid for: make rehearse RUN=llama3-dpo
 	$(if $(value RUN),,$(error name the run: make rehearse RUN=llama3-dpo))
 	@python scripts/rehearse.py $(call as_typed,RUN)
+
+export:  ## a run's checkpoint as one whole model, read again and compared: make export RUN=demo-sft (OUTPUT=folder)
+	$(if $(value RUN),,$(error name the run: make export RUN=demo-sft))
+	@python scripts/export.py $(if $(value OUTPUT),--output=$(call as_typed,OUTPUT)) -- $(call as_typed,RUN)
+
+serve:  ## answer programs that speak OpenAI's API, on this machine alone until Ctrl-C: make serve RUN=demo-sft (PORT=8000)
+	$(if $(value RUN),,$(error name the run: make serve RUN=demo-sft))
+	@python scripts/serve.py $(if $(value PORT),--port=$(call as_typed,PORT)) -- $(call as_typed,RUN)
 
 pin:  ## write commits in place of branches into the files of models and datasets from the hub
 	@python scripts/pin.py
@@ -153,6 +163,10 @@ $(VENV)/training: envs/training.txt | $(VENV)/bin/python
 
 $(VENV)/harness: envs/harness.txt | $(VENV)/training
 	envs/install.sh $(VENV) envs/harness.txt
+	@touch $@
+
+$(VENV)/serve: envs/serve.txt | $(VENV)/training
+	envs/install.sh $(VENV) envs/serve.txt
 	@touch $@
 
 $(VENV)/development: envs/development.txt | $(VENV)/training

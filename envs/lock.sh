@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Pin everything that pyproject.toml needs, with all that it pulls in: envs/{workflow,training,development,harness}.txt.
+# Pin everything that pyproject.toml needs, with all that it pulls in, into
+# envs/{workflow,training,development,harness,serve}.txt.
 # envs/hashes/locked.txt holds the hashes of all files that the index has of what they pin, for envs/install.sh: pip
 # takes a lock with hashes for all or nothing, and torch brings more than is locked, so the locks themselves have none.
 # envs/audit.txt and envs/hashes/installer.txt stand alone.
@@ -30,8 +31,9 @@ lock envs/workflow.txt
 lock envs/training.txt --extra training
 lock envs/development.txt --extra training --group dev
 lock envs/harness.txt --extra training --group harness
+lock envs/serve.txt --extra training --group serve
 pinned=$(mktemp)
-grep -h '^[^#]' envs/{workflow,training,development,harness}.txt | sort -u >"$pinned"
+grep -h '^[^#]' envs/{workflow,training,development,harness,serve}.txt | sort -u >"$pinned"
 with_hashes "$pinned" --no-deps >envs/hashes/locked.txt
 rm "$pinned"
 with_hashes --group pyproject.toml:audit >envs/audit.txt

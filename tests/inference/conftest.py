@@ -1,8 +1,11 @@
 """A tiny model with random weights and tiny processed datasets, made once."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_place import PAIRS, PROMPTS, SENTENCES, Place, write_dataset
+from trained_project import make_project
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from heirloom.models.tokenizer_training import train_bpe
@@ -57,3 +60,9 @@ def place(tmp_path_factory) -> Place:
     columns = {"row_id": "text", "prompt_ids": "ids", "chosen_ids": "ids", "rejected_ids": "ids"}
     write_dataset(folder / "pairs", "preference", columns, pairs)
     return Place(folder)
+
+
+@pytest.fixture(scope="session")
+def project(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with checkpoints, in which exports are made and from which models are served."""
+    return make_project(place, tmp_path_factory.mktemp("trained") / "project")

@@ -208,3 +208,31 @@ def test_mistakes_are_told_in_a_sentence(place: Place, tmp_path: Path) -> None:
     done = Place(tmp_path / "empty").run("--all")
     assert done.returncode == 1
     assert done.stderr.startswith("error: no run of config/runs/ has results here yet")
+
+
+def test_exports_of_this_clone_are_shown_beside_their_checkpoint(tmp_path: Path) -> None:
+    place = Place(make_project(tmp_path / "place"))
+    right = {
+        "run": "sft", "place": "exports/sft", "checkpoint": "0123456789", "weights": "0123456789", "dtype": "bfloat16",
+        "dataset": "chats", "tokens": 1135, "perplexity": {"checkpoint": 1.5, "export": 1.5}, "nats_apart": 0.0,
+        "nats_allowed": 0.002, "answers": 8, "answers_differing": 0, "answers_allowed": 1, "passed": True,
+        "problems": [],
+    }  # fmt: skip
+    unread = {"passed": False, "perplexity": {"checkpoint": 1.5, "export": None}, "nats_apart": None}
+    unread |= {"answers_differing": None, "problems": [HOSTILE]}
+    strange = [right | {"tokens": "many"}, right | {"problems": [1]}, right | {"perplexity": 1.5}, {"passed": True}, 7]
+    folder = place.folder / ".heirloom/exports"
+    folder.mkdir()
+    (folder / "sft.json").write_text(json.dumps({"exports": [right, {**right, **unread, "place": "b"}, *strange]}))
+    place.report_run("sft")
+    assert place.run("--all").returncode == 0
+    for name in PAGES:
+        page = (place.folder / f"reports/{name}.html").read_text()
+        shown = section(page, "exports")
+        assert (
+            "exports/sft the checkpoint sft, bfloat16, weights 01234567 1.5 1.5 chats 0 0.002 allowed 0 of 8" in shown
+        )
+        assert "b refused" in shown and page.count("<th>exports/sft</th>") == 1 and "<img src=x" not in page
+    (folder / "sft.json").write_text(json.dumps({"exports": 7}))
+    place.report_run("sft")
+    assert '<section id="exports">' not in (place.folder / "reports/sft.html").read_text()

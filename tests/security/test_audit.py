@@ -101,7 +101,7 @@ def test_what_is_locked_has_hashes() -> None:
     hashed = {block.split("\n")[0].removesuffix(" \\") for block in blocks}
     locked = {
         line
-        for name in ("workflow", "training", "development", "harness")
+        for name in ("workflow", "training", "development", "harness", "serve")
         for line in (envs / f"{name}.txt").read_text().splitlines()
         if not line.startswith("#")
     }

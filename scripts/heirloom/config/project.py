@@ -7,11 +7,13 @@ from pathlib import Path
 from heirloom.config.broken_files import broken_runs, names_in, without_broken
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import read_files
+from heirloom.config.folders import named_files
 from heirloom.config.model import Model
-from heirloom.config.parsing.mistakes import ConfigErrors, Mistake
+from heirloom.config.parsing.mistakes import ConfigErrors, Mistake, did_you_mean
 from heirloom.config.references import References
 from heirloom.config.run import Run
 from heirloom.config.sweeps.members import Member
+from heirloom.errors import HeirloomError
 
 __all__ = ["ConfigErrors", "Mistake", "Project", "load_project"]
 
@@ -35,6 +37,13 @@ class Project:
     """The runs that sweeps stand for, by the paths of their files, written or not."""
     unknown_members: set[str] = field(default_factory=set)
     """The sweeps of which nobody knows the runs, as something is wrong with them."""
+
+    def check_known(self, run: str) -> None:
+        """Raise HeirloomError for a run that is not there, ConfigErrors for one that has mistakes."""
+        if run in self.broken_runs or (run not in self.runs and run in named_files(Path(), "runs")):
+            raise ConfigErrors(self.mistakes)
+        if run not in self.runs:
+            raise HeirloomError(f"no run is called {run}; {did_you_mean(run, self.runs, 'there are')}")
 
     def kind(self, dataset: str) -> str:
         """Return the kind of a dataset's rows: text, chat, preference or seq2seq."""

@@ -1,6 +1,7 @@
 """Push a folder to a repository of the Hugging Face Hub as one commit: a checkpoint with its card, or a form of it.
 
-Uploads have their own sentences for what the hub refuses; what both directions share is `heirloom.hub`.
+What was pushed can be fetched again, at exactly that commit. Uploads have their own sentences for what the hub
+refuses; what both directions share is `heirloom.hub`.
 """
 
 import os
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from heirloom.artifacts import is_inside
 from heirloom.errors import HeirloomError
-from heirloom.hub import hub_problems, status
+from heirloom.hub import download, hub_problems, list_files, status
 from heirloom.models.model_facts import FACTS
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -32,10 +34,7 @@ def push_folder(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    if not NAME.fullmatch(repository):
-        raise HeirloomError(f"hub: {repository!r} is no repository: expected owner/name")
-    if not os.environ.get("HF_TOKEN"):
-        raise HeirloomError("hub: pushing needs a token with write access in the environment variable HF_TOKEN")
+    check_pushable(repository)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if OURS not in files:
         raise HeirloomError(f"{folder} has no {OURS}, so it is nothing that this project made: push a checkpoint")
@@ -56,14 +55,39 @@ def push_folder(
         commit = hub.create_commit(
             repository, operations, commit_message=message, commit_description=description, parent_commit=info.sha
         ).oid
-        if tag is not None:
-            hub.create_tag(repository, tag=tag, revision=commit, exist_ok=True)
-            if (tagged := hub.repo_info(repository, revision=tag).sha) != commit:
-                raise HeirloomError(
-                    f"hub: the tag {tag} of {repository} is of commit {tagged[:12]}, and this is {commit[:12]}: give "
-                    "another version"
-                )
+    if tag is not None:
+        tag_commit(repository, commit, tag)
     return commit
+
+
+def check_pushable(repository: str) -> None:
+    """Raise HeirloomError where a push could not begin: no name of a repository, or no token."""
+    if not NAME.fullmatch(repository):
+        raise HeirloomError(f"hub: {repository!r} is no repository: expected owner/name")
+    if not os.environ.get("HF_TOKEN"):
+        raise HeirloomError("hub: pushing needs a token with write access in the environment variable HF_TOKEN")
+
+
+def tag_commit(repository: str, commit: str, tag: str) -> None:
+    """Let a tag name a commit. Raises HeirloomError where it names another one already."""
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    with hub_problems(repository), push_problems(repository):
+        hub.create_tag(repository, tag=tag, revision=commit, exist_ok=True)
+        if (tagged := hub.repo_info(repository, revision=tag).sha) != commit:
+            raise HeirloomError(
+                f"hub: the tag {tag} of {repository} is of commit {tagged[:12]}, and this is {commit[:12]}: give "
+                "another version"
+            )
+
+
+def fetch_commit(repository: str, commit: str, folder: Path) -> None:
+    """Download all files of a commit into `folder`, but what the hub made of its own. Raises HeirloomError."""
+    files = [file for file in list_files(repository, "model", commit) if file.path != THE_HUBS]
+    if outside := [file.path for file in files if not is_inside(file.path)]:
+        raise HeirloomError(f"hub: {repository} holds a file {outside[0]!r}, whose name is no place in a folder")
+    download(repository, "model", commit, files, folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Times, and money where a cost is recorded, of the stages behind a report: from .heirloom, if they are here.
+"""What .heirloom has of the stages behind a report: times, money where a cost is recorded, and of exports.
 
 Records are no content: they differ between two executions, and a stage that was restored instead of executed has none.
 What is not recorded is said to be so; nothing is estimated.
@@ -15,6 +15,11 @@ MOST = 1 << 20
 """Machines, ranks or cores of an execution."""
 COSTS = Path(".heirloom/costs")
 """What the executor plugin for SageMaker writes of its jobs."""
+EXPORTS = Path(".heirloom/exports")
+"""What scripts/export.py found of the exports of a run, when it read them again."""
+NUMBERS = ("tokens", "nats_allowed", "answers", "answers_allowed")
+"""What a result always has; of an export that could not be read the other figures are None."""
+FOUND = ("nats_apart", "answers_differing")
 
 
 def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = COSTS) -> dict[str, Any]:
@@ -96,3 +101,32 @@ def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | N
     if record is None or job is None or job["job_key"] != record.get("identity"):
         return None
     return job["cost_usd"]
+
+
+def read_exports(run: str, folder: Path = EXPORTS) -> list[dict[str, Any]]:
+    """Return what was found of each export of a run, a place each; empty where nothing is recorded here."""
+    record = read_record(folder / f"{run}.json") or {}
+    exports = record.get("exports")
+    return [each for each in exports if is_result(each)] if isinstance(exports, list) else []
+
+
+def is_result(value: Any) -> bool:
+    """Tell whether a value has the form of what scripts/export.py records: programs and pages may show all of it."""
+    if not isinstance(value, dict) or not isinstance(value.get("passed"), bool):
+        return False
+    perplexity, problems = value.get("perplexity"), value.get("problems")
+    figures = [value.get(name) for name in NUMBERS] + [each for name in FOUND if (each := value.get(name)) is not None]
+    words = [value.get(name) for name in ("run", "place", "checkpoint", "dtype", "dataset")]
+    return (
+        isinstance(perplexity, dict)
+        and is_number(perplexity.get("checkpoint"))
+        and (perplexity.get("export") is None or is_number(perplexity["export"]))
+        and isinstance(problems, list)
+        and all(isinstance(word, str) for word in (*words, *problems))
+        and all(map(is_number, figures))
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number; JSON has true and false too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

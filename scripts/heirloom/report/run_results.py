@@ -8,6 +8,7 @@ from typing import Any
 
 from heirloom.config.sections.gates import gates_of
 from heirloom.errors import HeirloomError
+from heirloom.report.execution_records import read_exports
 from heirloom.report.gates import check_gates
 from heirloom.report.loss_curves import read_curves
 from heirloom.report.run_config import Config, datasets_in
@@ -62,8 +63,8 @@ def existing_of(kind: str, runs: list[str]) -> dict[str, Path]:
 
 
 def run_results(name: str, files: RunFiles, gates: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return {"name", "training", "held_out", "curves", "evaluation", "scores", "wins", "harness", "gates"}, each empty
-    where the run has no such file. `gates` are the run's, held against the same scores as its stage does.
+    """Return {"name", "training", "held_out", "curves", "evaluation", "scores", "wins", "harness", "gates", "exports"},
+    each empty where the run has no such file. `gates` are the run's, held against the same scores as its stage does.
 
     Raises HeirloomError when a file is missing or damaged.
     """
@@ -85,6 +86,7 @@ def run_results(name: str, files: RunFiles, gates: dict[str, str] | None = None)
         "wins": win_rows(evaluation),
         "harness": harness_rows(harness),
         "gates": check_gates(gates or {}, evaluation, harness, others),
+        "exports": read_exports(name),
     }
 
 

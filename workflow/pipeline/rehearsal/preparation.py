@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.config.dataset import Dataset
-from heirloom.config.folders import named_files
 from heirloom.config.model import Model
-from heirloom.config.parsing.mistakes import ConfigErrors, did_you_mean
 from heirloom.config.project import Project, load_project
 from heirloom.config.run import Run
 from heirloom.errors import HeirloomError
@@ -55,7 +53,7 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
     """
     project = load_project(Path(), CACHE, strict=False)
     for name in runs:
-        check_known(name, project)
+        project.check_known(name)
     whole = build_graph(project, runs)
     keys = keys_of(runs, whole, decisive_parts(whole))
     bring_files(folder)
@@ -83,14 +81,6 @@ def prepare(runs: list[str], folder: Path, tell: Callable[[str], None]) -> Prepa
             link_user_file(path, folder)
     stages = tuple(name for name in graph.stages if name in wanted)
     return Prepared(folder, graph, stages, materials.made, left_out, keys)
-
-
-def check_known(name: str, project: Project) -> None:
-    """Raise HeirloomError for a run that is not there, or has mistakes."""
-    if name in project.broken_runs or (name not in project.runs and name in named_files(Path(), "runs")):
-        raise ConfigErrors(project.mistakes)
-    if name not in project.runs:
-        raise HeirloomError(f"no run is called {name}; {did_you_mean(name, project.runs, 'there are')}")
 
 
 def files_of(runs: list[str], project: Project) -> list[Dataset | Model | Run]:
