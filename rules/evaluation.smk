@@ -47,7 +47,7 @@ rule evaluate:
 rule harness:
     """Score a checkpoint on the project's own tasks: section `lm_eval`.
 
-    python scripts/launch.py python scripts/lm_eval_harness.py
+    python scripts/launch.py torchrun scripts/lm_eval_harness.py
         --config … --sections … --checkpoint … --metrics …
     """
     input:

@@ -1,12 +1,13 @@
 """Score a checkpoint on tasks of the lm-evaluation-harness that lie in this project.
 
-    python scripts/launch.py python scripts/lm_eval_harness.py --config config/demo/runs/demo-sft.yaml \\
+    python scripts/launch.py torchrun scripts/lm_eval_harness.py --config config/demo/runs/demo-sft.yaml \\
         --sections lm_eval --checkpoint checkpoints/demo-sft --metrics metrics/harness/demo-sft.json
 
 In:  a checkpoint with its tokenizer; the run's section `lm_eval:`, which names a folder of task files and their data.
 Out: one JSON file: for each task its scores and their standard errors under the harness's own names.
 
-Needs the dependency group `harness` (`make setup-harness`). One process, on the first GPU where there is one.
+Needs the dependency group `harness` (`make setup-harness`). Each rank has a model of its own; all share the
+questions (heirloom/evaluation/harness/shared_requests.py).
 """
 
 import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
@@ -20,9 +21,12 @@ from heirloom import stage
 from heirloom.artifacts import new_artifact
 from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.lm_eval import LmEvalSection
-from heirloom.evaluation.harness_tasks import load_tasks, scores_of
+from heirloom.evaluation.harness.tasks import load_tasks, scores_of
 from heirloom.models.remote_code import trust
 from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path, stage_parser
+
+BOOTSTRAPS = 100_000
+"""The harness's own number of draws for standard errors that no formula gives."""
 
 
 def main() -> None:
@@ -32,26 +36,30 @@ def main() -> None:
 
     import torch
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
 
     from heirloom.arithmetic.ranks import start_computing
-    from heirloom.distributed import on_cpu
+    from heirloom.distributed import on_cpu, waiting_ranks
+    from heirloom.evaluation.harness.shared_requests import SharedHFLM
     from heirloom.models.trained_checkpoints import load_model, load_tokenizer
 
     start_computing(portable=options.portable)
+    ranks = waiting_ranks()
     trust(options.trust_remote_code)
     attention = options.attn_implementation or section.attn_implementation
     model = load_model(options.checkpoint, "auto", attention, torch.device("cpu" if on_cpu() else "cuda"))
     tokenizer = load_tokenizer(options.checkpoint)
     results = simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=section.batch_size),
+        model=SharedHFLM(model, tokenizer, section.batch_size, ranks),
         tasks=section.tasks,
         task_manager=tasks,
         num_fewshot=section.num_fewshot,
         limit=section.limit,
         apply_chat_template=section.apply_chat_template,
         log_samples=False,
+        bootstrap_iters=BOOTSTRAPS if ranks.is_main_process else 0,
     )
+    if not ranks.is_main_process:
+        return
     scores = scores_of(results)
     with new_artifact(options.metrics) as partial:
         partial.write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -105,7 +105,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         yield Stage(
             kind="harness",
             subject=run.name,
-            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
+            cmd=command("torchrun", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
             inputs={"checkpoint": model_folders(run.name, project)},
             program=script,
             files=(run.lm_eval.include_path.rstrip("/"),),
