@@ -45,13 +45,14 @@ rule evaluate:
 
 
 rule harness:
-    """Score a checkpoint on the project's own tasks: section `lm_eval`.
+    """Score a checkpoint on tasks of the lm-evaluation-harness: section `lm_eval`.
 
     python scripts/launch.py torchrun scripts/lm_eval_harness.py
-        --config … --sections … --checkpoint … --metrics …
+        --config … --sections … --checkpoint … [--data …] --metrics …
     """
     input:
         checkpoint=reads("harness", "checkpoint"),
+        data=reads("harness", "data"),
     output:
         metrics=artifact("metrics/harness/{run}.json"),
     log:

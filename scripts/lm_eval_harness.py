@@ -1,9 +1,10 @@
-"""Score a checkpoint on tasks of the lm-evaluation-harness that lie in this project.
+"""Score a checkpoint on tasks of the lm-evaluation-harness: its own, or some that lie in this project.
 
     python scripts/launch.py torchrun scripts/lm_eval_harness.py --config config/demo/runs/demo-sft.yaml \\
         --sections lm_eval --checkpoint checkpoints/demo-sft --metrics metrics/harness/demo-sft.json
 
-In:  a checkpoint with its tokenizer; the run's section `lm_eval:`, which names a folder of task files and their data.
+In:  a checkpoint with its tokenizer; the run's section `lm_eval:`, which names tasks; of the harness's own ones the raw
+     datasets with their rows (--data), of others the folder with their files and rows stands in the section.
 Out: one JSON file: for each task its scores and their standard errors under the harness's own names.
 
 Needs the dependency group `harness` (`make setup-harness`). Each rank has a model of its own; all share the
@@ -32,7 +33,7 @@ BOOTSTRAPS = 100_000
 def main() -> None:
     options = parse_arguments()
     section = read_section(options.config, "lm_eval", LmEvalSection)
-    tasks = load_tasks(section)  # first: it also tells when the harness is not installed
+    tasks = load_tasks(section, options.data)  # first: it also tells when the harness is not installed
 
     import torch
     from lm_eval.evaluator import simple_evaluate
@@ -69,6 +70,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="run file with a section `lm_eval:`", sections=("lm_eval",))
     parser.add_argument("--checkpoint", type=Path, required=True, help="model folder with its tokenizer")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[], metavar="FOLDER", help="raw datasets of the harness's own tasks"
+    )
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
     add_portable(parser)

@@ -184,6 +184,17 @@ def test_the_harness_reads_the_checkpoint_and_the_folder_of_tasks(workplace):
     assert (stage.params, stage.metrics) == ({"config/runs/sft.yaml": ("lm_eval",)}, ("metrics/harness/sft.json",))
 
 
+def test_the_harness_s_own_tasks_read_raw_datasets_which_are_only_downloaded(workplace):
+    workplace.write("config/datasets/gsm8k.yaml", "source: {hub: openai/gsm8k, config: main}\n")
+    workplace.write("config/datasets/mmlu.yaml", "source: {hub: cais/mmlu, configs: ['*']}\n")
+    workplace.write("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [mmlu, gsm8k], datasets: [gsm8k, mmlu]}\n")
+    stages = build_graph(workplace.load()).stages
+    downloads = [stages[f"download-{name}"].artifact for name in ("gsm8k", "mmlu")]
+    assert [*stages["harness-x"].inputs["data"]] == downloads == ["data/raw/gsm8k", "data/raw/mmlu"]
+    assert "--data data/raw/gsm8k data/raw/mmlu" in stages["harness-x"].cmd and stages["harness-x"].has_ranks
+    assert not {"process-mmlu", "process-gsm8k"} & stages.keys()
+
+
 def test_gates_read_the_scores_that_they_are_on(workplace):
     workplace.change("config/runs/sft.yaml", "{max_new_tokens: 16}", "{dataset: chats}")
     gates = "{metrics: [exact_match]}\ngates: {exact_match: not worse than sft by 0.1, answer_found: '>= 0.5'}"

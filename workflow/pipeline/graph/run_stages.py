@@ -102,13 +102,24 @@ def run_stages(run, project) -> Iterator[Stage]:
         metrics = f"metrics/harness/{run.name}.json"
         script = "scripts/lm_eval_harness.py"
         how = loading_flags("lm_eval", run, project)
+        data = tuple(f"data/raw/{name}" for name in run.lm_eval.datasets or ())
+        files = [path.rstrip("/") for path in (run.lm_eval.include_path, run.lm_eval.nltk_data) if path]
         yield Stage(
             kind="harness",
             subject=run.name,
-            cmd=command("torchrun", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
-            inputs={"checkpoint": model_folders(run.name, project)},
+            cmd=command(
+                "torchrun",
+                script,
+                run,
+                ["lm_eval"],
+                checkpoint=checkpoint,
+                data=list(data) or None,
+                **how,
+                metrics=metrics,
+            ),  # fmt: skip
+            inputs={"checkpoint": model_folders(run.name, project)} | ({"data": data} if data else {}),
             program=script,
-            files=(run.lm_eval.include_path.rstrip("/"),),
+            files=tuple(files),
             params={path: ("lm_eval",)},
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
