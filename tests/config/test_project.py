@@ -590,6 +590,23 @@ ONE_MISTAKE = {
         "arc_easy reads; name a file of config/datasets/ with `source: {hub: allenai/ai2_arc, config: ARC-Easy, "
         "revision: …}`",
     ),
+    "base that was asked other questions": (
+        lambda workplace: (
+            workplace.write("config/task/finds.yaml", "task: finds"),
+            workplace.write(
+                "config/runs/x.yaml", "base: tiny\nlm_eval: {include_path: config/task, tasks: [finds], limit: 9}\n"
+            ),
+            workplace.change("config/runs/sft.yaml", "base: pretrain", "base: x"),
+            workplace.change(
+                "config/runs/sft.yaml",
+                "evaluation: {metrics: [exact_match]}",
+                "lm_eval: {include_path: config/task, tasks: [finds], base: true}",
+            ),
+        ),
+        "config/runs/sft.yaml:8: lm_eval.base: needs a base that is a run with the same tasks and settings in its "
+        "`lm_eval:`, which scores it once for all runs on it; give x that section, or name a run of it without "
+        "`trainer:`",
+    ),
     "raw rows that are trained on": (
         lambda workplace: (
             workplace.write("config/datasets/raw.yaml", "source: {hub: allenai/ai2_arc, config: ARC-Easy}\n"),

@@ -182,6 +182,17 @@ def test_the_harness_reads_the_checkpoint_and_the_folder_of_tasks(workplace):
     assert stage.inputs == {"checkpoint": ("checkpoints/sft",)}
     assert "config/tasks" in stage.files
     assert (stage.params, stage.metrics) == ({"config/runs/sft.yaml": ("lm_eval",)}, ("metrics/harness/sft.json",))
+    assert stage.outs == ("samples/sft",)
+
+
+def test_the_harness_reads_the_scores_of_the_base_which_its_own_run_has(workplace):
+    workplace.write("config/tasks/finds.yaml", "task: finds\n")
+    for run, more in (("sft", ", batch_size: 2"), ("dpo", ", base: true")):
+        text = f"\nlm_eval: {{include_path: config/tasks, tasks: [finds]{more}}}\n"
+        workplace.change(f"config/runs/{run}.yaml", "\nevaluation: {metrics: [exact_match]}\n", text)
+    stage = build_graph(workplace.load()).stages["harness-dpo"]
+    assert stage.inputs["base_metrics"] == ("metrics/harness/sft.json",)
+    assert "--base-samples samples/sft --" in stage.cmd
 
 
 def test_the_harness_s_own_tasks_read_raw_datasets_which_are_only_downloaded(workplace):

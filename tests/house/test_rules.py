@@ -108,6 +108,7 @@ EVERYTHING = {
         training: {TRAINING}
         generation: {{prompts_file: config/prompts.jsonl}}
         evaluation: {{metrics: [repetition], base: true}}
+        lm_eval: {{tasks: [tiny], include_path: config/tasks, base: true}}
         gates: {{repetition.loops: "<= 0.5"}}
         """,
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",

@@ -71,8 +71,10 @@ def test_the_harness_scores_its_own_tasks_on_what_was_downloaded(place, raw, lon
     section = {"tasks": TASKS, "datasets": [*SOURCES], "nltk_data": nltk_data, "limit": 2, "num_fewshot": 1}
     config = place.config("standard", lm_eval=section)
     inputs = ("--checkpoint", long_model, "--data", *raw, "--metrics", place.folder / "standard.json")
+    inputs += ("--output", place.folder / "samples/standard")
     place.run("lm_eval_harness.py", "--config", config, "--sections", "lm_eval", *inputs)
     scores = json.loads((place.folder / "standard.json").read_text())
+    intervals = scores.pop("interval")
     assert {name: found.get("sample_len") for name, found in scores.items()} == dict.fromkeys(
         ["gsm8k", "arc_easy", "arc_challenge", "mmlu_anatomy", "hellaswag", "ifeval"]
         + ["truthfulqa_gen", "truthfulqa_mc1", "truthfulqa_mc2"],
@@ -80,6 +82,9 @@ def test_the_harness_scores_its_own_tasks_on_what_was_downloaded(place, raw, lon
     )
     assert {"exact_match,strict-match", "exact_match,flexible-extract"} <= scores["gsm8k"].keys()
     assert {"acc", "acc_norm"} <= scores["hellaswag"].keys() and 0 < scores["truthfulqa_mc2"]["acc"] < 1
+    assert 0 < intervals["truthfulqa_mc2.acc"]["low"] < intervals["truthfulqa_mc2.acc"]["high"]
+    files = {file.stem: file.read_text().splitlines() for file in (place.folder / "samples/standard").iterdir()}
+    assert files.keys() == scores.keys() and len(files["hellaswag"]) == 2 and len(files["gsm8k"]) == 4  # two filters
     assert {"prompt_level_strict_acc", "inst_level_loose_acc"} <= scores["ifeval"].keys()
 
 

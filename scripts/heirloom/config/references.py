@@ -274,6 +274,14 @@ class References:
             yield from self.missing_file(run, ("lm_eval", "nltk_data"), nltk_data and f"{nltk_data}/{PUNKT}")
             sources = {name: self.source_of(name) for name in run.lm_eval.datasets or ()}
             yield from ((run.path, keys, problem) for keys, problem in benchmark_problems(run.lm_eval, sources))
+            base = self.files.runs.get(run.base)
+            if run.lm_eval.base and (base is None or base.lm_eval is None or base.lm_eval.asked != run.lm_eval.asked):
+                yield (
+                    run.path,
+                    ("lm_eval", "base"),
+                    "needs a base that is a run with the same tasks and settings in its `lm_eval:`, which scores it "
+                    f"once for all runs on it; give {run.base} that section, or name a run of it without `trainer:`",
+                )
 
     def source_of(self, name: str) -> DatasetSource | str | None:
         """Return where a dataset's rows come from: None when a mistake hides it, a sentence when there is none."""

@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 
 # OWN IMPORTS
 
-RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
+RESULTS = ("training", "losses", "evaluation", "base-generations", "harness", "samples")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
 SCORES = {"exact_match": 0.95, "interval": {"exact_match": {"low": 0.92, "high": 0.97, "prompts": 400}}}

@@ -23,11 +23,17 @@ class LmEvalSection(Section):
     nltk_data: str | None = Field(
         None, description="folder in the project with tokenizers/punkt_tab of nltk, which ifeval splits sentences with"
     )
+    base: bool = Field(False, description="the base's scores beside, and the change: its run has the same `lm_eval:`")
     num_fewshot: int | None = Field(None, ge=0, description="examples before each question; absent: as the task says")
     limit: int | None = Field(None, ge=1, description="only the first so many rows of each task; absent: all")
     batch_size: int = Field(8, ge=1, description="sequences a forward pass")
     attn_implementation: str | None = Field(None, description=f"{MEANING}as the run was trained")
     apply_chat_template: bool = Field(False, description="put each question into the tokenizer's chat template")
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What decides the questions, and with a checkpoint the scores."""
+        return self.model_dump(exclude={"base", "batch_size", "attn_implementation"})
 
     def rules(self) -> Iterator[tuple[str, str]]:
         yield from super().rules()

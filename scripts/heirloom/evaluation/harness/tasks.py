@@ -95,11 +95,3 @@ def check_local(name: str, task: dict[str, Any], folder: Path) -> None:
             f"lm_eval.tasks: {name} reads {source} {files or ''}, and an edit there would not be noticed: "
             f"let it have dataset_path: {' | '.join(LOCAL_FORMATS)} and dataset_kwargs.data_files in {folder}/"
         )
-
-
-def scores_of(results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return each task's numbers under the harness's names, without the filter where there is none: acc, acc_stderr."""
-    return {
-        task: {key.removesuffix(",none"): value for key, value in found.items() if isinstance(value, int | float)}
-        for task, found in results["results"].items()
-    }
