@@ -30,14 +30,14 @@ new-project:  ## a project of your own, upgradable from here: make new-project D
 	$(if $(value DIR),,$(error name a folder: make new-project DIR=../mine))
 	@$(PYTHON) scripts/new_project.py $(if $(value REMOTE),--remote=$(call as_typed,REMOTE)) -- $(call as_typed,DIR)
 
-test: $(VENV)/development clone-settings  ## set everything up and run all tests
+test: $(VENV)/development $(VENV)/harness clone-settings  ## set everything up and run all tests
 	ruff check . && ruff format --check .
 	snakefmt --check workflow/Snakefile rules
 	snakemake --lint
 	python workflow/pipeline check
 	pytest --numprocesses 3
 
-image-test: $(VENV)/development clone-settings  ## build the image on Debian and test it (docs/image.md says what it needs)
+image-test: $(VENV)/development $(VENV)/harness clone-settings  ## build the image on Debian and test it (docs/image.md says what it needs)
 	pytest tests/image
 
 doctor:  ## what this machine offers to a training, and what stands in the way

@@ -3,7 +3,7 @@
 Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
         data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations;
         for rewards checkpoints/{a run with trainer: reward}
-Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` metrics/harness/{run}.json; with `gates:`
+Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` samples/{run} and metrics/harness/{run}.json; with `gates:`
         metrics/gates/{run}.json, when they are kept
 """
 
@@ -45,15 +45,19 @@ rule evaluate:
 
 
 rule harness:
-    """Score a checkpoint on the project's own tasks: section `lm_eval`.
+    """Score a checkpoint on tasks of the lm-evaluation-harness: section `lm_eval`.
 
-    python scripts/launch.py python scripts/lm_eval_harness.py
-        --config … --sections … --checkpoint … --metrics …
+    python scripts/launch.py torchrun scripts/lm_eval_harness.py
+        --config … --sections … --checkpoint … [--data …] [--base-metrics …] [--base-samples …]
+        --output … --metrics …
     """
     input:
         checkpoint=reads("harness", "checkpoint"),
+        data=reads("harness", "data"),
+        base_metrics=reads("harness", "base_metrics"),
+        base_samples=reads("harness", "base_samples"),
     output:
-        metrics=artifact("metrics/harness/{run}.json"),
+        samples=artifact("samples/{run}"),
     log:
         "logs/harness-{run}.log",
     container:
@@ -68,7 +72,7 @@ rule harness:
         r"""
         # {params.command}
         python workflow/pipeline run harness-{wildcards.run:q} {params.force} \
-            --marker {output.metrics:q}
+            --marker {output.samples:q}
         """
 
 

@@ -1,6 +1,7 @@
 """Results of a run → one page.
 
-Needs   config/runs/{run}.yaml, metrics/{training,loss,evaluation,harness}/{run}, metrics/data/{dataset}.json, generations/{run}
+Needs   config/runs/{run}.yaml, metrics/{training,loss,evaluation,harness}/{run}, metrics/data/{dataset}.json, generations/{run},
+        samples/{run}
 Gives   reports/{run}.html
 """
 
@@ -11,7 +12,7 @@ rule report:
 
     python scripts/launch.py python scripts/create_report.py
         --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--evaluation …]
-        [--harness …] [--against-evaluation …] [--against-harness …] [--generations …] [--base-generations …] --output …
+        [--harness …] [--samples …] [--against-evaluation …] [--against-harness …] [--generations …] [--base-generations …] --output …
     """
     input:
         data=reads("report", "data"),
@@ -19,6 +20,7 @@ rule report:
         losses=reads("report", "losses"),
         evaluation=reads("report", "evaluation"),
         harness=reads("report", "harness"),
+        samples=reads("report", "samples"),
         against_evaluation=reads("report", "against_evaluation"),
         against_harness=reads("report", "against_harness"),
         generations=reads("report", "generations"),

@@ -51,6 +51,7 @@ def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
         losses=options.losses,
         evaluation=options.evaluation,
         harness=options.harness,
+        samples=options.samples,
         generations=options.generations,
         data=tuple(options.data),
         others_evaluation=dict(options.against_evaluation),
@@ -100,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
     parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")
+    parser.add_argument("--samples", type=Path, help="folder with its answers to each question of that harness")
     add_others(parser)
     parser.add_argument("--generations", type=Path, help="folder with the run's answers")
     parser.add_argument("--base-generations", type=Path, help="folder with its base's answers to the same prompts")

@@ -24,7 +24,7 @@ from heirloom.demo.lessons import lessons
 from heirloom.errors import HeirloomError, plain
 from heirloom.inference.generation_files import read_generations
 from heirloom.json_files import read_json
-from heirloom.report.scores import flat_scores, is_finite, verdict
+from heirloom.report.scores import flat_scores, harness_rows, is_finite, verdict
 from heirloom.report.terminal_text import forgive_characters
 
 METRICS = Path("metrics")
@@ -154,13 +154,23 @@ def other_scores(scores: dict[str, dict[str, Any]]) -> Iterator[Text]:
             for score, value in flat_scores(found.get("evaluation", {})).items()
             if score.partition(".")[0] not in IN_THE_TABLE
         }
-        values |= {f"lm_eval\u00a0{score}": value for score, value in flat_scores(found.get("harness", {})).items()}
-        if values:
-            told = ", ".join(
-                f"{score}\u00a0{format(value, '.3g') if is_finite(value) else value}" for score, value in values.items()
-            )
-            lines = textwrap.wrap(told, WIDTH, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
+        told = [f"{score}\u00a0{short(value)}" for score, value in values.items()]
+        told += [f"lm_eval\u00a0{with_interval(row)}" for row in harness_rows(found.get("harness", {}))]
+        if told:
+            lines = textwrap.wrap(", ".join(told), WIDTH, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
             yield from (Text(line.replace("\u00a0", " ")) for line in lines)
+
+
+def with_interval(row: dict[str, Any]) -> str:
+    """Return a score of the harness, with its interval, and with the base's before it where that was scored."""
+    before = "" if row["base"] is None else f"{short(row['base'])}\u00a0→\u00a0"
+    limits = "" if row["interval"] is None else f" ({' to '.join(map(short, row['interval']))})".replace(" ", "\u00a0")
+    means = "" if row["verdict"] in (None, "within the noise") else f"\u00a0{row['verdict']}"
+    return f"{row['name']}\u00a0{before}{short(row['value'])}{limits}{means}"
+
+
+def short(value: Any) -> str:
+    return format(value, ".3g") if is_finite(value) else str(value)
 
 
 def sample_answers(runs: Sequence[str]) -> Iterator[Text]:

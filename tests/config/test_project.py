@@ -571,6 +571,56 @@ ONE_MISTAKE = {
         "config/runs/x.yaml:2: lm_eval.include_path: there is no config/task (paths are relative to the repository's "
         "root); put it there or mend it",
     ),
+    "task that the harness lacks": (
+        written("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [hellaswg], datasets: [x]}\n"),
+        "config/runs/x.yaml:2: lm_eval.tasks: there is no hellaswg among the tasks of the harness 0.4.13 that are known "
+        "here: did you mean hellaswag?",
+    ),
+    "standard task without rows": (
+        written("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [gsm8k]}\n"),
+        "config/runs/x.yaml:2: lm_eval.datasets: is missing; name the files in config/datasets/ that bring the rows of "
+        "the tasks",
+    ),
+    "standard task whose rows no dataset brings": (
+        lambda workplace: (
+            workplace.write("config/datasets/raw.yaml", "source: {hub: allenai/ai2_arc, config: ARC-Challenge}\n"),
+            workplace.write("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [arc_easy], datasets: [raw]}\n"),
+        ),
+        "config/runs/x.yaml:2: lm_eval.datasets: none of them brings allenai/ai2_arc (configuration ARC-Easy), which "
+        "arc_easy reads; name a file of config/datasets/ with `source: {hub: allenai/ai2_arc, config: ARC-Easy, "
+        "revision: …}`",
+    ),
+    "base that was asked other questions": (
+        lambda workplace: (
+            workplace.write("config/task/finds.yaml", "task: finds"),
+            workplace.write(
+                "config/runs/x.yaml", "base: tiny\nlm_eval: {include_path: config/task, tasks: [finds], limit: 9}\n"
+            ),
+            workplace.change("config/runs/sft.yaml", "base: pretrain", "base: x"),
+            workplace.change(
+                "config/runs/sft.yaml",
+                "evaluation: {metrics: [exact_match]}",
+                "lm_eval: {include_path: config/task, tasks: [finds], base: true}",
+            ),
+        ),
+        "config/runs/sft.yaml:8: lm_eval.base: needs a base that is a run with the same tasks and settings in its "
+        "`lm_eval:`, which scores it once for all runs on it; give x that section, or name a run of it without "
+        "`trainer:`",
+    ),
+    "raw rows that are trained on": (
+        lambda workplace: (
+            workplace.write("config/datasets/raw.yaml", "source: {hub: allenai/ai2_arc, config: ARC-Easy}\n"),
+            workplace.change("config/runs/sft.yaml", "dataset: both", "dataset: raw"),
+        ),
+        "config/runs/sft.yaml:2: dataset: raw has no `processing:`, so its rows stay raw, for `lm_eval:` alone; name "
+        "another, or give it `tokenizer:` and `processing:`",
+    ),
+    "ifeval without nltk's data": (
+        written("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [ifeval], datasets: [x]}\n"),
+        "config/runs/x.yaml:2: lm_eval.nltk_data: is missing: ifeval splits sentences by nltk's punkt_tab, which stages "
+        "do not fetch; put it into the project by `python -m nltk.downloader -d config/nltk_data punkt_tab`, and name "
+        "that folder",
+    ),
     "run that does nothing": (
         written("config/runs/x.yaml", "base: tiny\n"),
         "config/runs/x.yaml: trainer: this run does nothing; give trainer, generation, evaluation or lm_eval",

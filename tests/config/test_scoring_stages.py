@@ -185,6 +185,28 @@ def test_the_harness_reads_the_checkpoint_and_the_folder_of_tasks(workplace):
     assert stage.inputs == {"checkpoint": ("checkpoints/sft",)}
     assert "config/tasks" in stage.files
     assert (stage.params, stage.metrics) == ({"config/runs/sft.yaml": ("lm_eval",)}, ("metrics/harness/sft.json",))
+    assert stage.outs == ("samples/sft",)
+
+
+def test_the_harness_reads_the_scores_of_the_base_which_its_own_run_has(workplace):
+    workplace.write("config/tasks/finds.yaml", "task: finds\n")
+    for run, more in (("sft", ", batch_size: 2"), ("dpo", ", base: true")):
+        text = f"\nlm_eval: {{include_path: config/tasks, tasks: [finds]{more}}}\n"
+        workplace.change(f"config/runs/{run}.yaml", "\nevaluation: {metrics: [exact_match]}\n", text)
+    stage = build_graph(workplace.load()).stages["harness-dpo"]
+    assert stage.inputs["base_metrics"] == ("metrics/harness/sft.json",)
+    assert "--base-samples samples/sft --" in stage.cmd
+
+
+def test_the_harness_s_own_tasks_read_raw_datasets_which_are_only_downloaded(workplace):
+    workplace.write("config/datasets/gsm8k.yaml", "source: {hub: openai/gsm8k, config: main}\n")
+    workplace.write("config/datasets/mmlu.yaml", "source: {hub: cais/mmlu, configs: ['*']}\n")
+    workplace.write("config/runs/x.yaml", "base: tiny\nlm_eval: {tasks: [mmlu, gsm8k], datasets: [gsm8k, mmlu]}\n")
+    stages = build_graph(workplace.load()).stages
+    downloads = [stages[f"download-{name}"].artifact for name in ("gsm8k", "mmlu")]
+    assert [*stages["harness-x"].inputs["data"]] == downloads == ["data/raw/gsm8k", "data/raw/mmlu"]
+    assert "--data data/raw/gsm8k data/raw/mmlu" in stages["harness-x"].cmd and stages["harness-x"].has_ranks
+    assert not {"process-mmlu", "process-gsm8k"} & stages.keys()
 
 
 def test_gates_read_the_scores_that_they_are_on(workplace):

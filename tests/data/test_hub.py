@@ -113,6 +113,14 @@ def test_configurations_splits_and_files_are_chosen(hub, download, tmp_path):
         ({"hub": "org/carded", "splits": ["test"]}, {"data/held_out.jsonl": "test"}),
         ({"hub": "org/plain"}, {"test.parquet": "test", "train-00000-of-00001.parquet": "train"}),
         ({"hub": "org/both", "files": ["*.parquet"]}, {"train.parquet": "train"}),
+        (
+            {"hub": "org/carded", "configs": ["sm*", "default"]},
+            {
+                "by-configuration/default/data/held_out.jsonl": "test",
+                "by-configuration/default/data/train-00000-of-00001.jsonl": "train",
+                "by-configuration/small/small/a.jsonl": "train",
+            },
+        ),
     ):
         ended = download(**source)
         assert ended.returncode == 0, ended.stderr
@@ -130,6 +138,7 @@ def test_configurations_splits_and_files_are_chosen(hub, download, tmp_path):
         ({"hub": "org/carded", "revision": "0" * 40}, f"has no revision {'0' * 40}"),
         ({"hub": "org/carded", "revision": "v1"}, "has no revision v1"),
         ({"hub": "org/carded", "config": "smal"}, "no configuration smal; did you mean small?"),
+        ({"hub": "org/carded", "configs": ["larg*"]}, "has no configuration larg*; known: default, small"),
         ({"hub": "org/carded", "splits": ["tests"]}, "no split tests; did you mean test?"),
         ({"hub": "org/choice"}, "has the configurations large, small; choose one"),
         ({"hub": "org/both"}, "holds .jsonl and .parquet files, perhaps the same rows twice"),

@@ -36,7 +36,8 @@ def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -
             "base": {"perplexity": 800.0},
             "change": {"exact_match": {"difference": 0.5, "low": 0.25, "high": 0.75, "gained": 60, "lost": 2}},
         }
-        harness = {"finds": {"acc": 0.75}}
+        harness = {"finds": {"acc": 0.75, "acc_stderr": 0.1}, "base": {"finds": {"acc": 0.5}}}
+        harness["change"] = {"finds.acc": {"difference": 0.25, "low": 0.1, "high": 0.4, "gained": 30, "lost": 5}}
         if run in RANKED:
             evaluation |= {"preference": {"accuracy": RANKED[run]}, "own:politeness": 0.25}
         for stage, found in {"training": training, "evaluation": evaluation, "harness": harness}.items():
@@ -108,7 +109,7 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     assert changes == [[run, "+50", "(+25", "to", "+75)", "better", "-"] for run in GOOD]
     assert "  demo-dpo       :heart: \\x1b]0;title\\x07\\x0e C:\\dir\\\\x202e Ask demo-dpo." in lines
     others = lines.index("  demo-dpo       preference.accuracy 0.9, own:politeness 0.25,")
-    assert lines[others + 1] == " " * 17 + "lm_eval finds.acc 0.75"
+    assert lines[others + 1] == " " * 17 + "lm_eval finds.acc 0.5 → 0.75 (0.554 to 0.946) higher"
     unknown = show_scores(place, "demo-dpo", "demo-stf")
     assert unknown.stderr == "error: there is no run demo-stf in config/runs/; did you mean demo-sft?\n"
     assert sum(line.startswith("✓") for line in lines) == 6

@@ -39,7 +39,7 @@ LIBRARY = [
     ["data.first_look"],
     ["inference", "rehearsal"],
     ["evaluation"],
-    ["evaluation.rewards"],
+    ["evaluation.rewards", "evaluation.harness"],
     ["training.inputs", "training.rewards"],
     ["training.callbacks", "training.checkpoints"],
     ["training.batches"],

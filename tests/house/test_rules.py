@@ -99,6 +99,8 @@ EVERYTHING = {
         lm_eval: {tasks: [tiny], include_path: config/tasks}
         gates: {harness.tiny.acc: ">= 0.5"}
         """,
+    "datasets/arc.yaml": "source: {hub: allenai/ai2_arc, config: ARC-Easy}",
+    "runs/standard.yaml": "{base: tiny, lm_eval: {tasks: [arc_easy], datasets: [arc]}}",
     "runs/dpo.yaml": f"""
         base: sft
         dataset: pairs
@@ -106,6 +108,7 @@ EVERYTHING = {
         training: {TRAINING}
         generation: {{prompts_file: config/prompts.jsonl}}
         evaluation: {{metrics: [repetition], base: true}}
+        lm_eval: {{tasks: [tiny], include_path: config/tasks, base: true}}
         gates: {{repetition.loops: "<= 0.5"}}
         """,
     "runs/packing.yaml": f"""

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.harness_tasks import load_tasks
+from heirloom.evaluation.harness.tasks import load_tasks
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="`make setup-harness` installs the lm-evaluation-harness"
@@ -22,7 +22,7 @@ ROWS = [
     }
     for index, (name, thing) in enumerate((name, thing) for name in ("Ada", "Bo", "Cleo") for thing in ("kite", "boat"))
 ]
-TASK = """\
+CHOICES = """\
 task: finds
 dataset_path: json
 dataset_kwargs: {data_files: {test: tasks/finds.jsonl}}
@@ -35,13 +35,39 @@ target_delimiter: ""
 metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
 
+SAYS = """\
+task: says
+dataset_path: json
+dataset_kwargs: {data_files: {test: tasks/finds.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{choices[answer]}}"
+generation_kwargs: {until: ["."], max_gen_toks: 6, do_sample: DRAWN, temperature: TEMPERATURE}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+PERPLEXITY = """\
+task: reads
+dataset_path: json
+dataset_kwargs: {data_files: {test: tasks/finds.jsonl}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{question}}"
+metric_list: [{metric: word_perplexity, aggregation: weighted_perplexity, higher_is_better: false}]
+"""
+
 
 @pytest.fixture(scope="module")
 def tasks(place):
-    """A folder with one task and its data."""
+    """A folder with tasks of every kind of request and their data."""
     folder = place.folder / "tasks"
     folder.mkdir()
-    (folder / "finds.yaml").write_text(TASK)
+    (folder / "finds.yaml").write_text(CHOICES)
+    (folder / "says.yaml").write_text(SAYS.replace("DRAWN", "false").replace("TEMPERATURE", "0.0"))
+    drawn = SAYS.replace("DRAWN", "true").replace("TEMPERATURE", "1.0")
+    (folder / "draws.yaml").write_text(f"{drawn.replace('task: says', 'task: draws')}repeats: 3\n")
+    (folder / "reads.yaml").write_text(PERPLEXITY)
     (folder / "finds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return folder
 
@@ -62,16 +88,34 @@ def likeliest(place, row: dict) -> int:
 
 def command(place, section: dict, name: str = "harness") -> tuple:
     config = place.config(name, lm_eval=section)
-    inputs = ("--sections", "lm_eval", "--checkpoint", "model", "--metrics", place.folder / f"{name}.json")
+    results = ("--output", place.folder / f"samples/{name}", "--metrics", place.folder / f"{name}.json")
+    inputs = ("--sections", "lm_eval", "--checkpoint", "model", *results)
     return ("lm_eval_harness.py", "--config", config, *inputs)
 
 
+def samples(place, name: str, task: str) -> list[dict]:
+    return [json.loads(line) for line in (place.folder / f"samples/{name}/{task}.jsonl").read_text().splitlines()]
+
+
+def numbers(rows: list[dict]) -> list[float]:
+    return [resp[0][0] for row in rows for resp in row["resps"]]
+
+
+ALL = ["finds", "says", "draws", "reads"]
+
+
 @installed
-def test_its_accuracy_is_that_computed_by_hand_and_the_same_each_time(place, tasks):
-    for name in ("once", "again"):
-        place.run(*command(place, {"include_path": "tasks", "tasks": ["finds"], "batch_size": 4}, name))
-    assert (place.folder / "once.json").read_bytes() == (place.folder / "again.json").read_bytes()
-    scores = json.loads((place.folder / "once.json").read_text())["finds"]
+def test_its_accuracy_is_that_computed_by_hand_whatever_the_batches_and_ranks(place, tasks):
+    for name, batch, ranks in (("one", 4, 1), ("two", 3, 2)):
+        section = {"include_path": "tasks", "tasks": ALL, "batch_size": batch}
+        place.run(*command(place, section, name), ranks=ranks)
+    scores = {name: json.loads((place.folder / f"{name}.json").read_text()) for name in ("one", "two")}
+    assert scores["one"] == scores["two"]
+    texts = [[row["resps"] for task in ("says", "draws") for row in samples(place, name, task)] for name in scores]
+    assert texts[0] == texts[1] and len({text for row in texts[0] for resp in row for text in resp}) > 6
+    one, two = (numbers(samples(place, name, "finds")) for name in ("one", "two"))
+    assert one == pytest.approx(two, abs=1e-4)
+    scores = scores["one"]["finds"]
     right = [likeliest(place, row) == row["answer"] for row in ROWS]
     assert scores["acc"] == pytest.approx(sum(right) / len(right))
     assert scores["sample_len"] == len(ROWS)
@@ -92,13 +136,14 @@ def test_only_tasks_whose_data_lie_in_their_folder_are_scored(place, tasks, tmp_
     for folder in ("tasks", "elsewhere"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "finds.jsonl").write_bytes((tasks / "finds.jsonl").read_bytes())
-    (tmp_path / "tasks/finds.yaml").write_text(TASK.replace(old, new))
+    (tmp_path / "tasks/finds.yaml").write_text(CHOICES.replace(old, new))
     with pytest.raises(HeirloomError, match=message):
         load_tasks(LmEvalSection(include_path="tasks", tasks=["finds"]))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="the harness is installed here")
-def test_without_the_harness_it_says_how_to_install_it(place, tasks):
+def test_without_the_harness_it_says_how_to_install_it(place, tasks, tmp_path, monkeypatch):
+    (tmp_path / "lm_eval.py").write_text("raise ModuleNotFoundError('No module named lm_eval', name='lm_eval')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = place.run(*command(place, {"include_path": "tasks", "tasks": ["finds"]}), check=False)
     assert done.returncode == 1
     assert "the lm-evaluation-harness is not installed" in done.stderr and "`make setup-harness`" in done.stderr

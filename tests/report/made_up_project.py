@@ -37,6 +37,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sft-seed1": {**SFT, "training": {**SFT["training"], "seed": 1}},
     "sft-fast": {**SFT, "training": {**SFT["training"], "learning_rate": 1e-3}},
 }
+HARNESS = {
+    "finds": {"acc": 0.75, "acc_stderr": 0.01},
+    "base": {"finds": {"acc": 0.5}},
+    "change": {"finds.acc": {"difference": 0.25, "low": 0.2, "high": 0.3, "gained": 30, "lost": 5, "prompts": 100}},
+}
+SAMPLE = {
+    "doc_id": 0, "filter": "none", "target": 1, "resps": [], "doc": {}, "metrics": ["acc"], "acc": 1.0,
+    "context": f"Who found it? {HOSTILE}", "continuations": [" Ada", " Bo"],
+    "filtered_resps": [[-2.0, False], [-1.0, False]],
+}  # fmt: skip
 EXACT_MATCH = {"pre": 0.02, "sft": 0.60, "sft-seed1": 0.66, "sft-fast": 0.64}
 PERPLEXITY = {"pre": 9.0, "sft": 3.2, "sft-seed1": 3.1, "sft-fast": 2.9}
 
@@ -49,7 +59,8 @@ def make_project(folder: Path) -> Path:
         YAML(typ="safe").dump(config, file)
         write(folder, f"metrics/training/{name}.json", training(name))
         write(folder, f"metrics/evaluation/{name}.json", evaluation(name))
-        write(folder, f"metrics/harness/{name}.json", {"finds": {"acc": 0.75, "acc_stderr": 0.01}})
+        write(folder, f"metrics/harness/{name}.json", HARNESS)
+        write(folder, f"samples/{name}/finds.jsonl", json_line(SAMPLE))
         write(folder, f"metrics/loss/{name}.csv", losses(name))
         write(folder, f"generations/{name}/generations.jsonl", "".join(map(json_line, generations(name))))
     for dataset in ("text", "chats"):

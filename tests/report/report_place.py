@@ -24,7 +24,7 @@ class Place:
             "--ancestors", "config/runs/pre.yaml=base,dataset,trainer,deepspeed,training,generation,evaluation",
             "--training", f"metrics/training/{run}.json", "--losses", f"metrics/loss/{run}.csv",
             "--data", "metrics/data/chats.json", "--evaluation", f"metrics/evaluation/{run}.json",
-            "--harness", f"metrics/harness/{run}.json",
+            "--harness", f"metrics/harness/{run}.json", "--samples", f"samples/{run}",
             "--against-evaluation", "sft-fast=metrics/evaluation/sft-fast.json",
             "--generations", f"generations/{run}", "--base-generations", "generations/pre",
             "--output", output or f"reports/{run}.html",

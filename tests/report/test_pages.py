@@ -101,7 +101,14 @@ def test_a_runs_page_calls_better_only_what_lies_outside_the_noise(place: Place,
     assert rows["patterns.polite"] == "+0.02 -0.05 to 0.09 within the noise"
     assert rows["perplexity"] == "-726.1 not judged"  # 729 → 3.2, but its interval is not known
     assert rows["pre"] == "0.8 0.7 to 0.88 better"
-    assert rows["finds.acc"] == "0.01"  # its standard error
+    assert rows["finds.acc"] == "+0.25 0.2 to 0.3 higher"
+
+
+def test_a_runs_page_opens_what_was_answered_to_the_harness(place: Place) -> None:
+    page = (place.folder / "reports/sft.html").read_text()
+    samples = re.search(r"<details><summary>finds.*?</details>", page, flags=re.DOTALL)[0]
+    assert "Who found it? &lt;/script&gt;" in samples and '<td class="text"> Bo</td>' in samples
+    assert 'href="../samples/sft/finds.jsonl"' in samples
 
 
 def test_a_run_begins_with_what_got_better_and_worse_and_what_was_trained(place: Place, browser: Browser) -> None:

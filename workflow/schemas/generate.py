@@ -2,9 +2,11 @@
 
     python workflow/schemas/generate.py                        # schemas of datasets, models, runs; tables of documents
     python workflow/schemas/generate.py --libraries            # also the argument schemas of transformers and TRL
+    python workflow/schemas/generate.py --harness              # also the table of the lm-evaluation-harness's tasks
     python workflow/schemas/generate.py --check [--libraries]  # write nothing; exit 1 and show the difference
 
-`--libraries` needs the training environment and is wanted when its versions change; the rest needs pydantic only.
+`--libraries` needs the training environment and is wanted when its versions change, `--harness` the harness; the rest
+needs pydantic only.
 """
 
 import argparse
@@ -22,10 +24,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     parser.add_argument("--libraries", action="store_true", help="also the schemas of the pinned transformers and TRL")
+    parser.add_argument("--harness", action="store_true", help="also the table of the pinned harness's tasks")
     args = parser.parse_args()
     stale = 0
     if args.libraries:  # first: the run schema is made from these
         stale += bring_up_to_date(library_files(), args.check)
+    if args.harness:
+        from from_harness import harness_tables
+
+        stale += bring_up_to_date(((SCHEMAS / name, text) for name, text in harness_tables()), args.check)
     stale += bring_up_to_date(model_files(), args.check)
     if args.check and stale:
         print(f"{stale} generated files are out of date: run python {Path(__file__).relative_to(ROOT)}")

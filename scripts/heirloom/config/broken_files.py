@@ -21,6 +21,7 @@ def names_in(file: Dataset | Model | Run) -> Iterator[Name]:
         scored = [section.dataset for section in (file.generation, file.evaluation) if section is not None]
         scored += [file.evaluation.preference_dataset] if file.evaluation is not None else []
         found = [*named, *((("datasets",), name) for name in scored)]
+        found += [(("datasets",), name) for name in (file.lm_eval.datasets or () if file.lm_eval is not None else ())]
         found += [(("runs",), name) for name in (file.evaluation.against if file.evaluation is not None else ())]
         found += [(("runs",), file.evaluation.reward_model if file.evaluation is not None else None)]
         found += [(("runs",), gate.than) for _, gate in gates_of(file.gates)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from heirloom.config.arguments.instance_types import ranks, slow_network
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
+from heirloom.config.benchmarks import PUNKT, benchmark_problems
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
 from heirloom.config.linked_files import (
@@ -21,6 +22,7 @@ from heirloom.config.reward_models import reward_model_problems, scoring_problem
 from heirloom.config.run import Run
 from heirloom.config.sections.gates import CHANGE, Gate, gates_of, harness_problems, score_problems
 from heirloom.config.sections.resources import Machines
+from heirloom.config.sections.source import DatasetSource
 from heirloom.config.trainers.table import TRAINERS
 
 Problem = tuple[str, tuple[str | int, ...], str]
@@ -88,7 +90,12 @@ class References:
             yield self.files.runs[name].path, (), problem
 
     def unknown_dataset(self, name: str | None) -> str | None:
-        """Return what is wrong with the name of a dataset; None when there is one or none is named."""
+        """Return what is wrong with the name of a processed dataset; None when there is one or none is named."""
+        if name in self.files.datasets and self.files.datasets[name].is_raw:
+            return (
+                f"{name} has no `processing:`, so its rows stay raw, for `lm_eval:` alone; name another, or give it "
+                "`tokenizer:` and `processing:`"
+            )
         if name is None or name in self.files.datasets:
             return None
         return f"there is no config/datasets/{name}.yaml; {did_you_mean(name, self.files.datasets)}"
@@ -263,6 +270,24 @@ class References:
             yield from ((run.path, keys, problem) for keys, problem in problems(run))
         if run.lm_eval is not None:
             yield from self.missing_file(run, ("lm_eval", "include_path"), run.lm_eval.include_path)
+            nltk_data = run.lm_eval.nltk_data
+            yield from self.missing_file(run, ("lm_eval", "nltk_data"), nltk_data and f"{nltk_data}/{PUNKT}")
+            sources = {name: self.source_of(name) for name in run.lm_eval.datasets or ()}
+            yield from ((run.path, keys, problem) for keys, problem in benchmark_problems(run.lm_eval, sources))
+            base = self.files.runs.get(run.base)
+            if run.lm_eval.base and (base is None or base.lm_eval is None or base.lm_eval.asked != run.lm_eval.asked):
+                yield (
+                    run.path,
+                    ("lm_eval", "base"),
+                    "needs a base that is a run with the same tasks and settings in its `lm_eval:`, which scores it "
+                    f"once for all runs on it; give {run.base} that section, or name a run of it without `trainer:`",
+                )
+
+    def source_of(self, name: str) -> DatasetSource | str | None:
+        """Return where a dataset's rows come from: None when a mistake hides it, a sentence when there is none."""
+        if name not in self.files.datasets:
+            return f"there is no config/datasets/{name}.yaml; {did_you_mean(name, self.files.datasets)}"
+        return self.files.datasets[name].source
 
     def base_problems(self, run: Run) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield a base that is unknown, disabled, or leads back to the run."""

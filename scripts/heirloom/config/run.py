@@ -132,6 +132,8 @@ class Run(NamedFile):
             yield from self.prediction_problems()
         if self.evaluation is not None:
             yield from self.evaluation_problems(self.evaluation)
+        if self.lm_eval is not None and self.lm_eval.base and self.trainer is None and not self.given("trainer"):
+            yield "lm_eval.base", "has no effect without `trainer:`, since the base itself is scored; delete it"
         broken = any(self.given(key) and getattr(self, key) is None for key in ("evaluation", "lm_eval"))
         if self.gates is not None and not broken:
             yield from gate_problems(self.gates, self.evaluation, self.lm_eval)

@@ -53,6 +53,11 @@ def smaller_run(run: Run) -> tuple[dict[str, Any], list[str]]:
         left_out += shorten_training(content["training"])
     if "generation" in content:
         left_out += shorten_generation(content["generation"])
+    if "datasets" in content.get("lm_eval", {}) and any(
+        key in content for key in ("trainer", "generation", "evaluation")
+    ):
+        del content["lm_eval"]
+        left_out.append("lm_eval: its datasets are fetched whole")
     if "lm_eval" in content:
         content["lm_eval"]["limit"] = min(BATCH, content["lm_eval"].get("limit", BATCH))
     for name in ("training", "generation", "evaluation", "lm_eval"):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from heirloom.evaluation.harness.samples import first_samples
 from heirloom.inference.generation_files import read_generations
 from heirloom.report.all_runs import SIDE_BY_SIDE, common_and_own, compact_comparisons, runs_table
 from heirloom.report.first_screen import first_screen
@@ -18,6 +19,7 @@ from heirloom.report.lineage import lineage
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results
 from heirloom.report.sample_generations import side_by_side
+from heirloom.report.scores import with_harness
 from heirloom.report.seeds import ALL_PAIRS, compare, group_scores, pairs_to_compare, seed_groups
 
 MOST_DRAWN = 40
@@ -44,6 +46,7 @@ def run_content(
         "subject": name,
         "first_screen": first_screen(configs[name], results, shared["data"]),
         "runs": [results],
+        "samples": first_samples(files.samples) if files.samples is not None else {},
         "table": None,
         "comparisons": [],
         "all_compared": True,
@@ -72,7 +75,10 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     runs = {name: run_results(name, found, ordered[name].get("gates")) for name, found in files.items()}
     generations = {name: read_generations(files[name].generations) for name in answering} if whole else {}
     groups = [
-        {"runs": names, "scores": group_scores([with_harness(runs[name]) for name in names])}
+        {
+            "runs": names,
+            "scores": group_scores([all_scores(runs[name]) for name in names]),
+        }
         for names in seed_groups({name: ordered[name] for name in runs})
     ]
     comparisons = [
@@ -87,6 +93,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
         "subject": None,
         "first_screen": None,
         "runs": list(runs.values()),
+        "samples": {},
         "table": table,
         "comparisons": compact_comparisons(comparisons, table["scores"]),
         "all_compared": len(groups) <= ALL_PAIRS,
@@ -96,9 +103,9 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
     }
 
 
-def with_harness(run: dict[str, Any]) -> dict[str, Any]:
+def all_scores(run: dict[str, Any]) -> dict[str, Any]:
     """Return a run's evaluation, with the scores of the lm-evaluation-harness under the names of their tasks."""
-    return run["evaluation"] | {row["name"]: row["value"] for row in run["harness"]}
+    return with_harness(run["evaluation"], run["harness"])
 
 
 def shared_content(

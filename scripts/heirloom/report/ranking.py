@@ -11,7 +11,7 @@ from typing import Any
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import Config
-from heirloom.report.scores import direction_of, flat_scores, harness_rows, is_finite
+from heirloom.report.scores import direction_of, flat_scores, harness_rows, with_harness
 from heirloom.report.seeds import compare, group_scores, seed_groups
 
 
@@ -72,20 +72,6 @@ def beside(metric: str, best: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def scores_of(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a run's evaluation with its other scores beside: `training.after.perplexity`, `TASK.acc` of the harness.
-
-    The harness gives standard errors; 1.96 of them to either side are the interval.
-    """
-    evaluation = found.get("evaluation", {})
-    rows = harness_rows(found.get("harness", {}))
-    intervals = {
-        row["name"]: {"low": row["value"] - 1.96 * row["error"], "high": row["value"] + 1.96 * row["error"]}
-        for row in rows
-        if is_finite(row["error"]) and is_finite(row["value"])
-    }
-    return {
-        **evaluation,
-        **{row["name"]: row["value"] for row in rows},
-        **({"training": found["training"]} if "training" in found else {}),
-        "interval": {**evaluation.get("interval", {}), **intervals},
-    }
+    """Return a run's evaluation, its other scores beside: `training.after.perplexity`, `TASK.acc` of the harness."""
+    scores = with_harness(found.get("evaluation", {}), harness_rows(found.get("harness", {})))
+    return scores | ({"training": found["training"]} if "training" in found else {})

@@ -25,6 +25,8 @@ class RunFiles:
     losses: Path | None = None
     evaluation: Path | None = None
     harness: Path | None = None
+    samples: Path | None = None
+    """What was answered to each question of the lm-evaluation-harness."""
     generations: Path | None = None
     data: tuple[Path, ...] = ()
     others_evaluation: dict[str, Path] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class RunFiles:
             losses=existing(METRICS / "loss" / f"{name}.csv"),
             evaluation=existing(METRICS / "evaluation" / f"{name}.json"),
             harness=existing(METRICS / "harness" / f"{name}.json"),
+            samples=existing(Path("samples") / name),
             generations=existing(Path("generations") / name),
             data=tuple(path for path in statistics if path.exists()),
             others_evaluation=existing_of("evaluation", others),

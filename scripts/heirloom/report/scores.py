@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from heirloom.evaluation.intervals import sign_test
+from heirloom.evaluation.intervals import Z, sign_test
 
 NOT_SCORES = ("answers", "tokens", "interval", "base", "change", "against")
 """Parts of metrics/evaluation/RUN.json that are counts, or that say something about its scores."""
@@ -70,17 +70,44 @@ def score_rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def harness_rows(tasks: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """Return a row a score of the lm-evaluation-harness: "name" (task and score), "value", "error" (None if unknown).
+def harness_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a score of the lm-evaluation-harness, as `score_rows`; "name" is task and score.
 
-    The harness gives standard errors, no intervals, and no base, so nothing of it is judged.
+    Its interval is 1.96 of the harness's standard errors to either side.
     """
-    return [
-        {"name": f"{task}.{name}", "value": value, "error": found.get(stderr_of(name))}
-        for task, found in tasks.items()
-        for name, value in found.items()
-        if "_stderr" not in name
-    ]
+    rows = []
+    for task, found in report.items():
+        for score, value in found.items() if task not in NOT_SCORES else ():
+            if "_stderr" in score or score == "sample_len":
+                continue
+            name, error = f"{task}.{score}", found.get(stderr_of(score))
+            change = report.get("change", {}).get(name, {})
+            rows.append(
+                {
+                    "name": name,
+                    "value": value,
+                    "interval": interval_by_error(value, error),
+                    "base": report.get("base", {}).get(task, {}).get(score),
+                    "difference": change.get("difference"),
+                    "difference_interval": interval_of(change),
+                    "verdict": verdict(name, change) if "difference" in change else None,
+                }
+            )
+    return rows
+
+
+def with_harness(evaluation: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an evaluation with the scores of `harness_rows` beside its own, and their intervals."""
+    intervals = {row["name"]: row["interval"] for row in rows if row["interval"] is not None}
+    limits = {name: {"low": low, "high": high} for name, (low, high) in intervals.items()}
+    values = {row["name"]: row["value"] for row in rows}
+    return evaluation | values | {"interval": evaluation.get("interval", {}) | limits}
+
+
+def interval_by_error(value: Any, error: Any) -> list[float] | None:
+    """Return [low, high], 1.96 standard errors to either side; None where a number is not known, or the error 0."""
+    known = is_finite(value) and is_finite(error) and error > 0
+    return [value - Z * error, value + Z * error] if known else None
 
 
 def stderr_of(name: str) -> str:

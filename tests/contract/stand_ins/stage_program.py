@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 
 # OWN IMPORTS
 
-RESULTS = ("training", "losses", "evaluation", "base-generations", "harness")
+RESULTS = ("training", "losses", "evaluation", "base-generations", "harness", "samples")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
 SETTINGS = ("generation", "training")

@@ -7,6 +7,8 @@
                                                  └─► reference-BASE-on-DATASET-… ─► train-RUN (dpo, kto)
     process-DATASET ─► pack-DATASET-HOW ─► train-RUN (packing, seq_length)
 
+`harness-RUN` reads raw datasets too, where `lm_eval.datasets` names them.
+
 A stage's identity is its command, its code, its own sections of the config and the content of its inputs.
 Tracking and resources are not part of it.
 """
@@ -151,6 +153,8 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
             add_model(run.base)
         for dataset in datasets_of(run):
             add_dataset(dataset)
+        for dataset in run.lm_eval.datasets or () if run.lm_eval is not None else ():
+            add(download_stages(project.datasets[dataset]))
         add(run_stages(run, project))
         add(report_stages(run, project))
 

@@ -33,6 +33,8 @@ REPORT_PARTS = tuple(
         *("uplot/LICENSE", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"),
     )
 )
+SAMPLES = "samples"
+"""Folder of a folder a run: what its checkpoint answered to each question of the harness."""
 OTHERS = ("against_evaluation", "against_harness")
 GATE_INPUTS = ("evaluation", "harness", *OTHERS)
 PAGE_OF_ALL_RUNS = "index"
@@ -109,14 +111,31 @@ def run_stages(run, project) -> Iterator[Stage]:
         metrics = f"metrics/harness/{run.name}.json"
         script = "scripts/lm_eval_harness.py"
         how = loading_flags("lm_eval", run, project)
+        samples = f"{SAMPLES}/{run.name}"
+        of_base = {"base_metrics": (f"metrics/harness/{run.base}.json",), "base_samples": (f"{SAMPLES}/{run.base}",)}
+        base = of_base if run.lm_eval.base else {}
+        data = tuple(f"data/raw/{name}" for name in run.lm_eval.datasets or ())
+        files = [path.rstrip("/") for path in (run.lm_eval.include_path, run.lm_eval.nltk_data) if path]
         yield Stage(
             kind="harness",
             subject=run.name,
-            cmd=command("python", script, run, ["lm_eval"], checkpoint=checkpoint, **how, metrics=metrics),
-            inputs={"checkpoint": model_folders(run.name, project)},
+            cmd=command(
+                "torchrun",
+                script,
+                run,
+                ["lm_eval"],
+                checkpoint=checkpoint,
+                data=list(data) or None,
+                **{name.replace("_", "-"): paths[0] for name, paths in base.items()},
+                **how,
+                output=samples,
+                metrics=metrics,
+            ),  # fmt: skip
+            inputs={"checkpoint": model_folders(run.name, project)} | ({"data": data} if data else {}) | base,
             program=script,
-            files=(run.lm_eval.include_path.rstrip("/"),),
+            files=tuple(files),
             params={path: ("lm_eval",)},
+            outs=(samples,),
             metrics=(metrics,),
             resources=run.resources.machines("evaluation").model_dump(exclude_none=True),
         )
@@ -217,6 +236,7 @@ def report_stages(run, project) -> Iterator[Stage]:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
     if run.lm_eval is not None:
         inputs["harness"] = (f"metrics/harness/{run.name}.json",)
+        inputs["samples"] = (f"{SAMPLES}/{run.name}",)
     if run.gates is not None:
         inputs |= {name: paths for name, paths in gate_inputs(run).items() if name in OTHERS}
     if run.generation is not None:

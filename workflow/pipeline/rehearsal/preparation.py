@@ -112,7 +112,7 @@ class Materials:
             return self.small_model(file), []
         if file.processing is not None:
             self.bring_rows(file)
-        whole = file.source is not None and file.processing is None
+        whole = file.is_processed_already
         left_out = [f"{file.name}: first rows alone, as it is processed already"] if whole else []
         return smaller_config.smaller_dataset(file, ROWS / file.name), left_out
 

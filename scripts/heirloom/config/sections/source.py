@@ -52,6 +52,12 @@ class DatasetSource(ModelSource):
     places: ClassVar[tuple[str, ...]] = ("hub", "s3", "path", "generator", "processed")
 
     config: str | None = Field(None, description="configuration (subset) of the hub dataset")
+    configs: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="several configurations, by name or pattern (`*`: all), each in a folder of its own: for the tasks "
+        "of a run's `lm_eval:`",
+    )
     splits: list[str] | None = Field(None, description="splits of the hub dataset to download; absent: all")
     files: list[str] | None = Field(None, description="patterns of the files to download from hub or S3; absent: all")
     processed: str | None = Field(
@@ -83,7 +89,9 @@ class DatasetSource(ModelSource):
             for key in ("part", "rows"):
                 if getattr(self, key) is None:
                     yield key, "is missing; a generator needs part and rows"
-        owners = {"config": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
+        if self.config is not None and self.configs is not None:
+            yield "configs", "stands beside `config:`; keep one of the two"
+        owners = {"config": ("hub",), "configs": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
         owners |= {"kind": ("processed",)}
         owners |= dict.fromkeys(("part", "rows", "test_rows", "seed"), ("generator",))
         for key, places in owners.items():

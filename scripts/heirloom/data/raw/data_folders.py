@@ -8,13 +8,14 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from heirloom.data.raw.raw_files import READERS, RawFile, reader_of, suffix_of
 from heirloom.errors import HeirloomError, plain
 
 SOURCE_FILE = "source.json"  # what download_dataset.py notes about where the files came from
+BY_CONFIGURATION = "by-configuration"  # folder of a folder for each configuration, where several were asked for
 STATE_FILE = "state.json"  # what `datasets` notes about a split that it saved
 DESCRIPTIONS = (SOURCE_FILE, STATE_FILE, "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 ABOUT_DATA = re.compile(r"(licen[cs]e|copying|notice|readme|changelog|citation|authors|requirements)\b.*\.txt", re.I)
@@ -124,6 +125,22 @@ def is_data(name: str) -> bool:
 def recorded_splits(raw: Path) -> dict[str, str | None]:
     """Return {file name: split} as source.json has it; empty without one."""
     return {file["path"]: file.get("split") for file in read_note(raw).get("files") or []}
+
+
+def recorded_configurations(raw: Path) -> dict[str | None, dict[str, list[Path]]]:
+    """Return configuration → split → files of what download_dataset.py brought from a hub, by source.json.
+
+    None stands for what is meant where none is named. Raises HeirloomError when it is not there.
+    """
+    note = read_note(raw)
+    if not note.get("source", {}).get("hub"):
+        raise HeirloomError(f"{raw}: holds no dataset from a hub (no {SOURCE_FILE} that names one): download it again")
+    found: dict[str | None, dict[str, list[Path]]] = {}
+    for name, split in recorded_splits(raw).items():
+        parts = PurePath(name).parts
+        configuration = parts[1] if parts[0] == BY_CONFIGURATION else note["source"].get("config")
+        found.setdefault(configuration, {}).setdefault(split or split_named_by(name), []).append(raw / name)
+    return found
 
 
 def recorded_hub(raw: Path) -> list[str]:

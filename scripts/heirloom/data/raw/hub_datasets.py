@@ -1,5 +1,7 @@
 """Which files of a hub dataset hold which split of which configuration."""
 
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -8,13 +10,14 @@ from typing import Any
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.reading import parse_yaml
 from heirloom.config.sections.source import DatasetSource
-from heirloom.data.raw.data_folders import is_data, split_named_by
+from heirloom.data.raw.data_folders import BY_CONFIGURATION, is_data, split_named_by
 from heirloom.data.raw.raw_dataset import check_names
 from heirloom.data.raw.raw_files import READERS, suffix_of
 from heirloom.errors import HeirloomError
 from heirloom.hub import HubFile, download, list_files, resolve_commit
 
 CARD = "README.md"
+PLAIN_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 LARGEST_CARD = 10_000_000
 """Bytes."""
 BROKEN = (HeirloomError, TypeError, AttributeError, KeyError)
@@ -38,12 +41,53 @@ def download_hub_dataset(source: DatasetSource, folder: Path, first_files: bool 
         card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
         configurations = declared_configurations(card, source.hub)
         (folder / CARD).unlink()
+    if source.configs is not None:
+        return commit, download_configurations(source, commit, files, configurations, folder)
     splits = choose_splits(choose_files(source, files, configurations), source)
     check_names(splits, source.hub)
     if first_files:
         splits = {path: split for split, path in {splits[path]: path for path in reversed(splits)}.items()}
     download(source.hub, "dataset", commit, [files[path] for path in splits], folder)
     return commit, splits
+
+
+def download_configurations(
+    source: DatasetSource,
+    commit: str,
+    files: dict[str, HubFile],
+    configurations: dict[str, dict[str, Any]],
+    folder: Path,
+) -> dict[str, str]:
+    """Download the configurations that `source` asks for; return {file: split}.
+
+    The files of each are in BY_CONFIGURATION/NAME, since configurations share files. Raises HeirloomError when one is
+    not there.
+    """
+    chosen: dict[str, dict[str, str]] = {}
+    for pattern in source.configs or ():
+        names = [name for name in configurations if fnmatchcase(name, pattern)]
+        if not names:
+            known = did_you_mean(pattern, configurations)
+            raise HeirloomError(f"source.configs: {source.hub} has no configuration {pattern}; {known}")
+        for name in names:
+            if not PLAIN_NAME.fullmatch(name):
+                raise HeirloomError(
+                    f"source.configs: {source.hub} has a configuration {ascii(name)}, which cannot be a folder's name: "
+                    "choose others"
+                )
+            alone = source.model_copy(update={"config": name, "configs": None})
+            chosen[name] = choose_splits(choose_files(alone, files, configurations), alone)
+    check_names((path for splits in chosen.values() for path in splits), source.hub)
+    paths = dict.fromkeys(path for splits in chosen.values() for path in splits)
+    download(source.hub, "dataset", commit, [files[path] for path in paths], folder)
+    found = {}
+    for name, splits in chosen.items():
+        for path, split in splits.items():
+            place = f"{BY_CONFIGURATION}/{name}/{path}"
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / path, folder / place)
+            found[place] = split
+    return found
 
 
 def declared_configurations(card: str, repository: str) -> dict[str, dict[str, Any]]:

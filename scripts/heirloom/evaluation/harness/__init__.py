@@ -1,0 +1,1 @@
+"""Scores by the lm-evaluation-harness: which tasks, answered by whom, written how."""
