@@ -37,6 +37,7 @@ LIBRARY = [
     ["data"],
     ["data.first_look"],
     ["inference", "rehearsal"],
+    ["inference.vllm"],
     ["evaluation"],
     ["evaluation.rewards"],
     ["training.inputs", "training.rewards"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from warm_start import warm_ranks
 
 from heirloom.data.dataset_storage import SplitWriter
+from heirloom.inference.vllm.environment import VARIABLE
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SENTENCES = [
@@ -41,7 +42,9 @@ class Place:
         file.write_text(json.dumps(sections))
         return file
 
-    def run(self, *command: str | Path, ranks: int = 1, check: bool = True) -> subprocess.CompletedProcess:
+    def run(
+        self, *command: str | Path, ranks: int = 1, check: bool = True, seconds: int = 240
+    ) -> subprocess.CompletedProcess:
         """Run a script to its end, its libraries loaded before: itself as one rank, or under the launcher as two."""
         warm = warm_ranks()
         words = self.command(*command, ranks=ranks)
@@ -51,7 +54,7 @@ class Place:
             env=environment() | warm,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0 or not check, done.stdout + done.stderr
@@ -61,10 +64,10 @@ class Place:
         launched = [SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else []
         return [sys.executable, *map(str, (*launched, SCRIPTS / script, *arguments))]
 
-    def kill_after(self, answers: int, journal: Path, command: list[str]) -> None:
+    def kill_after(self, answers: int, journal: Path, command: list[str], seconds: int = 120) -> None:
         """Start a command, and kill it (-9) once `answers` of its answers stand in a journal."""
         process = subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         while not (journal.is_file() and len(journal.read_text().splitlines()) > answers):
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
@@ -92,7 +95,8 @@ class Place:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEIRLOOM", "DVC"))}
+    others = ("HEIRLOOM", "DVC")
+    kept = {name: value for name, value in os.environ.items() if name == VARIABLE or not name.startswith(others)}
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -4,14 +4,14 @@
 """
 
 from pipeline.graph import dvcfile
-from pipeline.graph.answers import said_settings
+from pipeline.graph.answers import VLLM_PINS, said_settings
 from pipeline.graph.commands import SETTINGS, flags_of, launched, settings_in, shown
 from pipeline.graph.graph import Graph, build_graph, load_graph
 from pipeline.graph.machines import RESOURCES, job_resources
 from pipeline.graph.stages import CHECKED, CODE_FOLDER, KINDS, Stage, code, code_file, program_of
 
 __all__ = [
-    "CHECKED", "CODE_FOLDER", "Graph", "KINDS", "RESOURCES", "SETTINGS", "Stage", "build_graph", "code", "code_file",
-    "dvcfile", "flags_of", "job_resources", "launched", "load_graph", "program_of", "said_settings", "settings_in",
-    "shown",
+    "CHECKED", "CODE_FOLDER", "Graph", "KINDS", "RESOURCES", "SETTINGS", "Stage", "VLLM_PINS", "build_graph", "code",
+    "code_file", "dvcfile", "flags_of", "job_resources", "launched", "load_graph", "program_of", "said_settings",
+    "settings_in", "shown",
 ]  # fmt: skip
