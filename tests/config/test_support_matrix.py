@@ -51,4 +51,4 @@ def test_every_file_of_deepspeed_and_every_engine_has_its_row_or_column(tables):
     files = sorted(path.stem for path in SCHEMAS.parents[1].glob("config/deepspeed/*.json"))
     assert re.findall(r"^\| `deepspeed: (\w+)` \|", methods, re.MULTILINE) == files
     (head,) = re.findall(r"<!-- engine options -->\n\|  \| (.*) \|$", inference, re.MULTILINE)
-    assert head == "`accelerate` | `deepspeed` | `deepspeed_zero` | `continuous`"
+    assert head == "`accelerate` | `deepspeed` | `deepspeed_zero` | `continuous` | `vllm`"

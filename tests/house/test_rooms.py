@@ -38,6 +38,7 @@ LIBRARY = [
     ["data"],
     ["data.first_look"],
     ["inference", "rehearsal"],
+    ["inference.vllm"],
     ["evaluation"],
     ["evaluation.rewards", "evaluation.harness"],
     ["training.inputs", "training.rewards"],

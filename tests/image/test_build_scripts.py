@@ -54,6 +54,13 @@ def test_torch_comes_from_a_wheel_unless_source_is_asked_for(heirloom: Path) -> 
     assert (done.returncode, done.stderr) == (1, "TORCH_BUILD=sauce: expected wheel or source\n")
 
 
+def test_vllm_is_installed_only_where_it_is_asked_for(heirloom: Path) -> None:
+    done = run(heirloom, "install_vllm.sh", VLLM="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run(heirloom, "install_vllm.sh", VLLM="tpu")
+    assert (done.returncode, done.stderr) == (1, "VLLM=tpu: expected gpu, cpu or nothing\n")
+
+
 def test_compiling_torch_without_nvcc_stops_at_once(heirloom: Path) -> None:
     done = run(heirloom, "compile_torch.sh", TORCH_BUILD="source", TORCH_CUDA_ARCH_LIST="9.0")
     assert (done.returncode, done.stdout) == (1, "")

@@ -13,6 +13,7 @@ from warm_start import warm_ranks
 from watched_processes import processes_in, wait_for
 
 from heirloom.data.dataset_storage import SplitWriter
+from heirloom.inference.vllm.environment import VARIABLE
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SENTENCES = [
@@ -42,7 +43,9 @@ class Place:
         file.write_text(json.dumps(sections))
         return file
 
-    def run(self, *command: str | Path, ranks: int = 1, check: bool = True) -> subprocess.CompletedProcess:
+    def run(
+        self, *command: str | Path, ranks: int = 1, check: bool = True, seconds: int = 240
+    ) -> subprocess.CompletedProcess:
         """Run a script to its end, its libraries loaded before: itself as one rank, or under the launcher as two."""
         done = subprocess.run(
             self.command(*command, ranks=ranks),
@@ -50,7 +53,7 @@ class Place:
             env=environment() | warm_ranks(),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0 or not check, done.stdout + done.stderr
@@ -61,11 +64,11 @@ class Place:
         begin = [sys.executable, SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else [warm_ranks()["PYTHON_EXEC"]]
         return [*map(str, (*begin, SCRIPTS / script, *arguments))]
 
-    def kill_after(self, answers: int, journal: Path, command: list[str]) -> None:
+    def kill_after(self, answers: int, journal: Path, command: list[str], seconds: int = 120) -> None:
         """Start a command, and kill it (-9) once `answers` of its answers stand in a journal; its ranks end with it."""
         variables = environment() | warm_ranks()
         process = subprocess.Popen(command, cwd=self.folder, env=variables, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         while not (journal.is_file() and len(journal.read_text().splitlines()) > answers):
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
@@ -94,7 +97,8 @@ class Place:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEIRLOOM", "DVC"))}
+    others = ("HEIRLOOM", "DVC")
+    kept = {name: value for name, value in os.environ.items() if name == VARIABLE or not name.startswith(others)}
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 

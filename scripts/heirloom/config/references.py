@@ -24,6 +24,7 @@ from heirloom.config.sections.gates import CHANGE, Gate, gates_of, harness_probl
 from heirloom.config.sections.resources import Machines
 from heirloom.config.sections.source import DatasetSource
 from heirloom.config.trainers.table import TRAINERS
+from heirloom.config.vllm_runs import vllm_problems
 
 Problem = tuple[str, tuple[str | int, ...], str]
 """The file, the nested keys, the sentence."""
@@ -264,6 +265,7 @@ class References:
             self.data_problems,
             self.comparison_problems,
             self.reward_problems,
+            self.vllm_problems,
             self.gate_problems,
             self.hardware_problems,
         ):
@@ -438,6 +440,10 @@ class References:
         for index, name in enumerate(run.evaluation.against):
             if (problem := self.opponent_problem(run, name)) is not None:
                 yield ("evaluation", "against", index), problem
+
+    def vllm_problems(self, run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield what vLLM cannot serve of a run that asks for it."""
+        yield from vllm_problems(run, self.files.runs, self.files.models, {run.name: self.root_model(run)})
 
     def reward_problems(self, run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield what is asked of a reward model that it cannot do, and reward models that cannot score the run."""

@@ -127,6 +127,10 @@ def shorten_generation(generation: dict[str, Any]) -> list[str]:
     if place := generation.pop("nvme_path", None):
         generation["cpu_offload"] = True
         left_out.append(f"generation.nvme_path: {place} (memory stood in for the drive)")
+    if generation.get("engine") == "vllm":  # on CPUs it is another build, with heads of few sizes
+        generation["engine"] = "accelerate"
+        generation.pop("tensor_parallel_size", None)
+        left_out.append("generation.engine: vllm (accelerate stood in for it)")
     return left_out
 
 

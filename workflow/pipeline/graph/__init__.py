@@ -4,7 +4,7 @@
 """
 
 from pipeline.graph import dvcfile
-from pipeline.graph.answers import said_settings
+from pipeline.graph.answers import VLLM_PINS, said_settings
 from pipeline.graph.commands import SETTINGS, flags_of, launched, settings_in, shown
 from pipeline.graph.graph import Graph, build_graph, load_graph
 from pipeline.graph.machines import RESOURCES, job_resources
@@ -13,7 +13,8 @@ from pipeline.graph.packed_rows import counts_of_packed, packed_rows
 from pipeline.graph.stages import CHECKED, CODE_FOLDER, KINDS, Stage, code, code_file, program_of
 
 __all__ = [
-    "CHECKED", "CODE_FOLDER", "Graph", "KINDS", "RESOURCES", "SETTINGS", "Stage", "attention_of", "build_graph",
-    "checkpoint_of", "code", "code_file", "counts_of_packed", "dvcfile", "flags_of", "job_resources", "launched",
-    "load_graph", "model_folders", "packed_rows", "program_of", "said_settings", "settings_in", "shown", "trust_of",
+    "CHECKED", "CODE_FOLDER", "Graph", "KINDS", "RESOURCES", "SETTINGS", "Stage", "VLLM_PINS", "attention_of",
+    "build_graph", "checkpoint_of", "code", "code_file", "counts_of_packed", "dvcfile", "flags_of", "job_resources",
+    "launched", "load_graph", "model_folders", "packed_rows", "program_of", "said_settings", "settings_in", "shown",
+    "trust_of",
 ]  # fmt: skip

@@ -30,6 +30,8 @@ SCRIPT = "scripts/inference.py"
 BASELINES = "baselines"
 PROMPTS = {"dataset", "prompts_file"}
 """Keys of `generation:` that say what is answered; commands say it by a flag."""
+VLLM_PINS = ("envs/vllm-cpu.txt", "envs/vllm.txt")
+"""The environments of `engine: vllm`: which of them answers is the machine's affair, as everywhere."""
 
 
 def generate_stage(run, project) -> Stage:
@@ -122,10 +124,11 @@ def read_for(model: str, run, project) -> dict[str, Any]:
     """Return what stages have alike in which a model's or a run's checkpoint answers the prompts of this run."""
     file = run.generation.prompts_file
     dataset = {} if file else {"dataset": (f"data/processed/{run.prompts_dataset}",)}
+    pins = VLLM_PINS if run.generation.engine == "vllm" else ()
     return {
         "inputs": {"checkpoint": model_folders(model, project), **dataset},
         "program": SCRIPT,
-        "files": (file,) if file else (),
+        "files": (*((file,) if file else ()), *pins),
         "resources": run.resources.machines("generation").model_dump(exclude_none=True),
     }
 

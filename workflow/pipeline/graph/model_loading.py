@@ -35,8 +35,11 @@ def trust_by_model(project) -> dict[str, str]:
 def attention_of(section: str, run, project) -> str | None:
     """Return the attention that the model of a section is loaded with; None leaves it to transformers.
 
-    It is the section's own, else the one that the checkpoint was trained with.
+    It is the section's own, else the one that the checkpoint was trained with; an engine that has one of its own takes
+    none.
     """
+    if section == "generation" and run.generation.engine == "vllm":
+        return None
     own = getattr(run, section).attn_implementation
     trained = next((each.training for each in chain_of(run, project) if each.trainer is not None), None)
     return own or (trained.attn_implementation if trained is not None else None)

@@ -38,7 +38,8 @@ def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hos
             needed -= shape.parameters * saved * (1 - 1 / (found.ranks or 1))
         return Fit(with_overheads(needed, 1), card, "scores")
     section = run.generation
-    shared = found.ranks if section.engine in ("deepspeed", "deepspeed_zero") else 1
+    together = found.ranks if section.engine in ("deepspeed", "deepspeed_zero") else 1
+    shared = section.tensor_parallel_size or together  # vLLM fills a card whatever there is; one answer has to fit
     needed = generation_memory(shape, 1, length, section.max_new_tokens, saved, shared)
     return Fit(with_overheads(needed, 1), card, "answers")
 

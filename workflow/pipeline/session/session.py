@@ -56,6 +56,7 @@ from pipeline.session.command_line import (
 from pipeline.session.gpus_here import share_out
 from pipeline.session.sagemaker_submission import Submission, setting, setting_problems
 from pipeline.session.terminal import open_terminal
+from pipeline.session.vllm_here import check_vllm_here
 
 AGAIN = "HEIRLOOM_AGAIN"
 """Environment variable of a session that an earlier one became."""
@@ -277,6 +278,8 @@ def open_session(workflow, config: dict) -> Session:
     if alone and not ledger.graph.mistakes:
         with suppress(OSError):  # for DVC, which git brings none of them; not in a clone that may only be read
             bring_in_step(ledger.graph.programs)
+    if not away and image is None:  # an image has an environment of its own
+        check_vllm_here(ledger)
     gpus = share_out(workflow, ledger, real) if not away else lambda stage: 1
     if real:
         set_aside_damaged_lock()

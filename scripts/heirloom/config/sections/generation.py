@@ -27,18 +27,24 @@ ENGINE_KEYS = {
     "replace_with_kernel_inject": "deepspeed",
     "cpu_offload": "deepspeed_zero",
     "nvme_path": "deepspeed_zero",
+    "tensor_parallel_size": "vllm",
 }
 """Keys that one engine alone reads."""
+VLLM_TAKES = ("min_length", "min_new_tokens", "min_p", "repetition_penalty")
+"""Keys that are passed through and mean the same to vLLM."""
+COOLEST = 0.01
+"""vLLM raises a lower temperature to this without a word, and takes one near zero for greedy."""
 
 
 class GenerationSection(PassThroughSection):
     """How a checkpoint answers; every other key goes to transformers.GenerationConfig."""
 
-    engine: Literal["accelerate", "deepspeed", "deepspeed_zero", "continuous"] = Field(
+    engine: Literal["accelerate", "deepspeed", "deepspeed_zero", "continuous", "vllm"] = Field(
         "accelerate",
         description="accelerate: each rank holds the model and answers its share; deepspeed: the ranks share "
         "each layer (tensor parallel); deepspeed_zero: each rank holds a part of the weights (ZeRO-3); "
-        "continuous: as accelerate, and a finished answer makes room for the next at once",
+        "continuous: as accelerate, and a finished answer makes room for the next at once; vllm: as continuous, by "
+        "vLLM in an environment of its own (make setup-vllm)",
     )
     dataset: str | None = Field(None, description="dataset whose test split gives the prompts; absent: the run's")
     prompts_file: str | None = Field(
@@ -54,6 +60,9 @@ class GenerationSection(PassThroughSection):
     replace_with_kernel_inject: bool = Field(False, description="deepspeed: use DeepSpeed's own kernels (GPU only)")
     cpu_offload: bool = Field(False, description="deepspeed_zero: keep the weights in the host's memory")
     nvme_path: str | None = Field(None, description="deepspeed_zero: keep the weights on the drive with this folder")
+    tensor_parallel_size: int | None = Field(
+        None, ge=1, description="vllm: GPUs of a machine that share each copy of the model; absent: 1"
+    )
     output_format: Literal["jsonl", "parquet"] = Field("jsonl", description="form of the file of generations")
     default_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="type in which the checkpoint is loaded; auto: as it was saved"
@@ -155,6 +164,19 @@ class GenerationSection(PassThroughSection):
             for key in ("do_sample", *self.passed_through):
                 if key in self.model_fields_set or key in self.passed_through:
                     yield key, "is not available with engine: continuous, which answers greedily; use accelerate"
+        if self.engine == "vllm":
+            yield from self.vllm_rules()
+
+    def vllm_rules(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that vLLM has no use for, or nothing that is equal to."""
+        for key, why in (("test_batch_size", "fills the memory"), ("attn_implementation", "has attention of its own")):
+            if key in self.model_fields_set:
+                yield key, f"has no effect with engine: vllm, which {why}; delete it"
+        for key in self.passed_through:
+            if key not in VLLM_TAKES:
+                yield key, "is not available with engine: vllm, which has nothing that does the same; use accelerate"
+        if self.do_sample and self.temperature < COOLEST:
+            yield "temperature", f"is below {COOLEST:g}, to which engine: vllm would raise it; use that, or accelerate"
 
 
 def as_number(value: Any) -> float:
