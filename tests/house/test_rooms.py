@@ -30,6 +30,7 @@ LIBRARY = [
     ["config.arguments"],
     ["config.sections", "config.trainers", "config.sweeps"],
     ["config.before_training"],
+    ["config.keys"],
     ["config"],
     ["estimates"],
     ["data.raw", "data.chats", "models"],

@@ -10,10 +10,10 @@ from transformers import Trainer, get_scheduler
 
 from heirloom.config.arguments.library_arguments import argument_problems, argument_schemas
 from heirloom.config.arguments.refused_arguments import refusal
-from heirloom.config.reward_keys import reward_problems
+from heirloom.config.keys.reward_keys import reward_problems
+from heirloom.config.keys.training_keys import training_problems
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.config.training_keys import training_problems
 from heirloom.errors import HeirloomError
 from heirloom.training.inputs.training_data import TrainingData
 from heirloom.training.training_arguments import trainer_arguments

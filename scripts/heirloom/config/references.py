@@ -6,9 +6,9 @@ from typing import Any
 
 from heirloom.config.arguments.instance_types import ranks, slow_network
 from heirloom.config.arguments.optimizers import former_optimizer_warning, zero_problem
-from heirloom.config.benchmarks import PUNKT, benchmark_problems
 from heirloom.config.dataset import Dataset
 from heirloom.config.files import Files
+from heirloom.config.keys.benchmarks import PUNKT, benchmark_problems
 from heirloom.config.linked_files import (
     chat_template_problem,
     deepspeed_problem,

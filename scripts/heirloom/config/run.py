@@ -7,6 +7,7 @@ from pydantic import Field
 
 from heirloom.config.arguments.attention import unknown_attention
 from heirloom.config.elsewhere import elsewhere
+from heirloom.config.keys.training_keys import training_problems
 from heirloom.config.parsing.named_file import NamedFile
 from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.gates import gate_problems
@@ -18,7 +19,6 @@ from heirloom.config.sections.resources import PlanSection, ResourcesSection
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.config.training_keys import training_problems
 
 PORTABLE_OPTIMIZERS = ("adamw_torch_fused", "sgd")
 """transformers' own choice first. The others take square roots by oneMKL, which MKL_CBWR does not bind: on a CPU with

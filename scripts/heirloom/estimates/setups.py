@@ -13,13 +13,13 @@ from heirloom.config.arguments.instance_types import CPU_RANKS, GPUS, INSTANCES,
 from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.before_training.reference_scores import reads_reference_scores
 from heirloom.config.dataset import Dataset
+from heirloom.config.keys.training_keys import has_reference
 from heirloom.config.model import Model
 from heirloom.config.project import Project
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.config.training_keys import has_reference
 from heirloom.errors import HeirloomError
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
 from heirloom.estimates.model_shape import ModelShape, model_shape

@@ -11,7 +11,7 @@ from heirloom.config.parsing.section import PassThroughSection, Section
 
 
 class Reward(Section):
-    """One part of an answer's reward; what is wrong with its keys says `heirloom.config.reward_keys`."""
+    """One part of an answer's reward; what is wrong with its keys says `heirloom.config.keys.reward_keys`."""
 
     function: str = Field(
         description="exact_match, numeric_match, format, length (docs/training.md), or your own as `module:function`"

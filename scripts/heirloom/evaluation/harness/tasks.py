@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heirloom.config.arguments.harness_tasks import problem_of, tasks_of
-from heirloom.config.benchmarks import PUNKT
+from heirloom.config.keys.benchmarks import PUNKT
 from heirloom.config.sections.lm_eval import LmEvalSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.harness.rows import read_rows_from

@@ -6,8 +6,8 @@ from typing import Any
 from heirloom.config.arguments.library_arguments import argument_schemas
 from heirloom.config.arguments.schedules import OF_HELD_OUT_LOSS
 from heirloom.config.before_training.reference_scores import WITH_REFERENCE, reads_reference_scores
+from heirloom.config.keys.reward_keys import reward_problems
 from heirloom.config.parsing.mistakes import did_you_mean
-from heirloom.config.reward_keys import reward_problems
 from heirloom.config.sections.peft import PeftSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
