@@ -1,12 +1,15 @@
 """Let one engine answer the prompts of FOLDER once, and measure it: `measured_answers.py ENGINE FOLDER RESULT`.
 
 ENGINE is one of `generation.engine`, or `bare`: transformers' `generate` in a loop over the same batches, with nothing
-around it. FOLDER holds `base/` (weights and tokenizer) and plan.json; each rank writes RESULT.RANK.
+around it; or `bare_vllm`: vLLM's `LLM.generate`, with the settings of `engine: vllm`. FOLDER holds `base/` (weights and
+tokenizer) and plan.json; each rank writes RESULT.RANK.
 A batch before the clock starts takes what happens once: compilation, allocators, graphs.
 """
 
 import json
+import os
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +28,8 @@ from heirloom.distributed import on_cpu, start_rank  # noqa: E402
 from heirloom.inference.answers import padded  # noqa: E402
 from heirloom.inference.engines import Engine, load_answerer  # noqa: E402
 from heirloom.inference.prompts import Prompt, into_batches  # noqa: E402
+from heirloom.inference.vllm.engine import VllmEngine, devices, load_for_vllm  # noqa: E402
+from heirloom.inference.vllm.environment import vllm_environment, vllm_variables  # noqa: E402
 
 
 def main() -> None:
@@ -33,7 +38,7 @@ def main() -> None:
     prompts = [Prompt(index, f"row-{index}", "", tuple(ids), None) for index, ids in enumerate(plan["prompts"])]
     start_rank()
     ranks = PartialState(cpu=on_cpu())
-    answering = bare if engine == "bare" else by_engine
+    answering = {"bare": bare, "vllm": by_vllm, "bare_vllm": bare_vllm}.get(engine, by_engine)
     measured = answering(engine, Path(folder) / "base", prompts, plan, ranks)
     Path(f"{result}.{ranks.process_index}").write_text(json.dumps(measured))
     stage.leave_ranks()
@@ -49,6 +54,50 @@ def by_engine(name: str, base: Path, prompts: list[Prompt], plan: dict, ranks: P
         engine = Engine(answerer, prompts, ranks)
         tokens = answer_all(engine)
     return measured.facts(tokens if engine.reports else 0)
+
+
+def vllm_engine(base: Path, prompts: list[Prompt], plan: dict, ranks: PartialState) -> VllmEngine:
+    """Return the stage's own engine; what vLLM says goes beside the weights."""
+    section = GenerationSection(engine="vllm", max_new_tokens=plan["max_new_tokens"])
+    return VllmEngine(load_for_vllm(base, section, ranks), base, prompts, ranks, base.parent)
+
+
+def by_vllm(_: str, base: Path, prompts: list[Prompt], plan: dict, ranks: PartialState) -> dict:
+    """Return what answering by a process of vLLM took, here and there, without its start."""
+    engine = vllm_engine(base, prompts, plan, ranks)
+    with engine.process() as process:
+        for _rows in engine.answers_by(process, engine.own[: plan["test_batch_size"]]):
+            pass
+        before = cpu_seconds(process.process.pid)
+        with Measured() as measured:
+            tokens = sum(row["completion_tokens"] for rows in engine.answers_by(process, engine.own) for row in rows)
+        measured.cpu += cpu_seconds(process.process.pid) - before
+        return measured.facts(tokens) | {"peak_memory_mb": peak_mb(process.process.pid)}
+
+
+def bare_vllm(_: str, base: Path, prompts: list[Prompt], plan: dict, ranks: PartialState) -> dict:
+    """Return what vLLM itself took, in a process of its environment."""
+    engine = vllm_engine(base, prompts, plan, ranks)
+    asked = {"engine": engine.arguments(), "plan": plan | {"prompts": [list(prompt.ids) for prompt in engine.own]}}
+    gpus = [] if on_cpu() else devices(1)
+    variables = vllm_variables(os.environ, gpus, engine.cache_on_cpu(), batch_invariant=False)
+    done = subprocess.run(
+        [vllm_environment() / "bin/python", "-P", Path(__file__).with_name("bare_vllm.py")],
+        input=json.dumps(asked), env=variables, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU seconds that a process has taken so far, all of its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
+
+
+def peak_mb(process: int) -> float:
+    """Return the peak memory of a process, MB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
 
 
 def answer_all(engine: Engine) -> int:
