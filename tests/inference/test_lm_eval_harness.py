@@ -110,7 +110,9 @@ def test_its_accuracy_is_that_computed_by_hand_whatever_the_batches_and_ranks(pl
         section = {"include_path": "tasks", "tasks": ALL, "batch_size": batch}
         place.run(*command(place, section, name), ranks=ranks)
     scores = {name: json.loads((place.folder / f"{name}.json").read_text()) for name in ("one", "two")}
+    perplexities = [found.pop("reads")["word_perplexity"] for found in scores.values()]
     assert scores["one"] == scores["two"]
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-4)  # sums in another order
     texts = [[row["resps"] for task in ("says", "draws") for row in samples(place, name, task)] for name in scores]
     assert texts[0] == texts[1] and len({text for row in texts[0] for resp in row for text in resp}) > 6
     one, two = (numbers(samples(place, name, "finds")) for name in ("one", "two"))
