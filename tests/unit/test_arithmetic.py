@@ -155,7 +155,7 @@ def test_what_cannot_keep_such_a_promise_is_refused_with_the_file(keys, place, p
 
 def test_only_a_portable_run_has_another_command():
     project = SimpleNamespace(runs={})
-    section = SimpleNamespace(attn_implementation=None)
+    section = SimpleNamespace(attn_implementation=None, engine="accelerate")
 
     def flags(portable: bool) -> dict:
         run = SimpleNamespace(
