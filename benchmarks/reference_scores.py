@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -48,7 +49,7 @@ def main() -> None:
 
 def command(way: str, folder: Path) -> list[str]:
     """Return the command of one way; what it wrote before is deleted."""
-    program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1"]
+    program = [os.environ.get("PYTHON_EXEC", sys.executable)]  # as torchrun starts a rank, without torchrun's own costs
     if way == "stage":
         shutil.rmtree(folder / "scores", ignore_errors=True)
         flags = {"trainer": "dpo", "dataset": "data", "base": "base", "output": "scores"}
@@ -63,8 +64,13 @@ def command(way: str, folder: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of a program on one thread of a CPU."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    """Return the variables of the one rank of a training, on one thread of a CPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {**os.environ, **ranks, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -187,6 +187,14 @@ def test_training_peers(result_of):
     measured(result["steps_per_cpu_s"])
 
 
+def test_reference_scores(result_of, warm):
+    small = ("--layers", "1", "--hidden-size", "64", "--steps", "2", "--executions", "1")
+    result = result_of("reference_scores", *small, warm=warm)
+    ways = ("stage", "inline", "scores", "one_step")
+    assert all(result[way].keys() == COST for way in ways)
+    measured([result[way] for way in ways])
+
+
 def test_training_start(result_of, warm):
     result = result_of("training_start", "--only", "sft", warm=warm)
     assert result["trainings"].keys() == {"sft"}
