@@ -80,6 +80,31 @@ def test_greedy_answers_are_those_of_each_prompt_alone(place):
     assert len({row["completion"] for row in rows}) > PROMPTS // 2
 
 
+@pytest.mark.parametrize(
+    ("options", "recorded"),
+    [
+        ({}, True),
+        ({"do_sample": True, "top_k": 50, "no_repeat_ngram_size": 2, "num_beams": 1, "use_cache": False}, True),
+        ({"stop_strings": ["e"]}, True),
+        ({"repetition_penalty": 2.0}, False),
+        ({"num_beams": 2}, False),
+    ],
+    ids=str,
+)
+def test_log_probabilities_are_kept_on_the_way_where_the_model_is_asked_first(place, options, recorded):
+    """Those of a pass over prompt and answer, which is made where something changes a step's scores before."""
+    many_end = {"eos_tokens": ",".join(map(str, range(0, 280, 12)))}  # answers of unequal length
+    section = GenerationSection.model_validate({"max_new_tokens": 12, "test_batch_size": 5, **many_end, **options})
+    answerer = load_answerer(place.folder / "model", section, PartialState(cpu=True))
+    assert answerer.records == recorded
+    batch = read_prompts(place.folder / "chats", 5)
+    rows = answerer.answer(batch)
+    answerer.records = False
+    for row, wanted in zip(rows, answerer.answer(batch), strict=True):
+        assert row == wanted | {"logprob": pytest.approx(wanted["logprob"], abs=2e-4)}  # four decimals are told
+    assert len({row["completion_tokens"] for row in rows}) > 1
+
+
 def test_two_ranks_give_the_same_bytes_as_one(place, sampled):
     place.run(*place.inference(place.folder / "sampled.yaml", "two-ranks"), ranks=2)
     one, two = (folder / "generations.jsonl" for folder in (sampled, place.folder / "two-ranks"))

@@ -1,8 +1,8 @@
 """How long answers and scores take on a GPU before they have run once.
 
 A token of an answer needs all weights once more, so a step of a batch takes at least their bytes divided by the
-memory's bandwidth, and at least the time that Python and the start of kernels take in each block. Prompts,
-log-probabilities and scores are forward passes, whose operations take the share of the peak that trainings have.
+memory's bandwidth, and at least the time that Python and the start of kernels take in each block. Prompts and
+scores are forward passes, whose operations take the share of the peak that trainings have.
 """
 
 import math
@@ -48,7 +48,7 @@ class Answers:
 def answering_time(shape: ModelShape, d: int, asked: Answers, instance: Instance, ranks: int) -> Duration | None:
     """Return how long it takes to answer, each rank with the whole model, d bytes a weight; None for an unknown card.
 
-    Log-probabilities are a second pass over prompt and answer (heirloom/inference/completion_logprobs.py).
+    Prompts are one pass, answers a token a step, whose log-probability is kept (inference/recorded_logprobs.py).
     """
     bandwidth = BANDWIDTH.get((instance.card, instance.card_memory))
     peak = peak_flops(instance.card)
@@ -60,8 +60,7 @@ def answering_time(shape: ModelShape, d: int, asked: Answers, instance: Instance
     for length, read, block, share in zip(LENGTHS, READING, A_BLOCK, reversed(UTILIZATION), strict=True):
         answer = asked.longest * length
         step = max(shape.parameters * d / (bandwidth * read), shape.layers * block)
-        whole = asked.tokens + answer
-        passes = here * (asked.tokens + whole) * shape.flops().forward_per_token(whole) / (peak * share)
+        passes = here * asked.tokens * shape.flops().forward_per_token(asked.tokens) / (peak * share)
         found.append(batches * answer * step + passes)
     return Duration(*found, SOURCE)
 

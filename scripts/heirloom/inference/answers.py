@@ -20,6 +20,7 @@ from heirloom.errors import HeirloomError
 from heirloom.inference.completion_logprobs import completion_logprobs
 from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
+from heirloom.inference.recorded_logprobs import RecordedScores, can_record
 from heirloom.models.batches import padded_batch
 from heirloom.models.language_models import is_encoder_decoder, longest_text
 
@@ -91,6 +92,11 @@ class Answerer:
         names = FIRST_TOKENS if self.encoder_decoder else ()
         return {name: getattr(own, name) for name in names if getattr(own, name) is not None}
 
+    @cached_property
+    def records(self) -> bool:
+        """Whether log-probabilities are kept while an answer is generated; else a second pass gives them."""
+        return can_record(self.section.search_arguments, self.first_tokens())
+
     @property
     def padding_side(self) -> Literal["left", "right"]:
         """Where prompts are padded: a decoder goes on where its prompt ends, an encoder counts from the first place."""
@@ -112,18 +118,27 @@ class Answerer:
 
         `streamer` gets the tokens of a batch of one as they are drawn.
         """
-        new_ids = self.new_tokens(batch, streamer)
+        recorded = RecordedScores() if self.logprobs and self.records else None
+        new_ids = self.new_tokens(batch, streamer, recorded)
         answers = [self.without_end(prompt, new) for prompt, new in zip(batch, new_ids, strict=True)]
         rows = [self.row(prompt, *answer) for prompt, answer in zip(batch, answers, strict=True)]
         if self.logprobs:
             completions = [ids for ids, _ in answers]
-            found = completion_logprobs(self.model, [prompt.ids for prompt in batch], completions, self.pad_id)
+            if recorded is not None:
+                found = recorded.sums(new_ids, [len(ids) for ids in completions])
+            else:
+                found = completion_logprobs(self.model, [prompt.ids for prompt in batch], completions, self.pad_id)
             rows = [row | {"logprob": logprob} for row, logprob in zip(rows, found, strict=True)]
         return rows
 
     @torch.no_grad()
-    def new_tokens(self, batch: Sequence[Prompt], streamer: BaseStreamer | None = None) -> list[list[int]]:
-        """Return the tokens after each prompt, of one length: with the one that ends an answer, and padding behind."""
+    def new_tokens(
+        self, batch: Sequence[Prompt], streamer: BaseStreamer | None = None, recorded: RecordedScores | None = None
+    ) -> list[list[int]]:
+        """Return the tokens after each prompt, of one length: with the one that ends an answer, and padding behind.
+
+        `recorded` sees how likely the model finds them.
+        """
         ids, mask = padded([prompt.ids for prompt in batch], self.pad_id, self.padding_side)
         processors = prompt_processors(
             self.section.prompt_arguments,
@@ -133,6 +148,8 @@ class Answerer:
         )
         if self.section.do_sample:
             processors += self.sampling(batch)
+        if recorded is not None:
+            processors.insert(0, recorded)
         with self.own_generation_config():
             output = self.model.generate(
                 max_new_tokens=max(self.longest_answer(prompt) for prompt in batch),
