@@ -20,6 +20,8 @@ from heirloom.errors import HeirloomError
 RESULTS = ("training", "losses", "evaluation", "base-generations", "harness", "samples")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
+PACKED = {"rows_in": 40, "rows_out": 10, "tokens": 150, "longest_row": 16}
+"""What packing made of rows."""
 SETTINGS = ("generation", "training")
 """Sections that may stand in the command itself, as JSON; `--training` of a report names a file."""
 SCORES = {"exact_match": 0.95, "interval": {"exact_match": {"low": 0.92, "high": 0.97, "prompts": 400}}}
@@ -49,7 +51,8 @@ def main() -> None:
                 (partial / "model.safetensors").write_text(digest)
     for file in filter(None, (arguments.metrics, arguments.statistics)):
         with new_artifact(file) as partial:
-            partial.write_text(json.dumps({"value": int(digest[:4], 16), **SCORES}))
+            counts = {"train": PACKED} if arguments.strategy else {}
+            partial.write_text(json.dumps({"value": int(digest[:4], 16), **SCORES, **counts}))
     if arguments.loss:
         with new_artifact(arguments.loss) as partial:
             partial.write_text("step,loss\n1,2.0\n")

@@ -1,5 +1,6 @@
-"""What a base gives the rows of preference trainings is made once, and both engines agree on what makes it anew."""
+"""What is computed before trainings, for all that want the same: both engines agree on what makes it anew."""
 
+import json
 import re
 
 from clone import Clone, succeeded
@@ -46,3 +47,21 @@ def test_a_second_beta_scores_nothing_and_new_rows_are_scored_again(clone: Clone
     succeeded(clone.snakemake())
     clone.executed()
     clone.nothing_to_do()
+
+
+def test_rows_are_packed_once_and_the_plan_then_knows_the_steps(clone: Clone) -> None:
+    packing = "packing: true, per_device_train_batch_size: 1, global_batch_size: 2, num_train_epochs: 3"
+    for name in ("dense", "denser"):
+        keys = packing if name == "dense" else f"{packing}, learning_rate: 1e-3"
+        clone.write(f"config/runs/{name}.yaml", f"base: pre\ndataset: chats\ntrainer: sft\ntraining: {{{keys}}}\n")
+    trained = {f"{kind}-{run}" for kind in ("train", "report") for run in ("dense", "denser")}
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"pack-chats-bfd-max", *trained}
+    succeeded(clone.snakemake("--config", "runs=dense", "--until", "pack"))
+    assert clone.executed() == ["pack-chats-bfd-max"]
+    (run,) = json.loads(succeeded(clone.pipeline("plan", "--json", "--runs", "dense")).stdout)["runs"]
+    (training,) = (stage for stage in run["stages"] if stage["stage"].startswith("train-"))
+    assert (training["steps"], training["exact"]) == (15, True)  # 10 packed rows, 2 a step, three times
+
+    succeeded(clone.pipeline("write"))
+    succeeded(clone.dvc("repro", "train-dense"))
+    assert clone.executed() == ["train-dense"]
