@@ -41,6 +41,7 @@ from heirloom.publishing.hub_repository import check_pushable, fetch_commit, pus
 from heirloom.publishing.model_behaviour import measure_checkpoint, read_held_out
 from heirloom.publishing.whole_model import check_exportable, check_room, write_whole
 from heirloom.report.terminal_text import forgive_characters
+from heirloom.stage_arguments import output_path
 from pipeline.upkeep import TrainedRun, trained_run
 
 EXPORTS = "exports"
@@ -154,7 +155,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("run", metavar="RUN", help="of a file in config/runs/, without .yaml")
-    parser.add_argument("--output", type=Path, help=f"folder to write; absent: {EXPORTS}/RUN of this clone")
+    parser.add_argument("--output", type=output_path, help=f"folder to write; absent: {EXPORTS}/RUN of this clone")
     parser.add_argument("--to", choices=("hub",), help="push what was written there, too")
     parser.add_argument("--repository", metavar="OWNER/NAME", help="hub: which one; it is made where it is new")
     parser.add_argument("--public", action="store_true", help="hub: a new repository is public; absent: private")

@@ -156,6 +156,7 @@ def test_what_cannot_be_exported_is_told_before_anything_is_loaded(project, expo
     block = "  train-untrained:\n    cmd: python\n    outs:\n    - path: checkpoints/untrained\n"
     (project / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{block}      md5: {'0' * 32}.dir\n")
     assert "is recorded and not in this folder: `dvc pull train-untrained` brings it" in refused("untrained")
+    (project / "dvc.lock").unlink()  # the project is other tests' too
     (project / "mine").mkdir(exist_ok=True)
     (project / "mine/notes.txt").write_text("not to be lost")
     assert "mine exists, and is not" in refused("whole", "--output", "mine")
