@@ -145,7 +145,7 @@ def test_a_spoilt_export_is_refused_and_nothing_is_put_there(project, exported, 
     assert result["place"] == "exports/spoilt" and not result["passed"] and said in "; ".join(result["problems"])
 
 
-def test_what_cannot_be_exported_is_told_before_anything_is_loaded(project, exported, monkeypatch):
+def test_what_cannot_be_exported_is_told_before_anything_is_loaded(project, exported, monkeypatch, capsys):
     def refused(*words: str) -> str:
         status, error = exported(*words)
         assert status == 1 and error.count("\n") == 1, error
@@ -159,7 +159,9 @@ def test_what_cannot_be_exported_is_told_before_anything_is_loaded(project, expo
     (project / "dvc.lock").unlink()  # the project is other tests' too
     (project / "mine").mkdir(exist_ok=True)
     (project / "mine/notes.txt").write_text("not to be lost")
-    assert "mine exists, and is not" in refused("whole", "--output", "mine")
+    with pytest.raises(SystemExit):
+        exported("whole", "--output", "mine")
+    assert "mine exists, and is not" in capsys.readouterr().err
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert "in the environment variable HF_TOKEN" in refused("whole", "--to", "hub", "--repository", "org/whole")
     usage = shutil.disk_usage(project)
