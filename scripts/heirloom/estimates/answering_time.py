@@ -48,7 +48,7 @@ class Answers:
 def answering_time(shape: ModelShape, d: int, asked: Answers, instance: Instance, ranks: int) -> Duration | None:
     """Return how long it takes to answer, each rank with the whole model, d bytes a weight; None for an unknown card.
 
-    Prompts are one pass, answers a token a step, whose log-probability is kept (inference/recorded_logprobs.py).
+    Prompts are one pass, answers a token a step, whose log-probability is kept (inference/completion_logprobs.py).
     """
     bandwidth = BANDWIDTH.get((instance.card, instance.card_memory))
     peak = peak_flops(instance.card)

@@ -17,10 +17,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
-from heirloom.inference.completion_logprobs import completion_logprobs
+from heirloom.inference.completion_logprobs import RecordedScores, can_record, completion_logprobs
 from heirloom.inference.logits_processors import prompt_processors, sampling_processors
 from heirloom.inference.prompts import Prompt
-from heirloom.inference.recorded_logprobs import RecordedScores, can_record
 from heirloom.models.batches import padded_batch
 from heirloom.models.language_models import is_encoder_decoder, longest_text
 
