@@ -16,8 +16,8 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 # isort: split
 import os
 import shutil
+from dataclasses import replace
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 from trl import DPOConfig, KTOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
@@ -31,7 +31,7 @@ from heirloom.training.batches.preference_collators import pair_collator
 from heirloom.training.inputs.adapter_bases import remove_base
 from heirloom.training.inputs.dropout import disable_dropout
 from heirloom.training.inputs.reference_command import read_reference_command
-from heirloom.training.inputs.reference_scores import write_reference_scores
+from heirloom.training.inputs.reference_scores import splits_of, write_reference_scores
 from heirloom.training.inputs.single_answers import single_answers
 from heirloom.training.inputs.training_command import TrainingCommand
 from heirloom.training.inputs.training_data import TrainingData, copied_rows
@@ -45,13 +45,11 @@ def main() -> None:
     command = read_reference_command(__doc__)
     data, tokenizer = load_inputs(command)
     try:
-        score = score_pairs if command.trainer.name == "dpo" else score_answers
-        trainer = score(command, data, tokenizer)
+        trainer = scoring_trainer(command, data, tokenizer)
         check_fused_output(trainer.model, trainer.args)
     finally:
         remove_base(command)
-    scored: dict[str, Dataset] = {"train": trainer.train_dataset}
-    scored |= {"test": trainer.eval_dataset} if trainer.eval_dataset is not None else {}
+    scored = splits_of(replace(data, train=trainer.train_dataset, test=trainer.eval_dataset))
     if is_main_rank():
         facts = {"trainer": command.trainer.name, "base": weights_hash(command.base)}
         with new_artifact(command.output) as partial:
@@ -63,42 +61,29 @@ def main() -> None:
         print(f"{command.output}: {rows} scored by {command.base}", flush=True)
 
 
-def score_pairs(
+def scoring_trainer(
     command: TrainingCommand, data: TrainingData, tokenizer: PreTrainedTokenizerFast
-) -> PretokenizedDPOTrainer:
-    """Return a trainer that has computed what the reference gives both answers of each pair."""
-    args, model = arguments_and_model(DPOConfig, command, data, max_length=None, precompute_ref_log_probs=True)
+) -> PretokenizedDPOTrainer | PretokenizedKTOTrainer:
+    """Return a trainer that has computed what the reference gives the rows: as it is made, before any training."""
+    own = {"max_length": None, "precompute_ref_log_probs": True}
+    if command.trainer.name == "dpo":
+        kind, config, collator = PretokenizedDPOTrainer, DPOConfig, DataCollatorForPreference
+    else:
+        kind, config, collator = PretokenizedKTOTrainer, KTOConfig, DataCollatorForUnpairedPreference
+        own["remove_unused_columns"] = False
+    args, model = arguments_and_model(config, command, data, **own)
     if args.disable_dropout:
         disable_dropout(model)  # the trainer knows layers of dropout alone
-    data = copied_rows(data, args.output_dir)  # the trainer writes a cache beside the rows that it reads
+    # the trainer writes a cache beside the rows that it reads
+    data = copied_rows(data, args.output_dir) if command.trainer.name == "dpo" else single_answers(data, args)
     with making_trainer():
-        return PretokenizedDPOTrainer(
+        return kind(
             model=model,
             args=args,
             train_dataset=data.train,
             eval_dataset=data.test,
             processing_class=tokenizer,
-            data_collator=pair_collator(DataCollatorForPreference, command, tokenizer),
-        )
-
-
-def score_answers(
-    command: TrainingCommand, data: TrainingData, tokenizer: PreTrainedTokenizerFast
-) -> PretokenizedKTOTrainer:
-    """Return a trainer that has computed what the reference gives each answer, after its prompt and after another."""
-    own = {"max_length": None, "remove_unused_columns": False, "precompute_ref_log_probs": True}
-    args, model = arguments_and_model(KTOConfig, command, data, **own)
-    if args.disable_dropout:
-        disable_dropout(model)  # the trainer knows layers of dropout alone
-    data = single_answers(data, args)
-    with making_trainer():
-        return PretokenizedKTOTrainer(
-            model=model,
-            args=args,
-            train_dataset=data.train,
-            eval_dataset=data.test,
-            processing_class=tokenizer,
-            data_collator=pair_collator(DataCollatorForUnpairedPreference, command, tokenizer),
+            data_collator=pair_collator(collator, command, tokenizer),
         )
 
 

@@ -24,7 +24,7 @@ from pipeline.graph.model_loading import (
     portable,
     trust_of,
 )
-from pipeline.graph.stages import Stage
+from pipeline.graph.stages import Stage, each_once
 
 SCRIPT = "scripts/inference.py"
 BASELINES = "baselines"
@@ -53,12 +53,9 @@ def baseline_stages(runs: Iterable, project) -> Iterator[Stage]:
 
     What several runs share has the `resources:` of the first of them by name.
     """
-    seen: set[str] = set()
-    for run in sorted(runs, key=lambda run: run.name):
-        output = base_answers(run, project)
-        if output is None or not output.startswith(f"{BASELINES}/") or output in seen:
+    for run, output in each_once(runs, lambda run: base_answers(run, project)):
+        if not output.startswith(f"{BASELINES}/"):
             continue
-        seen.add(output)
         yield Stage(
             kind="baseline",
             subject=Path(output).name,

@@ -52,6 +52,11 @@ def loading_flags(section: str, run, project) -> dict[str, str | None]:
     return {TRUST: trust_of(run, project), PORTABLE: portable(run), "attn_implementation": inherited}
 
 
+def deepspeed_file(run) -> str | None:
+    """Return the file of DeepSpeed's settings that a run names."""
+    return f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
+
+
 def checkpoint_of(name: str, project) -> str:
     """Return the folder that holds a model's or a run's weights; a run without trainer stands for its base."""
     if name not in project.runs:

@@ -7,7 +7,7 @@ from heirloom.config.before_training.packing import packing_strategy
 from heirloom.config.sweeps.members import fit
 from heirloom.config.trainers.table import TRAINERS
 from pipeline.graph.commands import command
-from pipeline.graph.stages import Stage
+from pipeline.graph.stages import Stage, each_once
 
 SCRIPT = "scripts/pack_dataset.py"
 FOLDER = "data/packed"
@@ -15,10 +15,7 @@ FOLDER = "data/packed"
 
 def pack_stages(runs: Iterable, project) -> Iterator[Stage]:
     """Pack the rows of the runs that train on packed ones, each dataset once in each way."""
-    for run in runs:
-        output = packed_rows(run)
-        if output is None:
-            continue
+    for run, output in each_once(runs, packed_rows):
         name, dataset = Path(output).name, f"data/processed/{run.dataset}"
         metrics = counts_of_packed(output)
         strategy, length = packing_strategy(TRAINERS[run.trainer], run.training), run.training.seq_length

@@ -14,8 +14,16 @@ from heirloom.config.before_training.reference_scores import deciding_keys, read
 from heirloom.config.sweeps.members import fit
 from heirloom.config.trainers.table import TRAINERS
 from pipeline.graph.commands import command
-from pipeline.graph.model_loading import PORTABLE, TRUST, checkpoint_of, model_folders, portable, trust_of
-from pipeline.graph.stages import Stage
+from pipeline.graph.model_loading import (
+    PORTABLE,
+    TRUST,
+    checkpoint_of,
+    deepspeed_file,
+    model_folders,
+    portable,
+    trust_of,
+)
+from pipeline.graph.stages import Stage, each_once
 
 SCRIPT = "scripts/score_reference.py"
 FOLDER = "reference_scores"
@@ -26,19 +34,14 @@ def reference_stages(runs: Iterable, project) -> Iterator[Stage]:
 
     What several runs share has the `resources:` of the first of them by name.
     """
-    seen: set[str] = set()
-    for run in sorted(runs, key=lambda run: run.name):
-        output = reference_scores(run, project)
-        if output is None or output in seen:
-            continue
-        seen.add(output)
+    for run, output in each_once(runs, lambda run: reference_scores(run, project)):
         yield Stage(
             kind="reference",
             subject=Path(output).name,
             cmd=reference_command(run, project, output),
             inputs={"dataset": (f"data/processed/{run.dataset}",), "base": model_folders(run.base, project)},
             program=SCRIPT,
-            files=(deepspeed_file(run),) if run.deepspeed else (),
+            files=tuple(filter(None, [deepspeed_file(run)])),
             outs=(output,),
             resources=run.resources.machines("training").model_dump(exclude_none=True),
             first_run=run.name,
@@ -56,15 +59,10 @@ def reference_scores(run, project) -> str | None:
 def reference_command(run, project, output: str | None = None) -> str:
     """Return the command that scores a run's rows by its base; without `output` what all of it follows from."""
     flags: dict[str, str | None] = {"trainer": run.trainer, "dataset": f"data/processed/{run.dataset}"}
-    flags |= {"base": checkpoint_of(run.base, project), "deepspeed": deepspeed_file(run) if run.deepspeed else None}
+    flags |= {"base": checkpoint_of(run.base, project), "deepspeed": deepspeed_file(run)}
     flags |= {"training": json.dumps(deciding_keys(TRAINERS[run.trainer], run.training), sort_keys=True)}
     if run.quantization is not None:
         flags["quantization"] = json.dumps(run.quantization.model_dump(exclude_defaults=True), sort_keys=True)
     flags |= {"beneath_adapter": "true" if run.peft is not None else None}
     flags |= {TRUST: trust_of(run, project), PORTABLE: portable(run)}
     return command("torchrun", SCRIPT, None, [], **flags, output=output)
-
-
-def deepspeed_file(run) -> str:
-    """Return the file of DeepSpeed's settings that a run names."""
-    return f"config/deepspeed/{run.deepspeed}.json"

@@ -17,6 +17,7 @@ from pipeline.graph.model_loading import (
     TRUST,
     chain_of,
     checkpoint_of,
+    deepspeed_file,
     loading_flags,
     model_folders,
     portable,
@@ -52,7 +53,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         if not (PROJECT / script).exists():
             raise HeirloomError(f"trainer {run.trainer} needs {script}, which is not here: `git checkout {script}`")
         sections = present(run, *trainer.sections(run.predicts_with_generate))
-        deepspeed = f"config/deepspeed/{run.deepspeed}.json" if run.deepspeed else None
+        deepspeed = deepspeed_file(run)
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
         base = checkpoint_of(run.base, project)
         scores, packed = reference_scores(run, project), packed_rows(run)

@@ -1,6 +1,7 @@
 """What a stage is, and what its description is made of."""
 
 import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -81,6 +82,19 @@ class Stage:
     def artifact(self) -> str:
         """The path that stands for the stage in a rule: its first product."""
         return (self.outs or self.metrics)[0]
+
+
+def each_once(runs: Iterable, output_of: Callable[[Any], str | None]) -> Iterator[tuple[Any, str]]:
+    """Yield what several runs may share, each once: its path, and the first run by name that wants it.
+
+    `output_of`: what a run wants; None for nothing.
+    """
+    seen: set[str] = set()
+    for run in sorted(runs, key=lambda run: run.name):
+        output = output_of(run)
+        if output is not None and output not in seen:
+            seen.add(output)
+            yield run, output
 
 
 def closure(file: Path) -> list[str]:

@@ -28,7 +28,7 @@ def write_packed_rows(data: TrainingData, strategy: str, seq_length: int, folder
     """
     described: dict[str, Any] = {"strategy": strategy, "seq_length": seq_length, "made_from": {}}
     counts = {}
-    for split in ("train", "test") if strategy == JOINED else ("train",):
+    for split in splits_of(strategy):
         rows = getattr(data, split)
         if rows is None:
             continue
@@ -62,13 +62,18 @@ def read_packed_rows(data: TrainingData, strategy: str, seq_length: int, folder:
             f"{seq_length}: {REMEDY}"
         )
     taken = {}
-    for split in ("train", "test") if strategy == JOINED else ("train",):
+    for split in splits_of(strategy):
         rows = getattr(data, split)
         if rows is not None:
             if made_from.get(split) != known_by(rows):
                 raise HeirloomError(f"{folder}: was made from other {split} rows than the dataset's: {REMEDY}")
             taken[split] = packed_file(folder / f"{split}.arrow")
     return replace(data, **taken)
+
+
+def splits_of(strategy: str) -> tuple[str, ...]:
+    """Return the splits whose rows are put together: held-out rows are joined, and never packed."""
+    return ("train", "test") if strategy == JOINED else ("train",)
 
 
 def packed_file(file: Path) -> Dataset:
