@@ -151,6 +151,8 @@ def test_the_program_that_the_scripts_ask(file):
         ("global_batch_size: 16", "global_batch_size: 16, instance_type: ml.p4d.24xlarge", "training.instance_type: trl.SFTConfig 1.16.0 has no such key; did you mean resources.instance_type?"),
         ("global_batch_size: 16", "global_batch_size: 16, task_collator: default", "training.task_collator: trl.SFTConfig 1.16.0 has no such key; use training.collator"),
         ("global_batch_size: 16", "global_batch_size: 16, predict_with_generate: true", "training.predict_with_generate: trl.SFTConfig 1.16.0 has no such key; it is a key of trainer: seq2seq"),
+        ("global_batch_size: 16", "global_batch_size: 16, seq_lenght: 64", "training.seq_lenght: trl.SFTConfig 1.16.0 has no such key; did you mean seq_length?"),
+        ("max_new_tokens: 4", "max_new_tokens: 4, engin: deepspeed", "generation.engin: transformers.GenerationConfig 5.23.0 has no such key; did you mean engine?"),
         ("trainer: sft\n", "trainer: sft\nlora_r: 8\n", "lora_r: there is no such key; use peft.r"),
         ("trainer: sft\n", "trainer: sft\npeft: {lora_r: 8}\n", "peft.lora_r: there is no such key; use peft.r"),
         ("max_new_tokens: 4", "max_new_tokens: 4, inference_type: deepspeed", "generation.inference_type: transformers.GenerationConfig 5.23.0 has no such key; use generation.engine: accelerate, deepspeed or deepspeed_zero"),

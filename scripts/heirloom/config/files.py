@@ -238,7 +238,7 @@ def training_problems(run: Run) -> Iterator[tuple[tuple[str | int, ...], str]]:
         written = run.raw.get(name)
         if library is not None and isinstance(written, dict):
             arguments = {key: value for key, value in written.items() if key not in section.model_fields}
-            for keys, problem in argument_problems(name, library, arguments, elsewhere):
+            for keys, problem in argument_problems(name, library, arguments, elsewhere, section.model_fields):
                 yield (name, *keys), problem
 
 

@@ -7,7 +7,7 @@ generated from the pinned versions.
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,11 +29,13 @@ def argument_problems(
     library: str,
     arguments: dict[str, Any],
     elsewhere: Callable[[str, str], str | None] = lambda section, key: None,
+    beside: Iterable[str] = (),
 ) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Yield (nested keys, sentence) for each of `arguments` that the library's class cannot take.
 
     `section` is training or generation; `library` names a file of workflow/schemas/training_arguments/: a trainer,
-    or generation_config. `elsewhere` says of an unknown key of a section where else it stands.
+    or generation_config. `elsewhere` says of an unknown key of a section where else it stands. `beside` are the keys of
+    the section that are not the library's: an unknown one may be meant for them too.
     """
     known = argument_schemas(library)
     checked = {}
@@ -43,7 +45,7 @@ def argument_problems(
             yield (key,), reason
         elif key not in known:
             usable = [name for name in known if refusal(section, name, known) is None]
-            remedy = elsewhere(section, key) or did_you_mean(key, usable)
+            remedy = elsewhere(section, key) or did_you_mean(key, [*usable, *beside])
             yield (key,), f"{known_title(library)} has no such key; {remedy}"
         elif former_optimizer_warning(value if key == "optim" else None) is None:
             checked[key] = value
