@@ -4,6 +4,9 @@ pip-audit compares envs/*.txt with PyPI's advisories and installs nothing. Exit 
 holes, 3 not every package could be looked up, so nothing is known of it. pip-audit itself ends with 0 there.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import json
 import re
 import shutil

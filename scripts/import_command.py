@@ -12,6 +12,9 @@ Out: config/runs/, config/datasets/ and config/models/ files. Each flag stands i
      value is written nowhere. Nothing that exists is overwritten. docs/migrating.md has the whole map.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 import io
 import sys

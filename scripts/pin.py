@@ -11,6 +11,9 @@ Out: `source.revision:` of these files is the commit that the branch or tag mean
 Exit status: 0 when all that was asked for is pinned, else 1, with a sentence for each that is not.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 import os
 import re

@@ -7,6 +7,9 @@ each with the page and the day; other regions stay. The list is asked for at us-
 regions (https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html).
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 import datetime
 import json

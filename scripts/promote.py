@@ -9,6 +9,9 @@ Out: a table of the settings, runs that differ only in their seed being one; wit
      becomes of the sweep. They stay where they are, so that nothing is made again.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 from collections.abc import Iterable
 from pathlib import Path

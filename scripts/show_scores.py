@@ -6,6 +6,9 @@
 Reads RUN.json of metrics/training/, metrics/evaluation/ and metrics/harness/, and generations/RUN; writes nothing.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence

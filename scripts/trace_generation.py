@@ -9,6 +9,9 @@ Reads dvc.lock, .dvc/history.jsonl, git and what of the data is on this machine;
 without data that is elsewhere is named, with the command that brings it.
 """
 
+import heirloom  # noqa: F401  first: it says in one sentence which library is not installed
+
+# isort: split
 import argparse
 import os
 import sys

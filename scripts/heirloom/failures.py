@@ -9,8 +9,12 @@ import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MORE_MEMORY = (
     "a training needs less with gradient_checkpointing: true, with a smaller per_device_train_batch_size (and the same "
@@ -61,6 +65,35 @@ def sentence_of(error: BaseException) -> str | None:
         if match := TIMEOUT_TEXTS.search(str(each)):
             return collective_timeout(f"rank {rank()}", match[1] or match[2])
     return None
+
+
+def missing_library(error: BaseException) -> str | None:
+    """Return what to say where a module of this project imports a library that its Python does not have.
+
+    None for another error: what a library imports in vain is for those who read its trace.
+    """
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    importing = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    importing = [name for name in importing if not name.startswith("<")]  # <frozen importlib._bootstrap>
+    ours = importing and any(Path(importing[-1]).is_relative_to(ROOT / folder) for folder in ("scripts", "workflow"))
+    library = error.name.partition(".")[0]
+    if not ours or any((ROOT / folder / library).exists() for folder in ("scripts", "workflow")):
+        return None
+    return (
+        f"{library} is not installed in {sys.prefix}, whose Python this is: take that of the environment "
+        "(`. .venv/bin/activate`); `make setup` makes it with all that trainings need, `make setup-workflow` with "
+        "what plans, submits and pulls"
+    )
+
+
+def tell_missing_library(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print that sentence in place of a trace; `sys.excepthook` of every program (heirloom/__init__.py)."""
+    sentence = missing_library(error.with_traceback(trace))
+    if sentence is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {sentence}", file=sys.stderr)
 
 
 def first_line(error: BaseException) -> str:

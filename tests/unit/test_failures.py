@@ -61,6 +61,15 @@ def test_what_is_none_of_these_keeps_its_trace():
     assert sentence_of(RuntimeError("Connection closed by peer")) is None
 
 
+def test_what_a_library_or_this_project_imports_in_vain_keeps_its_trace(tmp_path):
+    """A library of one's own, and a module of ours that is not there."""
+    (tmp_path / "library.py").write_text("import absent_from_everywhere\n")
+    for line in ("import library", "import heirloom.absent"):
+        program = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {str(tmp_path)!r}]; import heirloom; {line}"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stderr.startswith("Traceback"), line
+
+
 def test_a_script_says_the_sentence_below_the_trace(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"import sys\nsys.path.append({str(SCRIPTS)!r})\nfrom heirloom import stage\n")

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from heirloom.errors import HeirloomError, plain
-from heirloom.failures import sentence_of
+from heirloom.failures import missing_library, sentence_of
 from pipeline.paths import STATE
 
 
@@ -14,6 +14,8 @@ def one_sentence(error: BaseException) -> str:
     """Return what to tell of an error, in one line; of one that is no HeirloomError with the place of its trace."""
     if isinstance(error, HeirloomError):
         return str(error)
+    if missing := missing_library(error):
+        return missing
     said = sentence_of(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return f"unexpected {plain(said)}; the trace is in {save_trace(error)}: please report it"
 
