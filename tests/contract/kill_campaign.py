@@ -6,7 +6,8 @@ An episode: a copy of a clone in which everything is made gets a new learning ra
 turn) is started and killed by SIGKILL at a random moment, one to three times, now the one process that the user sees,
 now all of its group; then it is run to its end. Told is what was found of: hand work (the last run fails), half-made
 (an artifact without all of its files), repeated (a recorded stage executed again), lost (the earlier result is not
-there when its config returns), different bytes, left behind (partial files, work folders, processes).
+there when its config returns), different bytes, left behind (partial files, work folders, processes). Counted besides
+is how far the engine had come at each kill.
 """
 
 import argparse
@@ -39,27 +40,27 @@ class Campaign:
     made: Clone
     place: Path
     chance: random.Random
-    longest: float
-    """Seconds within which an engine is killed: what it needs for one result."""
+    longest: dict[str, float]
+    """Engine → seconds within which it is killed: what it needs for one result when it begins as a user's does."""
     expected: dict[str, bytes | None]
     """What an execution that nobody kills makes."""
     kills: int = 0
     found: Counter = field(default_factory=Counter)
+    moments: Counter = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def episode(self, number: int, engine: str, at_most: int) -> None:
         """Kill an engine up to `at_most` times on its way to one new result, then let it end."""
-        clone = self.made.copy_to(self.place / f"episode-{number}")
-        clone.edit("config/runs/other.yaml", *EDIT)
-        if engine == "dvc":
-            succeeded(clone.pipeline("write"))
+        clone = edited(self.made, self.place / f"episode-{number}", engine)
         clone.executed()
         executed: list[str] = []
         recorded: set[str] = set()
         for _ in range(min(at_most, self.chance.randint(1, 3))):
-            self.kill(clone, engine)
+            killed = self.kill(clone, engine)
             executed += clone.executed()
             recorded |= self.after_kill(clone, number)
+            if killed:
+                self.moments[moment(set(executed), recorded)] += 1
         done = clone.run(*ENGINES[engine])
         again = clone.executed()
         if done.returncode:
@@ -68,23 +69,25 @@ class Campaign:
             self.after_end(clone, number, engine, recorded & set(again))
         shutil.rmtree(clone.folder, ignore_errors=True)
 
-    def kill(self, clone: Clone, engine: str) -> None:
-        """Start an engine and kill it at a random moment of the time that it needs."""
+    def kill(self, clone: Clone, engine: str) -> bool:
+        """Start an engine and kill it at a random moment of the time that it needs; return whether it still ran."""
         process = clone.start(*ENGINES[engine])
         group = self.chance.random() < 0.5
-        deadline = time.monotonic() + self.chance.uniform(0.1, self.longest)
+        deadline = time.monotonic() + self.chance.uniform(0.1, self.longest[engine])
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-        if process.poll() is None:  # else it was quicker than the moment that was drawn
+        runs = process.poll() is None  # else it was quicker than the moment that was drawn
+        if runs:
             (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
             self.kills += 1
         process.stdout.close()
         process.wait()
         for _ in range(200):  # what it started notices, and ends
             if not processes_in(clone.folder):
-                return
+                return runs
             time.sleep(0.1)
         self.note("left behind", clone.folder.name, engine, f"processes {processes_in(clone.folder)}")
+        return runs
 
     def after_kill(self, clone: Clone, number: int) -> set[str]:
         """Look for half-made artifacts; return the stages whose new result is recorded."""
@@ -119,7 +122,8 @@ class Campaign:
             self.note("lost", number, engine, done.stdout[-1500:])
 
     def told(self) -> str:
-        return str(dict(self.found) or "nothing found")
+        moments = ", ".join(f"{count} {name}" for name, count in self.moments.most_common())
+        return f"{dict(self.found) or 'nothing found'} ({moments})"
 
     def note(self, kind: str, *facts: object) -> None:
         self.found[kind] += 1
@@ -138,13 +142,35 @@ def run(made: Clone, place: Path, kills: int, seed: int) -> Campaign:
     return campaign
 
 
-def undisturbed(made: Clone, place: Path) -> tuple[float, dict[str, bytes | None]]:
-    """Return how long an engine needs for one result when nobody kills it, in seconds, and what it makes."""
-    clone = made.copy_to(place / "undisturbed")
+def moment(executed: set[str], recorded: set[str]) -> str:
+    """Return how far an engine had come when it was killed."""
+    if recorded >= set(STAGES):
+        return "with all recorded"
+    if recorded:
+        return "while the report was made" if STAGES[1] in executed else "before the report"
+    return "while it trained or recorded that" if STAGES[0] in executed else "before it trained"
+
+
+def edited(made: Clone, folder: Path, engine: str) -> Clone:
+    """Return a copy with a new learning rate, ready for an engine to make what follows from it."""
+    clone = made.copy_to(folder)
     clone.edit("config/runs/other.yaml", *EDIT)
-    started = time.monotonic()
-    succeeded(clone.snakemake())
-    return time.monotonic() - started, contents(clone)
+    if engine == "dvc":  # Snakemake does it itself
+        succeeded(clone.pipeline("write"))
+    return clone
+
+
+def undisturbed(made: Clone, place: Path) -> tuple[dict[str, float], dict[str, bytes | None]]:
+    """Return how long each engine needs for one result when nobody kills it, in seconds, and what it makes."""
+    seconds = {}
+    for engine, command in ENGINES.items():
+        clone = edited(made, place / f"undisturbed-{engine}", engine)
+        started = time.monotonic()
+        process = clone.start(*command)  # from the beginning, as what is killed: half of it are imports
+        said, _ = process.communicate()
+        seconds[engine] = time.monotonic() - started
+        assert process.returncode == 0, said
+    return seconds, contents(clone)
 
 
 def contents(clone: Clone) -> dict[str, bytes | None]:
