@@ -285,6 +285,53 @@ def test_an_upgrade_meets_nothing_of_the_users(reader: Reader) -> None:
     assert len(mine.git("show", "--no-patch", "--format=%P").split()) == 2  # one commit, a merge
 
 
+def test_a_version_of_equal_bytes_is_free_and_one_of_other_bytes_is_told(reader: Reader) -> None:
+    """The project's results are kept where they would be the same, and its reader hears why where they would not."""
+    mine = reader.project
+    (block,) = re.findall(r"^## Upgrade\n+```sh\n(.*?)^```", (mine.folder / "README.md").read_text(), re.M | re.S)
+    code, changes = "scripts/heirloom/data/test_splits.py", "CHANGELOG.md"
+
+    new_version(reader.upstream, "a harmless version", (code, "mixed(", "spread("))
+    reader.typed(block)
+    assert {"process-questions", "process-pairs", "train-assistant"} <= set(mine.plan())
+    said = upgraded(mine)
+    assert re.search(r"^same bytes: .*\bprocess-questions\b", said, re.MULTILINE), said
+    assert re.search(r"^same bytes: .*\bprocess-pairs\b", said, re.MULTILINE), said
+    assert "unproven: process-llm-inference-data, process-llm-training-data: it fetches from outside" in said
+    reader.typed("make accept STAGE='process-llm-*' REASON='they are checked as before'\n")
+    assert mine.plan() == [] and "up to date" in mine.run("dvc", "status")
+    mine.commit("upgraded")
+
+    told = "other bytes: the test split is another one"
+    edits = [(changes, "`process`: same bytes", f"`process`: {told}")]
+    edits += [(code, "(self.groups(), self.seed)", "(self.groups(), self.seed + 1)")]
+    new_version(reader.upstream, "a version that draws other rows", *edits)
+    reader.typed(block)
+    said = upgraded(mine)
+    assert re.search(r"^other bytes: .*\bprocess-questions\b", said, re.MULTILINE), said
+    assert told in said
+    assert {"process-questions", "train-assistant"} <= set(mine.plan())
+
+
+def upgraded(project: Demo) -> str:
+    """Return what `make upgrade` says that leaves something."""
+    done = subprocess.run(
+        ["make", "upgrade"], cwd=project.folder, env=project.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr  # make's own, of a command that failed
+    return done.stdout
+
+
+def new_version(upstream: Demo, message: str, *edits: tuple[str, str, str]) -> None:
+    """Commit edits (file, old, new) where a project's upgrades come from."""
+    for name, old, new in edits:
+        text = (upstream.folder / name).read_text()
+        assert old in text
+        upstream.write(name, text.replace(old, new))
+    upstream.run(sys.executable, "workflow/pipeline", "write")
+    upstream.commit(message)
+
+
 def test_the_page_has_no_command_that_is_not_executed() -> None:
     languages = {language for language, _ in BLOCKS}
     assert languages == {"sh", "yaml", "text"}

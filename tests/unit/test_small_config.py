@@ -54,3 +54,31 @@ def test_a_model_from_elsewhere_is_replaced_by_one_that_can_chat(clone: Path, mo
     assert project.models["theirs"].raw["source"] == {"path": STAND_IN}
     assert project.runs["tuned"].raw["training"] == {"global_batch_size": 16, "max_steps": 2}
     assert STAND_IN in {path for stage in build_graph(project).stages.values() for path in stage.outs}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "source"),
+    [
+        ("tokenizer: theirs\nsource: {processed: 's3://bucket/rows', kind: chat}\n", {"generator": "demo"}),
+        ("source: {hub: owner/rows, revision: 0123456789abcdef0123456789abcdef01234567}\n", {"hub": "owner/rows"}),
+    ],
+)
+def test_rows_that_were_processed_elsewhere_or_stay_raw_hinder_no_other_stage(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, dataset: str, source: dict
+) -> None:
+    """One such dataset made the whole small config invalid, and all stages of the project unproven."""
+    mine = clone / "mine"
+    rows = ROWS.replace("PART", "sharegpt_processing_function")
+    for name, text in (
+        ("models/theirs", MODEL),
+        ("datasets/rows", rows),
+        ("datasets/others", dataset),
+        ("runs/tuned", RUN),
+    ):
+        file = mine / "config" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.chdir(mine)
+    write_small(clone, needed_files(["tuned", "others"]))
+    monkeypatch.chdir(clone)
+    assert source.items() <= load_project(clone, None).datasets["others"].raw["source"].items()

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from heirloom.config.folders import named_files, read_folders
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.sections.processing import PROCESSING_FUNCTIONS
+from heirloom.config.sections.row_kinds import Kind
 
 KINDS = ("datasets", "models", "runs")
 CONFIG = Path("config")
@@ -31,6 +32,14 @@ CHATML = (
 SPECIAL = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>", "additional_special_tokens": ["<|im_start|>"]}
 PARTS = {"text": "text", "chat": "chats", "preference": "preferences"}
 """Kind of rows → the part of the demo's data that has such."""
+FUNCTIONS: dict[Kind, str] = {
+    "text": "plain_text_processing_function",
+    "chat": "dummy_processing_function",
+    "preference": "dummy_rlhf_processing_function",
+    "labelled": "labelled_processing_function",
+    "seq2seq": "seq2seq_processing_function",
+}
+"""Kind of rows → the function that makes them of the demo's, where it can."""
 RUN = {"max_steps": 2, "num_train_epochs": 1, "global_batch_size": 4, "per_device_train_batch_size": 1,
        "per_device_eval_batch_size": 1, "eval_steps": 1}  # fmt: skip
 GENERATION = {"max_new_tokens": 4, "limit": 2, "test_batch_size": 2}
@@ -131,7 +140,16 @@ def small_dataset(content: dict, folder: Path) -> dict:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, folder / path)
         return content
-    processing = content.get("processing") or {}
+    processing = content.get("processing")
+    if source.get("hub") and not processing:
+        return content  # rows that stay raw for the harness, which a trial does not fetch
+    if "processed" in source:
+        processing = {"processing_function": FUNCTIONS[source["kind"]], "max_length": 64, "test_rows": 4}
+        return {
+            "tokenizer": content["tokenizer"],
+            "source": generated(PARTS.get(source["kind"], "text")),
+            "processing": processing,
+        }
     kind = PROCESSING_FUNCTIONS.get(processing.get("processing_function"), processing.get("kind"))
     return content | {"source": generated(PARTS.get(kind, "text"))}
 

@@ -8,7 +8,7 @@ stages of that combination are recorded with the new code: proven. The rest stay
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +17,7 @@ from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
 from pipeline.code import Changes, Same, changes_between, combination, earlier_code, not_executed
 from pipeline.git import git
-from pipeline.graph import code, program_of
+from pipeline.graph import Graph, code, program_of
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.upkeep.accept import Candidate, acceptable, record, unproven
 from pipeline.upkeep.changelog import bytes_since
@@ -123,8 +123,7 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
     for commit in dict.fromkeys(group.commit for group in groups if group.commit and not group.problem):
         some = [group for group in groups if group.commit == commit and not group.problem]
         wanted = {group.stages[0]: group.combination for group in some}
-        needed = [ledger.graph.stages[name] for name in ledger.graph.ancestors(wanted)]
-        subjects = {subject for stage in needed for subject in (stage.subject, stage.run) if subject is not None}
+        subjects = subjects_of(ledger.graph, wanted)
         folder = Path(tempfile.mkdtemp(prefix="heirloom-upgrade-"))
         started = time.monotonic()
         try:
@@ -147,12 +146,27 @@ def try_groups(ledger: Ledger, groups: list[Group]) -> list[Same]:
     return [proof_of(group, changes[group.program, group.then]) for group in groups if group.proven]
 
 
+def subjects_of(graph: Graph, wanted: Iterable[str]) -> set[str]:
+    """Return what stages and those they stand on are of: names of files in config/.
+
+    A stage that is of no run (rows, a tokenizer, a model) is one only beside a run that needs it, so one comes along.
+    """
+    needed = graph.ancestors(wanted)
+    for name in wanted:
+        if not any(graph.stages[above].run for above in graph.ancestors([name])):
+            readers = sorted(below for below in graph.descendants([name]) if graph.stages[below].run)
+            needed |= graph.ancestors(readers[:1])
+    stages = [graph.stages[name] for name in needed]
+    return {subject for stage in stages for subject in (stage.subject, stage.run) if subject is not None}
+
+
 def find_earlier(ledger: Ledger, group: Group, changes: dict[tuple[str, str], Changes], likely: Sequence[str]) -> None:
     """Note the commit of the code that made a group's results, or why there is none.
 
     `likely`: commits that had the code of other groups; with one of them for all, fewer clones are needed.
     """
-    if group.kind == "download" and "source.generator" not in group.combination:
+    from_outside = group.kind == "download" and "source.generator" not in group.combination
+    if from_outside or "source.processed" in group.combination.split():
         group.problem = FETCHING
         return
     made = [ledger.history.made_with(name, ledger.entries[name]) for name in group.stages]
