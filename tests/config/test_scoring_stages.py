@@ -242,3 +242,44 @@ def test_a_gate_on_what_the_run_does_not_have_is_told_with_the_plan(workplace, g
     with pytest.raises(ConfigErrors) as told:
         workplace.load()
     assert problem in str(told.value)
+
+
+OF_THE_ADAPTER = """\
+base: sft
+dataset: chats
+generation: {max_new_tokens: 4}
+evaluation: {metrics: [exact_match, perplexity]}
+"""
+ON_TOP = """\
+base: answers
+dataset: pairs
+trainer: dpo
+training: {global_batch_size: 64, learning_rate: 3e-5, reference: scores}
+generation: {dataset: chats}
+evaluation: {metrics: [exact_match, perplexity, preference], base: true, dataset: chats}
+"""
+
+
+def test_whoever_reads_an_adapter_needs_the_model_beneath_it(workplace):
+    """Also by a run without a trainer: its jobs elsewhere began without the model that the adapter belongs to."""
+    workplace.change("config/runs/sft.yaml", "trainer: sft\n", "trainer: sft\npeft: {r: 4}\n")
+    workplace.write("config/runs/answers.yaml", OF_THE_ADAPTER)
+    workplace.write("config/runs/on-top.yaml", ON_TOP)
+    stages = build_graph(workplace.load()).stages
+    readers = {
+        name
+        for name, stage in stages.items()
+        if re.search(r" checkpoints/sft( |$)", stage.cmd) and "checkpoints/sft" not in stage.outs
+    }
+    of_scores = {name for name in readers if name.startswith(("baseline-", "reference-"))}
+    assert {name.split("-")[0] for name in of_scores} == {"baseline", "reference"}
+    assert readers - of_scores >= {
+        "generate-answers",
+        "evaluate-answers",
+        "train-on-top",
+        "evaluate-on-top",
+        "train-dpo",
+    }
+    for name in readers:
+        needed = {path for paths in stages[name].inputs.values() for path in paths}
+        assert {"checkpoints/sft", "checkpoints/pretrain"} <= needed, name

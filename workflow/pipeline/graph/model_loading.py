@@ -68,10 +68,11 @@ def checkpoint_of(name: str, project) -> str:
 def model_folders(name: str, project) -> tuple[str, ...]:
     """Return the folders that a stage needs to load a model or a run's checkpoint, the one that it is given first.
 
-    A checkpoint that is an adapter names the whole model that it belongs to, the nearest below it in the chain.
+    A checkpoint that is an adapter names the whole model that it belongs to, the nearest below it in the chain. A run
+    without a trainer stands for its base here too.
     """
     checkpoint, run = checkpoint_of(name, project), project.runs.get(name)
-    while run is not None and run.trainer is not None and run.writes_adapter:
+    while run is not None and (run.trainer is None or run.writes_adapter):
         name = run.base
         run = project.runs.get(name)
     whole = checkpoint_of(name, project)
