@@ -12,12 +12,13 @@ import os
 import platform
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+COMMAND_COST = Path(__file__).with_name("command_cost.py")
 
 
 @dataclass
@@ -31,17 +32,18 @@ class Cost:
 
 def cost_of(command: list[str], cwd: Path, env: dict[str, str] | None = None, expect: int = 0) -> Cost:
     """Run a command once and return its cost. Raises RuntimeError with its output when it ends unexpectedly."""
-    started = time.perf_counter()
-    with open(os.devnull, "rb") as nothing:
+    told, tell = os.pipe()
+    with open(told, "rb") as cost, open(os.devnull, "rb") as nothing:
+        begun = [sys.executable, "-I", "-S", str(COMMAND_COST), str(tell), *map(str, command)]
         process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            begun, cwd=cwd, env=env, pass_fds=[tell], stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != expect:
-        raise RuntimeError(f"{command} ended with {process.returncode}:\n{output.decode()}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024)
+        os.close(tell)
+        output, _ = process.communicate()
+        code, cpu, wall, peak = json.loads(cost.read() or "[null, 0, 0, 0]")  # nothing where there is no such program
+    if code != expect:
+        raise RuntimeError(f"{command} ended with {code}:\n{output.decode()}")
+    return Cost(cpu, wall, peak)
 
 
 def median(costs: list[Cost]) -> dict[str, float]:

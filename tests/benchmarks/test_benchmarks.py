@@ -195,6 +195,13 @@ def test_reference_scores(result_of, warm):
     measured([result[way] for way in ways])
 
 
+def test_packed_rows(result_of, warm):
+    result = result_of("packed_rows", "--rows", "300", "--executions", "1", warm=warm)
+    ways = ("stage", "at_start", "packed")
+    assert all(result[way].keys() == COST for way in ways)
+    measured([result[way] for way in ways])
+
+
 def test_training_start(result_of, warm):
     result = result_of("training_start", "--only", "sft", warm=warm)
     assert result["trainings"].keys() == {"sft"}
