@@ -23,6 +23,7 @@ RUNS = {
     },
     "demo-sft": {
         "training": {"max_steps": 30, "packing": True},
+        "peft": {"r": 8, "target_modules": "q_proj,v_proj"},
         "generation": {"engine": "accelerate"},
         "tracking": {"save_steps": 5},
         "resources": {
@@ -43,7 +44,10 @@ RUNS = {
         "resources": {"generation": {"instance_count": 2}},
     },
 }
-"""What is other than in the demo. Machines are never identity: whoever runs here ignores them."""
+"""What is other than in the demo. The chats are learned by an adapter, which all that read it put on its base.
+
+Machines are never identity: whoever runs here ignores them.
+"""
 EARLY = ("process-", "pack-", "model-", "tokenizer-", "download-")
 """Stages before the first training. What they make is brought along to where jobs run: they would show nothing new."""
 LEFT_OUT = {"demo-pretrain": ("generation", "evaluation")}
