@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heirloom.config.sections.lm_eval import LmEvalSection
@@ -86,10 +87,10 @@ def likeliest(place, row: dict) -> int:
     return max(range(3), key=sums.__getitem__)
 
 
-def command(place, section: dict, name: str = "harness") -> tuple:
+def command(place, section: dict, name: str = "harness", checkpoint: str = "model") -> tuple:
     config = place.config(name, lm_eval=section)
     results = ("--output", place.folder / f"samples/{name}", "--metrics", place.folder / f"{name}.json")
-    inputs = ("--sections", "lm_eval", "--checkpoint", "model", *results)
+    inputs = ("--sections", "lm_eval", "--checkpoint", checkpoint, *results)
     return ("lm_eval_harness.py", "--config", config, *inputs)
 
 
@@ -122,6 +123,26 @@ def test_its_accuracy_is_that_computed_by_hand_whatever_the_batches_and_ranks(pl
     assert scores["acc"] == pytest.approx(sum(right) / len(right))
     assert scores["sample_len"] == len(ROWS)
     assert scores["acc_stderr"] > 0
+
+
+@installed
+def test_an_adapter_is_scored_as_the_model_that_it_makes_of_its_base(place, tasks):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "model")
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    tuned.peft_config["default"].base_model_name_or_path = "model"
+    tuned.save_pretrained(place.folder / "adapter")
+    tuned.merge_and_unload().save_pretrained(place.folder / "merged")
+    for folder in ("adapter", "merged"):
+        AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(place.folder / folder)
+        section = {"include_path": "tasks", "tasks": ["finds", "says"], "batch_size": 4}
+        place.run(*command(place, section, f"of-{folder}", folder))
+    alone, whole = (numbers(samples(place, f"of-{folder}", "finds")) for folder in ("adapter", "merged"))
+    assert alone == pytest.approx(whole, abs=1e-4)
+    untouched = numbers(samples(place, "one", "finds"))
+    assert alone != pytest.approx(untouched, abs=1e-2)
+    said = [[row["resps"] for row in samples(place, f"of-{folder}", "says")] for folder in ("adapter", "merged")]
+    assert said[0] == said[1]
 
 
 @installed
