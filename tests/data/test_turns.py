@@ -4,6 +4,7 @@ import re
 
 import chat_templates
 import pytest
+from jinja2 import TemplateError
 from trained_spans import (
     ADDED,
     CALLED,
@@ -219,6 +220,27 @@ def test_no_row_depends_on_another_row():
         finder = finder_of(source)
         together = [outcome(finder, chat) for chat in order]
         assert together == (alone if order is chats else alone[::-1])
+
+
+def test_what_a_template_sets_for_one_chat_is_gone_for_the_next_even_if_it_refused_the_chat():
+    template = ChatTemplate(
+        "{% if messages[0]['content'] == 'set' %}{% set seen = 'seen' %}{% endif %}{{ seen }}"
+        "{% for m in messages %}[{{ m['content'] }}]"
+        "{% if m['content'] == 'bad' %}{{ raise_exception('no') }}{% endif %}"
+        "{% endfor %}",
+        TOKENS,
+    )
+    assert template.trace([user("set")]).text == "seen[set]"
+    assert template.trace([user("a")]).text == "[a]"
+    with pytest.raises(TemplateError):
+        template.trace([user("set"), user("bad")])
+    assert template.trace([user("a")]).text == "[a]"
+
+
+def test_a_message_that_stands_twice_in_a_chat_is_two():
+    twice = user("a")
+    template = ChatTemplate("{% for m in messages %}[{{ m['content'] }}]{% endfor %}", TOKENS)
+    assert template.trace([twice, twice]).written == {0: [(0, 3)], 1: [(3, 6)]}
 
 
 @pytest.mark.parametrize(("name", "tools"), [("llama3", None), ("qwen3", None), ("qwen2_5", TOOLS)])

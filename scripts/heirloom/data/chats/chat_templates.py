@@ -8,7 +8,6 @@ import re
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import (
@@ -39,7 +38,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: dict[str, str], owner: object = "the dataset"):
         self.source = source
-        self.variables = dict(special_tokens)
+        self.variables = {"documents": None, **special_tokens}  # the same for every chat
         try:
             self.compiled = _compile_jinja_template(source)
         except TemplateError as error:
@@ -53,7 +52,7 @@ class ChatTemplate:
     @cached_property
     def traced(self) -> TracedTemplate:
         """The template compiled so that it tells which message writes what."""
-        return TracedTemplate(self.compiled, self.source)
+        return TracedTemplate(self.compiled, self.source, self.variables)
 
     @cached_property
     def constant_prompt(self) -> str | None:
@@ -76,26 +75,25 @@ class ChatTemplate:
     def render(self, messages: list[Message], add_generation_prompt: bool = False, tools: list | None = None) -> str:
         """Return the text of a chat; raises jinja2.TemplateError where the template refuses the messages."""
         return self.compiled.render(
-            messages=plain(messages), tools=_plain_template_data(tools), **self.others(add_generation_prompt)
+            **self.variables,
+            messages=plain(messages),
+            tools=_plain_template_data(tools),
+            **{PROMPTED: add_generation_prompt},
         )
 
     def trace(self, messages: list[Message], add_generation_prompt: bool = False, tools: list | None = None) -> Trace:
         """Return the text of a chat and which message wrote what; raises as `render` does."""
-        variables = {"tools": _plain_template_data(tools), **self.others(add_generation_prompt)}
-        return self.traced.render(plain(messages), variables)
-
-    def others(self, add_generation_prompt: bool) -> dict[str, Any]:
-        """Return the variables of the template besides messages and tools."""
-        return {"documents": None, PROMPTED: add_generation_prompt, **self.variables}
+        tools = _plain_template_data(tools) if tools else tools
+        return self.traced.render(plain(messages), add_generation_prompt, tools)
 
 
 def plain(messages: list[Message]) -> list[Message]:
-    """Return messages as templates see them, each an object of its own, without the keys that have no value.
+    """Return messages as templates see them, without the keys that have no value.
 
     As `apply_chat_template` does: templates would write `None`, and reasoning goes by several names.
     """
     if is_plain(messages):
-        return messages if len(set(map(id, messages))) == len(messages) else list(map(dict, messages))
+        return messages
     return _alias_reasoning_fields(_plain_template_data(without_nothing(messages)))
 
 

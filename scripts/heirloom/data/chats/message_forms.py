@@ -87,12 +87,18 @@ def normal_messages(messages: Any, column: str = "messages") -> list[Message]:
     if not isinstance(messages, list) or not messages:
         raise ValueError(f"{column!r} must be a list of messages, found {described(messages)}")
     if is_plain(messages):
-        return messages
+        return PlainMessages(messages)
     return [normal_message(message, number, column) for number, message in enumerate(messages, 1)]
+
+
+class PlainMessages(list):
+    """Messages of which every one has a role and a content, both text, and nothing else: looked through once."""
 
 
 def is_plain(messages: list[Any]) -> bool:
     """Tell whether every message has a role and a content, both text, and nothing else."""
+    if type(messages) is PlainMessages:
+        return True
     for message in messages:
         if type(message) is not dict or len(message) != 2:
             return False
@@ -207,6 +213,8 @@ def normal_tools(value: Any) -> list[Any] | None:
 
     A JSON text is read, a function's schema stands in `function`, a Python function gives its own.
     """
+    if value is None:
+        return None
     value = read_json(value, "'tools'")
     tools = [normal_tool(tool) for tool in (value if isinstance(value, list | tuple) else [value] if value else [])]
     return tools or None

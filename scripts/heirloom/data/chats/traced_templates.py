@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 from jinja2 import nodes
+from jinja2.runtime import Context
 from jinja2.visitor import NodeTransformer
 
 Span = tuple[int, int]  # characters [start, end) of the rendered text
@@ -35,8 +36,8 @@ class Trace(NamedTuple):
 class TracedTemplate:
     """A chat template whose renderings say which message wrote what."""
 
-    def __init__(self, compiled: jinja2.Template, source: str):
-        """`compiled`: the template as transformers compiles it, of `source`."""
+    def __init__(self, compiled: jinja2.Template, source: str, variables: dict[str, Any]):
+        """`compiled`: the template as transformers compiles it, of `source`. `variables`: what no chat changes."""
         environment = compiled.environment.overlay()
         environment.filters = environment.filters | {
             TURN: self.turn,
@@ -50,43 +51,66 @@ class TracedTemplate:
         self.names = names_read(tree)
         code = environment.compile(Tracing().visit(tree))
         self.template = jinja2.Template.from_code(environment, code, compiled.globals)
+        self.variables = variables
+        self.context: Context | None = None
 
-    def render(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> Trace:
-        """Render `messages`, each a dict of its own, with all other `variables` of the template.
+    def render(self, messages: list[dict[str, Any]], prompted: bool, tools: list | None) -> Trace:
+        """Render `messages`, with a generation prompt if `prompted`.
 
         Raises what the template raises for messages that it refuses.
         """
+        numbers = {id(message): number for number, message in enumerate(messages)}
+        if len(numbers) < len(messages):  # an object that is there twice could not be told from itself
+            messages = list(map(dict, messages))
+            numbers = {id(message): number for number, message in enumerate(messages)}
+        context = self.fresh_context()
+        context.parent |= {"messages": messages, "tools": tools, PROMPTED: prompted}
         self.pieces = pieces = []
-        self.numbers = {id(message): number for number, message in enumerate(messages)}
+        self.numbers = numbers
         self.inside: list[tuple[int, int]] = []  # the loops that are at a message: (loop, message)
         self.changes: list[tuple[int, int | None]] = []  # (pieces so far, whose the next ones are)
         self.marks: list[int] = []  # pieces so far where marks begin and end, in turn
-        context = self.template.new_context({"messages": messages, **variables})
         for piece in self.template.root_render_func(context):
             pieces.append(piece)
         trace = self.trace()
         self.pieces, self.numbers = [], {}  # a text may be long
+        context.parent |= {"messages": None, "tools": None}
+        self.context = context
         return trace
+
+    def fresh_context(self) -> Context:
+        """Return a context in which the template has set nothing yet, so that no chat knows of another.
+
+        The one of the last chat, emptied, costs a third of a new one. A chat that was refused leaves none behind: the
+        template may have stopped anywhere.
+        """
+        context, self.context = self.context, None
+        if context is None:
+            return self.template.new_context(self.variables)
+        context.vars.clear()
+        context.exported_vars.clear()
+        return context
 
     def trace(self) -> Trace:
         """Return what was rendered."""
-        at = list(accumulate(map(len, self.pieces), initial=0))
+        at = [0, *accumulate(map(len, self.pieces))]
         written: dict[int, list[Span]] = {}
         self.changes.append((len(self.pieces), None))
         owner, start = None, 0
         for pieces, following in self.changes:
             end = at[pieces]
             if owner is not None and start < end:
-                spans = written.get(owner)
-                if spans is None:
+                if owner not in written:
                     written[owner] = [(start, end)]
-                elif spans[-1][1] == start:
-                    spans[-1] = (spans[-1][0], end)
+                elif written[owner][-1][1] == start:
+                    written[owner][-1] = (written[owner][-1][0], end)
                 else:
-                    spans.append((start, end))
+                    written[owner].append((start, end))
             owner, start = following, end
-        marks = [at[pieces] for pieces in self.marks]
-        marked = [span for span in zip(marks[::2], marks[1::2], strict=True) if span[0] < span[1]]
+        marked: list[Span] = []
+        if self.marks:
+            marks = [at[pieces] for pieces in self.marks]
+            marked = [span for span in zip(marks[::2], marks[1::2], strict=True) if span[0] < span[1]]
         return Trace("".join(self.pieces), written, marked)
 
     # what the compiled template calls: filters, of which the result is thrown away
@@ -97,16 +121,17 @@ class TracedTemplate:
         number, inside = self.numbers.get(id(value)), self.inside
         if number is None and not inside:
             return
-        for depth, (other, _) in enumerate(inside):
-            if other == loop:  # it was at another message before
-                del inside[depth:]
-                break
-        else:
-            if number is None:
-                return
+        if inside and inside[-1][0] == loop:  # it was at another message before
+            inside.pop()
+        elif any(other == loop for other, _ in inside):
+            del inside[[other for other, _ in inside].index(loop) :]
+        elif number is None:
+            return
         if number is not None:
             inside.append((loop, number))
-        self.changes.append((len(self.pieces), inside[-1][1] if inside else None))
+            self.changes.append((len(self.pieces), number))
+        else:
+            self.changes.append((len(self.pieces), inside[-1][1] if inside else None))
 
     @jinja2.pass_context
     def named(self, _: Any, value: Any, loop: int) -> None:

@@ -30,6 +30,7 @@ REFUSALS = (
     IndexError,
 )  # of a template for messages it cannot write
 STAND_IN = "\U0010f000"  # a private-use character: no text begins with it
+USUAL = Form()  # of messages: the first that is tried, and the one of a plain chat
 TAG = re.compile(r"<[^<>\s]+>")
 
 
@@ -102,17 +103,20 @@ class TurnFinder:
         end = 0
         for number, message in enumerate(messages):
             spans, content = written.get(number), message["content"].strip()
-            if spans is None or len(spans) > 1 or text.find(content, *spans[0]) < 0:
+            if spans is None or len(spans) > 1:
                 return None
             start, end = spans[0]
-            if message["role"] == ASSISTANT:
+            if message["role"] != ASSISTANT:
+                if text.find(content, start, end) < 0:
+                    return None
+            else:
                 begin, stop = start + len(prompt), end_without_space(text, start, end)
                 if not text.startswith(prompt, start, end) or message["content"][-1:].isspace():
                     return None
                 if begin >= stop or text.find(content, begin, stop) < 0:
                     return None
                 turns.append(Turn(number, [(begin, stop)]))
-        return Reading(text, turns, Form()) if end == len(text) else None  # else something closes the chat
+        return Reading(text, turns, USUAL) if end == len(text) else None  # else something closes the chat
 
     def prompt(self, messages: list[Message], tools: list | None, form: Form) -> str:
         """Return the text that the model goes on from after `messages`; empty without messages."""
