@@ -63,7 +63,8 @@ class SplitWriter:
     def add(self, row: dict[str, Any]) -> None:
         """Append a row, given as {column: value}."""
         self.pending.append(row)
-        self.values += sum(len(value) if hasattr(value, "__len__") else 1 for value in row.values())
+        for value in row.values():
+            self.values += len(value) if hasattr(value, "__len__") else 1
         if len(self.pending) == ROWS_AT_A_TIME or self.values >= VALUES_AT_A_TIME:
             self.flush()
 

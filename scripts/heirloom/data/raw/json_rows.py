@@ -94,8 +94,11 @@ def may_repeat(row: Row, text: str | bytes, start: int, end: int) -> bool:
     """
     if len(row) > MANY_COLUMNS:
         return True
-    names = (f'"{column}"' for column in row)
-    return any(text.count(name if type(text) is str else name.encode(), start, end) != 1 for name in names)
+    for column in row:
+        name = f'"{column}"'
+        if text.count(name if type(text) is str else name.encode(), start, end) != 1:
+            return True
+    return False
 
 
 def repeated_columns(text: str, start: int) -> list[str]:
