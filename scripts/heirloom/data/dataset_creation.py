@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import TemplateError
-from tokenizers import Encoding
 
 from heirloom.artifacts import new_artifact
 from heirloom.config.sections.processing import ProcessingSection
@@ -39,7 +38,7 @@ from heirloom.data.rows.processing import find_processing_function
 from heirloom.data.rows.rows import FinishedRow, Prepared
 from heirloom.data.rows.seq2seq_rows import Seq2SeqRows
 from heirloom.data.rows.text_rows import TextRows
-from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.rows.tokenization import Encoded, Tokenizer
 from heirloom.data.rows.truncation import Dropped
 from heirloom.data.seen_prompts import PromptKeys, seen_rows, tell_seen
 from heirloom.data.test_splits import TestSplit
@@ -77,7 +76,7 @@ class Batch(NamedTuple):
     """Rows whose texts are being encoded."""
 
     rows: list[tuple[RawRow, Prepared]]
-    encodings: Future[list[list[Encoding]]]
+    encodings: Future[list[list[Encoded]]]
 
 
 def create_dataset(
@@ -300,14 +299,15 @@ class Creation:
         if problem:
             raise ValueError(f"its text {problem}")
 
-    def encode(self, prepared: list[Prepared]) -> list[list[Encoding]]:
+    def encode(self, prepared: list[Prepared]) -> list[list[Encoded]]:
         """Encode the texts of a batch; the result has one list of encodings a row."""
         in_pieces = self.kind in ("text", "chat")  # a pair or a source of such a length is no row to train on
         longest = LONG if in_pieces else sys.maxsize
+        encode = self.tokenizer.encode_to_ids if in_pieces else self.tokenizer.encode
         encoded = {}
         for flag in {row.add_special_tokens for row in prepared}:
             texts = [text for row in prepared if row.add_special_tokens == flag for text in row.texts]
-            encoded[flag] = iter(self.tokenizer.encode([text for text in texts if len(text) <= longest], flag))
+            encoded[flag] = iter(encode([text for text in texts if len(text) <= longest], flag))
         encodings = [
             [
                 next(encoded[row.add_special_tokens])

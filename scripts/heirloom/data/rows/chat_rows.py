@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.chats.chat_templates import ChatTemplate, Message
 from heirloom.data.chats.message_forms import (
     ASSISTANT,
+    PlainMessages,
     as_json,
     normal_messages,
     normal_tools,
@@ -18,11 +18,12 @@ from heirloom.data.chats.message_forms import (
     wanted,
 )
 from heirloom.data.chats.turns import Reading, TurnFinder
+from heirloom.data.rows.long_texts import LongText
 from heirloom.data.rows.masking import TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key, prompt_keys
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
 from heirloom.data.rows.token_positions import Located, Span, located
-from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.rows.tokenization import Encoded, Tokenizer
 from heirloom.data.rows.truncation import Dropped, kept, kept_part
 
 
@@ -65,7 +66,8 @@ class ChatRows:
     def prepare(self, record: dict[str, Any], split: str) -> Prepared:
         messages, tools = normal_messages(record["messages"]), normal_tools(record.get("tools"))
         finder = self.tool_finder if tools else self.finder
-        trained = self.trained_messages(messages, wanted(record["messages"]))
+        flags = [None] * len(messages) if isinstance(messages, PlainMessages) else wanted(record["messages"])
+        trained = self.trained_messages(messages, flags)
         reading = finder.read(messages, self.section.add_generation_prompt, tools, locate=self.by_turns)
         spans = self.trained_spans(reading, trained) if self.by_turns else None
         if split == "train" and spans is not None:
@@ -89,6 +91,8 @@ class ChatRows:
         if not answers and self.by_turns:
             raise ValueError("it has no assistant turn, so nothing would be trained on")
         for number, flag in enumerate(flags):
+            if flag is None:
+                continue
             if flag and messages[number]["role"] != ASSISTANT:
                 raise ValueError(
                     f"message {number + 1} ({messages[number]['role']}) asks to be trained on, but only assistant "
@@ -104,8 +108,9 @@ class ChatRows:
         trained = {number for number in answers if flags[number] is not False}
         if answers and not trained:
             raise Dropped("no_turn_to_train_on")
-        if any(is_empty(messages[number]) for number in trained):
-            raise Dropped("empty_answer")
+        for number in trained:
+            if is_empty(messages[number]):
+                raise Dropped("empty_answer")
         return trained
 
     def trained_spans(self, reading: Reading, trained: set[int]) -> list[Span]:
@@ -129,14 +134,17 @@ class ChatRows:
 
     def locate(self, batch: Sequence[Prepared], encodings: Sequence[list[Any]]) -> None:
         """Find the trained tokens of all rows of a batch at once, and put them in the place of the encodings."""
+        if self.tokenizer.positions.tracked:
+            return
         rows = [row for row, prepared in enumerate(batch) if prepared.details[1] is not None]
-        rows = [row for row in rows if isinstance(encodings[row][0], Encoding)]
+        rows = [row for row in rows if not isinstance(encodings[row][0], LongText)]
         texts, spans = ([batch[row].details[part] for row in rows] for part in (0, 1))
-        found = located(self.tokenizer.positions, texts, [encodings[row][0] for row in rows], spans, IGNORED)
+        parts = [encodings[row][0].ids for row in rows]
+        found = located(self.tokenizer.positions, texts, parts, spans, IGNORED)
         for row, tokens in zip(rows, found, strict=True):
             encodings[row][0] = tokens or encodings[row][0]
 
-    def finish(self, prepared: Prepared, encodings: list[Encoding | Located], split: str) -> Iterator[FinishedRow]:
+    def finish(self, prepared: Prepared, encodings: list[Encoded | Located], split: str) -> Iterator[FinishedRow]:
         text, spans, reference, _ = prepared.details
         encoding = encodings[0]
         if isinstance(encoding, Located) and split == "train" and not self.section.padding:

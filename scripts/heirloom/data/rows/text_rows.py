@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from tokenizers import Encoding
 
 from heirloom.config.sections.processing import ProcessingSection, TrainOnTemplates
 from heirloom.config.sections.row_kinds import IGNORED
@@ -12,7 +11,7 @@ from heirloom.data.rows.long_texts import LongText
 from heirloom.data.rows.masking import TemplateMask, labels_of
 from heirloom.data.rows.prompt_keys import prompt_key
 from heirloom.data.rows.rows import FinishedRow, Prepared, padded
-from heirloom.data.rows.tokenization import Tokenizer
+from heirloom.data.rows.tokenization import Encoded, Tokenizer
 from heirloom.data.rows.truncation import Dropped, Packer, kept, kept_of_pieces, kept_part
 from heirloom.errors import HeirloomError
 
@@ -46,7 +45,7 @@ class TextRows:
             raise Dropped("empty_text")
         return Prepared([text], True, text)
 
-    def finish(self, prepared: Prepared, encodings: list[Encoding | LongText], split: str) -> Iterator[FinishedRow]:
+    def finish(self, prepared: Prepared, encodings: list[Encoded], split: str) -> Iterator[FinishedRow]:
         encoding = encodings[0]
         if self.mask:
             yield self.masked(prepared.details, encoding)
@@ -69,7 +68,7 @@ class TextRows:
         if last != self.tokenizer.eos_token_id:
             yield np.array([self.tokenizer.eos_token_id], dtype=np.int32)
 
-    def masked(self, text: str, encoding: Encoding | LongText) -> FinishedRow:
+    def masked(self, text: str, encoding: Encoded) -> FinishedRow:
         """Return the row of a text of which the responses are trained on."""
         ids = np.asarray(encoding.ids, dtype=np.int32)
         trained = self.mask.spans(text, ids, encoding)

@@ -6,7 +6,6 @@ the row where their sum is not the text's length is encoded again with tracking.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +23,14 @@ class Located(NamedTuple):
 
     ids: np.ndarray  # (T,) int32
     labels: np.ndarray  # (T,) int32: ids where they are trained on
-    spans: list[Span]  # tokens
+    edges: tuple[list[int], list[int]]  # where each span of tokens begins, and where it ends, counted from `start`
+    start: int
     count: int  # of those trained on
+
+    @property
+    def spans(self) -> list[Span]:
+        """The spans of tokens that are trained on. Few rows are asked for them."""
+        return [(first - self.start, last - self.start) for first, last in zip(*self.edges, strict=True)]
 
 
 class TokenPositions:
@@ -117,21 +122,19 @@ def token_span_by_offsets(offsets: Sequence[Span] | np.ndarray, start: int, end:
 def located(
     positions: TokenPositions,
     texts: Sequence[str],
-    encodings: Sequence[Encoding],
+    parts: Sequence[np.ndarray],
     spans: Sequence[Sequence[Span]],
     ignored: int,
 ) -> list[Located | None]:
     """Return the tokens of each text and those of its character `spans`, by the lengths of the tokens.
 
-    Array operations over a batch cost a tenth of those over each row. `ignored`: the label of what is not trained on.
-    None for a text whose tokens do not tell it, which has to be looked at alone.
+    `parts`: the token ids of each text, (T,) int32, of a tokenizer that needs no tracking. `ignored`: the label of what
+    is not trained on. None for a text whose tokens do not tell it, which has to be looked at alone. Array operations
+    over a batch cost a tenth of those over each row.
     """
-    if positions.byte_lengths is None:
-        return [None] * len(texts)
-    lists = [encoding.ids for encoding in encodings]
-    bounds = np.zeros(len(lists) + 1, dtype=np.int64)
-    np.cumsum([len(ids) for ids in lists], out=bounds[1:])
-    flat = np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(bounds[-1]))
+    bounds = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(ids) for ids in parts], out=bounds[1:])
+    flat = np.concatenate([np.zeros(0, dtype=np.int32), *parts])
     ends = np.zeros(len(flat) + 1, dtype=np.int64)
     np.cumsum(positions.byte_lengths[flat], out=ends[1:])  # ends[t]: bytes of the batch before token t
     sizes = np.array([len(text) if text.isascii() else len(text.encode()) for text in texts])
@@ -158,8 +161,8 @@ def located(
     for row, text in enumerate(texts):
         start, stop, upto = edge[row], edge[row + 1], at + len(spans[row])
         if told[row] and positions.keeps(text):
-            own = [(one - start, other - start) for one, other in zip(firsts[at:upto], lasts[at:upto], strict=True)]
-            found.append(Located(flat[start:stop], labels[start:stop], own, counts[row]))
+            own = (firsts[at:upto], lasts[at:upto])
+            found.append(Located(flat[start:stop], labels[start:stop], own, start, counts[row]))
         else:
             found.append(None)
         at = upto

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from tokenizers import Encoding
 
 from heirloom.data.rows.long_texts import LongText
@@ -16,6 +18,16 @@ from heirloom.models.remote_code import loading, loading_from
 
 # Classes of tokenizer_config.json that mean: everything is in tokenizer.json.
 GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend", None}
+TEXTS_AT_A_TIME = 128  # whose encodings are held at once
+
+
+class TokenIds(NamedTuple):
+    """All that is kept of the encoding of a text whose tokens tell their characters by their lengths."""
+
+    ids: np.ndarray  # (T,) int32
+
+
+Encoded = Encoding | TokenIds | LongText
 
 
 class Tokenizer:
@@ -94,6 +106,24 @@ class Tokenizer:
         """Encode texts on all cores; the other threads of this process run on meanwhile."""
         encode = self.backend.encode_batch if self.positions.tracked else self.backend.encode_batch_fast
         return encode(texts, add_special_tokens=add_special_tokens)
+
+    def encode_to_ids(self, texts: Sequence[str], add_special_tokens: bool) -> Iterator[Encoding | TokenIds]:
+        """Yield the encoding of each text in turn; nothing but its ids where the characters need no tracking.
+
+        An encoding holds a hundred bytes and a piece of memory of its own for each token. Let go of at once, a few at
+        a time, these are used again by the next, and the tokenizer takes a tenth less.
+        """
+        if self.positions.tracked:
+            yield from self.encode(texts, add_special_tokens)
+            return
+        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+            encodings = self.encode(texts[start : start + TEXTS_AT_A_TIME], add_special_tokens)
+            lists = [encoding.ids for encoding in encodings]
+            del encodings
+            ends = np.cumsum([len(ids) for ids in lists]).tolist()
+            flat = np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=ends[-1])
+            del lists
+            yield from (TokenIds(flat[first:last]) for first, last in zip([0, *ends], ends, strict=False))
 
     def encode_pieces(self, text: str, add_special_tokens: bool) -> LongText:
         """Return a very long text, to be encoded in little memory."""
