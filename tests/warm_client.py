@@ -13,8 +13,11 @@ import signal
 import socket
 import sys
 
-NOT_AT_START = ("PYTHONPATH", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-"""Variables for Python that a process which has begun already can heed as well, or that make no difference."""
+NOT_AT_START = ("PYTHONPATH", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHON_EXEC")
+"""Variables for Python that a process which has begun already can heed as well, or that make no difference.
+
+The last is torchrun's, which is how a rank gets here.
+"""
 
 
 def main() -> int:
