@@ -42,6 +42,8 @@ OF_THE_WORKFLOW = (
     + ("pydantic", "snakemake.logging", "snakemake.api", "snakemake.report.html_reporter")
 )  # fmt: skip
 """Libraries of what a user types: Snakemake, DVC, the ledger."""
+OF_STAGES = ("torch.distributed.run", *OF_RANKS)
+"""Libraries of all programs of stages, torchrun among them."""
 
 
 @functools.cache
@@ -55,13 +57,29 @@ def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
 
 
 @functools.cache
-def warm_workflow() -> Path:
-    """Return a folder with `python`, `snakemake` and `dvc` of a warm start, one for all tests of this process."""
-    warm = WarmStart(dict(os.environ), OF_THE_WORKFLOW, nested=True).__enter__()
+def warm_workflow(*more: str) -> Path:
+    """Return a folder with `python`, `snakemake` and `dvc` of a warm start, one for all tests of this process.
+
+    `more`: libraries of the programs that these start: of stages, of torchrun.
+    """
+    from heirloom.launcher.environment import QUIET, REPRODUCIBLE
+
+    stages = {**QUIET, **REPRODUCIBLE} if more else {}
+    warm = WarmStart({**os.environ, **stages}, (*OF_THE_WORKFLOW, *more), nested=True).__enter__()
     atexit.register(warm.__exit__)
     for name in ("snakemake", "dvc"):
         warm.program(name, str(Path(sys.executable).with_name(name)))
     return warm.program("python").parent
+
+
+def warm_environment(*libraries: str) -> Path:
+    """Return what `make VENV=` takes for the environment of these tests; its Python begins with `libraries` loaded."""
+    programs = warm_workflow(*libraries)
+    for there in (*Path(sys.executable).parent.iterdir(), *Path(sys.prefix).iterdir()):
+        here = programs / there.name if there.parent.name == "bin" else programs.parent / there.name
+        if there.is_file() and not here.exists():  # other programs, and what make notes of an installation
+            here.symlink_to(there) if here.parent == programs else here.touch()
+    return programs.parent
 
 
 class WarmStart:
@@ -103,11 +121,14 @@ class WarmStart:
         program.chmod(0o755)
         return program
 
-    def run(self, program: Path, options: list[str], log: Path) -> int:
-        """Run a program to its end, its output into `log`; return its exit code, that after signal n being -n."""
+    def run(self, program: Path, options: list[str], log: Path, **more: str) -> int:
+        """Run a program to its end, its output into `log`; return its exit code, that after signal n being -n.
+
+        `more`: variables of its own.
+        """
         with log.open("wb") as said:
-            command = [*self.python, str(program), *options]
-            done = subprocess.run(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            command, variables = [*self.python, str(program), *options], self.environment | more
+            done = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         return done.returncode
 
 

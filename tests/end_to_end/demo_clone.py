@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from warm_start import WarmStart, warm_ranks, warm_workflow
+from warm_start import OF_STAGES, WarmStart, warm_environment, warm_ranks, warm_workflow
 from working_tree import copy_working_tree
 
 from heirloom.launcher.environment import CPU_RANKS, RANKS, REPRODUCIBLE
@@ -18,7 +18,7 @@ class Demo:
     """A clone of this repository, working tree included, with a home folder of its own."""
 
     def __init__(self, folder: Path, home: Path) -> None:
-        self.folder = folder
+        self.folder, self.venv = folder, Path(sys.prefix)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "PATH": path}
 
@@ -43,10 +43,16 @@ class Demo:
         (self.folder / name).write_text(text)
 
     def warm(self, *libraries: str) -> "Demo":
-        """Return this clone with programs whose libraries are loaded already, and with ranks that have `libraries`."""
+        """Return this clone with programs whose libraries are loaded already, and with ranks that have `libraries`.
+
+        With those, the other programs of stages have theirs too.
+        """
         demo = Demo(self.folder, Path(self.environment["HOME"]))
-        demo.environment = {**self.environment, "PATH": f"{warm_workflow()}{os.pathsep}{self.environment['PATH']}"}
-        demo.environment |= warm_ranks(libraries) if libraries else {}
+        more = OF_STAGES if libraries else ()
+        demo.environment = {**self.environment, "PATH": f"{warm_workflow(*more)}{os.pathsep}{self.environment['PATH']}"}
+        if libraries:
+            demo.environment |= warm_ranks(libraries)
+            demo.venv = warm_environment(*more)
         return demo
 
     def warmed(self, warm: WarmStart) -> "Demo":
@@ -69,7 +75,7 @@ class Demo:
         return WarmStart(self.environment | REPRODUCIBLE | RANKS | CPU_RANKS)
 
     def make(self, *words: str) -> str:
-        return self.run("make", *words, f"VENV={sys.prefix}")
+        return self.run("make", *words, f"VENV={self.venv}")
 
     def git(self, *words: str) -> str:
         return self.run("git", "-c", "user.name=tester", "-c", "user.email=tester@example.org", *words)

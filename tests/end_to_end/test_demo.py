@@ -21,9 +21,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def demo(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A clone in which `make demo` has run once."""
+    """A clone in which `make demo` has run once, its Python with libraries loaded.
+
+    Each program of a stage begins cold on SageMaker's hosts and in the image (tests/sagemaker, tests/image).
+    """
     demo = Demo.create(tmp_path_factory.mktemp("demo") / "heirloom", home)
-    demo.printed = demo.make("demo")
+    demo.printed = demo.warm(*OF_RANKS).make("demo")
     return demo
 
 
@@ -58,7 +61,7 @@ def test_the_contract_a_to_d_holds_on_the_real_demo(demo: Demo, home: Path, tmp_
     demo.commit("made")
     assert "in sync" in demo.run("dvc", "status", "--cloud")
 
-    clone = Demo(tmp_path / "clone", home).warm()  # (c)
+    clone = Demo(tmp_path / "clone", home).warm(*OF_RANKS)  # (c)
     subprocess.run(["git", "clone", "-q", str(demo.folder), str(clone.folder)], check=True)
     clone.make("clone-settings")
     clone.run("dvc", "pull")
@@ -139,7 +142,7 @@ def test_what_dvc_alone_has_made_is_up_to_date_for_both(at_home: Demo) -> None:
     """That Snakemake makes the same bytes is shown where its jobs are (tests/sagemaker, tests/slurm)."""
     for kind in ARTIFACTS:
         assert hashes(at_home.folder / kind)
-    at_home.warm().nothing_to_do()
+    at_home.warm(*OF_RANKS).nothing_to_do()
 
 
 def test_artifacts_hold_no_place_and_no_host(demo: Demo) -> None:

@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from training_workplace import chats
-from warm_start import warm_ranks
+from warm_start import OF_STAGES, warm_ranks, warm_workflow
 from working_tree import copy_working_tree
 
 TRAINING = {"learning_rate": 1e-3, "global_batch_size": 128, "num_train_epochs": 3, "bf16": False}
@@ -69,11 +68,10 @@ def rehearsed(project) -> subprocess.CompletedProcess:
 
 
 def typed(project: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run `python WORDS` in the project."""
+    """Run `python WORDS` in the project, libraries of its own and of the stages that it starts loaded before."""
     variables = {**os.environ, **warm_ranks(), "CUDA_VISIBLE_DEVICES": "", "WANDB_API_KEY": ""}
-    return subprocess.run(
-        [sys.executable, *words], cwd=project, env=variables, capture_output=True, text=True, check=False
-    )
+    python = warm_workflow(*OF_STAGES) / "python"
+    return subprocess.run([python, *words], cwd=project, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_a_sound_run_passes_to_its_report(project, rehearsed):
