@@ -10,8 +10,9 @@ import pytest
 
 import heirloom.rank
 
-heirloom.rank.allow(*heirloom.rank.OPTIONAL)  # tests of the library are no ranks: here nothing looks absent,
-gc.enable()  # whichever modules were imported first
+# tests of the library are no ranks: here nothing looks absent, whichever modules were imported first; and garbage is
+# collected again, once everything is imported (pytest_collection_modifyitems)
+heirloom.rank.allow(*heirloom.rank.OPTIONAL)
 
 # a clone's modules are compiled once, not at each of the thousand starts of its programs
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -34,6 +35,8 @@ SHOWN = 30
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gc.freeze()  # as ranks do: what imports made lives to the end, and is looked through no more
+    gc.enable()
     if "torch" in sys.modules:  # threads that wait for each other on cores that are shared anyway cost twice the time
         sys.modules["torch"].set_num_threads(1)
     rank = {name: number for number, name in enumerate(LONGEST)}

@@ -4,6 +4,7 @@ torchrun's own store listens at every address of the machine, whatever `--master
 password: whoever reaches it becomes a rank. Here it listens on the loopback alone.
 """
 
+import gc
 import os
 import socket
 import sys
@@ -17,10 +18,13 @@ LOOPBACK = "127.0.0.1"
 
 def run(arguments: list[str]) -> None:
     """Run torchrun with the arguments of its command line, of which `--rdzv-backend static` gets a store of its own."""
+    gc.disable()  # to look through what imports make, again and again, took half a second (as in heirloom.rank)
     from torch.distributed import TCPStore
     from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
     from torch.distributed.run import main
 
+    gc.freeze()
+    gc.enable()
     usual = StaticTCPRendezvous.next_rendezvous
 
     def next_rendezvous(self: StaticTCPRendezvous):
