@@ -25,6 +25,8 @@ from pathlib import Path
 
 OPTIONAL = ("peft", "bitsandbytes", "wandb", "lomo_optim")
 """Libraries that others load wherever they are installed; a rank that is not asked for them does without."""
+ASKING = ("peft", "quantization", "paged_", "ademamix", "_bnb", "lomo")
+"""Words of a rank that is asked for them (heirloom.rank): it begins cold where the others were loaded without."""
 CLIENT = Path(__file__).with_name("warm_client.py")
 OF_RANKS = (
     ("datasets", "peft", "torch")
@@ -194,6 +196,8 @@ def open_streams() -> None:
 
 def become(words: list[str]) -> None:
     """Run a program in this process, and end with it."""
+    if "peft" not in sys.argv[3:] and "torch" in sys.modules and asks_for_more(words):
+        os.execv(sys.executable, [sys.executable, *words])
     if sys.argv[2] == "nested":
         sys.executable = str(Path(sys.argv[1]).with_name("bin") / "python")
     sys.modules.pop("__mp_main__", None)  # this file, which is no module of the program's
@@ -219,6 +223,15 @@ def become(words: list[str]) -> None:
         atexit._run_exitfuncs()  # as at the end of a process of its own: trackers write their last lines then
         sys.stdout.flush()
         os._exit(code)
+
+
+def asks_for_more(words: list[str]) -> bool:
+    """Tell whether a program's words, or the file after its `--config`, ask for a library that looked absent here."""
+    config = next((after for flag, after in zip(words, words[1:], strict=False) if flag == "--config"), "")
+    text = " ".join(words)
+    if Path(config).is_file():
+        text += Path(config).read_text(encoding="utf-8", errors="replace")
+    return any(word in text for word in ASKING)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import short_chain
 import slurm_demo
 from demo_clone import ARTIFACTS, Demo, hashes
 from loopback_cluster import Cluster
+from warm_start import OF_EACH_RANK, warm_ranks
 
 from heirloom.training.callbacks.resuming import COMPLETE
 
@@ -29,6 +30,7 @@ def on_cluster(
     demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
     short_chain.bring(at_home, demo, "baseline-", "generate-demo-split", but=("download-demo-text",))
     slurm_demo.poll_every(demo, 1)
+    demo.environment |= warm_ranks(OF_EACH_RANK)  # the jobs have it, as srun's steps have; all else in them begins cold
     work = demo.folder / ".heirloom" / "work"
     workflow = slurm_demo.OnCluster(demo, cluster)
     workflow.wait_for(lambda: list(work.glob(f"train-demo-pretrain-*-w2/checkpoint-*/{COMPLETE}")))
