@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,19 @@ def measured(workplace):
 
 
 @pytest.fixture(scope="module")
-def whole(workplace, measured):
+def warm(workplace):
+    """The workplace for trainings that nobody interrupts: only those that are begin as a user's do."""
+    return replace(workplace, warm=True)
+
+
+@pytest.fixture(scope="module")
+def whole(workplace, warm, measured):
     """The files of that training without any interruption."""
-    workplace.launch(*measured("whole"))
+    warm.launch(*measured("whole"))
     return tree(workplace.folder / "whole")
 
 
-def test_sigterm_in_every_phase_keeps_the_step_and_the_bytes(workplace, measured, whole):
+def test_sigterm_in_every_phase_keeps_the_step_and_the_bytes(workplace, warm, measured, whole):
     """While libraries load, held-out rows are measured, a step is taken, others are measured: then on to the same end.
 
     Its data loaders are processes of their own, which a signal to their rank must not end.
@@ -97,7 +104,7 @@ def test_sigterm_in_every_phase_keeps_the_step_and_the_bytes(workplace, measured
     assert "stopped by SIGTERM at step 40 of 45" in last_line(said) and "step 40/45  held-out" not in said
     assert complete_checkpoints(work) == [max(step, 36), 40]  # as often as was asked for when it went on
 
-    said = workplace.launch(*command).stdout
+    said = warm.launch(*command).stdout
     assert "resuming from checkpoint-40" in said and "step 40/45  held-out" in said and not work.exists()
     assert tree(outputs) == whole
 
@@ -125,7 +132,7 @@ def fill(folder: Path, leave: int) -> Path:
     return ballast
 
 
-def test_a_full_disk_costs_no_more_than_what_did_not_fit(workplace, measured, whole, small_disk):
+def test_a_full_disk_costs_no_more_than_what_did_not_fit(workplace, warm, measured, whole, small_disk):
     """It is full when a checkpoint is written, then when the finished model is."""
     command = measured("full/run")
     outputs = small_disk / "run"
@@ -144,7 +151,7 @@ def test_a_full_disk_costs_no_more_than_what_did_not_fit(workplace, measured, wh
     shutil.move(work, workplace.folder / "roomy")
     work.symlink_to(workplace.folder / "roomy")
     ballast = fill(small_disk, leave=65536)
-    done = workplace.launch(*command, check=False)
+    done = warm.launch(*command, check=False)
     assert done.returncode == 1 and "resuming from checkpoint-" in done.stdout
     said = last_line(done.stdout)
     assert re.match(r"train-checkpoint failed: full/run could not be written to: 0\.[01] MB are free there; ", said)
@@ -152,7 +159,7 @@ def test_a_full_disk_costs_no_more_than_what_did_not_fit(workplace, measured, wh
     assert not any("checkpoint" in file.name for file in outputs.iterdir() if file != work)
 
     ballast.unlink()
-    said = workplace.launch(*command).stdout
+    said = warm.launch(*command).stdout
     assert "resuming from checkpoint-45" in said and "step 46" not in said and "step 45/45  loss" not in said
     work.unlink(missing_ok=True)
     assert tree(outputs) == whole
