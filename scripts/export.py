@@ -30,8 +30,8 @@ from transformers.utils.logging import disable_progress_bar
 from heirloom.artifacts import destination, new_artifact
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
-from heirloom.errors import HeirloomError, plain
-from heirloom.failures import sentence_of
+from heirloom.errors import HeirloomError
+from heirloom.failures import ends_in_one_sentence
 from heirloom.models.model_facts import FACTS
 from heirloom.models.remote_code import trust
 from heirloom.models.trained_checkpoints import is_adapter
@@ -47,26 +47,17 @@ from pipeline.upkeep import TrainedRun, trained_run
 EXPORTS = "exports"
 
 
-def main() -> int:
+def main() -> None:
     forgive_characters()
     options = parse_arguments()
     os.chdir(Path(__file__).resolve().parents[1])
     output = options.output or Path(EXPORTS) / options.run
-    try:
+    with ends_in_one_sentence(f"exporting {options.run}"):
         trained = checked(options, output)
         original = measured(trained)
         weights = export(trained, output, original)
         if options.to == "hub":
             push(trained, output, original, weights, options)
-    except HeirloomError as error:
-        print(f"error: exporting {options.run}: {plain(str(error))}", file=sys.stderr)
-        return 1
-    except (MemoryError, OSError, RuntimeError) as error:
-        if (sentence := sentence_of(error)) is None:
-            raise
-        print(f"error: exporting {options.run}: {plain(sentence)}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def checked(options: argparse.Namespace, output: Path) -> TrainedRun:
@@ -171,4 +162,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

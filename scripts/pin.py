@@ -28,6 +28,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 from heirloom.config.folders import named_files
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.errors import HeirloomError, plain
+from heirloom.failures import ends_in_one_sentence
 from heirloom.hub import COMMIT, commit_of
 
 KINDS = {"models": "model", "datasets": "dataset"}
@@ -55,11 +56,8 @@ class Source(NamedTuple):
 def main() -> int:
     options = parse_arguments()
     wrong = 0
-    try:
+    with ends_in_one_sentence():
         found = [source for source in sources(options.names) if not source.pinned]
-    except HeirloomError as error:
-        print(f"error: {plain(str(error))}", file=sys.stderr)
-        return 1
     for source in found:
         try:
             said = told(source) if options.check else pin(source)

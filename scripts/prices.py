@@ -14,7 +14,6 @@ import argparse
 import datetime
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ruamel.yaml import YAML
 
 from heirloom.errors import HeirloomError
 from heirloom.estimates.prices import FILE, OTHERS, read_prices
+from heirloom.failures import ends_in_one_sentence
 
 ENDPOINT_REGION = "us-east-1"
 PAGE = "https://api.pricing.us-east-1.amazonaws.com/"
@@ -31,21 +31,17 @@ TRAINING = re.compile(r"(?:[A-Z0-9]+-)?Train:(ml\.[\w.-]+)")
 HEAD = "# USD an hour on demand, written by `make prices`. What was not seen is not here. docs/plan.md\n"
 
 
-def main() -> int:
+def main() -> None:
     """Fetch, look at what came, write."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("region", help="whose prices, for example eu-west-1")
     region = arguments.parse_args().region
-    try:
+    with ends_in_one_sentence():
         found = dict(training_prices(products(region)))
         if not found:
             raise HeirloomError(f"AWS's list has no price of a training instance in {region}: is that a region?")
         write(FILE, region, found, datetime.datetime.now(datetime.UTC).date())
-    except HeirloomError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     print(f"{FILE}: {len(found)} prices of {region}")
-    return 0
 
 
 def products(region: str) -> Iterator[dict[str, Any]]:
@@ -91,4 +87,4 @@ def write(file: Path, region: str, found: dict[str, float], today: datetime.date
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

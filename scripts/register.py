@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from heirloom.errors import HeirloomError, plain
+from heirloom.errors import plain
+from heirloom.failures import ends_in_one_sentence
 from heirloom.publishing.hub_repository import push_folder
 from heirloom.publishing.model_packages import register_package
 from heirloom.publishing.version_tags import tag_version
@@ -28,20 +29,16 @@ from pipeline.upkeep import Passed, passed_run
 REGISTRIES = ("sagemaker", "hub", "git")
 
 
-def main() -> int:
+def main() -> None:
     forgive_characters()
     os.chdir(Path(__file__).resolve().parents[1])
     options = parse_arguments()
-    try:
+    with ends_in_one_sentence(f"registering {options.run}"):
         passed = passed_run(options.run, with_data=options.to != ["git"])
         for gate in passed.gates:
             print(plain(f"passed  {gate['name']} {gate['said']}: {gate['why']}"))
         for registry in (name for name in REGISTRIES if name in options.to):
             print(plain(REGISTER[registry](passed, options)), flush=True)
-    except HeirloomError as error:
-        print(f"error: registering {options.run}: {plain(str(error))}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def to_sagemaker(passed: Passed, options: argparse.Namespace) -> str:
@@ -111,4 +108,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

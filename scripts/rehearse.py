@@ -22,12 +22,13 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from heirloom.errors import HeirloomError, plain
+from heirloom.errors import plain
+from heirloom.failures import ends_in_one_sentence
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.rehearsal import NEVER, note_rehearsed, place_of, prepare, rehearse
 
 
-def main() -> int:
+def main() -> None:
     forgive_characters()
     os.chdir(Path(__file__).resolve().parents[1])
     options = parse_arguments()
@@ -35,22 +36,18 @@ def main() -> int:
     runs = sorted(set(options.runs))
     folder = options.folder or place_of(runs)
     begun = time.monotonic()
-    try:
+    with ends_in_one_sentence(f"rehearsing {', '.join(runs)}"):
         prepared = prepare(runs, folder, tell)
         if not options.prepare:
             rehearse(prepared, tell)
             note_rehearsed(prepared.keys)
-    except HeirloomError as error:
-        print(f"error: rehearsing {', '.join(runs)}: {plain(str(error))}", file=sys.stderr)
-        return 1
     if options.prepare:
         tell(f"{folder} is ready; its commands, in order:")
         tell("\n".join(prepared.graph.stages[name].cmd for name in prepared.stages))
-        return 0
+        return
     tell("not rehearsed, as it cannot be here:")
     tell("\n".join(f"  {plain(sentence)}" for sentence in (*NEVER, *prepared.left_out)))
     tell(f"{', '.join(runs)}: all {len(prepared.stages)} stages end well ({time.monotonic() - begun:.0f} s)")
-    return 0
 
 
 def tell(line: str) -> None:
@@ -69,4 +66,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

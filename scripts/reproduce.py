@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from heirloom.errors import HeirloomError, plain
+from heirloom.errors import plain
+from heirloom.failures import ends_in_one_sentence
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import Reproduction, commit_of, reproduce, uncommitted_changes
 
@@ -34,15 +35,13 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="heirloom-reproduce-"))
     clone = folder / "clone"
     try:
-        commit = commit_of(options.commit)
-        tell(f"{options.stage} of commit {commit[:12]} ({options.commit})")
-        if changes := uncommitted_changes():
-            more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
-            tell(f"uncommitted changes take no part: {', '.join(changes[:MOST_CHANGES])}{more}")
-        return report(reproduce(commit, options.stage, clone, tell))
-    except HeirloomError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        with ends_in_one_sentence():
+            commit = commit_of(options.commit)
+            tell(f"{options.stage} of commit {commit[:12]} ({options.commit})")
+            if changes := uncommitted_changes():
+                more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+                tell(f"uncommitted changes take no part: {', '.join(changes[:MOST_CHANGES])}{more}")
+            return report(reproduce(commit, options.stage, clone, tell))
     finally:
         if options.keep and clone.exists():
             tell(f"kept: {clone}")

@@ -24,8 +24,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
-from heirloom.errors import HeirloomError, plain
-from heirloom.failures import sentence_of
+from heirloom.errors import HeirloomError
+from heirloom.failures import ends_in_one_sentence
 from heirloom.inference.answers import Answerer
 from heirloom.models.language_models import is_encoder_decoder
 from heirloom.models.remote_code import trust
@@ -40,25 +40,17 @@ PATIENCE = 5
 """Seconds that answers have to end in after Ctrl-C."""
 
 
-def main() -> int:
+def main() -> None:
     forgive_characters()
     options = parse_arguments()
     os.chdir(Path(__file__).resolve().parents[1])
     try:
-        trained = trained_run(options.run)
-        with listen(options.host, options.port, options.allow_others) as listening:
-            ENGINES[options.engine](trained, listening)
-    except HeirloomError as error:
-        print(f"error: serving {options.run}: {plain(str(error))}", file=sys.stderr)
-        return 1
-    except (MemoryError, OSError, RuntimeError) as error:
-        if (sentence := sentence_of(error)) is None:
-            raise
-        print(f"error: serving {options.run}: {plain(sentence)}", file=sys.stderr)
-        return 1
+        with ends_in_one_sentence(f"serving {options.run}"):
+            trained = trained_run(options.run)
+            with listen(options.host, options.port, options.allow_others) as listening:
+                ENGINES[options.engine](trained, listening)
     except KeyboardInterrupt:
         print("\nstopped", flush=True)
-    return 0
 
 
 def by_transformers(trained: TrainedRun, listening: socket.socket) -> None:
@@ -131,4 +123,4 @@ def port(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,8 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
 
 from rich.console import Console
 
-from heirloom.errors import HeirloomError, plain_json
+from heirloom.errors import plain_json
+from heirloom.failures import ends_in_one_sentence
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.provenance import trace_row, trace_tree
 
@@ -29,20 +30,16 @@ UNWRAPPED = 10_000
 """Width for files and pipes, in characters: each fact on one line."""
 
 
-def main() -> int:
+def main() -> None:
     forgive_characters()
     os.chdir(Path(__file__).resolve().parents[1])
     options = parse_arguments()
-    try:
+    with ends_in_one_sentence():
         trace = trace_row(options.generations, options.row, options.sample)
-    except HeirloomError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     if options.json:
         print(plain_json(trace.as_json()))
     else:
         Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED).print(trace_tree(trace))
-    return 0
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -55,4 +52,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

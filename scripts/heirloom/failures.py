@@ -11,8 +11,11 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+
+from heirloom.errors import HeirloomError, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +68,25 @@ def sentence_of(error: BaseException) -> str | None:
         if match := TIMEOUT_TEXTS.search(str(each)):
             return collective_timeout(f"rank {rank()}", match[1] or match[2])
     return None
+
+
+@contextmanager
+def ends_in_one_sentence(doing: str = "") -> Iterator[None]:
+    """End the program with one sentence and no trace where what is done inside fails by a mistake that the user can
+    mend, or by what the machine lacks; `doing` begins it. For programs that people type; stages have `stage.run`.
+    """
+    try:
+        yield
+    except HeirloomError as error:
+        sentence, code = plain(str(error)), error.exit_code
+    except (MemoryError, OSError, RuntimeError) as error:
+        if (found := sentence_of(error)) is None:
+            raise
+        sentence, code = plain(found), 1
+    else:
+        return
+    print(f"error: {f'{doing}: ' if doing else ''}{sentence}", file=sys.stderr)
+    sys.exit(code)
 
 
 def missing_library(error: BaseException) -> str | None:

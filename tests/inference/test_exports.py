@@ -60,7 +60,10 @@ def exported(
         monkeypatch.setattr(export, "__file__", str(project / "scripts/export.py"))
         monkeypatch.setattr(sys, "argv", ["export.py", *words])
         monkeypatch.chdir(project)
-        status = export.main()
+        try:
+            status = export.main() or 0
+        except SystemExit as end:
+            status = end.code
         said = capsys.readouterr()
         return status, said.out + said.err
 

@@ -139,7 +139,8 @@ def refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         monkeypatch.setattr(serve, "__file__", str(project / "scripts/serve.py"))
         monkeypatch.setattr(sys, "argv", ["serve.py", *words])
         monkeypatch.chdir(project)
-        assert serve.main() == 1
+        with pytest.raises(SystemExit, match="^1$"):
+            serve.main()
         error = capsys.readouterr().err
         assert error.startswith("error: serving ") and error.count("\n") == 1, error
         return error

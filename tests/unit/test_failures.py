@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from heirloom.failures import sentence_of
+from heirloom.errors import HeirloomError
+from heirloom.failures import ends_in_one_sentence, sentence_of
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -68,6 +69,27 @@ def test_what_a_library_or_this_project_imports_in_vain_keeps_its_trace(tmp_path
         program = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {str(tmp_path)!r}]; import heirloom; {line}"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert done.returncode == 1 and done.stderr.startswith("Traceback"), line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (HeirloomError("a.yaml: no \x1b[31m such run"), r"error: serving x: a.yaml: no \x1b[31m such run"),
+        (MemoryError(), "error: serving x: rank 0 ran out of memory: "),
+        (PermissionError(13, "Permission denied", "a"), "error: serving x: a: this user may not read or write"),
+    ],
+)
+def test_a_program_that_is_no_stage_ends_in_one_sentence(capsys, error, said):
+    with pytest.raises(SystemExit) as end, ends_in_one_sentence("serving x"):
+        raise error
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_what_nobody_expected_keeps_its_trace_there_too():
+    for error in (KeyError("x"), RuntimeError("Connection closed by peer")):
+        with pytest.raises(type(error)), ends_in_one_sentence():
+            raise error
 
 
 def test_a_script_says_the_sentence_below_the_trace(tmp_path):
