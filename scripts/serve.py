@@ -2,9 +2,10 @@
 
     python scripts/serve.py polite                     # http://127.0.0.1:8000/v1; shows the token once; Ctrl-C ends it
     python scripts/serve.py polite --port 0            # at any port that is free
+    python scripts/serve.py polite --engine vllm       # by vLLM (make setup-vllm), as it is anyway where that is
 
 In:  the checkpoint of a run (whole, quantized, or an adapter with its base), with its chat template and the tokens that
-     end the run's answers. Nothing is written.
+     end the run's answers. Nothing is written but what vLLM says, to .heirloom/serving/RUN.log.
 Out: /v1/chat/completions, /v1/completions (both also as streams), /v1/models, /health. See docs/serving.md.
 """
 
@@ -24,14 +25,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
-from heirloom.errors import HeirloomError
+from heirloom.errors import HeirloomError, plain
 from heirloom.failures import ends_in_one_sentence
 from heirloom.inference.answers import Answerer
+from heirloom.inference.vllm.engine import load_for_vllm
+from heirloom.inference.vllm.environment import vllm_environment
 from heirloom.models.language_models import is_encoder_decoder
 from heirloom.models.remote_code import trust
 from heirloom.models.trained_checkpoints import load_model, load_tokenizer
 from heirloom.publishing.listening import listen, url_of
-from heirloom.publishing.token_check import TokenCheck, new_token
+from heirloom.publishing.token_check import Application, TokenCheck, new_token
 from heirloom.publishing.transformers_server import PATHS, application, check_installed
 from heirloom.report.terminal_text import forgive_characters
 from pipeline.upkeep import TrainedRun, trained_run
@@ -48,7 +51,7 @@ def main() -> None:
         with ends_in_one_sentence(f"serving {options.run}"):
             trained = trained_run(options.run)
             with listen(options.host, options.port, options.allow_others) as listening:
-                ENGINES[options.engine](trained, listening)
+                (ENGINES[options.engine] if options.engine else by_what_is_here)(trained, listening)
     except KeyboardInterrupt:
         print("\nstopped", flush=True)
 
@@ -58,11 +61,56 @@ def by_transformers(trained: TrainedRun, listening: socket.socket) -> None:
     where the libraries are not installed.
     """
     check_installed()
+    answerer = load(trained)
+    served = application(trained.run.name, answerer.model, answerer.tokenizer, answerer.section.max_new_tokens)
+    serve(served, trained, listening, answerer)
+
+
+def by_vllm(trained: TrainedRun, listening: socket.socket) -> None:
+    """Let vLLM's own server, in its environment, load the model, and hand requests on to it until Ctrl-C.
+
+    Raises HeirloomError as `by_transformers` does, and where vLLM is not installed or cannot serve the model.
+    """
+    answer_by_vllm(trained, listening, checked_for_vllm(trained))
+
+
+def by_what_is_here(trained: TrainedRun, listening: socket.socket) -> None:
+    """Answer by vLLM where its environment is installed and it serves this model on this machine, else by transformers'
+    server, with a word why.
+    """
+    try:
+        vllm_environment()
+    except HeirloomError:
+        by_transformers(trained, listening)
+        return
+    try:
+        answerer = checked_for_vllm(trained)
+    except HeirloomError as error:
+        print(f"transformers' server answers, for vLLM cannot: {plain(str(error))}", flush=True)
+        by_transformers(trained, listening)
+    else:
+        answer_by_vllm(trained, listening, answerer)
+
+
+def answer_by_vllm(trained: TrainedRun, listening: socket.socket, answerer: Answerer) -> None:
+    """Begin vLLM's server and hand on what it is asked."""
+    from heirloom.publishing.forwarding import Forwarding
+    from heirloom.publishing.vllm_server import vllm_server
+
+    print(f"vLLM loads {trained.checkpoint} …", flush=True)
+    with vllm_server(trained.run.name, trained.checkpoint, answerer, trusted=trained.trust_remote_code) as there:
+        serve(Forwarding(there), trained, listening, answerer)
+
+
+ENGINES = {"transformers": by_transformers, "vllm": by_vllm}
+"""What answers, by its name on the command line: each serves until Ctrl-C at a socket that listens already."""
+
+
+def serve(served: Application, trained: TrainedRun, listening: socket.socket, answerer: Answerer) -> None:
+    """Show the address and a new token, and answer whoever has it until Ctrl-C."""
     import uvicorn
 
-    answerer = load(trained)
     token = new_token()
-    served = application(trained.run.name, answerer.model, answerer.tokenizer, answerer.section.max_new_tokens)
     config = uvicorn.Config(
         TokenCheck(served, token, PATHS), log_level="warning", timeout_graceful_shutdown=PATIENCE, server_header=False
     )
@@ -70,8 +118,20 @@ def by_transformers(trained: TrainedRun, listening: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-ENGINES = {"transformers": by_transformers}
-"""What answers, by its name on the command line: each serves until Ctrl-C at a socket that listens already."""
+def checked_for_vllm(trained: TrainedRun) -> Answerer:
+    """Return what vLLM is to load and how it answers. Raises HeirloomError for what it cannot, or by request alone."""
+    check_installed()
+    section = trained.run.generation or GenerationSection()
+    if section.passed_through.get("stop_strings"):
+        raise HeirloomError(
+            f"{trained.run.path}: generation.stop_strings: vLLM's server takes them with each request (`stop`) and not "
+            "for all: use --engine transformers"
+        )
+    kept = ("max_new_tokens", "eos_tokens", "default_dtype", "tensor_parallel_size")
+    given = {name: value for name in kept if (value := getattr(section, name)) is not None}
+    trust(trained.trust_remote_code)
+    how = GenerationSection(engine="vllm", **given)
+    return load_for_vllm(trained.checkpoint, how, PartialState(cpu=on_cpu()))
 
 
 def load(trained: TrainedRun) -> Answerer:
@@ -108,7 +168,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("run", metavar="RUN", help="of a file in config/runs/, without .yaml")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="transformers", help="what answers")
+    parser.add_argument("--engine", choices=sorted(ENGINES), help="what answers; absent: vllm where it can")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; absent: this machine's alone")
     parser.add_argument("--port", type=port, default=8000, help="port to listen at; 0: any that is free")
     parser.add_argument("--allow-others", action="store_true", help="let --host be one that other machines reach")

@@ -1,14 +1,30 @@
-"""A tiny model with random weights and tiny processed datasets, made once."""
+"""A tiny model with random weights and tiny processed datasets, made once; vLLM, installed once."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from tiny_place import PAIRS, PROMPTS, SENTENCES, Place, write_dataset
 from trained_project import make_project
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
+from heirloom.inference.vllm.environment import VARIABLE
 from heirloom.models.tokenizer_training import train_bpe
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOT_SERVED = re.compile(r"No matching distribution|not found in the package registry|no version of|Failed to fetch")
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +82,27 @@ def place(tmp_path_factory) -> Place:
 def project(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with checkpoints, in which exports are made and from which models are served."""
     return make_project(place, tmp_path_factory.mktemp("trained") / "project")
+
+
+@pytest.fixture(scope="session")
+def wide(place: Place) -> Path:
+    """A model whose heads have a size that vLLM's kernels for CPUs know."""
+    folder = place.folder / "wide"
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(place.folder / "model", head_dim=32)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vllm() -> Path:
+    """The environment, installed by make, once: it stays, as the environment that the tests run in does."""
+    folder = Path(os.environ.get(VARIABLE) or f"{sys.prefix}-vllm")
+    command = ["make", "setup-vllm", f"VLLM_VENV={folder}", f"PYTHON={sys.executable}"]
+    with FileLock(f"{folder}.lock"):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode and NOT_SERVED.search(done.stderr):
+        pytest.skip(f"the package index does not serve vLLM: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return folder

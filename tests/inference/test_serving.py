@@ -2,20 +2,17 @@
 
 import asyncio
 import importlib.util
-import json
 import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-from urllib.error import HTTPError
 
 import pytest
+from asked_server import Server, begun
 from tiny_place import environment
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from warm_start import warm_ranks
@@ -33,40 +30,14 @@ installed = pytest.mark.skipif(
 TALK = [{"role": "user", "content": "Ada found a kite."}]
 
 
-class Server(NamedTuple):
-    """A server that answers."""
-
-    process: subprocess.Popen
-    url: str
-    token: str
-
-    def ask(self, path: str, body: dict | None = None, token: str | None = None) -> tuple[int, dict]:
-        """Return status and answer; with the right token unless another is given."""
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token or self.token}"}
-        request = urllib.request.Request(
-            f"{self.url}{path}", None if body is None else json.dumps(body).encode(), headers
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=120) as answer:
-                return answer.status, json.load(answer)
-        except HTTPError as error:
-            return error.code, json.loads(error.read())
-
-
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[Server]:
     warm = warm_ranks()
     process = subprocess.Popen(
-        [warm["PYTHON_EXEC"], "scripts/serve.py", "whole", "--port", "0"],
+        [warm["PYTHON_EXEC"], "scripts/serve.py", "whole", "--engine", "transformers", "--port", "0"],
         cwd=project, env=environment() | warm, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    said = ""
-    while "Ctrl-C ends it" not in said:
-        line = process.stdout.readline()
-        assert line, said
-        said += line
-    yield Server(process, re.search(r" at (http://127\.0\.0\.1:\d+)/v1", said)[1], re.search(r"token: (\S+)", said)[1])
+    yield begun(process)
     process.kill()
     process.wait()
 

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import PartialState
-from filelock import FileLock
 from pydantic import ValidationError
 from tiny_place import PROMPTS
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from heirloom.config.arguments.library_arguments import model_configs
 from heirloom.config.arguments.vllm_models import CPU_HEAD_SIZES, ENCODER_DECODERS, LARGEST_RANK
@@ -35,41 +33,16 @@ from heirloom.inference.vllm.requests import request, seed_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 600
 """That a start may take on a machine with other work: vLLM takes 15 of CPU."""
-NOT_SERVED = re.compile(r"No matching distribution|not found in the package registry|no version of|Failed to fetch")
-
-
-@pytest.fixture(scope="session")
-def vllm() -> Path:
-    """The environment, installed by make, once: it stays, as the environment that the tests run in does."""
-    folder = Path(os.environ.get(VARIABLE) or f"{sys.prefix}-vllm")
-    command = ["make", "setup-vllm", f"VLLM_VENV={folder}", f"PYTHON={sys.executable}"]
-    with FileLock(f"{folder}.lock"):
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    if done.returncode and NOT_SERVED.search(done.stderr):
-        pytest.skip(f"the package index does not serve vLLM: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(scope="module")
-def model(place) -> Path:
-    """A model whose heads have a size that vLLM's kernels for CPUs know."""
-    folder = place.folder / "wide"
-    torch.manual_seed(0)
-    config = AutoConfig.from_pretrained(place.folder / "model", head_dim=32)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def adapter(place, model) -> Path:
+def adapter(place, wide) -> Path:
     from peft import LoraConfig, get_peft_model
 
     folder = place.folder / "adapter"
     torch.manual_seed(1)
     adapted = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(model),
+        AutoModelForCausalLM.from_pretrained(wide),
         LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
     )
     adapted.save_pretrained(folder)
@@ -137,16 +110,16 @@ def test_the_reason_of_a_process_that_fails_is_told(tmp_path):
     )
 
 
-def test_a_stage_that_was_killed_goes_on_to_the_answers_of_accelerate(place, model, vllm):
+def test_a_stage_that_was_killed_goes_on_to_the_answers_of_accelerate(place, wide, vllm):
     """Prompts of many lengths fill the same room with their answers, which so are finished one after the other."""
     room = max(len(prompt.ids) for prompt in read_prompts(place.folder / "chats", None)) + 4
     options = {"max_new_tokens": 80, "max_length": room}
     config = place.config("vllm-wanted", generation=options | {"test_batch_size": 5})
-    place.run(*place.inference(config, "vllm-wanted", model=model))
+    place.run(*place.inference(config, "vllm-wanted", model=wide))
     wanted = place.generations("vllm-wanted")
 
     config = place.config("vllm", generation=options | {"engine": "vllm"})
-    command = place.inference(config, "vllm", model=model)
+    command = place.inference(config, "vllm", model=wide)
     work = place.folder / ".vllm.work"
     journal = work / "answers-0-of-1.jsonl"
     place.kill_after(2, journal, place.command(*command, ranks=1), SECONDS)
@@ -163,14 +136,14 @@ def test_a_stage_that_was_killed_goes_on_to_the_answers_of_accelerate(place, mod
     assert not work.exists()
 
 
-def test_each_prompt_belongs_to_one_rank_that_has_a_process(place, model, vllm, tmp_path, monkeypatch):
+def test_each_prompt_belongs_to_one_rank_that_has_a_process(place, wide, vllm, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(vllm))
     prompts = read_prompts(place.folder / "chats", None)
-    answerer = load_for_vllm(model, GenerationSection(engine="vllm"), PartialState(cpu=True))
+    answerer = load_for_vllm(wide, GenerationSection(engine="vllm"), PartialState(cpu=True))
     for shared in (1, 2):
         answerer.section = GenerationSection(engine="vllm", tensor_parallel_size=shared)
         ranks = [SimpleNamespace(process_index=index, num_processes=4) for index in range(4)]
-        engines = [VllmEngine(answerer, model, prompts, rank, tmp_path) for rank in ranks]
+        engines = [VllmEngine(answerer, wide, prompts, rank, tmp_path) for rank in ranks]
         assert [engine.reports for engine in engines] == [True, shared == 1, True, shared == 1]
         assert sorted(prompt.position for engine in engines for prompt in engine.own) == list(range(PROMPTS))
         assert [engine.total for engine in engines if engine.reports] == ([4, 3, 3, 3] if shared == 1 else [7, 6])
@@ -202,15 +175,15 @@ def refused(checkpoint: Path, **keys) -> str:
     return str(told.value)
 
 
-def test_what_vllm_cannot_serve_here_is_told_before_it_starts(place, model, adapter, tmp_path, monkeypatch):
+def test_what_vllm_cannot_serve_here_is_told_before_it_starts(place, wide, adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(place.folder)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
-    assert re.search(r"none is not installed: `make setup-vllm`, or name", refused(model))
+    assert re.search(r"none is not installed: `make setup-vllm`, or name", refused(wide))
     (tmp_path / "none").mkdir()
     (tmp_path / "none/ready").touch()  # nothing of it is started here
     assert "no attention on CPUs for heads of size 16 (it has for 32, 64, 80" in refused(place.folder / "model")
     assert "tensor_parallel_size: 2 GPUs are to share the model, and this machine" in refused(
-        model, tensor_parallel_size=2
+        wide, tensor_parallel_size=2
     )
     for changes, problem in (
         ({"use_dora": True}, "use_dora gives the adapter magnitudes beside it, which engine: vllm cannot apply"),
@@ -222,7 +195,7 @@ def test_what_vllm_cannot_serve_here_is_told_before_it_starts(place, model, adap
         settings = json.loads((other / "adapter_config.json").read_text())
         (other / "adapter_config.json").write_text(json.dumps(settings | changes))
         assert problem in refused(other)
-    quantized = shutil.copytree(model, tmp_path / "quantized")
+    quantized = shutil.copytree(wide, tmp_path / "quantized")
     settings = json.loads((quantized / "config.json").read_text())
     four = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (quantized / "config.json").write_text(json.dumps(settings | four))
@@ -270,7 +243,7 @@ def test_a_sample_has_a_seed_of_its_own(place):
     assert len(seeds) == 2 * len(prompts) and all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_the_type_of_saved_weights_is_read_of_their_files(model, tmp_path):
-    assert saved_dtype(model) == "float32"
-    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(tmp_path)
+def test_the_type_of_saved_weights_is_read_of_their_files(wide, tmp_path):
+    assert saved_dtype(wide) == "float32"
+    AutoModelForCausalLM.from_pretrained(wide, dtype=torch.bfloat16).save_pretrained(tmp_path)
     assert saved_dtype(tmp_path) == "bfloat16"

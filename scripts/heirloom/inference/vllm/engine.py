@@ -22,8 +22,9 @@ from heirloom.inference.answers import Answerer
 from heirloom.inference.completion_logprobs import DECIMALS
 from heirloom.inference.engine_check import check_repeated
 from heirloom.inference.prompts import AnswerKey, Prompt
+from heirloom.inference.vllm.arguments import cache_on_cpu, engine_arguments
 from heirloom.inference.vllm.environment import vllm_environment, vllm_variables
-from heirloom.inference.vllm.hollow_model import load_hollow, saved_dtype
+from heirloom.inference.vllm.hollow_model import load_hollow
 from heirloom.inference.vllm.process import VllmProcess
 from heirloom.inference.vllm.requests import request
 from heirloom.json_files import read_json
@@ -31,17 +32,9 @@ from heirloom.models.trained_checkpoints import (
     ADAPTER,
     is_adapter,
     load_tokenizer,
-    root_of,
     was_saved_quantized,
 )
 
-RANKS_OF_ADAPTERS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Room that vLLM may keep for an adapter's rank."""
-SHARE_OF_CARD = 0.85
-"""Of a GPU's memory that vLLM may fill; the stage itself has a little of it."""
-ANSWERS_AT_ONCE = 256
-CACHE_ON_CPU = (1, 4)
-"""GiB for the keys and values of all answers at once on a CPU: at least, at most."""
 ANSWERED_TWICE = 8
 """Prompts that are answered once more under `deterministic: true`."""
 BATCH_INVARIANT = (8, 0)
@@ -148,47 +141,10 @@ class VllmEngine:
         """Start vLLM with the checkpoint. Raises HeirloomError with its reason when it cannot."""
         section, gpus = self.answerer.section, [] if on_cpu() else devices(self.shared)
         adapter = self.checkpoint if is_adapter(self.checkpoint) else None
-        variables = vllm_variables(os.environ, gpus, self.cache_on_cpu(), batch_invariant=section.deterministic)
-        return VllmProcess(vllm_environment() / "bin/python", self.arguments(), adapter, variables, self.log)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of vllm.LLM."""
-        root, section = root_of(self.checkpoint), self.answerer.section
-        config = self.answerer.model.config
-        dtype = section.default_dtype
-        if dtype == "auto":  # vLLM's own would compute in 16 bits what was saved in 32
-            dtype = str(config.dtype or saved_dtype(root)).removeprefix("torch.")
-        found = {
-            "model": str(root),
-            "dtype": dtype,
-            "load_format": "safetensors" if not was_saved_quantized(config) else "bitsandbytes",
-            "skip_tokenizer_init": True,
-            "generation_config": "vllm",  # none of the checkpoint's defaults
-            "max_model_len": self.longest_text,
-            "max_num_seqs": ANSWERS_AT_ONCE,
-            "tensor_parallel_size": self.shared,
-            "gpu_memory_utilization": SHARE_OF_CARD,
-            "enforce_eager": on_cpu(),  # it would compile for minutes
-            "enable_prefix_caching": not section.deterministic,
-            "disable_log_stats": True,
-            "seed": 0,
-        }
-        if is_adapter(self.checkpoint):
-            settings = read_json(self.checkpoint / ADAPTER)
-            largest = max([settings["r"], *(settings.get("rank_pattern") or {}).values()])
-            room = next(rank for rank in RANKS_OF_ADAPTERS if rank >= largest)
-            found |= {"enable_lora": True, "max_lora_rank": room, "max_loras": 1}
-        return found
-
-    def cache_on_cpu(self) -> int:
-        """Return the GiB for keys and values that as many answers as vLLM has at once may need, within bounds."""
-        config = self.answerer.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        a_token = 2 * config.num_hidden_layers * heads * size * 4  # bytes, in 32 bits
-        needed = a_token * self.longest_text * min(ANSWERS_AT_ONCE, max(len(self.own), 1))
-        least, most = CACHE_ON_CPU
-        return min(max(math.ceil(needed / 2**30), least), most)
+        cache = cache_on_cpu(self.answerer.model.config, self.longest_text, len(self.own))
+        variables = vllm_variables(os.environ, gpus, cache, batch_invariant=section.deterministic)
+        arguments = engine_arguments(self.checkpoint, self.answerer.model.config, section, self.longest_text)
+        return VllmProcess(vllm_environment() / "bin/python", arguments, adapter, variables, self.log)
 
 
 def devices(number: int) -> list[str]:
