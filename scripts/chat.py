@@ -2,6 +2,7 @@
 
     python scripts/chat.py checkpoints/demo-sft
     python scripts/chat.py checkpoints/demo-sft --temperature 0.7 --system "You are brief."
+    python scripts/chat.py checkpoints/mine --engine vllm          # make setup-vllm before
 
 A model with a chat template sees the conversation so far; one without goes on with each text that it is given. Ctrl-C
 ends an answer, /new begins anew, Ctrl-D or /exit leaves. Nothing is written.
@@ -12,11 +13,16 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 # isort: split
 import argparse
 import readline  # input() then edits its line and remembers earlier ones
+import shutil
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import PartialState
 from pydantic import ValidationError
+from transformers import TextStreamer
 from transformers.utils.logging import disable_progress_bar
 
 from heirloom import stage
@@ -24,8 +30,10 @@ from heirloom.config.parsing.mistakes import explain
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
+from heirloom.inference.answers import Answerer
 from heirloom.inference.conversation import Conversation
 from heirloom.inference.engines import load_answerer
+from heirloom.inference.prompts import Prompt
 from heirloom.models.remote_code import trust
 from heirloom.report.terminal_text import forgive_characters
 from heirloom.stage_arguments import add_attention, add_trust
@@ -41,9 +49,41 @@ def main() -> None:
     readline.parse_and_bind(PASTED_WHOLE)
     trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
-    answerer = load_answerer(options.checkpoint, how_to_answer(options), PartialState(cpu=on_cpu()))
-    conversation = Conversation(answerer, options.system)
-    print(f"{options.checkpoint}: {HELP}", flush=True)
+    with ENGINES[options.engine](options.checkpoint, how_to_answer(options)) as (answerer, stream):
+        talk(Conversation(answerer, options.system, stream), f"{options.checkpoint}: {HELP}")
+
+
+Loaded = tuple[Answerer, Callable[[Prompt, TextStreamer], None] | None]
+"""What Conversation takes: who answers, and how where it is another process that does."""
+
+
+@contextmanager
+def by_transformers(checkpoint: Path, section: GenerationSection) -> Iterator[Loaded]:
+    """Load the model into this process."""
+    yield load_answerer(checkpoint, section, PartialState(cpu=on_cpu())), None
+
+
+@contextmanager
+def by_vllm(checkpoint: Path, section: GenerationSection) -> Iterator[Loaded]:
+    """Let vLLM load the model, in its environment. Raises HeirloomError where it is not installed, or cannot."""
+    from heirloom.inference.vllm.engine import load_for_vllm
+    from heirloom.inference.vllm.talk import talking
+
+    answerer = load_for_vllm(checkpoint, section.model_copy(update={"engine": "vllm"}), PartialState(cpu=on_cpu()))
+    print(f"vLLM loads {checkpoint} …", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="heirloom-chat-"))
+    with talking(checkpoint, answerer, folder / "vllm.log") as stream:
+        yield answerer, stream
+    shutil.rmtree(folder)  # what vLLM said stays where it could not go on
+
+
+ENGINES = {"accelerate": by_transformers, "vllm": by_vllm}
+"""What answers, by its name in a run's `generation.engine`."""
+
+
+def talk(conversation: Conversation, greeting: str) -> None:
+    """Answer what the user types until the end."""
+    print(greeting, flush=True)
     while (text := asked()) is not None:
         if text == "/new":
             conversation.begin()
@@ -96,6 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--top_p", type=float, help="draw from the likeliest tokens that sum to this probability")
     parser.add_argument("--top_k", type=int, help="draw from the k likeliest tokens; 0: from all; absent: 50")
     parser.add_argument("--seed", type=int, help="of the draws")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="accelerate", help="as generation.engine of a run")
     add_trust(parser)
     add_attention(parser)
     return parser.parse_args()

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from pydantic import ValidationError
-from tiny_place import PROMPTS
+from tiny_place import PROMPTS, environment
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from heirloom.config.arguments.library_arguments import model_configs
@@ -24,7 +25,8 @@ from heirloom.config.sections.generation import COOLEST, GenerationSection
 from heirloom.errors import HeirloomError
 from heirloom.inference.engines import Engine, load_answerer
 from heirloom.inference.prompts import read_prompts, repeated
-from heirloom.inference.vllm.engine import RANKS_OF_ADAPTERS, VllmEngine, devices, load_for_vllm
+from heirloom.inference.vllm.arguments import RANKS_OF_ADAPTERS
+from heirloom.inference.vllm.engine import VllmEngine, devices, load_for_vllm
 from heirloom.inference.vllm.environment import VARIABLE, vllm_variables
 from heirloom.inference.vllm.hollow_model import saved_dtype
 from heirloom.inference.vllm.process import VllmProcess, reason_in
@@ -85,11 +87,31 @@ def test_one_process_answers_with_an_adapter_by_every_key_that_it_takes(place, a
         alone = {name: tokens for each in reversed(asked) for name, tokens, _ in process.answers([each])}
         assert alone == together and len(set(map(tuple, together.values()))) == len(asked)
 
+        assert [token for new in process.stream(asked[0]) for token in new] == together[0]
+        left_early = process.stream(asked[1] | {"sampling": asked[1]["sampling"] | {"min_tokens": 10}})
+        assert next(left_early) == together[1][:1]
+        left_early.close()
+        assert [tokens for _, tokens, _ in process.answers([asked[2]])] == [together[2]]
+
         process.process.send_signal(signal.SIGKILL)
         with pytest.raises(
             HeirloomError, match=r"vllm cannot go on \(killed by signal 9, for want of memory\?\): .*log"
         ):
             list(process.answers(asked))
+
+
+def test_a_conversation_is_answered_by_vllm_as_by_this_process(place, wide, vllm, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(vllm))
+    told = []
+    for engine in ("accelerate", "vllm"):
+        command = place.command("chat.py", wide, "--engine", engine, "--max_new_tokens", "6", ranks=1)
+        said = "Ada found a kite.\nBo found a red boat.\n/exit\n"
+        done = subprocess.run(
+            command, cwd=place.folder, env=environment(), input=said, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == 0, done.stderr
+        told.append([line for line in done.stdout.splitlines() if line.startswith("> ")])
+    assert told[0] == told[1] and len(set(told[0])) > 1
 
 
 def test_the_reason_of_a_process_that_fails_is_told(tmp_path):

@@ -1,5 +1,7 @@
 """A conversation with a model, its answers shown as they come."""
 
+from collections.abc import Callable
+
 from transformers import TextStreamer
 
 from heirloom.errors import HeirloomError, plain
@@ -23,8 +25,17 @@ class Shown(TextStreamer):
 class Conversation:
     """What was said so far. A model without a chat template goes on with each text, and remembers nothing."""
 
-    def __init__(self, answerer: Answerer, system: str | None) -> None:
-        """Raises HeirloomError for a system message that no chat template can show the model."""
+    def __init__(
+        self,
+        answerer: Answerer,
+        system: str | None,
+        stream: Callable[[Prompt, TextStreamer], None] | None = None,
+    ) -> None:
+        """`stream` answers a prompt, where the answerer itself does not, and tells the tokens to a streamer.
+
+        Raises HeirloomError for a system message that no chat template can show the model.
+        """
+        self.stream = stream or (lambda prompt, streamer: answerer.answer([prompt], streamer=streamer))
         # an answer ends where the model's positions do, however long it might be
         answerer.section = answerer.section.model_copy(update={"max_length": answerer.positions})
         self.answerer, self.tokenizer = answerer, answerer.tokenizer
@@ -47,7 +58,7 @@ class Conversation:
         prompt = self.prompt({"messages": messages} if self.remembers else {"prompt": text})
         shown = Shown(self.tokenizer)
         try:
-            self.answerer.answer([prompt], streamer=shown)
+            self.stream(prompt, shown)
         except KeyboardInterrupt:
             shown.end()
         if self.remembers:

@@ -20,14 +20,11 @@ import httpx
 from heirloom.errors import HeirloomError
 from heirloom.inference.answers import Answerer
 from heirloom.inference.vllm import server
-from heirloom.inference.vllm.arguments import cache_on_cpu, engine_arguments
+from heirloom.inference.vllm.arguments import cache_on_cpu, engine_arguments, longest_conversation
 from heirloom.inference.vllm.environment import vllm_environment, vllm_variables
 from heirloom.inference.vllm.process import reason_in
-from heirloom.models.language_models import longest_text
 from heirloom.models.trained_checkpoints import is_adapter
 
-LONGEST_UNKNOWN = 4096
-"""Tokens of a conversation where the model's config says nothing of its positions."""
 AT_ONCE_ON_CPU = 4
 """Answers that a CPU's memory is kept for."""
 PATIENCE = 10
@@ -48,7 +45,7 @@ def vllm_server(run: str, checkpoint: Path, answerer: Answerer, *, trusted: bool
         folder = Path(name)
         command = [vllm_environment() / "bin/python", "-P", Path(server.__file__).resolve()]
         command += flags(run, checkpoint, answerer, folder, trusted=trusted)
-        cache = cache_on_cpu(answerer.model.config, positions_of(answerer), AT_ONCE_ON_CPU)
+        cache = cache_on_cpu(answerer.model.config, longest_conversation(answerer), AT_ONCE_ON_CPU)
         variables = vllm_variables(os.environ, [], cache, batch_invariant=False)
         del variables["VLLM_ENABLE_V1_MULTIPROCESSING"]  # its server has the engine in a process of its own
         process = subprocess.Popen(
@@ -72,7 +69,7 @@ def flags(run: str, checkpoint: Path, answerer: Answerer, folder: Path, *, trust
     section = answerer.section
     defaults = {"eos_token_id": list(answerer.end_ids), "temperature": 0.0, "max_new_tokens": section.max_new_tokens}
     (folder / "generation_config.json").write_text(json.dumps(defaults), encoding="utf-8")
-    arguments = engine_arguments(checkpoint, answerer.model.config, section, positions_of(answerer))
+    arguments = engine_arguments(checkpoint, answerer.model.config, section, longest_conversation(answerer))
     arguments |= {"skip_tokenizer_init": False, "tokenizer": str(checkpoint), "generation_config": str(folder)}
     arguments |= {"uds": str(folder / "socket"), "served_model_name": run, "uvicorn_log_level": "warning"}
     if trusted:
@@ -88,11 +85,6 @@ def flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{word}" if value else f"--no-{word}"]
     return [f"--{word}", str(value)]
-
-
-def positions_of(answerer: Answerer) -> int:
-    """Return the most tokens of a conversation."""
-    return longest_text(answerer.model.config.get_text_config()) or LONGEST_UNKNOWN
 
 
 def wait_until_it_answers(process: subprocess.Popen, socket: Path, log: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import on_cpu
+from heirloom.inference.answers import Answerer
 from heirloom.inference.vllm.hollow_model import saved_dtype
 from heirloom.json_files import read_json
 from heirloom.models.trained_checkpoints import ADAPTER, is_adapter, root_of, was_saved_quantized
@@ -15,6 +16,8 @@ RANKS_OF_ADAPTERS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 SHARE_OF_CARD = 0.85
 """Of a GPU's memory that vLLM may fill; the stage itself has a little of it."""
 ANSWERS_AT_ONCE = 256
+LONGEST_UNKNOWN = 4096
+"""Tokens of a conversation where the model's config says nothing of its positions."""
 CACHE_ON_CPU = (1, 4)
 """GiB for the keys and values of all answers at once on a CPU: at least, at most."""
 
@@ -45,6 +48,11 @@ def engine_arguments(checkpoint: Path, config: Any, section: GenerationSection, 
         room = next(rank for rank in RANKS_OF_ADAPTERS if rank >= largest)
         found |= {"enable_lora": True, "max_lora_rank": room, "max_loras": 1}
     return found
+
+
+def longest_conversation(answerer: Answerer) -> int:
+    """Return the most tokens of a prompt with its answer where it is not known before what will be asked."""
+    return answerer.positions or LONGEST_UNKNOWN
 
 
 def cache_on_cpu(config: Any, longest_text: int, answers: int) -> int:

@@ -66,6 +66,20 @@ class VllmProcess:
         while "done" not in (said := self.receive()):
             yield said["name"], said["tokens"], said["logprobs"]
 
+    def stream(self, request: dict[str, Any]) -> Iterator[list[int]]:
+        """Yield the tokens of one answer as they are drawn; an iteration that is left early ends the answer."""
+        self.send([request | {"stream": True}])
+        ended = False
+        try:
+            while "done" not in (said := self.receive()):
+                yield said["new"]
+            ended = True
+        finally:
+            if not ended and self.process.poll() is None:
+                self.send(worker.STOP)
+                while "done" not in self.receive():
+                    pass
+
     def send(self, value: object) -> None:
         """Send a line. Raises HeirloomError when the process has ended."""
         try:
