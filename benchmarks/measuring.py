@@ -13,12 +13,12 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-COMMAND_COST = Path(__file__).with_name("command_cost.py")
 
 
 @dataclass
@@ -34,7 +34,7 @@ def cost_of(command: list[str], cwd: Path, env: dict[str, str] | None = None, ex
     """Run a command once and return its cost. Raises RuntimeError with its output when it ends unexpectedly."""
     told, tell = os.pipe()
     with open(told, "rb") as cost, open(os.devnull, "rb") as nothing:
-        begun = [sys.executable, "-I", "-S", str(COMMAND_COST), str(tell), *map(str, command)]
+        begun = [sys.executable, "-I", "-S", __file__, str(tell), *map(str, command)]
         process = subprocess.Popen(
             begun, cwd=cwd, env=env, pass_fds=[tell], stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -44,6 +44,21 @@ def cost_of(command: list[str], cwd: Path, env: dict[str, str] | None = None, ex
     if code != expect:
         raise RuntimeError(f"{command} ended with {code}:\n{output.decode()}")
     return Cost(cpu, wall, peak)
+
+
+def run_and_tell(number: int, command: list[str]) -> None:
+    """Run a command and write what it took to an open file.
+
+    This module is a program for it, of a small process of its own, since the peak of memory that Linux tells of a
+    program counts from what the process held that began it: beside a benchmark that has loaded torch, every command
+    would seem to take its 500 MB.
+    """
+    started = time.perf_counter()
+    process = os.posix_spawnp(command[0], command, os.environ)
+    _, status, usage = os.wait4(process, 0)
+    wall = time.perf_counter() - started
+    took = [os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024]
+    os.write(number, json.dumps(took).encode())
 
 
 def median(costs: list[Cost]) -> dict[str, float]:
@@ -93,3 +108,7 @@ def write_result(file: Path, result: dict) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {file}")
+
+
+if __name__ == "__main__":
+    run_and_tell(int(sys.argv[1]), sys.argv[2:])
