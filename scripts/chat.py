@@ -49,8 +49,11 @@ def main() -> None:
     readline.parse_and_bind(PASTED_WHOLE)
     trust(options.trust_remote_code)
     disable_progress_bar()  # of loading the weights
-    with ENGINES[options.engine](options.checkpoint, how_to_answer(options)) as (answerer, stream):
-        talk(Conversation(answerer, options.system, stream), f"{options.checkpoint}: {HELP}")
+    try:
+        with ENGINES[options.engine](options.checkpoint, how_to_answer(options)) as (answerer, stream):
+            talk(Conversation(answerer, options.system, stream), f"{options.checkpoint}: {HELP}")
+    except KeyboardInterrupt:  # while the model is loaded
+        print()
 
 
 Loaded = tuple[Answerer, Callable[[Prompt, TextStreamer], None] | None]
@@ -69,12 +72,18 @@ def by_vllm(checkpoint: Path, section: GenerationSection) -> Iterator[Loaded]:
     from heirloom.inference.vllm.engine import load_for_vllm
     from heirloom.inference.vllm.talk import talking
 
-    answerer = load_for_vllm(checkpoint, section.model_copy(update={"engine": "vllm"}), PartialState(cpu=on_cpu()))
+    answerer = load_for_vllm(checkpoint, section, PartialState(cpu=on_cpu()))
     print(f"vLLM loads {checkpoint} …", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="heirloom-chat-"))
-    with talking(checkpoint, answerer, folder / "vllm.log") as stream:
-        yield answerer, stream
-    shutil.rmtree(folder)  # what vLLM said stays where it could not go on
+    try:
+        with talking(checkpoint, answerer, folder / "vllm.log") as stream:
+            yield answerer, stream
+    except HeirloomError:
+        raise  # what vLLM said stays, where it could not go on
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
 
 
 ENGINES = {"accelerate": by_transformers, "vllm": by_vllm}
@@ -118,8 +127,9 @@ def how_to_answer(options: argparse.Namespace) -> GenerationSection:
     if given.get("temperature") == 0:
         del given["temperature"]
     sampled = {"do_sample": True} if "temperature" in given else {}
+    engine = {"test_batch_size": 1} if options.engine == "accelerate" else {"engine": options.engine}
     try:
-        return GenerationSection.model_validate({**given, **sampled, "test_batch_size": 1})
+        return GenerationSection.model_validate({**given, **sampled, **engine})
     except ValidationError as error:
         told = [f"--{keys[0]}: {problem}" for keys, problem in explain(error, GenerationSection, given)]
         raise HeirloomError("; ".join(told).replace("do_sample: true", "--temperature")) from None

@@ -5,7 +5,7 @@
     python scripts/serve.py polite --engine vllm       # by vLLM (make setup-vllm), as it is anyway where that is
 
 In:  the checkpoint of a run (whole, quantized, or an adapter with its base), with its chat template and the tokens that
-     end the run's answers. Nothing is written but what vLLM says, to .heirloom/serving/RUN.log.
+     end the run's answers. Nothing is written but what vLLM says, to .heirloom/serving/.
 Out: /v1/chat/completions, /v1/completions (both also as streams), /v1/models, /health. See docs/serving.md.
 """
 
@@ -14,8 +14,10 @@ import heirloom.rank  # noqa: F401  first: it keeps out libraries that are not n
 # isort: split
 import argparse
 import os
+import signal
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "workflow"))
@@ -47,6 +49,7 @@ def main() -> None:
     forgive_characters()
     options = parse_arguments()
     os.chdir(Path(__file__).resolve().parents[1])
+    signal.signal(signal.SIGTERM, lambda received, _: sys.exit(128 + received))  # so that what it began ends
     try:
         with ends_in_one_sentence(f"serving {options.run}"):
             trained = trained_run(options.run)
@@ -71,11 +74,13 @@ def by_vllm(trained: TrainedRun, listening: socket.socket) -> None:
 
     Raises HeirloomError as `by_transformers` does, and where vLLM is not installed or cannot serve the model.
     """
-    answer_by_vllm(trained, listening, checked_for_vllm(trained))
+    with ExitStack() as stack:
+        served, answerer = begun_by_vllm(trained, stack)
+        serve(served, trained, listening, answerer)
 
 
 def by_what_is_here(trained: TrainedRun, listening: socket.socket) -> None:
-    """Answer by vLLM where its environment is installed and it serves this model on this machine, else by transformers'
+    """Answer by vLLM where its environment is installed and it loads this model on this machine, else by transformers'
     server, with a word why.
     """
     try:
@@ -83,23 +88,25 @@ def by_what_is_here(trained: TrainedRun, listening: socket.socket) -> None:
     except HeirloomError:
         by_transformers(trained, listening)
         return
-    try:
-        answerer = checked_for_vllm(trained)
-    except HeirloomError as error:
-        print(f"transformers' server answers, for vLLM cannot: {plain(str(error))}", flush=True)
-        by_transformers(trained, listening)
-    else:
-        answer_by_vllm(trained, listening, answerer)
+    with ExitStack() as stack:
+        try:
+            served, answerer = begun_by_vllm(trained, stack)
+        except HeirloomError as error:
+            print(f"transformers' server answers, for vLLM cannot: {plain(str(error))}", flush=True)
+            by_transformers(trained, listening)
+        else:
+            serve(served, trained, listening, answerer)
 
 
-def answer_by_vllm(trained: TrainedRun, listening: socket.socket, answerer: Answerer) -> None:
-    """Begin vLLM's server and hand on what it is asked."""
+def begun_by_vllm(trained: TrainedRun, stack: ExitStack) -> tuple[Application, Answerer]:
+    """Begin vLLM's server, which ends with the stack, and return what hands requests on to it."""
+    answerer = checked_for_vllm(trained)
     from heirloom.publishing.forwarding import Forwarding
     from heirloom.publishing.vllm_server import vllm_server
 
     print(f"vLLM loads {trained.checkpoint} …", flush=True)
-    with vllm_server(trained.run.name, trained.checkpoint, answerer, trusted=trained.trust_remote_code) as there:
-        serve(Forwarding(there), trained, listening, answerer)
+    begun = vllm_server(trained.run.name, trained.checkpoint, answerer, trusted=trained.trust_remote_code)
+    return Forwarding(stack.enter_context(begun)), answerer
 
 
 ENGINES = {"transformers": by_transformers, "vllm": by_vllm}

@@ -5,6 +5,7 @@ module imports no library, because every script loads it.
 """
 
 import errno
+import importlib.util
 import os
 import re
 import shutil
@@ -94,16 +95,15 @@ def missing_library(error: BaseException) -> str | None:
 
     None for another error: what a library imports in vain is for those who read its trace.
     """
-    if not isinstance(error, ModuleNotFoundError) or error.name is None:
-        return None
+    if not isinstance(error, ModuleNotFoundError) or error.name is None or "." in error.name:
+        return None  # a part that is not in a library, of another version say, is no missing library
     importing = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     importing = [name for name in importing if not name.startswith("<")]  # <frozen importlib._bootstrap>
     ours = importing and any(Path(importing[-1]).is_relative_to(ROOT / folder) for folder in ("scripts", "workflow"))
-    library = error.name.partition(".")[0]
-    if not ours or any((ROOT / folder / library).exists() for folder in ("scripts", "workflow")):
-        return None
+    if not ours or error.name in sys.modules or importlib.util.find_spec(error.name) is not None:
+        return None  # one that only looks absent here (heirloom.rank)
     return (
-        f"{library} is not installed in {sys.prefix}, whose Python this is: take that of the environment "
+        f"{error.name} is not installed in {sys.prefix}, whose Python this is: take that of the environment "
         "(`. .venv/bin/activate`); `make setup` makes it with all that trainings need, `make setup-workflow` with "
         "what plans, submits and pulls"
     )

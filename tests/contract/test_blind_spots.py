@@ -57,6 +57,21 @@ def test_data_that_is_nowhere_is_made_again(clone: Clone) -> None:
     clone.nothing_to_do()
 
 
+def test_a_damaged_object_of_the_cache_is_fetched_again_and_never_put_in_place(clone: Clone) -> None:
+    """DVC believes what nobody may write to, whatever a disk has made of it."""
+    file = clone.folder / "checkpoints/pre/content.txt"
+    whole = file.read_bytes()
+    value = hashlib.md5(whole).hexdigest()
+    cached = clone.folder / ".dvc/cache/files/md5" / value[:2] / value[2:]
+    shutil.rmtree(clone.folder / "checkpoints/pre")
+    cached.chmod(0o644)
+    cached.write_bytes(b"damaged")
+    cached.chmod(0o444)
+    succeeded(clone.snakemake())
+    assert file.read_bytes() == whole == cached.read_bytes() and clone.executed() == []
+    clone.nothing_to_do()
+
+
 def test_verify_hashes_everything(clone: Clone) -> None:
     done = succeeded(clone.pipeline("verify"))
     assert "22 artifacts of 14 stages hashed: 0 wrong" in done.stdout

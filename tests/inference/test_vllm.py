@@ -91,7 +91,8 @@ def test_one_process_answers_with_an_adapter_by_every_key_that_it_takes(place, a
         left_early = process.stream(asked[1] | {"sampling": asked[1]["sampling"] | {"min_tokens": 10}})
         assert next(left_early) == together[1][:1]
         left_early.close()
-        assert [tokens for _, tokens, _ in process.answers([asked[2]])] == [together[2]]
+        assert [token for new in process.stream(asked[2]) for token in new] == together[2]
+        assert [tokens for _, tokens, _ in process.answers([asked[3]])] == [together[3]]
 
         process.process.send_signal(signal.SIGKILL)
         with pytest.raises(

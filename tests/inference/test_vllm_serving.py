@@ -98,6 +98,27 @@ def test_a_client_of_openai_is_answered_by_vllm_as_the_run_answers(of_wide: Path
 
 
 @installed
+def test_whoever_ends_it_while_it_loads_ends_vllm(of_wide: Path, vllm: Path) -> None:
+    """Its engine, a process of its own, stayed, with all of the card's memory."""
+    process = subprocess.Popen(
+        [sys.executable, "scripts/serve.py", "slim", "--engine", "vllm", "--port", "0"],
+        cwd=of_wide, env=environment() | {VARIABLE: str(vllm)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    wait_for(lambda: len(engines_in(of_wide)) > 0)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and said.splitlines()[-1] == "stopped"
+    wait_for(lambda: not engines_in(of_wide))
+
+
+def engines_in(folder: Path) -> list[int]:
+    """Return the processes of vLLM's engine."""
+    names = {process: Path(f"/proc/{process}/comm") for process in processes_in(folder)}
+    return [process for process, name in names.items() if name.exists() and "EngineCor" in name.read_text()]
+
+
+@installed
 def test_whoever_ends_it_ends_vllm(of_wide: Path, server: Server) -> None:
     server.process.send_signal(signal.SIGINT)
     said, _ = server.process.communicate(timeout=60)
@@ -114,7 +135,7 @@ def test_what_vllm_cannot_serve_is_said_with_its_reason(of_wide: Path, tmp_path:
     monkeypatch.chdir(of_wide)
     checkpoint = Path("checkpoints/slim")
     answerer = load_for_vllm(checkpoint, GenerationSection(engine="vllm"), PartialState(cpu=True))
-    said = r"vLLM cannot serve the model \(ModuleNotFoundError: No module named 'vllm'.*: .*/slim.log has all"
+    said = r"vLLM cannot serve the model \(ModuleNotFoundError: No module named 'vllm'.*: .*/slim-\d+.log has all"
     with pytest.raises(HeirloomError, match=said), vllm_server("slim", checkpoint, answerer, trusted=False):
         pass
 

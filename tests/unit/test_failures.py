@@ -62,13 +62,19 @@ def test_what_is_none_of_these_keeps_its_trace():
     assert sentence_of(RuntimeError("Connection closed by peer")) is None
 
 
-def test_what_a_library_or_this_project_imports_in_vain_keeps_its_trace(tmp_path):
-    """A library of one's own, and a module of ours that is not there."""
+def test_a_library_that_is_not_installed_is_one_sentence_and_all_else_keeps_its_trace(tmp_path):
+    """What another library misses, a part that a library does not have, and one that only looks absent to a rank."""
     (tmp_path / "library.py").write_text("import absent_from_everywhere\n")
-    for line in ("import library", "import heirloom.absent"):
-        program = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {str(tmp_path)!r}]; import heirloom; {line}"
+    begin = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {str(tmp_path)!r}]; import heirloom"
+    told = {}
+    for line in ("absent_from_everywhere", "library", "heirloom.absent", "email.absent", "peft"):
+        code = f"compile('import {line}', {str(SCRIPTS / 'program.py')!r}, 'exec')"
+        program = f"{begin}; sys.modules['peft'] = None; exec({code})"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and done.stderr.startswith("Traceback"), line
+        assert done.returncode == 1
+        told[line] = done.stderr
+    assert told.pop("absent_from_everywhere").startswith("error: absent_from_everywhere is not installed in ")
+    assert {text.splitlines()[0] for text in told.values()} == {"Traceback (most recent call last):"}
 
 
 @pytest.mark.parametrize(

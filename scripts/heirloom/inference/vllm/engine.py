@@ -76,7 +76,7 @@ def check_machine(config: Any, section: GenerationSection) -> None:
         if problem := cpu_problem(config.get_text_config().to_dict()):
             raise HeirloomError(f"generation.engine: {problem}")
         return
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", torch.cuda.device_count()))  # no torchrun begins a server or a chat
     if here % shared:
         raise HeirloomError(
             f"generation.tensor_parallel_size: the {here} GPUs of this machine cannot be parted into groups of {shared}"

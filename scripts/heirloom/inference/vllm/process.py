@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class VllmProcess:
         `engine`: arguments of vllm.LLM; `log`: a file for all that vLLM says. Raises HeirloomError when it cannot.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = log
+        self.log, self.streams = log, 0
         with log.open("wb") as said:
             self.process = subprocess.Popen(
                 [python, "-P", Path(worker.__file__).resolve()],  # its folder must not stand in for libraries
@@ -58,27 +59,34 @@ class VllmProcess:
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close()
+            with suppress(BrokenPipeError):  # of a line that it did not take any more
+                pipe.close()
 
     def answers(self, requests: Sequence[dict[str, Any]]) -> Iterator[Answer]:
         """Yield each answer as soon as it is finished. Raises HeirloomError when the process cannot go on."""
         self.send(list(requests))
         while "done" not in (said := self.receive()):
-            yield said["name"], said["tokens"], said["logprobs"]
+            if "of" not in said:  # the rest of an answer that was left early
+                yield said["name"], said["tokens"], said["logprobs"]
 
     def stream(self, request: dict[str, Any]) -> Iterator[list[int]]:
-        """Yield the tokens of one answer as they are drawn; an iteration that is left early ends the answer."""
-        self.send([request | {"stream": True}])
-        ended = False
+        """Yield the tokens of one answer as they are drawn; an iteration that is left early ends the answer.
+
+        What still comes of that one is passed over by its number, so that nothing has to be waited for.
+        """
+        self.streams += 1
+        number, ended = self.streams, False
         try:
-            while "done" not in (said := self.receive()):
-                yield said["new"]
-            ended = True
+            self.send([request | {"name": number, "stream": True}])
+            while not ended:
+                said = self.receive()
+                if said.get("of") == number:
+                    ended = "ended" in said
+                    if not ended:
+                        yield said["new"]
         finally:
             if not ended and self.process.poll() is None:
-                self.send(worker.STOP)
-                while "done" not in self.receive():
-                    pass
+                self.send({"stop": number})
 
     def send(self, value: object) -> None:
         """Send a line. Raises HeirloomError when the process has ended."""

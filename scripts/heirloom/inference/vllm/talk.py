@@ -9,6 +9,7 @@ import torch
 from transformers import TextStreamer
 
 from heirloom.distributed import on_cpu
+from heirloom.errors import HeirloomError
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import Prompt
 from heirloom.inference.vllm.arguments import cache_on_cpu, engine_arguments, longest_conversation
@@ -35,6 +36,10 @@ def talking(checkpoint: Path, answerer: Answerer, log: Path) -> Iterator[Callabl
     with VllmProcess(python, arguments, adapter, variables, log) as process:
 
         def answer(prompt: Prompt, streamer: TextStreamer) -> None:
+            if len(prompt.ids) >= longest:
+                raise HeirloomError(
+                    f"the conversation has {len(prompt.ids)} tokens, and {longest} are kept here: /new begins anew"
+                )
             streamer.put(torch.tensor([prompt.ids]))
             with closing(process.stream(request(0, prompt, answerer))) as tokens:
                 for new in tokens:
