@@ -140,7 +140,7 @@ def small_dataset(content: dict, folder: Path) -> dict:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, folder / path)
         return content
-    processing = content.get("processing")
+    processing = content.get("processing") or {}
     if source.get("hub") and not processing:
         return content  # rows that stay raw for the harness, which a trial does not fetch
     if "processed" in source:
