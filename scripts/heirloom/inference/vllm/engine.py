@@ -139,12 +139,22 @@ class VllmEngine:
 
     def process(self) -> VllmProcess:
         """Start vLLM with the checkpoint. Raises HeirloomError with its reason when it cannot."""
-        section, gpus = self.answerer.section, [] if on_cpu() else devices(self.shared)
-        adapter = self.checkpoint if is_adapter(self.checkpoint) else None
-        cache = cache_on_cpu(self.answerer.model.config, self.longest_text, len(self.own))
-        variables = vllm_variables(os.environ, gpus, cache, batch_invariant=section.deterministic)
-        arguments = engine_arguments(self.checkpoint, self.answerer.model.config, section, self.longest_text)
-        return VllmProcess(vllm_environment() / "bin/python", arguments, adapter, variables, self.log)
+        return begin(self.checkpoint, self.answerer, self.longest_text, len(self.own), self.log)
+
+
+def begin(checkpoint: Path, answerer: Answerer, longest_text: int, answers: int, log: Path) -> VllmProcess:
+    """Start vLLM with a checkpoint, of which `load_for_vllm` has told `answerer`.
+
+    `longest_text`: tokens of a prompt with its answer; `answers`: how many there will be; `log`: a file for what vLLM
+    says. Raises HeirloomError with its reason when it cannot.
+    """
+    section, config = answerer.section, answerer.model.config
+    gpus = [] if on_cpu() else devices(section.tensor_parallel_size or 1)
+    adapter = checkpoint if is_adapter(checkpoint) else None
+    cache = cache_on_cpu(config, longest_text, answers)
+    variables = vllm_variables(os.environ, gpus, cache, batch_invariant=section.deterministic)
+    arguments = engine_arguments(checkpoint, config, section, longest_text)
+    return VllmProcess(vllm_environment() / "bin/python", arguments, adapter, variables, log)
 
 
 def devices(number: int) -> list[str]:
