@@ -118,11 +118,16 @@ def serve(served: Application, trained: TrainedRun, listening: socket.socket, an
     import uvicorn
 
     token = new_token()
+
+    class Shown(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            show(trained, listening, token, answerer)  # not before: it answers, and Ctrl-C ends it
+
     config = uvicorn.Config(
         TokenCheck(served, token, PATHS), log_level="warning", timeout_graceful_shutdown=PATIENCE, server_header=False
     )
-    show(trained, listening, token, answerer)
-    uvicorn.Server(config).run(sockets=[listening])
+    Shown(config).run(sockets=[listening])
 
 
 def checked_for_vllm(trained: TrainedRun) -> Answerer:

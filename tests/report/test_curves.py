@@ -167,7 +167,15 @@ def test_values_and_pictures_are_saved(reader) -> None:
         loss.saveValues();
         charts[3].saveValues();
         loss.savePicture();
-        setTimeout(async () => {
+        // the browser's time jumps over a wait, and blobs are read in real time: be busy until they are
+        let read = false;
+        const busy = (turns) => {
+          for (let turn = 0; turn < 1e6; turn++) Math.random();
+          if (turns && !read) setTimeout(busy, 1, turns - 1);
+        };
+        busy(4000);
+        const files = async () => {
+          while (saved.length < 6) await new Promise((next) => setTimeout(next, 10));
           const text = await saved[0].text(), bytes = new Uint8Array(await saved[4].arrayBuffer());
           const kept = { names: [saved[1], saved[5]], lines: text.split("\\n").slice(0, 2) };
           kept.held = text.includes("sft,held-out,40,1.4");
@@ -175,7 +183,9 @@ def test_values_and_pictures_are_saved(reader) -> None:
           kept.png = [...bytes.slice(1, 4)];
           kept.size = bytes.length > 5000;
           document.body.append(element("pre", { id: "saved" }, JSON.stringify(kept)));
-        }, 200);
+          read = true;
+        };
+        files();
         """
     )
     saved = json.loads(re.search(r'<pre id="saved">(.*?)</pre>', document)[1].replace("&lt;", "<").replace("&gt;", ">"))
