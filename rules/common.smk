@@ -54,5 +54,6 @@ wildcard_constraints:
     model=r"[\w.-]+",
     run=r"[\w.-]+",
     baseline=r"[\w.-]+",
+    scores=r"[\w.-]+",
     reference=r"[\w.-]+",
     packed=r"[\w.-]+",

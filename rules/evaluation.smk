@@ -1,26 +1,59 @@
 """Generations and checkpoint → scores.
 
 Needs   config/runs/{run}.yaml, generations/{run}; for perplexity and preference checkpoints/{run} and
-        data/processed/{dataset}; for the base's scores its checkpoint and answers; for win rates other runs' generations;
-        for rewards checkpoints/{a run with trainer: reward}
-Gives   metrics/evaluation/{run}.json; with a section `lm_eval:` samples/{run} and metrics/harness/{run}.json; with `gates:`
+        data/processed/{dataset}; for the base's scores its answers and what its model gave to the rows; for win rates other
+        runs' generations; for rewards checkpoints/{a run with trainer: reward}
+Gives   base_scores/{scores}.json, which all runs that are compared with that base on those rows read;
+        metrics/evaluation/{run}.json; with a section `lm_eval:` samples/{run} and metrics/harness/{run}.json; with `gates:`
         metrics/gates/{run}.json, when they are kept
 """
+
+
+rule scores:
+    """Let the base of trainings score rows, once for all that are compared with it: settings in the command.
+
+    python scripts/launch.py torchrun scripts/score_base.py
+        --metric … [--checkpoint …] [--dataset …] [--reward-model …] [--generations …] --batch_size … --output …
+    """
+    input:
+        checkpoint=reads("scores", "checkpoint"),
+        dataset=reads("scores", "dataset"),
+        reward_model=reads("scores", "reward_model"),
+        generations=reads("scores", "generations"),
+    output:
+        scores=artifact("base_scores/{scores}.json"),
+    log:
+        "logs/scores-{scores}.log",
+    container:
+        IMAGE
+    resources:
+        **machines("scores"),
+        accelerator=accelerators("scores"),
+    params:
+        command=command("scores"),
+        force=forced("scores"),
+    shell:
+        r"""
+        # {params.command}
+        python workflow/pipeline run scores-{wildcards.scores:q} {params.force} \
+            --marker {output.scores:q}
+        """
 
 
 rule evaluate:
     """Score a run: section `evaluation`.
 
     python scripts/launch.py torchrun scripts/evaluate_model.py
-        --config … --sections … [--generations …] [--checkpoint …] [--dataset …] [--base-generations …]
-        [--preferences …] [--base …] [--against …] [--reward-model …] --metrics …
+        --config … --sections … [--generations …] [--checkpoint …] [--base-generations …] [--dataset …]
+        [--preferences …] [--scores …] [--base-scores …] [--against …] [--reward-model …] --metrics …
     """
     input:
         generations=reads("evaluate", "generations"),
         checkpoint=reads("evaluate", "checkpoint"),
         dataset=reads("evaluate", "dataset"),
         preferences=reads("evaluate", "preferences"),
-        base=reads("evaluate", "base"),
+        scores=reads("evaluate", "scores"),
+        base_scores=reads("evaluate", "base_scores"),
         base_generations=reads("evaluate", "base_generations"),
         against=reads("evaluate", "against"),
         reward_model=reads("evaluate", "reward_model"),

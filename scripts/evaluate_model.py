@@ -5,8 +5,9 @@
         --dataset data/processed/demo-chat --metrics metrics/evaluation/demo-sft.json
 
 In:  generations.jsonl of the inference stage (all metrics of answers); the checkpoint and a processed dataset
-     (perplexity), or one of pairs (preference); the base and its answers to the same prompts; other runs' answers
-     (evaluation.against); a reward model (reward). Only what the run's section `evaluation:` needs is read.
+     (perplexity), or one of pairs (preference); the base's answers to the same prompts, and what scripts/score_base.py
+     has computed of the base; other runs' answers (evaluation.against); a reward model (reward). Only what the run's
+     section `evaluation:` needs is read.
 Out: one JSON file of numbers, which `dvc metrics show` and `dvc metrics diff` read: docs/evaluation.md.
 """
 
@@ -24,6 +25,7 @@ from heirloom.config.parsing.reading import read_section
 from heirloom.config.sections.evaluation import REWARD, EvaluationSection
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.model_scores import ModelScores, of_the_same_rows, read_model_scores
 from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import check_same_prompts, win_rate
 from heirloom.inference.generation_files import read_generations
@@ -34,7 +36,8 @@ from heirloom.stage_arguments import add_attention, add_portable, add_trust, out
 def main() -> None:
     options = parse_arguments()
     section = read_section(options.config, "evaluation", EvaluationSection)
-    check_inputs(section, options)
+    given, of_base = read_model_scores(options.scores), read_model_scores(options.base_scores)
+    check_inputs(section, options, given, of_base)
     trust(options.trust_remote_code)
     run, base, against = Scores(), Scores(), {}
     if section.reads_generations and is_main_rank():
@@ -46,7 +49,7 @@ def main() -> None:
             base.update(score_answers(section, answers))
         against = {name: win_rate(section, rows, read_generations(folder), name) for name, folder in options.against}
     if section.reads_checkpoint or REWARD in section.metrics:
-        score_by_models(section, options, run, base)
+        score_by_models(section, options, given, of_base, run, base)
     if is_main_rank():
         report = score_report(run, base if section.base else None) | ({"against": against} if against else {})
         with new_artifact(options.metrics) as partial:
@@ -54,13 +57,23 @@ def main() -> None:
         print(f"{options.metrics}: {json.dumps(report, sort_keys=True)}", flush=True)
 
 
-def score_by_models(section: EvaluationSection, options: argparse.Namespace, run: Scores, base: Scores) -> None:
-    """Add the scores for which the models run, on all ranks; torch is imported only here."""
+def score_by_models(
+    section: EvaluationSection,
+    options: argparse.Namespace,
+    given: dict[str, ModelScores],
+    of_base: dict[str, ModelScores],
+    run: Scores,
+    base: Scores,
+) -> None:
+    """Add the scores for which the models run, on all ranks; torch is imported only here.
+
+    `given` and `of_base`: what the checkpoint, and its base, gave to rows already, by metric.
+    """
     from heirloom.arithmetic.ranks import start_computing
     from heirloom.distributed import waiting_ranks
-    from heirloom.evaluation.perplexity import measure_perplexity
-    from heirloom.evaluation.preference import measure_preference
-    from heirloom.evaluation.rewards.answer_rewards import measure_rewards
+    from heirloom.evaluation.likelihoods.perplexity import perplexity_scores, row_likelihoods
+    from heirloom.evaluation.likelihoods.preference import answer_likelihoods, preference_scores
+    from heirloom.evaluation.rewards.answer_rewards import answer_rewards, reward_scores
     from heirloom.evaluation.rewards.pair_rewards import measure_reward_model
     from heirloom.models.language_models import gives_scores
     from heirloom.models.trained_checkpoints import load_config
@@ -70,31 +83,41 @@ def score_by_models(section: EvaluationSection, options: argparse.Namespace, run
     attention = options.attn_implementation or section.attn_implementation
     how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
     if "perplexity" in section.metrics:
-        run.update(measure_perplexity(options.checkpoint, options.dataset, **how))
+        own = given.get("perplexity") or row_likelihoods(options.checkpoint, options.dataset, **how)
+        run.update(perplexity_scores(own))
         if section.base:
-            base.update(measure_perplexity(options.base, options.dataset, **how))
-    if "preference" in section.metrics and gives_scores(load_config(options.checkpoint)):
+            base.update(perplexity_scores(of_the_same_rows(of_base["perplexity"], own)))
+    if "preference" in section.metrics and options.checkpoint and gives_scores(load_config(options.checkpoint)):
         run.update(measure_reward_model(options.checkpoint, options.preferences, **how))
     elif "preference" in section.metrics:
-        models = (options.checkpoint, options.base)
-        run.update(measure_preference(*models, options.preferences, section.beta, **how))
+        own = given.get("preference") or answer_likelihoods(options.checkpoint, options.preferences, **how)
+        reference = of_base.get("preference")
+        run.update(preference_scores(own, reference and of_the_same_rows(reference, own), section.beta))
     if REWARD in section.metrics:
         how["attention"] = section.attn_implementation  # of the run's own model is said what fits that one
-        run.update(measure_rewards(options.reward_model, read_generations(options.generations), **how))
+        answers = read_generations(options.generations)
+        run.update(reward_scores(answer_rewards(options.reward_model, answers, **how)))
         if section.base:
-            base.update(measure_rewards(options.reward_model, read_generations(options.base_generations), **how))
+            base.update(reward_scores(of_base[REWARD]))
 
 
-def check_inputs(section: EvaluationSection, options: argparse.Namespace) -> None:
+def check_inputs(
+    section: EvaluationSection,
+    options: argparse.Namespace,
+    given: dict[str, ModelScores],
+    of_base: dict[str, ModelScores],
+) -> None:
     """Raise HeirloomError that names every flag which the section needs and nobody gave."""
     needed = ["generations"] if section.reads_generations else []
     needed += ["base_generations"] if section.scores_answers and section.base else []
-    needed += ["checkpoint", "dataset", *(["base"] if section.base else [])] if "perplexity" in section.metrics else []
-    needed += ["checkpoint", "preferences"] if "preference" in section.metrics else []
+    needed += ["checkpoint", "dataset"] if "perplexity" in section.metrics and "perplexity" not in given else []
+    needed += ["checkpoint", "preferences"] if "preference" in section.metrics and "preference" not in given else []
     needed += ["reward_model"] if REWARD in section.metrics else []
     missing = [f"--{flag.replace('_', '-')}" for flag in dict.fromkeys(needed) if getattr(options, flag) is None]
-    given = [name for name, _ in options.against]
-    missing += [f"--against {name}=FOLDER" for name in section.against if name not in given]
+    compared = [metric for metric in ("perplexity", REWARD) if metric in section.metrics and section.base]
+    missing += [f"--base-scores with {metric} (scripts/score_base.py)" for metric in compared if metric not in of_base]
+    named = [name for name, _ in options.against]
+    missing += [f"--against {name}=FOLDER" for name in section.against if name not in named]
     if missing:
         raise HeirloomError(f"{options.config}: `evaluation:` needs {', '.join(missing)}: give what is missing")
 
@@ -116,7 +139,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = stage_parser(__doc__, config="run file with an `evaluation:` section", sections=("evaluation",))
     parser.add_argument("--generations", type=Path, help="folder with generations.jsonl or generations.parquet")
     parser.add_argument("--checkpoint", type=Path, help="model folder, for perplexity and preference")
-    parser.add_argument("--base", type=Path, help="model folder that the checkpoint was trained from")
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", default=[], metavar="FILE", help="what the checkpoint gave to rows already"
+    )
+    parser.add_argument(
+        "--base-scores", type=Path, nargs="+", default=[], metavar="FILE", help="the same of what it was trained from"
+    )
     parser.add_argument("--dataset", type=Path, help="processed dataset whose test split perplexity is measured on")
     parser.add_argument("--preferences", type=Path, help="processed dataset of pairs, for preference")
     parser.add_argument("--base-generations", type=Path, help="folder with the base's answers to the same prompts")

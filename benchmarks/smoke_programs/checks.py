@@ -140,7 +140,7 @@ def evaluation() -> str:
     """Held-out losses of 8 rows of 2,048 tokens by a model of 8 billion parameters: memory, and a plain pass's sum."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from heirloom.evaluation.log_likelihood import negative_log_likelihoods
+    from heirloom.evaluation.likelihoods.log_likelihood import negative_log_likelihoods
 
     shape = json.loads(Path("base/config.json").read_text())
     rows, length = (8, 2048) if GPU else (2, 32)

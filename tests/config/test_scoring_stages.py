@@ -21,6 +21,11 @@ def baselines(stages: dict[str, Stage]) -> list[Stage]:
     return [stage for stage in stages.values() if stage.kind == "baseline"]
 
 
+def scored_by_base(stages: dict[str, Stage]) -> list[Stage]:
+    """Return the stages in which models score rows for all that are compared with them."""
+    return [stage for stage in stages.values() if stage.kind == "scores"]
+
+
 def test_a_base_that_answers_the_same_prompts_in_the_same_way_answers_them_once(workplace):
     workplace.change("config/runs/sft.yaml", "{max_new_tokens: 16}", "{dataset: chats}")
     stages = stages_of(workplace, "[exact_match], base: true")
@@ -148,25 +153,73 @@ def test_a_base_that_is_a_model_and_prompts_from_a_file(workplace):
     assert baseline.subject.startswith("tiny-on-prompts-")
     assert baseline.inputs == {"checkpoint": ("models/tiny",)}
     assert "prompts.jsonl" in baseline.files and "--prompts prompts.jsonl" in baseline.cmd
-    assert stages["evaluate-pretrain"].inputs["base"] == ("models/tiny",)
+    (scores,) = scored_by_base(stages)
+    assert scores.inputs == {"checkpoint": ("models/tiny",), "dataset": ("data/processed/text",)}
+    assert stages["evaluate-pretrain"].inputs["base_scores"] == scores.outs
 
 
 def test_only_what_is_scored_is_made_and_read(workplace):
     stages = stages_of(workplace, "[perplexity], base: true, dataset: chats")
     assert baselines(stages) == []
+    (scores,) = scored_by_base(stages)
     assert stages["evaluate-dpo"].inputs == {
         "generations": ("generations/dpo",),
         "checkpoint": ("checkpoints/dpo",),
         "dataset": ("data/processed/chats",),
-        "base": ("checkpoints/sft",),
+        "base_scores": scores.outs,
     }
+    assert re.fullmatch(r"base_scores/sft-on-chats-[0-9a-f]{8}.json", scores.artifact)
 
 
 def test_preference_reads_pairs_and_the_base(workplace):
-    inputs = stages_of(workplace, "[preference]")["evaluate-dpo"].inputs
+    stages = stages_of(workplace, "[preference]")
+    inputs = stages["evaluate-dpo"].inputs
     assert inputs["preferences"] == ("data/processed/pairs",)
-    assert inputs["base"] == ("checkpoints/sft",)
-    assert "dataset" not in inputs
+    (scores,) = scored_by_base(stages)
+    assert inputs["base_scores"] == scores.outs and "dataset" not in inputs
+    assert scores.inputs == {"checkpoint": ("checkpoints/sft",), "dataset": ("data/processed/pairs",)}
+
+
+COMPARED_BY_MODELS = """\
+base: sft
+dataset: pairs
+trainer: dpo
+training: {global_batch_size: 64, learning_rate: 3e-5}
+evaluation: {metrics: [perplexity, preference], base: true, dataset: chats}
+"""
+
+
+def test_runs_on_one_base_share_what_it_gives_to_rows_with_a_run_that_is_the_base(workplace):
+    both = "[perplexity, preference], base: true, dataset: chats"
+    before = scored_by_base(stages_of(workplace, both))
+    assert len(before) == 2
+    more = COMPARED_BY_MODELS.replace("3e-5", "1e-5").replace("true,", "true, beta: 2,")
+    workplace.write("config/runs/more.yaml", more)
+    itself = "{metrics: [perplexity, preference], dataset: chats, preference_dataset: pairs}"
+    workplace.write("config/runs/itself.yaml", f"base: sft\nevaluation: {itself}\n")
+    stages = build_graph(workplace.load()).stages
+    assert [(stage.name, stage.cmd) for stage in scored_by_base(stages)] == [(each.name, each.cmd) for each in before]
+    files = tuple(stage.artifact for stage in before)
+    assert {*stages["evaluate-more"].inputs["base_scores"]} == {*files}
+    of_itself = stages["evaluate-itself"]
+    assert {*of_itself.inputs} == {"scores"} and {*of_itself.inputs["scores"]} == {*files}
+    assert "--scores base_scores/" in of_itself.cmd and "--checkpoint" not in of_itself.cmd
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "evaluation: {metrics: [perplexity], base: true, dataset: chats, batch_size: 2}",
+        "evaluation: {metrics: [perplexity], base: true, dataset: both}",
+        "evaluation: {metrics: [perplexity], base: true, dataset: chats, attn_implementation: eager}",
+        "evaluation: {metrics: [perplexity], base: true, dataset: chats}\nportable: true",
+    ],
+)
+def test_what_decides_a_base_s_scores_decides_their_name(workplace, other):
+    (before,) = scored_by_base(stages_of(workplace, "[perplexity], base: true, dataset: chats"))
+    workplace.write("config/runs/other.yaml", COMPARED_BY_MODELS.partition("evaluation:")[0] + other)
+    found = scored_by_base(build_graph(workplace.load()).stages)
+    assert len({stage.outs for stage in found}) == 2 and before in found
 
 
 def test_opponents_and_own_functions_are_read(workplace):
@@ -271,13 +324,11 @@ def test_whoever_reads_an_adapter_needs_the_model_beneath_it(workplace):
         for name, stage in stages.items()
         if re.search(r" checkpoints/sft( |$)", stage.cmd) and "checkpoints/sft" not in stage.outs
     }
-    of_scores = {name for name in readers if name.startswith(("baseline-", "reference-"))}
-    assert {name.split("-")[0] for name in of_scores} == {"baseline", "reference"}
+    of_scores = {name for name in readers if name.startswith(("baseline-", "reference-", "scores-"))}
+    assert {name.split("-")[0] for name in of_scores} == {"baseline", "reference", "scores"}
     assert readers - of_scores >= {
         "generate-answers",
-        "evaluate-answers",
         "train-on-top",
-        "evaluate-on-top",
         "train-dpo",
     }
     for name in readers:

@@ -41,6 +41,7 @@ LIBRARY = [
     ["inference", "rehearsal"],
     ["inference.vllm"],
     ["evaluation"],
+    ["evaluation.likelihoods"],
     ["evaluation.rewards", "evaluation.harness"],
     ["training.inputs", "training.rewards"],
     ["training.callbacks", "training.checkpoints"],

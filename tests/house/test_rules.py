@@ -135,6 +135,14 @@ EVERYTHING = {
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",
+    "runs/rewarded-dpo.yaml": f"""
+        base: pre
+        dataset: pairs
+        trainer: dpo
+        training: {TRAINING}
+        generation: {{prompts_file: config/prompts.jsonl}}
+        evaluation: {{metrics: [reward], reward_model: reward-too, base: true}}
+        """,
     "runs/rewarded.yaml": "{base: pre, dataset: text, generation: {prompts_file: config/prompts.jsonl}, "
     "evaluation: {metrics: [reward], reward_model: reward-too}}",
 }

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertCo
 
 from heirloom.data.processed_dataset import load_split
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.perplexity import measure_perplexity, read_rows
-from heirloom.evaluation.preference import measure_preference, read_pairs
+from heirloom.evaluation.likelihoods.perplexity import perplexity_scores, read_rows, row_likelihoods
+from heirloom.evaluation.likelihoods.preference import answer_likelihoods, preference_scores, read_pairs
+from heirloom.evaluation.model_scores import ModelScores, read_model_scores, write_model_scores
 from heirloom.models import token_losses
+
+SCORE = "score_base.py"
 
 
 def evaluate(place, name: str, section: dict, *flags: str, ranks: int = 1, check: bool = True):
@@ -51,7 +55,8 @@ def nats_by_hand(place, dataset: str) -> list[float]:
 def test_perplexity_is_that_computed_by_hand(place, monkeypatch, dataset, at_once):
     """Rows differ in length, so that a mean over rows or batches would differ."""
     monkeypatch.setattr(token_losses, "MOST_TOKENS", at_once)
-    measured = measure_perplexity(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
+    found = row_likelihoods(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
+    measured = perplexity_scores(found)
     scores, nats = measured.nested(), nats_by_hand(place, dataset)
     assert scores["tokens"] == len(nats) > 30
     assert scores["nll_per_token"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
@@ -78,10 +83,15 @@ def rewards_of_trl(place) -> dict[str, float]:
     return trainer.evaluate()
 
 
+def preferred(place, model: str) -> ModelScores:
+    """Return what a model gives to both answers of each pair."""
+    return answer_likelihoods(place.folder / model, place.folder / "pairs", 3, PartialState(cpu=True))
+
+
 def test_preference_is_that_of_trls_dpo_trainer(place, rewards_of_trl):
     """Small batches of other lengths than TRL's one, and the same rewards."""
-    folders = (place.folder / name for name in ("model", "base", "pairs"))
-    scores = measure_preference(*folders, 0.3, 3, PartialState(cpu=True)).nested()["preference"]
+    model, base = preferred(place, "model"), preferred(place, "base")
+    scores = preference_scores(model, base, 0.3).nested()["preference"]
     assert scores["accuracy"] == pytest.approx(rewards_of_trl["eval_rewards/accuracies"])
     assert scores["margin"] == pytest.approx(rewards_of_trl["eval_rewards/margins"], rel=1e-4)
     assert 0 < scores["accuracy"] < 1 and abs(scores["margin"]) > 0.1
@@ -98,26 +108,61 @@ def test_without_a_base_preference_is_of_the_log_probabilities_alone(place):
                 logps = model(torch.tensor([ids])).logits[0].log_softmax(-1)
             sums.append(sum(logps[t - 1, ids[t]].item() for t in range(1, len(ids)) if labels[t] != -100))
         margins.append(sums[0] - sums[1])
-    found = measure_preference(place.folder / "model", None, place.folder / "pairs", 0.1, 4, PartialState(cpu=True))
-    scores = found.nested()["preference"]
+    scores = preference_scores(preferred(place, "model"), None, 0.1).nested()["preference"]
     assert scores["margin"] == pytest.approx(sum(margins) / len(margins), rel=1e-4)
     assert scores["accuracy"] == sum(margin > 0 for margin in margins) / len(margins)
 
 
 def test_two_ranks_measure_the_same_digits_as_one_for_run_and_base(place):
-    flags = ("--checkpoint", "model", "--base", "base", "--dataset", "chats", "--preferences", "pairs")
+    of_base = ("--checkpoint", "base", "--batch_size", "3", "--dataset")
+    place.run(SCORE, "--metric", "perplexity", *of_base, "chats", "--output", "base-chats.json", ranks=2)
+    place.run(SCORE, "--metric", "preference", *of_base, "pairs", "--output", "base-pairs.json")
+    flags = ("--checkpoint", "model", "--dataset", "chats", "--preferences", "pairs")
     section = {"metrics": ["perplexity", "preference"], "batch_size": 3, "base": True, "beta": 0.3}
-    scores = evaluate(place, "two", section, *flags, ranks=2)
+    compared = ("--base-scores", "base-chats.json", "base-pairs.json")
+    scores = evaluate(place, "two", section, *flags, *compared, ranks=2)
     one = PartialState(cpu=True)
-    run = measure_perplexity(place.folder / "model", place.folder / "chats", 3, one)
-    run.update(measure_preference(*(place.folder / name for name in ("model", "base", "pairs")), 0.3, 3, one))
-    base = measure_perplexity(place.folder / "base", place.folder / "chats", 3, one).nested()
+    of_chats = row_likelihoods(place.folder / "base", place.folder / "chats", 3, one)
+    base = perplexity_scores(of_chats).nested()
+    run = perplexity_scores(row_likelihoods(place.folder / "model", place.folder / "chats", 3, one))
+    run.update(preference_scores(preferred(place, "model"), preferred(place, "base"), 0.3))
     assert {name: scores[name] for name in run.nested()} == run.nested()
     assert scores["base"] == base
     assert scores["interval"].keys() == {"perplexity", "nll_per_token", "preference.accuracy", "preference.margin"}
     change = scores["change"]["perplexity"]
     assert change["difference"] == scores["perplexity"] - base["perplexity"]
     assert change["low"] <= change["difference"] <= change["high"]
+
+    # a run that trains nothing is its base, and reads the same files in place of the model
+    section = {"metrics": ["perplexity", "preference"], "batch_size": 3}
+    itself = evaluate(place, "itself", section, "--scores", "base-chats.json", "base-pairs.json")
+    of_pairs = preference_scores(preferred(place, "base"), None, 0.3).nested()
+    assert {name: itself[name] for name in (*base, "preference")} == base | of_pairs
+
+    other = place.folder / "other-rows.json"
+    write_model_scores(other, "perplexity", replace(of_chats, rows="others"))
+    section = {"metrics": ["perplexity"], "base": True}
+    failed = evaluate(place, "others", section, *flags, "--base-scores", other.name, check=False)
+    assert "the base's scores are of other rows than those the checkpoint is scored on: make them" in failed.stderr
+    failed = evaluate(place, "without", section, *flags, check=False)
+    assert "`evaluation:` needs --base-scores with perplexity (scripts/score_base.py): give what" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"metric": "rouge", "rows": "", "prompts": [], "values": []},
+        {"metric": "perplexity", "rows": "", "prompts": ["0"], "values": []},
+        {"metric": "perplexity", "rows": "", "prompts": ["0"], "values": [1.0]},
+        {"metric": "perplexity", "rows": "", "prompts": ["0"], "values": [[1.0, "2"]]},
+        {"metric": "reward", "rows": "", "prompts": ["0"], "values": [True]},
+    ],
+)
+def test_files_that_hold_no_scores_of_a_model_are_told(tmp_path, content):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(HeirloomError, match="x.json: does not hold what a model gave to rows: make them again by"):
+        read_model_scores([tmp_path / "x.json"])
 
 
 def test_kinds_that_do_not_fit_and_missing_rows_are_refused(place, tmp_path):
@@ -138,7 +183,7 @@ def test_models_that_do_not_predict_the_next_token_are_refused(place, tmp_path):
     BertForMaskedLM(BertConfig(vocab_size=280, **small)).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     with pytest.raises(HeirloomError, match="of models that predict the next token, and this is a bert"):
-        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+        row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
 
 
 def test_a_checkpoint_that_has_diverged_is_told(place, tmp_path):
@@ -147,7 +192,7 @@ def test_a_checkpoint_that_has_diverged_is_told(place, tmp_path):
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     with pytest.raises(HeirloomError, match="gives log-probabilities that are no numbers: its training has diverged"):
-        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+        row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
 
 
 def test_a_perplexity_beyond_all_numbers_is_told(place, tmp_path):
@@ -156,7 +201,7 @@ def test_a_perplexity_beyond_all_numbers_is_told(place, tmp_path):
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     with pytest.raises(HeirloomError, match="nats a token, whose exponential is no number: its training has diverged"):
-        measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True))
+        perplexity_scores(row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True)))
 
 
 @pytest.mark.parametrize(
@@ -171,8 +216,8 @@ def test_rows_that_a_model_cannot_read_are_told(place, tmp_path, change, message
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     for measure in (
-        lambda: measure_perplexity(tmp_path, place.folder / "text", 4, PartialState(cpu=True)),
-        lambda: measure_preference(tmp_path, None, place.folder / "pairs", 0.1, 4, PartialState(cpu=True)),
+        lambda: row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True)),
+        lambda: answer_likelihoods(tmp_path, place.folder / "pairs", 4, PartialState(cpu=True)),
     ):
         with pytest.raises(HeirloomError, match=message):
             measure()

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.data.rows.tokenization import Tokenizer
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.perplexity import measure_perplexity
+from heirloom.evaluation.likelihoods.perplexity import perplexity_scores, row_likelihoods
 from heirloom.inference.engines import load_answerer
 from heirloom.inference.prompts import read_prompts
 from heirloom.models import tokenizer_files
@@ -70,7 +70,7 @@ def test_code_is_refused_where_nobody_trusts_it(place, odd):
     )
     for load in (
         lambda: load_answerer(odd, GenerationSection(), PartialState(cpu=True)),
-        lambda: measure_perplexity(odd, place.folder / "chats", 4, PartialState(cpu=True)),
+        lambda: row_likelihoods(odd, place.folder / "chats", 4, PartialState(cpu=True)),
         lambda: tokenizer_files.load_tokenizer(odd),
         lambda: Tokenizer(odd),
     ):
@@ -95,7 +95,7 @@ def test_a_trusted_model_goes_through_every_stage(place, odd, tmp_path):
     for folder in (odd, place.folder / "model"):
         answerer = load_answerer(folder, GenerationSection(max_new_tokens=8), one)
         rows.append([row["completion"] for row in answerer.answer(prompts)])
-        rows[-1].append(measure_perplexity(folder, place.folder / "chats", 4, one).nested())
+        rows[-1].append(perplexity_scores(row_likelihoods(folder, place.folder / "chats", 4, one)).nested())
     assert rows[0] == rows[1]
 
 
@@ -111,8 +111,8 @@ def test_answers_and_scores_take_the_attention_that_is_chosen(place, monkeypatch
         used.append(load_model(*how))
         return used[-1]
 
-    monkeypatch.setattr("heirloom.evaluation.log_likelihood.load_model", noted)
-    measure_perplexity(place.folder / "model", place.folder / "text", 4, PartialState(cpu=True), name)
+    monkeypatch.setattr("heirloom.evaluation.likelihoods.log_likelihood.load_model", noted)
+    row_likelihoods(place.folder / "model", place.folder / "text", 4, PartialState(cpu=True), name)
     assert [model.config._attn_implementation for model in used] == [name]
 
 

@@ -13,9 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.perplexity import measure_perplexity
-from heirloom.evaluation.preference import measure_preference, read_pairs
-from heirloom.evaluation.rewards.answer_rewards import measure_rewards
+from heirloom.evaluation.likelihoods.perplexity import row_likelihoods
+from heirloom.evaluation.likelihoods.preference import answer_likelihoods, read_pairs
+from heirloom.evaluation.rewards.answer_rewards import answer_rewards, reward_scores
 from heirloom.evaluation.rewards.pair_rewards import calibration_error, correlation, measure_reward_model
 from heirloom.inference.engines import load_answerer
 
@@ -77,7 +77,7 @@ def test_an_answer_is_scored_as_the_pair_that_has_it(place, judge, by_hand):
         {"row_id": f"{number}", "prompt": pair["prompt"], "completion": pair["chosen"]}
         for number, pair in enumerate(PAIRS)
     ]
-    found = measure_rewards(judge, rows, 4, ONE).statistics[("reward",)]
+    found = reward_scores(answer_rewards(judge, rows, 4, ONE)).statistics[("reward",)]
     expected = {f"{number}": (row[0], 1.0) for number, row in enumerate(by_hand)}
     assert found.sums.keys() == expected.keys()
     for row_id, (reward, _) in expected.items():
@@ -109,9 +109,9 @@ def test_through_the_script_on_two_ranks_with_the_base_and_an_interval(place, ju
 def test_neither_kind_of_model_is_taken_for_the_other(place, judge):
     is_one = "judge: is a reward model, which gives a text one number and writes nothing"
     with pytest.raises(HeirloomError, match=is_one):
-        measure_perplexity(judge, place.folder / "text", 4, ONE)
+        row_likelihoods(judge, place.folder / "text", 4, ONE)
     with pytest.raises(HeirloomError, match=is_one):
-        measure_preference(judge, None, place.folder / "pairs", 0.1, 4, ONE)
+        answer_likelihoods(judge, place.folder / "pairs", 4, ONE)
     with pytest.raises(HeirloomError, match=is_one):
         load_answerer(judge, GenerationSection(), ONE)
     with pytest.raises(HeirloomError, match=r"model: is no reward model \(LlamaForCausalLM\): train one with trainer"):

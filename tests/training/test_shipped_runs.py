@@ -23,7 +23,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.config.project import load_project
-from heirloom.evaluation.perplexity import measure_perplexity
+from heirloom.evaluation.likelihoods.perplexity import perplexity_scores, row_likelihoods
 from heirloom.migration.commands import commands_in
 from heirloom.migration.imported_files import imported
 from heirloom.models.tokenizer_training import train_bpe
@@ -226,7 +226,7 @@ def test_a_run_trains_two_steps(made, name):
 
 def test_the_shipped_run_that_only_scores_has_something_to_score(made):
     model, rows = (made.folder / path for path in ("models/llama3-8b", "data/processed/no-robots"))
-    scores = measure_perplexity(model, rows, 8, PartialState(cpu=True))
+    scores = perplexity_scores(row_likelihoods(model, rows, 8, PartialState(cpu=True)))
     assert 100 < scores.nested()["perplexity"] < 1000  # a model of 300 tokens that has learned nothing
 
 

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.processed_dataset import held_out_rows, read_description
-from heirloom.evaluation.log_likelihood import Row, check_rows, negative_log_likelihoods
-from heirloom.evaluation.perplexity import LARGEST
+from heirloom.evaluation.likelihoods.log_likelihood import Row, check_rows, negative_log_likelihoods
+from heirloom.evaluation.likelihoods.perplexity import LARGEST
 from heirloom.inference.answers import Answerer
 from heirloom.inference.prompts import COLUMNS, Prompt, read_prompts
 from heirloom.models.batches import padded_batch

@@ -90,6 +90,8 @@ def parse_arguments() -> argparse.Namespace:
         "statistics",
         "loss",
         "deepspeed",
+        "metric",
+        "batch_size",
     ):
         parser.add_argument(f"--{flag}")
     for flag in (
@@ -104,7 +106,7 @@ def parse_arguments() -> argparse.Namespace:
         *RESULTS,
     ):
         parser.add_argument(f"--{flag}", type=file_or_section)
-    for flag in ("data", "ancestors"):
+    for flag in ("data", "ancestors", "scores", "base-scores"):
         parser.add_argument(f"--{flag}", nargs="+")
     parser.add_argument("--against", type=lambda words: Path(words.partition("=")[2]))
     return parser.parse_args()
@@ -119,7 +121,8 @@ def what_counts(arguments: argparse.Namespace) -> dict:
     said = {name: value for name in SETTINGS if isinstance(value := getattr(arguments, name), str)}
     sections |= {name: json.loads(value) for name, value in said.items()}
     inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
-    inputs += [Path(text.partition("=")[0]) for text in (arguments.data or []) + (arguments.ancestors or [])]
+    several = (arguments.data, arguments.ancestors, arguments.scores, arguments.base_scores)
+    inputs += [Path(text.partition("=")[0]) for texts in several for text in texts or ()]
     files = sorted(
         file for path in inputs for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()
     )

@@ -3,7 +3,8 @@
     download-DATASET ─┬─► process-DATASET ───────────┐
                       └─► tokenizer-MODEL ─► model-MODEL ─► train-RUN ─► generate-RUN ─► evaluate-RUN ─► report-RUN
                                                  │               └─► harness-RUN            │
-                                                 ├─► baseline-BASE-on-PROMPTS-… ────────────┘
+                                                 ├─► baseline-BASE-on-PROMPTS-… ────────────┤
+                                                 ├─► scores-BASE-on-ROWS-… ─────────────────┘
                                                  └─► reference-BASE-on-DATASET-… ─► train-RUN (dpo, kto)
     process-DATASET ─► pack-DATASET-HOW ─► train-RUN (packing, seq_length)
 
@@ -24,6 +25,7 @@ from heirloom.config.run import Run
 from heirloom.config.sweeps.members import Member
 from heirloom.errors import HeirloomError
 from pipeline.graph.answers import baseline_stages
+from pipeline.graph.base_scores import base_score_stages
 from pipeline.graph.data_and_model_stages import download_stages, model_stages, process_stages, tokenizer_stages
 from pipeline.graph.model_loading import trust_by_model
 from pipeline.graph.packed_rows import pack_stages
@@ -163,6 +165,7 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
     add(pack_stages(added.values(), project))
     add(reference_stages(added.values(), project))
     add(baseline_stages(added.values(), project))
+    add(base_score_stages(added.values(), project))
     return Graph(in_run_order(stages), tuple(project.mistakes), project.members)
 
 

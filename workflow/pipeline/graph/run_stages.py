@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.code_closure import PROJECT
-from heirloom.config.reward_models import is_reward_model
+from heirloom.config.sections.evaluation import CHECKPOINT_METRICS
 from heirloom.config.sections.gates import parse_gate
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.report.run_config import REPORTED
 from pipeline.graph.answers import base_answers, generate_stage, shared_prompts
+from pipeline.graph.base_scores import base_scores
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import (
     PORTABLE,
@@ -185,20 +186,23 @@ def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[st
     section = run.evaluation
     paths: dict[str, str | None] = {
         "generations": f"generations/{run.name}" if run.generation is not None else None,
-        "checkpoint": checkpoint_of(run.name, project) if section.reads_checkpoint else None,
-        "dataset": f"data/processed/{section.dataset or run.dataset}" if "perplexity" in section.metrics else None,
+        "checkpoint": checkpoint_of(run.name, project) if runs_model(run, project) else None,
         "base_generations": base_answers(run, project),
     }
-    if "preference" in section.metrics:
+    scores = base_scores(run, project)
+    own = scores.keys() if run.trainer is None else ()  # a run that trains nothing is its base
+    if "perplexity" in section.metrics and "perplexity" not in own:
+        paths["dataset"] = f"data/processed/{section.dataset or run.dataset}"
+    if "preference" in section.metrics and "preference" not in own:
         paths["preferences"] = f"data/processed/{section.preference_dataset or run.dataset}"
-    compared = "preference" in section.metrics and not is_reward_model(run.name, project.runs)
-    if run.trainer is not None and (compared or (section.base and "perplexity" in section.metrics)):
-        paths["base"] = checkpoint_of(run.base, project)
     given = {name: path for name, path in paths.items() if path is not None}
     inputs = {name: (path,) for name, path in given.items()}
-    models = {"checkpoint": run.name, "base": run.base}
-    inputs |= {name: model_folders(model, project) for name, model in models.items() if name in given}
+    if "checkpoint" in given:
+        inputs["checkpoint"] = model_folders(run.name, project)
     flags: dict[str, Any] = {name.replace("_", "-"): path for name, path in given.items()}
+    if scores:
+        inputs["scores" if own else "base_scores"] = tuple(scores.values())
+        flags["scores" if own else "base-scores"] = list(scores.values())
     if section.against:
         inputs["against"] = tuple(f"generations/{other}" for other in section.against)
         flags["against"] = [f"{other}=generations/{other}" for other in section.against]
@@ -208,10 +212,16 @@ def evaluation_inputs(run, project) -> tuple[dict[str, tuple[str, ...]], dict[st
     return inputs, flags
 
 
+def runs_model(run, project) -> bool:
+    """Whether a run's scores run its own model: where it trains nothing, those of the base are its own."""
+    given = base_scores(run, project) if run.trainer is None else {}
+    return any(metric in run.evaluation.metrics and metric not in given for metric in CHECKPOINT_METRICS)
+
+
 def scoring_flags(run, project) -> dict[str, str | None]:
     """Return the flags by which a run's scores load models: its own, and the reward model that scores its answers."""
     section = run.evaluation
-    how = loading_flags("evaluation", run, project) if section.reads_checkpoint else {}
+    how = loading_flags("evaluation", run, project) if runs_model(run, project) else {}
     if section.reward_model is not None:
         trusted = trust_of(run, project) or trust_of(project.runs[section.reward_model], project)
         how |= {TRUST: trusted, PORTABLE: portable(run)}

@@ -10,10 +10,12 @@ from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
 from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
-    "download", "tokenizer", "model", "process", "pack", "reference", "train", "generate", "baseline", "evaluate",
-    "harness", "gate", "report",
+    "download", "tokenizer", "model", "process", "pack", "reference", "train", "generate", "baseline", "scores",
+    "evaluate", "harness", "gate", "report",
 )  # fmt: skip
 """Each is a rule of the same name."""
+SHARED = ("download", "tokenizer", "model", "process", "pack", "reference", "baseline", "scores")
+"""Those whose stages belong to no single run."""
 CHECKED = "workflow/checked.txt"
 """What `check-config` of dvc.yaml stands for, and what `digest-code` waits for."""
 CODE_FOLDER = "workflow/code/"
@@ -66,7 +68,7 @@ class Stage:
     @property
     def of_run(self) -> bool:
         """Whether its subject is a run, rather than a dataset or a model, which may have the same name."""
-        return self.kind not in ("download", "tokenizer", "model", "process", "pack", "reference", "baseline")
+        return self.kind not in SHARED
 
     @property
     def run(self) -> str | None:

@@ -26,7 +26,7 @@ def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hos
     """Return how answering or scoring fits a card, one row at a time: batches are halved where memory ends."""
     length = 2048 if isinstance(rows, str) else rows.longest
     card = usable(found.instance.card, found.instance.card_memory)
-    if kind == "evaluate":
+    if kind in ("evaluate", "scores"):
         return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
     if kind == "reference":
         batch = run.training.passed_through.get("precompute_ref_batch_size")
@@ -63,11 +63,8 @@ def first_time(
     model, saved = shape
     tokens = UNKNOWN_LENGTH if isinstance(rows, str) else rows.tokens / rows.rows if rows.rows else float(rows.longest)
     instance, ranks = found.instance, found.ranks
-    if kind == "reference":
+    if kind in ("reference", "evaluate", "scores"):
         return scoring_time(model, count, tokens, 1, instance, ranks)
-    if kind == "evaluate":
-        models = 2 if run.evaluation.base or "preference" in run.evaluation.metrics else 1
-        return scoring_time(model, count, tokens, models, instance, ranks)
     section = run.generation
     if section.engine not in ("accelerate", "continuous"):
         return None

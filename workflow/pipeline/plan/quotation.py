@@ -36,7 +36,7 @@ from pipeline.plan.answers import answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
 
 QUOTED = {"reference": "training", "train": "training", "generate": "generation", "baseline": "generation"}
-QUOTED |= {"evaluate": "evaluation"}
+QUOTED |= {"scores": "evaluation", "evaluate": "evaluation"}
 """Kinds of stages that are quoted → the machines of a run that they take."""
 
 
@@ -285,8 +285,9 @@ class Quoting:
         """Add the time of answers or of scores that were never made on such machines."""
         if isinstance(shape, str) or quote.hosts.instance is None or quote.hosts.ranks is None:
             return
-        section = {"evaluate": run.evaluation, "reference": None}.get(quote.stage.kind, run.generation)
-        if quote.stage.kind == "evaluate" and not section.reads_checkpoint:
+        scoring = {"evaluate": run.evaluation, "scores": run.evaluation, "reference": None}
+        section = scoring.get(quote.stage.kind, run.generation)
+        if quote.stage.kind == "evaluate" and "checkpoint" not in quote.stage.inputs:
             found = Duration(0, 0, 0, "a job's start: no metric runs a model")
         else:
             name = run.dataset if section is None else section.dataset or run.dataset
@@ -295,7 +296,7 @@ class Quoting:
             if quote.stage.kind == "reference":
                 trained_too = None if isinstance(rows, str) else rows.rows
                 count = None if None in (count, trained_too) else count + trained_too
-            elif quote.stage.kind != "evaluate":
+            elif quote.stage.kind not in ("evaluate", "scores"):
                 count = prompts_of(run.generation, count)
             if count is None:
                 quote.unknown.append(f"how many rows {quote.stage.name} reads is not known before they are here")

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from heirloom.config.sections.evaluation import REWARD
 from heirloom.evaluation.intervals import Statistic
+from heirloom.evaluation.model_scores import ModelScores, digest_of
 from heirloom.evaluation.rewards.reward_model import score_texts
 from heirloom.evaluation.scores import Scores
 from heirloom.inference.prompts_file import prompt_ids
@@ -16,14 +17,14 @@ from heirloom.models.model_facts import read_facts
 from heirloom.models.trained_checkpoints import check_checkpoint, load_tokenizer
 
 
-def measure_rewards(
+def answer_rewards(
     reward_model: Path,
     rows: Sequence[dict[str, Any]],
     batch_size: int,
     ranks: PartialState,
     attention: str | None = None,
-) -> Scores:
-    """Return the mean reward of answers, rows of generations.jsonl, with its interval over prompts.
+) -> ModelScores:
+    """Return the reward of each answer, a row of generations.jsonl.
 
     Each is scored with its prompt, closed as the answers were that the reward model was trained on, also one that was
     cut. Every rank calls this and gets the same result. Raises HeirloomError as `score_texts` does.
@@ -33,7 +34,12 @@ def measure_rewards(
     end = read_facts(reward_model).get("answer_end", [])
     texts = [(closed_ids(f"{row['prompt']}{row['completion']}", end, tokenizer), []) for row in rows]
     rewards = score_texts(reward_model, texts, batch_size, ranks, attention)
-    return Scores({(REWARD,): Statistic.mean([row["row_id"] for row in rows], rewards)})
+    return ModelScores(digest_of(texts), [row["row_id"] for row in rows], rewards)
+
+
+def reward_scores(measured: ModelScores) -> Scores:
+    """Return the mean reward of answers, with its interval over prompts."""
+    return Scores({(REWARD,): Statistic.mean(measured.prompts, measured.values)})
 
 
 def closed_ids(text: str, end: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:

@@ -8,7 +8,7 @@ from statistics import fmean
 from accelerate import PartialState
 
 from heirloom.evaluation.intervals import Statistic
-from heirloom.evaluation.preference import read_pairs
+from heirloom.evaluation.likelihoods.preference import read_pairs
 from heirloom.evaluation.rewards.reward_model import score_texts
 from heirloom.evaluation.scores import Scores
 

@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 
 from heirloom.errors import HeirloomError
-from heirloom.evaluation.log_likelihood import Row, check_rows, over_ranks
+from heirloom.evaluation.likelihoods.log_likelihood import Row, check_rows, over_ranks
 from heirloom.models.batches import padded_batch
 from heirloom.models.trained_checkpoints import load_config, load_model
 

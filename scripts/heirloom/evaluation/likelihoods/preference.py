@@ -12,44 +12,44 @@ from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.intervals import Statistic
-from heirloom.evaluation.log_likelihood import Row, measure_rows
+from heirloom.evaluation.likelihoods.log_likelihood import Row, measure_rows
+from heirloom.evaluation.model_scores import ModelScores, digest_of
 from heirloom.evaluation.scores import Scores
 
 
-def measure_preference(
-    checkpoint: Path,
-    base: Path | None,
-    dataset: Path,
-    beta: float,
-    batch_size: int,
-    ranks: PartialState,
-    attention: str | None = None,
-) -> Scores:
-    """Return `accuracy`, the share of pairs whose chosen answer has the higher reward, and `margin`, the mean of
-    chosen minus rejected reward, both under `preference`; intervals are over pairs.
+def answer_likelihoods(
+    checkpoint: Path, dataset: Path, batch_size: int, ranks: PartialState, attention: str | None = None
+) -> ModelScores:
+    """Return the log-probabilities (nats) of both answers of each held-out pair, the chosen one's first.
 
-    Without a base the reward is the log-probability itself (nats), without beta. Every rank calls this and gets the
-    same result. Raises HeirloomError when there is no model, or no pair held out.
+    Every rank calls this and gets the same result. Raises HeirloomError when there is no model, or no pair held out.
     """
     pairs = read_pairs(dataset)
     # by length, so that little is padded; the longest first, so that too little memory shows at once
     order = sorted(range(2 * len(pairs)), key=lambda index: -len(pairs[index // 2][1 + index % 2][0]))
     rows = [pairs[index // 2][1 + index % 2] for index in order]
+    measured = dict(zip(order, measure_rows(checkpoint, rows, batch_size, ranks, attention), strict=True))
+    values = [[-measured[2 * index][0], -measured[2 * index + 1][0]] for index in range(len(pairs))]
+    return ModelScores(digest_of(pairs), [row_id for row_id, _, _ in pairs], values)
 
-    def log_probabilities(model: Path) -> list[float]:
-        measured = dict(zip(order, measure_rows(model, rows, batch_size, ranks, attention), strict=True))
-        return [-measured[index][0] for index in range(2 * len(pairs))]  # chosen and rejected in turn
 
-    rewards = log_probabilities(checkpoint)
+def preference_scores(own: ModelScores, base: ModelScores | None, beta: float) -> Scores:
+    """Return `accuracy`, the share of pairs whose chosen answer has the higher reward, and `margin`, the mean of
+    chosen minus rejected reward, both under `preference`; intervals are over pairs.
+
+    `own` and `base`: of `answer_likelihoods`. Without a base the reward is the log-probability itself (nats), without
+    beta.
+    """
+    rewards = own.values
     if base is not None:
-        rewards = [beta * (own - other) for own, other in zip(rewards, log_probabilities(base), strict=True)]
-    margins = [chosen - rejected for chosen, rejected in zip(rewards[::2], rewards[1::2], strict=True)]
-    prompts = [row_id for row_id, _, _ in pairs]
+        pairs = zip(own.values, base.values, strict=True)
+        rewards = [[beta * (mine - other) for mine, other in zip(*pair, strict=True)] for pair in pairs]
+    margins = [chosen - rejected for chosen, rejected in rewards]
     won = [margin > 0 for margin in margins]
     return Scores(
         {
-            ("preference", "accuracy"): Statistic.mean(prompts, won),
-            ("preference", "margin"): Statistic.mean(prompts, margins),
+            ("preference", "accuracy"): Statistic.mean(own.prompts, won),
+            ("preference", "margin"): Statistic.mean(own.prompts, margins),
         }
     )
 

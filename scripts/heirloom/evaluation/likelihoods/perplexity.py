@@ -13,32 +13,40 @@ from accelerate import PartialState
 from heirloom.data.processed_dataset import held_out_rows, read_description
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.intervals import Statistic
-from heirloom.evaluation.log_likelihood import Row, measure_rows
+from heirloom.evaluation.likelihoods.log_likelihood import Row, measure_rows
+from heirloom.evaluation.model_scores import ModelScores, digest_of
 from heirloom.evaluation.scores import Scores
 
 LARGEST = 700
 """Nats a token; exp of a little more overflows."""
 
 
-def measure_perplexity(
+def row_likelihoods(
     checkpoint: Path, dataset: Path, batch_size: int, ranks: PartialState, attention: str | None = None
-) -> Scores:
-    """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows.
+) -> ModelScores:
+    """Return the negative log-likelihood (nats) of each held-out row, and the number of its tokens that count.
 
     For chats only the tokens that are trained on count. Every rank calls this and gets the same result.
     Raises HeirloomError when there is no model, nothing held out to measure on, or no number to tell.
     """
-    rows = measure_rows(checkpoint, read_rows(dataset), batch_size, ranks, attention)
-    counted = {str(index): (nats, tokens) for index, (nats, tokens) in enumerate(rows) if tokens}
-    if not counted:
+    rows = read_rows(dataset)
+    measured = measure_rows(checkpoint, rows, batch_size, ranks, attention)
+    if not any(tokens for _, tokens in measured):
         raise HeirloomError(f"{dataset}: no token of its test split counts: look at its preview.html and train_on")
-    worst = max(nats / tokens for nats, tokens in counted.values())
+    worst = max(nats / tokens for nats, tokens in measured if tokens)
     if worst > LARGEST:
         raise HeirloomError(
             f"{checkpoint}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has diverged"
         )
+    return ModelScores(digest_of(rows), [str(index) for index in range(len(rows))], measured)
+
+
+def perplexity_scores(measured: ModelScores) -> Scores:
+    """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows."""
+    values = zip(measured.prompts, measured.values, strict=True)
+    counted = {index: (nats, tokens) for index, (nats, tokens) in values if tokens}
     statistics = {("perplexity",): Statistic(counted, perplexity_of), ("nll_per_token",): Statistic(counted)}
-    return Scores(statistics, {("tokens",): sum(tokens for _, tokens in rows)})
+    return Scores(statistics, {("tokens",): sum(tokens for _, tokens in measured.values)})
 
 
 def perplexity_of(sums: Sequence[float]) -> float:

@@ -1,0 +1,1 @@
+"""What a model thinks of held-out rows: their likelihoods, and the scores that follow from these."""
