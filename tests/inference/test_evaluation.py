@@ -291,7 +291,7 @@ def test_answers_are_scored_beside_the_bases_and_another_runs_without_torch(plac
         (
             {"metrics": ["exact_match", "perplexity", "preference"], "base": True, "against": ["x"], "win_by": "rouge"},
             ("--checkpoint", "model"),
-            "needs --generations, --base-generations, --dataset, --base, --preferences, --against x=FOLDER: give",
+            "needs --generations, --base-generations, --dataset, --preferences, --base-scores with perplexity",
         ),
         (
             {"metrics": ["exact_match"]},

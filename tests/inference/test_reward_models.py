@@ -95,11 +95,16 @@ def test_through_the_script_on_two_ranks_with_the_base_and_an_interval(place, ju
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (place.folder / folder / "generations.jsonl").write_text(text)
     flags = ("--generations", "answers", "--base-generations", "base-answers", "--reward-model", "judge")
+    of_base = ("--metric", "reward", "--reward-model", "judge", "--generations", "base-answers", "--batch_size", "3")
+    place.run("score_base.py", *of_base, "--output", "base-rewards.json")
+    flags += ("--base-scores", "base-rewards.json")
     section = {"metrics": ["reward"], "reward_model": "judge", "base": True, "batch_size": 3}
     scores = evaluate(place, "rewarded", section, *flags, ranks=2)
     assert evaluate(place, "rewarded", section, *flags) == scores
     assert scores["interval"]["reward"]["low"] < scores["reward"] < scores["interval"]["reward"]["high"]
     assert scores["change"]["reward"]["difference"] == scores["reward"] - scores["base"]["reward"]
+    failed = place.run("score_base.py", *of_base[:2], "--output", "none.json", check=False)
+    assert "error: --metric reward needs --reward-model, --generations: give what is missing" in failed.stderr
     own = evaluate(place, "own", {"metrics": ["preference"]}, "--checkpoint", "judge", "--preferences", "pairs")
     expected = measure_reward_model(judge, place.folder / "pairs", 8, ONE).nested()["preference"]
     assert own["preference"] == pytest.approx(expected, rel=1e-5)
