@@ -11,7 +11,7 @@ from working_tree import copy_working_tree
 from heirloom.launcher.environment import CPU_RANKS, RANKS, REPRODUCIBLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "metrics")
+ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "base_scores", "metrics")
 
 
 class Demo:

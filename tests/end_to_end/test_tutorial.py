@@ -237,7 +237,7 @@ def test_a_project_has_an_example_and_a_check_that_pass(reader: Reader) -> None:
     example = "sed -i 's/^enabled: false/enabled: true/' config/runs/example.yaml"
     said = reader.typed("\n".join([*commands, example, "python workflow/pipeline plan", "git checkout -q config", ""]))
     assert "0 to run, 0 after them" in said
-    assert re.search(r"^run +example: baseline, train, generate, evaluate, report ", said, re.MULTILINE), said
+    assert re.search(r"^run +example: baseline, scores, train, generate, evaluate, report ", said, re.MULTILINE), said
 
 
 def test_the_demo_runs_in_a_project_beside_its_own_work(reader: Reader) -> None:

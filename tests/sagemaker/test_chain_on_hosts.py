@@ -36,7 +36,7 @@ def away(at_home: Demo, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) 
     """
     folder = tmp_path_factory.mktemp("away")
     demo = short_chain.create(folder / "heirloom", folder)
-    short_chain.bring(at_home, demo, "train-demo-pretrain", "baseline-")
+    short_chain.bring(at_home, demo, "train-demo-pretrain", "baseline-", "scores-")
     fill_in_profile(demo.folder)
     demo.commit("the profile filled in")
     demo.environment |= cloud.variables
