@@ -60,7 +60,7 @@ def commands(workplace, **runs: str) -> dict[str, str]:
 def test_one_decision_holds_for_all_that_loads_a_model(workplace, key):
     said = CHAIN["first"].replace("training: {", key) if "training" in key else CHAIN["first"] + key
     for name, command in commands(workplace, **CHAIN | {"first": said}).items():
-        loads = not name.startswith(("download", "report"))
+        loads = not name.startswith(("download", "report", "evaluate-third"))  # it has its scores from its base's
         assert ("--trust_remote_code true" in command) == loads, command
     assert not any("trust_remote_code" in command for command in commands(workplace, **CHAIN).values())
 
@@ -68,7 +68,9 @@ def test_one_decision_holds_for_all_that_loads_a_model(workplace, key):
 def test_a_run_that_only_scores_decides_too(workplace):
     made = commands(workplace, scored=SCORED)
     assert made.keys() >= {"tokenizer-odd", "model-odd", "process-rows", "evaluate-scored"}
-    assert all("--trust_remote_code true" in made[name] for name in made if not name.startswith(("download", "report")))
+    told = ("download", "report", "evaluate")
+    assert all("--trust_remote_code true" in made[name] for name in made if not name.startswith(told))
+    assert any(name.startswith("scores-odd-on-rows-") for name in made)
     disabled = commands(workplace, scored=SCORED + "enabled: false\n")
     assert not any("trust_remote_code" in command for command in disabled.values())
 
@@ -79,7 +81,9 @@ def test_answers_and_scores_have_the_attention_of_the_training(workplace):
     assert '--generation \'{"attn_implementation": "sdpa", "max_new_tokens": 4}\' ' in baseline
     chosen = {name: cmd.partition("--attn_implementation ")[2].split(" ")[0] for name, cmd in made.items()}
     assert chosen["generate-second"] == chosen["evaluate-second"] == "sdpa"
-    assert chosen["evaluate-third"] == "eager"  # of the checkpoint that it scores
+    assert chosen["evaluate-third"] == ""  # it loads nothing
+    scored = [chosen[name] for name in chosen if name.startswith("scores-first-on-rows-")]
+    assert sorted(scored) == ["eager", "sdpa"]  # of the checkpoint that is scored, and of the run compared with it
     assert chosen["generate-third"] == ""  # its own section says it
     assert chosen["train-first"] == chosen["train-second"] == ""
 
