@@ -9,7 +9,8 @@
     python scripts/create_report.py --all        # reports/index.html, from whatever results are here
 
 In:  what the stages wrote of their results, and the run's file in config/. Times and prices come from
-     .heirloom/records where they are; they are no part of the stage's identity.
+     .heirloom/records where they are, speed and memory of trainings from .heirloom/throughput; they are no part of the
+     stage's identity.
 Out: one HTML file.
 """
 
@@ -35,7 +36,8 @@ INDEX = Path("reports/index.html")
 def main() -> None:
     options = parse_arguments()
     content = content_of_all_runs(options.output) if options.all else content_of_run(options)
-    page = render(content, read_records(stages_behind(content)))
+    with_curves = [run["name"] for run in content["runs"]] if content["side_by_side"] else []
+    page = render(content, read_records(stages_behind(content), with_curves))
     with new_artifact(options.output) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{options.output}: {len(page):,} characters", flush=True)

@@ -8,8 +8,9 @@ In a Slurm job of several nodes the ranks are spread over all of them (docs/slur
 several hosts too: there the first one launches, and the others join (docs/sagemaker.md).
 
 The program's output goes to the terminal and to logs/STAGE.log, facts about the execution (times, commit, machine,
-versions) to .heirloom/records/STAGE.json. The program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a
-finished stage deletes and an interrupted one finds again. No process outlives the launcher, however it dies.
+versions) to .heirloom/records/STAGE.json, a training's speed and memory by step to .heirloom/throughput/STAGE.csv. The
+program keeps its work in progress in $HEIRLOOM_WORK_DIR, which a finished stage deletes and an interrupted one finds
+again. No process outlives the launcher, however it dies.
 
 SIGTERM, SIGINT and SIGHUP go on to the program. It has $HEIRLOOM_GRACE_SECONDS (110) to end, a training to write a
 checkpoint, before it is killed; the same signal once more ends it at once.
@@ -79,6 +80,7 @@ def execute(program: Program, stage: ledger.Stage, host: Host) -> int:
         facts.exit_code = outcome.exit_code
         facts.notes = record.notes_in(folder.path)
         facts.arithmetic = record.arithmetic_in(folder.path)
+        record.keep_throughput(folder.path, stage.name)
         if outcome.exit_code:
             record.tell_failure(stage.name, outcome.error)
         else:

@@ -66,6 +66,7 @@ def make_project(folder: Path) -> Path:
     for dataset in ("text", "chats"):
         write(folder, f"metrics/data/{dataset}.json", {"train": statistics(5000), "test": statistics(120)})
     write(folder, ".heirloom/records/train-sft.json", record("train-sft"))
+    write(folder, ".heirloom/throughput/train-sft.csv", throughput())
     write(folder, ".heirloom/costs/train-sft.json", {"job_key": IDENTITY, "cost_usd": 90.0})
     write(folder, ".heirloom/records/generate-sft.json", record("generate-sft"))
     write(folder, ".heirloom/costs/generate-sft.json", {"job_key": "another execution", "cost_usd": 7.0})
@@ -126,6 +127,15 @@ def losses(name: str) -> str:
         loss = 1.2 + 5 / step + 0.1 * (step % 3) + len(name) / 40
         rows.append(f"{step},,{loss:.5g},{2 / step:.5g},{rate * min(step / 5, (41 - step) / 36):.5g},{-step}")
     rows[-1] = rows[-1].replace("40,,", "40,1.4,")
+    return "\n".join(rows) + "\n"
+
+
+def throughput() -> str:
+    """Speed and memory of 40 steps, of which the first half took 20 s each and the second half 10 s each."""
+    rows = ["step,seconds,tokens,tokens_per_second,peak_memory_gib,mfu_percent,hostile"]
+    for step in range(1, 41):
+        seconds = 20 * step if step <= 20 else 400 + 10 * (step - 20)
+        rows.append(f"{step},{seconds},{2048 * step},{102.4 if step <= 20 else 204.8},{min(step, 5)},12.5,1")
     return "\n".join(rows) + "\n"
 
 

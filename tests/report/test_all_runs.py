@@ -103,6 +103,7 @@ def test_a_thousand_runs_are_a_small_page(tmp_path: Path, browser: Browser, monk
     content = all_runs_content(configs, [])
     rows = [{"stage": f"train-{name}", "record": None, "usd": None} for name in configs]
     records = {"rows": rows, "recorded": 0, "seconds": 0, "usd": None, "priced": 0, "kinds": by_kind(rows)}
+    records["throughput"] = {}
     page = render(content, records)
     assert len(page.encode()) < 5_000_000
     assert (content["lineage"], content["prompts"], content["side_by_side"]) == (None, [], False)

@@ -112,8 +112,9 @@ def test_axes_and_smoothing(reader) -> None:
         f"""
         set("curve-x", "tokens");
         expect([loss.plot.axes[0].label, Math.max(...loss.plot.data[0])], ["tokens (of the mean step)", 40 * {tokens}]);
-        set("curve-x", "time");  // 5,400 s of 40 steps, as recorded
-        expect([loss.plot.axes[0].label, Math.max(...loss.plot.data[0])], ["hours (of the mean step)", 1.5]);
+        set("curve-x", "time");  // 20 steps in 400 s, 20 in 200 s
+        expect(loss.plot.axes[0].label, "hours of training");
+        expect([0, 20, 30].map((place) => loss.plot.data[0][place] * 3600), [0, 400, 500]);
         set("curve-x", "step");
         set("curve-log-x", true);
         expect([loss.plot.scales.x.distr, Math.min(...loss.plot.data[0])], [3, 1]);  // step 0 has no place there
@@ -128,6 +129,30 @@ def test_axes_and_smoothing(reader) -> None:
         expect(loss.series.map((series) => Boolean(series.faint)), [true, false, false]);  // not the held-out values
         const second = loss.plot.data[2].filter((value) => value != null)[1];
         expect(second.toFixed(9), ((0.25 * y1 + 0.5 * y2) / 0.75).toFixed(9));
+        """
+    )
+
+
+def test_speed_and_memory_are_drawn_last_and_are_no_content(reader) -> None:
+    """They stand in the panel of records; a column that nobody of us writes is not shown."""
+    document = reader(
+        """
+        const titles = charts.slice(-3).map((chart) => chart.figure.querySelector("strong").textContent);
+        expect(titles, ["Tokens/s", "MFU (%)", "Peak memory (GiB)"]);
+        expect(charts.slice(-3).map((chart) => chart.lines[0].points[39][1]), [204.8, 12.5, 5]);
+        expect(byId("throughput").closest("section").id, "records");
+        """
+    )
+    assert "hostile" not in document and document.count("tokens_per_second") < 5
+
+
+def test_time_of_the_mean_step_where_no_seconds_are_known(reader) -> None:
+    reader(
+        """
+        document.getElementById("throughput").remove();
+        takeThroughput();
+        set("curve-x", "time");  // 5,400 s of 40 steps, as recorded
+        expect([loss.plot.axes[0].label, Math.max(...loss.plot.data[0])], ["hours (of the mean step)", 1.5]);
         """
     )
 
@@ -147,7 +172,7 @@ def test_a_run_is_hidden_everywhere(reader) -> None:
     reader(
         """
         loss.legend.find((entry) => entry.line.name === "sft").toggle.click();
-        for (const chart of charts) {
+        for (const chart of charts.slice(0, 4)) { // sft alone has its speed and memory recorded
           const shown = chart.series.map((series, place) => [series.line.name, chart.plot.series[place + 1].show]);
           expect(shown.filter(([name]) => name === "sft").map(([, show]) => show), [false]);
           expect(chart.legend.find((entry) => entry.line.name === "sft").toggle.getAttribute("aria-pressed"), "false");

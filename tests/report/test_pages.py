@@ -31,9 +31,8 @@ def setting(control: str, value: str, event: str = "change") -> str:
 def test_a_browser_opens_the_page_without_a_word_on_its_console(place: Place, browser: Browser, name: str) -> None:
     look = browser.look(place.folder / f"reports/{name}.html")
     assert look.console == []
-    assert (
-        look.document.count('class="u-wrap"') == 4
-    )  # loss with held-out loss, learning rate, gradient norm, a hostile one
+    # loss with held-out loss, learning rate, gradient norm, a hostile one; tokens/s, MFU, memory
+    assert look.document.count('class="u-wrap"') == 7
     assert "Where is the house number 1?" in section(look.document, "generations")
 
 
@@ -75,7 +74,7 @@ def test_what_a_model_said_is_shown_and_not_executed(place: Place, browser: Brow
         assert look.console == []
         assert re.sub(r"\s+", " ", HOSTILE) in html.unescape(look.document)
         assert "<img" not in look.document
-        assert look.document.count("<script") == 3
+        assert look.document.count("<script") == 4
 
 
 def test_searching_and_filtering_the_generations(place: Place, browser: Browser) -> None:

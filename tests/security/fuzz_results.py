@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from fuzzing import PLUGIN, by_hand, mutated, spoiled
 from rich.tree import Tree
 
-from heirloom.report.execution_records import read_records
+from heirloom.report.execution_records import read_records, read_throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(PLUGIN), str(ROOT / "workflow")]
@@ -235,11 +235,29 @@ def attack_record(chance: random.Random) -> None:
         file.write_bytes(nearly(RECORD, chance))
         read_record(STAGE.name)
         used(History(folder / "history.jsonl"))
-        found = read_records([STAGE.name], RECORDS)
+        found = read_records([STAGE.name], folder=RECORDS)
         assert found["seconds"] >= 0
 
 
-ATTACKS = {"result": attack_result, "marker": attack_marker, "history": attack_history, "record": attack_record}
+def attack_throughput(chance: random.Random) -> None:
+    """So does a training's speed by step: a page draws numbers of it, or nothing."""
+    with clone() as folder:
+        text = b"step,seconds,tokens_per_second\n" + b"".join(b"%d,%d.5,1e3\n" % (step, step) for step in range(9))
+        damaged = bytearray(text)
+        for _ in range(chance.randrange(4)):
+            damaged[chance.randrange(len(damaged))] = chance.choice(b'",\n\r\0-ein\xff9')
+        (folder / "train-x.csv").write_bytes(damaged)
+        found = read_throughput(["x"], [{"stage": "train-x", "record": {"exit_code": 0}}], folder)
+        json.dumps(found, allow_nan=False)
+
+
+ATTACKS = {
+    "result": attack_result,
+    "marker": attack_marker,
+    "history": attack_history,
+    "record": attack_record,
+    "throughput": attack_throughput,
+}
 
 if __name__ == "__main__":
     by_hand(ATTACKS)

@@ -1,5 +1,6 @@
 """What trackers and people are told of a training: the same run after an interruption, its origins, no key."""
 
+import csv
 import json
 import re
 import socket
@@ -89,6 +90,28 @@ def test_wandb_goes_on_in_the_run_of_the_stages_identity(tracked):
     assert steps == [step for step in (8, 10, 12) if step >= min(steps)]  # logged at every second step since step 6
 
 
+def test_speed_and_memory_have_one_name_in_trackers_and_in_what_the_launcher_keeps(tracked):
+    """The file goes on over the kill: a row a step, and seconds that grow. W&B is told at every second step."""
+    folder, _ = tracked
+    with (folder / ".heirloom" / "throughput" / "sft_train-checkpoint.csv").open() as opened:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(opened)]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    for name in ("seconds", "tokens", "peak_memory_gib"):
+        values = [row[name] for row in rows[8:]]  # of one process: memory starts anew with another one
+        assert values == sorted(values) and values[0] > 0, name
+    assert rows[11]["tokens_per_second"] == pytest.approx(
+        (rows[11]["tokens"] - rows[10]["tokens"]) / (rows[11]["seconds"] - rows[10]["seconds"]), rel=0.05
+    )
+    (file,) = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))[1:]
+    told = [{item.nested_key[0]: json.loads(item.value_json) for item in r.history.item} for r in wandb_records(file)]
+    last = next(values for values in told if values.get("train/global_step") == 12 and "train/loss" in values)
+    assert last["train/peak_memory_gib"] == pytest.approx(rows[11]["peak_memory_gib"], rel=0.01)
+    since = rows[11]["seconds"] - rows[9]["seconds"]
+    assert last["train/tokens_per_second"] == pytest.approx((rows[11]["tokens"] - rows[9]["tokens"]) / since, rel=0.05)
+    loss = (folder / "tracked" / "loss.csv").read_text().splitlines()[0]
+    assert "tokens_per_second" not in loss and "memory" not in loss
+
+
 def test_a_key_is_written_nowhere(tracked):
     holding = [file for file, content in tree(tracked[0]).items() if KEY.encode() in content]
     assert holding == []
@@ -103,6 +126,7 @@ def test_tensorboard_goes_on_too_and_keeps_its_files(tracked):
         {(value.tag, event.step) for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
         for file in (before, after)
     ]
+    assert {("train/tokens_per_second", 12), ("train/peak_memory_gib", 12)} <= logged[1]
     assert ("train/loss", 2) in logged[0] and ("train/loss", 12) in logged[1] and ("train/loss", 6) not in logged[1]
     assert not (tracked[0] / "tracked" / ".checkpoint.work").exists()
 

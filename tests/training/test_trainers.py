@@ -30,7 +30,8 @@ def test_each_stage_learns_and_says_so(runs):
     preferred = metrics(folder / "dpo")
     assert preferred["before"]["loss"] == pytest.approx(math.log(2), abs=1e-4)  # the reference is the base
     assert preferred["after"]["rewards_accuracies"] > 0.9
-    assert re.search(r"step 12/12  loss \S+  lr \S+  512 tokens/step  \S+ tokens/s  0:00:00 left", said["pretrain"])
+    line = r"step 12/12  loss \S+  lr \S+  512 tokens/step  \S+ tokens/s  memory \S+ GiB  0:00:00 left"
+    assert re.search(line, said["pretrain"])
     assert "\r" not in said["pretrain"] and "Warning" not in said["sft"], said["sft"]
 
 

@@ -40,10 +40,12 @@ class TestTheInterface(TestLogHandlerBase):
 
 
 def test_lines_of_training_generation_and_processing_tell_progress(capsys: pytest.CaptureFixture) -> None:
-    training = "step 120/1,240  loss 2.3456  lr 1.00e-04  1,024 tokens/step  5,000 tokens/s  1:02:03 left"
+    training = (
+        "step 120/1,240  loss 2.3456  lr 1.00e-04  1,024 tokens/step  5,000 tokens/s  memory 2.50 GiB  1:02:03 left"
+    )
     seen = progress_of(training)
     assert (str(seen), round(seen.left)) == ("step 120/1,240", 3723)
-    assert seen.figures == {"loss": 2.3456, "lr": 1e-4, "tokens/step": 1024, "tokens/s": 5000}
+    assert seen.figures == {"loss": 2.3456, "lr": 1e-4, "tokens/step": 1024, "tokens/s": 5000, "memory": 2.5}
     seen = progress_of("step 3/10  held-out loss 1.2000, perplexity 3.32, exact match 12.0%")
     assert (seen.ends, seen.figures) == (None, {"held-out loss": 1.2, "perplexity": 3.32, "exact match": 12})
     generating = generation_progress.Progress(total=4, done=0, ranks=2, talks=True)

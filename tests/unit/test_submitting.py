@@ -48,7 +48,8 @@ def test_other_hosts_join_the_first():
 def test_a_job_returns_its_record_and_its_own_products_only():
     stage = Stage(kind="train", subject="x", cmd=COMMANDS["train"], outs=("checkpoints/x",), metrics=("m/x.json",))
     returned = job_resources(stage, PROFILE.get)["return_files"].split(",")
-    assert sorted(returned) == [".heirloom/records/train-x.json", "checkpoints/x", "m/x.json"]
+    recorded = [".heirloom/records/train-x.json", ".heirloom/throughput/train-x.csv"]
+    assert sorted(returned) == [*recorded, "checkpoints/x", "m/x.json"]
 
 
 def test_every_job_is_tagged_with_its_stage():

@@ -10,6 +10,8 @@ STATE = Path(".heirloom")
 MARKERS = STATE / "markers"
 CACHE = STATE / "cache"
 RECORDS = STATE / "records"
+THROUGHPUT = STATE / "throughput"
+"""Speed and memory of trainings by step, as launch.py found them in their work folders."""
 COSTS = STATE / "costs"
 WORK = STATE / "work"
 JOBS_AWAY = STATE / "jobs-away"

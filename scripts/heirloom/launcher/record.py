@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from heirloom.launcher.ranks import Ranks
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
 NOTES = "notes.json"
 """The file in a work folder in which a program leaves its notes, a list of sentences."""
+THROUGHPUT = "throughput.csv"
+"""The file in a work folder in which a training leaves its speed and memory by step."""
 SECRET_FLAG = re.compile(r"--(.*[-_])?(token|secrets?|passwords?|api[-_]?keys?)([-_].*)?", re.IGNORECASE)
 
 
@@ -102,6 +105,21 @@ def arithmetic_in(work: Path) -> dict[str, str]:
     """Return what ranks have left in their work folder of the instruction sets that they compute with."""
     file = work / RECORDED
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def keep_throughput(work: Path, stage: str) -> None:
+    """Put what a training has left of its speed and memory to .heirloom/throughput/STAGE.csv, in one go.
+
+    What an earlier execution left there goes: it would be taken for this one's.
+    """
+    found, kept = work / THROUGHPUT, Path(".heirloom/throughput") / f"{stage}.csv"
+    with suppress(OSError):  # a full disk is told of by what matters more
+        kept.unlink(missing_ok=True)
+        if found.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(".partial")
+            shutil.copyfile(found, partial)
+            partial.replace(kept)
 
 
 def write(record: dict[str, Any], path: Path) -> None:

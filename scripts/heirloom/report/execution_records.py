@@ -4,11 +4,15 @@ Records are no content: they differ between two executions, and a stage that was
 What is not recorded is said to be so; nothing is estimated.
 """
 
+import csv
 import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from heirloom.errors import HeirloomError
+from heirloom.report.loss_curves import Curves, read_curves
 
 RECORDS = Path(".heirloom/records")
 MOST = 1 << 20
@@ -17,13 +21,22 @@ COSTS = Path(".heirloom/costs")
 """What the executor plugin for SageMaker writes of its jobs."""
 EXPORTS = Path(".heirloom/exports")
 """What scripts/export.py found of the exports of a run, when it read them again."""
+THROUGHPUT = Path(".heirloom/throughput")
+"""What launch.py keeps of a training's speed and memory by step."""
+MEASURED = ("seconds", "tokens_per_second", "peak_memory_gib", "mfu_percent")
+"""Of its columns those that a page shows, or measures time by."""
+MOST_POINTS = 5_000
+"""Of a curve: a training writes 1,000, and one more at each interruption."""
 NUMBERS = ("tokens", "nats_allowed", "answers", "answers_allowed")
 """What a result always has; of an export that could not be read the other figures are None."""
 FOUND = ("nats_apart", "answers_differing")
 
 
-def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = COSTS) -> dict[str, Any]:
-    """Return {"rows", "recorded", "seconds", "usd", "priced", "kinds"}: a row a stage, and sums of what is recorded.
+def read_records(
+    stages: Iterable[str], with_curves: Iterable[str] = (), folder: Path = RECORDS, costs: Path = COSTS
+) -> dict[str, Any]:
+    """Return {"rows", "recorded", "seconds", "usd", "priced", "kinds", "throughput"}: a row a stage, sums of what is
+    recorded, and the curves of the trainings of the runs `with_curves`, where there are any.
 
     A row is {"stage", "record" (None when there is none), "usd" (None when no cost is recorded)}.
     """
@@ -41,6 +54,7 @@ def read_records(stages: Iterable[str], folder: Path = RECORDS, costs: Path = CO
         "usd": sum(priced) if priced else None,
         "priced": len(priced),
         "kinds": by_kind(rows),
+        "throughput": read_throughput(with_curves, rows),
     }
 
 
@@ -90,6 +104,26 @@ def is_execution(value: Any) -> bool:
         and math.isfinite(seconds)
         and seconds >= 0
     )
+
+
+def read_throughput(runs: Iterable[str], rows: list[dict[str, Any]], folder: Path = THROUGHPUT) -> dict[str, Curves]:
+    """Return run → the curves of its training's speed and memory, of runs whose training is recorded as a success.
+
+    `rows` are those of `read_records`. A file that nobody of us wrote (a job may have) has no curves.
+    """
+    ended = {row["stage"] for row in rows if row["record"] and row["record"].get("exit_code") == 0}
+    found = {}
+    for run in runs:
+        file = folder / f"train-{run}.csv"
+        if f"train-{run}" in ended and file.is_file():
+            try:
+                curves = read_curves(file)
+            except (HeirloomError, UnicodeDecodeError, csv.Error):
+                continue
+            curves = {name: curves[name] for name in MEASURED if name in curves}
+            if all(len(points) <= MOST_POINTS for points in curves.values()):
+                found[run] = curves
+    return found
 
 
 def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | None:

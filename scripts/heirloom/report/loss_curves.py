@@ -23,10 +23,13 @@ def read_curves(file: Path) -> Curves:
         for row in reader:
             try:
                 values = {name: float(text) for name, text in row.items() if text}
-            except (TypeError, ValueError):
+                step = values["step"]
+            except (KeyError, TypeError, ValueError):
+                step = math.nan
+            if not math.isfinite(step):
                 place = f"{file}, line {reader.line_num}"
                 raise HeirloomError(f"{place}: is not a row of numbers; train the run again") from None
             for name, value in values.items():
                 if name != "step" and math.isfinite(value):
-                    curves.setdefault(name, []).append([values["step"], value])
+                    curves.setdefault(name, []).append([step, value])
     return curves

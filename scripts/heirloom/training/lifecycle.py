@@ -38,6 +38,7 @@ from heirloom.training.callbacks.resuming import (
     stat_facts,
 )
 from heirloom.training.callbacks.saving_times import SaveByTime, leave_out_the_model
+from heirloom.training.callbacks.throughput import Throughput
 from heirloom.training.callbacks.trackers import tracker_callbacks
 from heirloom.training.checkpoints.adapter_saving import as_named, check_joins
 from heirloom.training.checkpoints.model_card import model_card
@@ -61,7 +62,8 @@ class Lifecycle:
         self.command, self.own_facts = command, facts
         self.history = LossHistory()
         self.best = BestState(command.training, self.history)
-        self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step)
+        self.throughput = Throughput()
+        self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step, self.throughput)
         self.interruption = Interruption()
 
     @property
@@ -71,8 +73,9 @@ class Lifecycle:
         return [
             FiniteLoss(),
             self.history,
+            self.throughput,
             self.progress,
-            *tracker_callbacks(self.command, self.facts_for_trackers),
+            *tracker_callbacks(self.command, self.facts_for_trackers, self.throughput),
             self.best,
             SaveByTime(tracking.save_minutes),
             CompleteCheckpoints(self.history, self.best, keep=tracking.save_total_limit),
@@ -164,7 +167,7 @@ class Lifecycle:
         """Say once how the MFU is counted, or why there is none."""
         if measure is not None:
             say(str(measure))
-        self.progress.utilization = measure if isinstance(measure, Utilization) else None
+        self.throughput.utilization = measure if isinstance(measure, Utilization) else None
 
     def sections(self, *left_out: str) -> dict[str, Any]:
         """Return the run's sections by name, as far as they differ from the defaults."""

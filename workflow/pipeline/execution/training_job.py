@@ -15,7 +15,7 @@ from heirloom.launcher.work import KEEP
 from pipeline.execution.job_remote import data_is_remote, write_settings
 from pipeline.execution.transfer import bring_inputs, learn_inputs
 from pipeline.graph import Stage, launched, load_graph
-from pipeline.paths import RECORDS, STATE, WORK
+from pipeline.paths import RECORDS, STATE, THROUGHPUT, WORK
 
 RETURNED = "SNAKEMAKE_SAGEMAKER_RETURN_FILES"
 """Environment variable with the file in which a job lists what it returns beside its marker and log."""
@@ -97,8 +97,8 @@ def ml_root() -> Path:
 
 
 def return_files(stage: Stage, succeeded: bool) -> None:
-    """List what goes back to the submitting machine: the record of the execution, of a success small results too."""
-    found = [RECORDS / f"{stage.name}.json"]
+    """List what goes back to the submitting machine: records of the execution, of a success small results too."""
+    found = [RECORDS / f"{stage.name}.json", THROUGHPUT / f"{stage.name}.csv"]
     if succeeded:
         found += [path for path in map(Path, stage.products) if path.is_file()]
     listed = [str(path) for path in found if path.is_file() and path.stat().st_size <= LARGEST_RETURNED]

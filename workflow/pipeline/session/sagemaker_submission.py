@@ -27,7 +27,7 @@ from pipeline.ledger import (
     markers,
     recorded_outs,
 )
-from pipeline.paths import COSTS, RECORDS
+from pipeline.paths import COSTS, RECORDS, THROUGHPUT
 from pipeline.session.command_line import profile_files
 
 ASKED = (
@@ -222,7 +222,8 @@ def job_resources(stage: Stage, default: Callable[[str], Any]) -> dict[str, Any]
     found["tags"] = ",".join([*filter(None, [default("tags")]), *(f"{key}={value}" for key, value in tags.items())])
     found["checkpoints"] = int(stage.has_ranks)  # work in progress survives a lost host, a stopped job, a new one
     found["record"] = str(COSTS / f"{stage.name}.json")
-    found["return_files"] = ",".join([str(RECORDS / f"{stage.name}.json"), *stage.products])
+    recorded = [RECORDS / f"{stage.name}.json", *([THROUGHPUT / f"{stage.name}.csv"] if stage.kind == "train" else [])]
+    found["return_files"] = ",".join([*map(str, recorded), *stage.products])
     if (found["instance_count"] or 1) > 1:
         found["worker_command"] = f"python workflow/pipeline join {stage.name}"
     return {name: int(value) if isinstance(value, bool) else value for name, value in found.items()}

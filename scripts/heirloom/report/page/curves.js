@@ -3,6 +3,7 @@
 
 const FIRST = ["loss", "perplexity", "learning_rate", "grad_norm", "rewards_margins", "rewards_accuracies",
   "rewards_chosen", "rewards_rejected", "rewards", "reward", "kl", "entropy"];
+const LAST = ["tokens_per_second", "mfu_percent", "peak_memory_gib"];
 const QUANTITIES = {
   loss: "Loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", kl: "KL divergence",
   nll_loss: "Negative log-likelihood", mean_token_accuracy: "Token accuracy", rewards_margins: "Reward margin",
@@ -10,6 +11,7 @@ const QUANTITIES = {
   logps_chosen: "Log-probability, chosen", logps_rejected: "Log-probability, rejected",
   logits_chosen: "Logits, chosen", logits_rejected: "Logits, rejected", log_odds_ratio: "Log odds ratio",
   log_odds_chosen: "Log odds, chosen", aux_loss: "Router's loss",
+  tokens_per_second: "Tokens/s", mfu_percent: "MFU (%)", peak_memory_gib: "Peak memory (GiB)",
 };
 const HEIGHT = 220;
 const HELD_OUT = "eval_";
@@ -30,14 +32,36 @@ function secondsOfTrainings() {
   return new Map(rows.map((row) => [row.dataset.stage, Number(row.dataset.seconds)]));
 }
 
-/** Return the ways to measure a run's course: {label, of(run) → factor of a step, or null where it is not known}. */
+/** Give each run the speed and memory of its training: of the panel of records too. */
+function takeThroughput() {
+  const panel = byId("throughput"), measured = panel ? JSON.parse(panel.textContent) : {};
+  for (const run of content.runs) {
+    const { seconds, ...figures } = measured[run.name] ?? {};
+    run.seconds = seconds?.length ? seconds : null;
+    run.curves = { ...run.curves, ...figures };
+  }
+}
+
+/** Return step → hours of training, as measured: between two points in proportion, after the last as before it. */
+function hoursAt(points) {
+  const known = [[0, 0], ...points.filter(([step]) => step > 0)];
+  return (step) => {
+    const next = known.findIndex((point) => point[0] >= step), place = Math.max(next < 0 ? known.length - 1 : next, 1);
+    const [[before, since], [after, until]] = [known[place - 1], known[place]];
+    return (since + (until - since) * (step - before) / (after - before)) / 3600;
+  };
+}
+
+/** Return the ways to measure a run's course: {label, of(run) → step → x, or null where it is not known}. */
 function measures() {
   const seconds = secondsOfTrainings();
-  const aStep = (run, total) => (run.steps && total ? total / run.steps : null);
+  const inProportion = (run, total) => (run.steps && total ? (step) => step * total / run.steps : null);
+  const hours = (run) => (run.seconds ? hoursAt(run.seconds) : inProportion(run, (seconds.get(`train-${run.name}`) ?? 0) / 3600));
+  const measured = content.runs.every((run) => run.seconds || !hours(run));
   return {
-    step: { label: "step", of: () => 1 },
-    tokens: { label: "tokens (of the mean step)", of: (run) => aStep(run, run.tokens) },
-    time: { label: "hours (of the mean step)", of: (run) => aStep(run, (seconds.get(`train-${run.name}`) ?? 0) / 3600) },
+    step: { label: "step", of: () => (step) => step },
+    tokens: { label: "tokens (of the mean step)", of: (run) => inProportion(run, run.tokens) },
+    time: { label: measured ? "hours of training" : "hours (of the mean step)", of: hours },
   };
 }
 
@@ -67,15 +91,15 @@ const colourOf = (line) => styleOf(`--series-${line.colour % 8}`);
 
 /** Return what uPlot draws: data as it wants them, and its series. Few values are points, many a line. */
 function drawnOf(lines, log) {
-  const factor = measures()[chosen.x].of;
+  const measure = measures()[chosen.x].of;
   const fits = ([x, y]) => (!chosen.logX || x > 0) && (!log || y > 0);
   const tables = [], series = [];
   for (const line of lines) {
-    const scale = factor(line.run);
+    const scale = measure(line.run);
     const points = scale === null ? [] : line.points.filter(fits);
     const values = points.map((point) => point[1]), few = points.length < 3;
     const smooth = chosen.smoothing > 0 && !line.heldOut && !few;
-    const at = points.map((point) => point[0] * scale);
+    const at = points.map((point) => scale(point[0]));
     const look = { ...(few ? { paths: () => null } : {}), stroke: colourOf(line), width: line.heldOut ? 2 : 1.6, spanGaps: true, show: !chosen.hidden.has(line.name),
       dash: line.heldOut && !few ? [6, 4] : undefined, points: { show: few, size: 8, fill: colourOf(line) }, line };
     if (smooth) {
@@ -91,10 +115,11 @@ function drawnOf(lines, log) {
 
 /** Return the plugin's hook that marks the step whose state was kept. */
 const keptMark = (lines) => (plot) => {
-  const factor = measures()[chosen.x].of;
+  const measure = measures()[chosen.x].of;
   for (const run of new Set(lines.map((line) => line.run))) {
-    if (run.kept === null || run.kept === undefined || factor(run) === null) continue;
-    const x = plot.valToPos(run.kept * factor(run), "x", true), { ctx, bbox } = plot;
+    const scale = measure(run);
+    if (run.kept === null || run.kept === undefined || scale === null) continue;
+    const x = plot.valToPos(scale(run.kept), "x", true), { ctx, bbox } = plot;
     if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
     ctx.save();
     ctx.strokeStyle = styleOf("--quiet");
@@ -282,8 +307,10 @@ const drawAll = () => {
 };
 
 function addCurves() {
+  takeThroughput();
   const logged = [...new Set(content.runs.flatMap((run) => Object.keys(run.curves)).map(quantityOf))];
-  const place = (quantity) => (FIRST.includes(quantity) ? FIRST.indexOf(quantity) : FIRST.length);
+  const order = [...FIRST, null, ...LAST]; // null: whatever else was logged
+  const place = (quantity) => order.indexOf(order.includes(quantity) ? quantity : null);
   const ordered = logged.sort((one, other) => place(one) - place(other)); // sort is stable: others as they were logged
   if (!ordered.length) {
     byId("charts").append(element("p", {}, content.side_by_side ? "No training was logged." : "Curves of so many runs stand on each run's own page."));

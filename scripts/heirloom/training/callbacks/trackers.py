@@ -20,6 +20,7 @@ from heirloom import rank
 from heirloom.config.sections.tracking import TrackingSection
 from heirloom.errors import HeirloomError
 from heirloom.training.callbacks.resuming import CLAIM, work_folder
+from heirloom.training.callbacks.throughput import Moment, Throughput
 from heirloom.training.inputs.training_command import TrainingCommand
 
 WANDB_HOST = "api.wandb.ai"
@@ -45,11 +46,13 @@ def check_trackers(tracking: TrackingSection) -> None:
             )
 
 
-def tracker_callbacks(command: TrainingCommand, facts: Callable[[], dict[str, Any]]) -> list[TrainerCallback]:
+def tracker_callbacks(
+    command: TrainingCommand, facts: Callable[[], dict[str, Any]], throughput: Throughput
+) -> list[TrainerCallback]:
     """Return a callback for each tracker in `report_to`; Weights & Biases works offline where it has no key.
 
     `facts` returns what Weights & Biases is told of the run besides the trainer's arguments; `group` among them is
-    the run's group. It is called on the main rank, when the training begins.
+    the run's group. It is called on the main rank, when the training begins. `throughput` must hear of each log first.
     """
     callbacks: list[TrainerCallback] = []
     for name in chosen_trackers(command.tracking):
@@ -62,7 +65,7 @@ def tracker_callbacks(command: TrainingCommand, facts: Callable[[], dict[str, An
             callbacks.append(TensorBoardRun(command))
         else:
             callbacks += [kind() for kind in get_reporting_integration_callbacks([name])]
-    return [AveragedLogs(callback, command.tracking.logging_steps) for callback in callbacks]
+    return [AveragedLogs(callback, command.tracking.logging_steps, throughput) for callback in callbacks]
 
 
 def has_wandb_key() -> bool:
@@ -130,17 +133,25 @@ class TensorBoardRun(TensorBoardCallback):
 
 
 class AveragedLogs(TrainerCallback):
-    """Passes a trainer's events on to `callback`, the logged values as means over `every` steps."""
+    """Passes a trainer's events on to `callback`, logged values as means over `every` steps, with speed and memory."""
 
-    def __init__(self, callback: TrainerCallback, every: int) -> None:
+    def __init__(self, callback: TrainerCallback, every: int, throughput: Throughput) -> None:
         self.callback = callback
         self.every = every
+        self.throughput = throughput
+        self.began: Moment | None = None
         self.pending: dict[str, list[float]] = defaultdict(list)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.callback.on_train_begin(args, state, control, **kwargs)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.began is None:  # at a later step than the first where a training goes on
+            self.began = self.throughput.now
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
@@ -155,6 +166,8 @@ class AveragedLogs(TrainerCallback):
                 for name, values in self.pending.items()
             }
             self.pending.clear()
+            logs |= self.throughput.since(self.began)
+            self.began = self.throughput.now
         self.callback.on_log(args, state, control, logs=logs, **kwargs)
 
     def on_train_end(

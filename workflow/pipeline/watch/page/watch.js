@@ -3,8 +3,9 @@
 
 const EVERY = 2000;
 const HEIGHT = 180;
-const CHARTS = [["loss", "held-out loss"], ["reward", "held-out reward"], ["MFU"], ["tokens/s"], ["rows/s"]];
+const CHARTS = [["loss", "held-out loss"], ["reward", "held-out reward"], ["MFU"], ["tokens/s"], ["memory"], ["rows/s"]];
 /* Figures that share a chart; those that are in none are told as their last value. */
+const UNITS = { MFU: ", %", memory: ", GiB" };
 const DRAWN = new Set(CHARTS.flat());
 const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(10).keys()].map((power) => digit * 10 ** power)).sort((one, other) => one - other);
 /* Distances of marks on the axis of what is counted. */
@@ -38,7 +39,7 @@ class Chart {
     this.names = names;
     this.host = element("div", "");
     this.host.setAttribute("role", "img");
-    this.figure = element("div", "chart", element("h4", "", ...names.flatMap((name, place) => [element("i", `line-${place}`), name])), this.host);
+    this.figure = element("div", "chart", element("h4", "", ...names.flatMap((name, place) => [element("i", `line-${place}`), `${name}${UNITS[name] ?? ""}`])), this.host);
     new ResizeObserver(() => this.fit()).observe(this.host);
   }
 

@@ -11,9 +11,9 @@ LINE = re.compile(r"(\w+) ([\d,]+)/([\d,]+)(?:\s|$)")
 TIME_LEFT = re.compile(r"\b(\d+):(\d\d):(\d\d) left\b")
 NUMBER = r"-?(?:\d[\d,]*)?\.?\d+(?:e[+-]?\d+)?"
 FIGURE = re.compile(
-    rf"(?P<name>[A-Za-z][A-Za-z -]*) (?P<value>{NUMBER})(?: ?%)?|(?P<amount>{NUMBER}) (?P<unit>\w+/\w+)"
+    rf"(?P<name>[A-Za-z][A-Za-z -]*) (?P<value>{NUMBER})(?: ?%| GiB)?|(?P<amount>{NUMBER}) (?P<unit>\w+/\w+)"
 )
-"""`loss 2.3456`, `exact match 12.0%`, or `5,000 tokens/s`."""
+"""`loss 2.3456`, `exact match 12.0%`, `memory 12.34 GiB`, or `5,000 tokens/s`."""
 BETWEEN_FIGURES = re.compile(r"\s{2,}|, (?=[a-z])")
 MOST_BYTES = 1 << 20
 """Read of a log at a time; what lies before is skipped."""
