@@ -6,11 +6,15 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import axe_core
 import pytest
 from browser import find_browser
 from clone import Clone
@@ -89,6 +93,39 @@ def test_the_page_shows_what_runs_what_failed_and_what_waits(watched: Watched, t
     assert "this stage was told to fail" in failed and "logs/generate-sft.log" in failed
     assert re.search(r"report-sft</th><td[^>]*>\w+ \w+</td>", waiting), waiting
     assert "train-other" not in failed + waiting
+
+
+@contextmanager
+def served_with(script: str, watched: Watched) -> Iterator[str]:
+    """Serve the page as it is, under its own policy, with one script more at its end; yield the address."""
+    page, state = watched.ask(), watched.state()
+    policy = page.headers["Content-Security-Policy"]
+    nonce = re.search(r"'nonce-([^']+)'", policy)[1]
+    body = page.body.replace("</body>", f'<script nonce="{nonce}">{script}</script></body>')
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Security-Policy", policy)
+            self.send_header("Content-Type", "application/json" if self.path.endswith("json") else "text/html")
+            self.end_headers()
+            self.wfile.write((json.dumps(state) if self.path.endswith("json") else body).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_axe_finds_no_violation(watched: Watched, tmp_path: Path) -> None:
+    shown = "['#stages canvas', '#failures h3', '#plan-rows tr'].every((part) => document.querySelector(part))"
+    with served_with(axe_core.examination(shown), watched) as address:
+        look = find_browser(tmp_path).visit(address)
+    assert look.console == []
+    assert axe_core.EXAMINED in look.document
 
 
 def test_what_a_log_says_is_inert_and_the_page_asks_nobody_else(watched: Watched, tmp_path: Path) -> None:
