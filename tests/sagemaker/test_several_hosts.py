@@ -1,5 +1,6 @@
 """Several hosts of one training job: how ranks start, resume and end together. Jobs and hosts are real."""
 
+import json
 import re
 
 import pytest
@@ -9,6 +10,9 @@ from loopback import HostDeath, LateNames, SpotInterruption
 from running import wait_until
 from training_workplace import LAUNCH, ROOT, TRAINING, Workplace, make_workplace, tree
 
+BEST = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "greater_is_better": True}
+BEST |= {"metric_for_best_model": "mean_token_accuracy"}
+"""It grows until step 8 of 12, and is the same after that."""
 PROGRAM = f"""
 import os, signal, sys, time
 from pathlib import Path
@@ -137,7 +141,7 @@ def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopbac
     """DPO at ZeRO-3: each host keeps its own shards. What its reference gives the rows is made on two hosts before.
 
     Spot capacity is taken away twice. The second time one of the files that host 2 kept gets lost on its way: the
-    checkpoint before counts, on both hosts.
+    checkpoint before counts, on both hosts. The best state, which is not the last, is kept and restored likewise.
     """
     flags = {"trainer": "dpo", "dataset": "preference", "base": "model", "output": "scores"}
     flags |= {"training": '{"per_device_train_batch_size": 4}', "deepspeed": str(ROOT / "config/deepspeed/zero3.json")}
@@ -157,12 +161,14 @@ def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopbac
         zero="zero3",
         dataset="preference",
         base="model",
-        training=TRAINING,
+        training=TRAINING | BEST,
         tracking=tracking,
     )
     command += ["--reference_scores", "scores"]
     workplace.launch(*command)
     expected = workplace.folder / "out"
+    train = json.loads((expected / "metrics.json").read_text())["train"]
+    assert (train["kept_step"], train["steps"]) == (8, 12)
     expected = expected.rename(workplace.folder.parent / "expected")
 
     loopback.plan(
@@ -179,7 +185,8 @@ def test_an_interrupted_training_ends_with_the_bytes_that_one_host_makes(loopbac
 
     assert training.end()["TrainingJobStatus"] == "Completed", training.log
     resumed = [int(step) for step in re.findall(r"resuming from checkpoint-(\d+)", training.log)]
-    assert len(resumed) == 2 and 3 <= resumed[0] < 9 <= resumed[1] < newest, training.log
+    assert len(resumed) == 2 and 3 <= resumed[0] < 9 <= newest, training.log
+    assert resumed[0] <= resumed[1] < newest, training.log  # at once after step 9, or some steps later
     # what is written after SIGTERM gets to S3, though SageMaker copies nothing any more
     assert {int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+)", training.log)} == {resumed[0], newest}
     assert tree(training.fetch_results(tmp_path / "results") / "out") == tree(expected)

@@ -232,6 +232,27 @@ def test_a_best_state_stays_while_a_checkpoint_names_it(tmp_path):
     assert not is_complete(checkpoint)
 
 
+def test_a_host_that_was_brought_a_best_state_keeps_it_as_long_as_the_first_host_does(tmp_path, monkeypatch):
+    """What one host deletes it deletes on S3 too, so each has to know what the checkpoints of all name."""
+    first = Training(tmp_path, load_best_model_at_end=True)
+    first.measure(3.0)
+    brought = first.save()
+    monkeypatch.setenv("RANK", "1")  # the first rank of the second host
+    second = Training(tmp_path, load_best_model_at_end=True)
+    second.best.load(brought)
+    second.state.global_step = 1
+    second.measure(4.0)
+    second.save()
+    second.measure(2.0)
+    shutil.rmtree(brought)
+    second.best.delete_others(tmp_path)
+    assert [folder.name for folder in tmp_path.glob("best-*")] == ["best-1"]  # checkpoint-2 names it
+    second.save()
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    second.best.delete_others(tmp_path)
+    assert not list(tmp_path.glob("best-*"))  # the new one is the first host's
+
+
 def test_a_value_that_is_no_number_ends_the_training(tmp_path):
     training = Training(tmp_path, load_best_model_at_end=True, metric_for_best_model="accuracy")
     with pytest.raises(HeirloomError, match="accuracy of step 1 is no number; measured were loss"):

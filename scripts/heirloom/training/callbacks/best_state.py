@@ -102,8 +102,9 @@ class BestState(TrainerCallback):
             raise AlreadyTrainedError
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Write it on each host: by what its own checkpoints know a host says which states to delete."""
         self.saved_step = state.global_step
-        if self.training.compares_states and is_main_rank():
+        if self.training.compares_states and is_first_rank_of_host():
             self.save(Path(args.output_dir) / f"{PREFIX}{state.global_step}")
 
     def save(self, folder: Path) -> None:

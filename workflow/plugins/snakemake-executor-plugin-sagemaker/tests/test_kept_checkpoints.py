@@ -45,6 +45,18 @@ def test_an_end_brings_what_is_new_and_takes_away_what_is_gone(folder, aws):
     assert written("step-1/state") == before  # nothing that S3 has is sent again
 
 
+def test_what_another_host_has_written_anew_stays(folder, aws):
+    """Both were brought a checkpoint that was not complete, and deleted it; one has reached its step again."""
+    kept = Checkpoints(folder, BUCKET, PREFIX, {})
+    for name in ("step-1/state", "step-1/removed"):
+        (folder / name).unlink()
+    time.sleep(1.1)  # S3 tells whole seconds
+    aws.client("s3").put_object(Bucket=BUCKET, Key=f"{PREFIX}/step-1/state", Body=b"anew")
+    kept.finish(lambda: 60)
+    kept.close()
+    assert on_s3(aws) == {"step-1/state": b"anew", "of-another-host": b"old"}
+
+
 def test_what_there_is_no_time_for_is_named_and_small_files_are_safe(folder, aws, monkeypatch):
     """And nothing that a complete checkpoint needs is deleted, and no part of an upload stays to be paid for."""
     monkeypatch.setattr(checkpoints, "_PART", 5 << 20)

@@ -27,7 +27,11 @@ _State = tuple[int, int]  # size and time of change (ns) of a file
 
 
 class Checkpoints:
-    """One host's FOLDER and its place on S3. Hosts share the place: each deletes only what it has had itself."""
+    """One host's FOLDER and its place on S3. Hosts share the place: each deletes only what it has had itself.
+
+    Every host is brought what all have kept. What one of them deletes and another writes anew, as a checkpoint of the
+    same step, stays.
+    """
 
     def __init__(self, folder: Path, bucket: str, prefix: str, encryption: dict[str, str]):
         """ENCRYPTION: arguments of uploads."""
@@ -128,10 +132,20 @@ class Checkpoints:
         }
         removed = []
         if not lost:  # of a checkpoint that an incomplete one replaces nothing may be taken away
-            gone = sorted((self._seen & objects.keys()) - files.keys())
+            gone = self._gone(files) if objects else []
             removed = [self._manager.delete(self._bucket, f"{self._prefix}/{name}") for name in gone]
         trouble = trouble or _first_error(waiting)
         return self._sentence(files, lost, trouble) + _removal_failure(removed)
+
+    def _gone(self, files: dict[str, _State]) -> list[str]:
+        """Return what is on S3 of that which this host has had and has not any more, unless another wrote it anew."""
+        with contextlib.suppress(Exception):  # what stays costs little; the sentence tells of S3's trouble
+            objects = self._objects()  # as it is now: other hosts have sent theirs meanwhile
+            gone = (self._seen & objects.keys()) - files.keys()
+            return sorted(
+                name for name in gone if name not in self._brought or objects[name][1] <= self._brought[name][1]
+            )
+        return []
 
     def close(self) -> None:
         """End what is still under way: uploads that came too late leave no part behind that would be paid for."""
