@@ -1,10 +1,7 @@
 """`make watch` on a clone in which a stage runs, one has failed and others wait: what a browser shows, and to whom."""
 
-import http.client
 import json
-import os
 import re
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ import pytest
 from browser import find_browser
 from clone import Clone
 from pseudo_terminal import in_terminal
+from watched_page import WATCH, Page, watching
 from watched_processes import wait_for
 
 NOTHING_RUNS = "Nothing runs in this clone now; what starts appears here by itself."
@@ -29,31 +27,17 @@ TOLD = (
     "step 5/10  loss 0.5000  lr 1.00e-04  1,024 tokens/step  5,000 tokens/s  0:20:00 left\n"
     "step 5/10  held-out loss 0.7500, perplexity 2.12\n"
 )
-WATCH = ("python", "workflow/pipeline", "watch")
 
 
 class Watched(NamedTuple):
     """A clone in which train-other waits half-way, after generate-sft has failed; and its page."""
 
     clone: Clone
-    address: str
+    page: Page
 
-    def ask(self, path: str | None = None, method: str = "GET", host: str | None = None) -> http.client.HTTPResponse:
-        """Send one request, as it is; return the answer, read."""
-        parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
-        connection.putrequest(method, parts.path if path is None else path, skip_host=True)
-        connection.putheader("Host", host or parts.netloc)
-        connection.endheaders()
-        answer = connection.getresponse()
-        answer.body = answer.read().decode()
-        connection.close()
-        return answer
-
-    def state(self) -> dict:
-        answer = self.ask(f"{urlsplit(self.address).path}state.json")
-        assert answer.status == 200, answer.body
-        return json.loads(answer.body)
+    @property
+    def address(self) -> str:
+        return self.page.address
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +48,16 @@ def watched(made: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     session = clone.start(
         "snakemake", "--config", "runs=other", "force=train-other", "--until", "train", SLOW="train-other", STEPS="2"
     )
-    page = clone.start(*WATCH)
     try:
-        clone.wait_until_slow(session)
-        with (clone.folder / "logs/train-other.log").open("a") as log:
-            log.write(f"{HOSTILE}\n{TOLD}")
-        watched = Watched(clone, re.search(r"http\S+", page.stdout.readline())[0])
-        wait_for(lambda: watched.state()["plan"] is None, seconds=60, every=0.5)
-        yield watched
+        with watching(clone.folder, clone.environment({})) as page:
+            clone.wait_until_slow(session)
+            with (clone.folder / "logs/train-other.log").open("a") as log:
+                log.write(f"{HOSTILE}\n{TOLD}")
+            wait_for(lambda: page.state()["plan"] is None, seconds=60, every=0.5)
+            yield Watched(clone, page)
     finally:
         clone.go_on()
-        os.kill(page.pid, signal.SIGTERM)
-        for process in (session, page):
-            process.communicate(timeout=60)
+        session.communicate(timeout=60)
 
 
 def test_the_page_shows_what_runs_what_failed_and_what_waits(watched: Watched, tmp_path: Path) -> None:
@@ -98,7 +79,7 @@ def test_the_page_shows_what_runs_what_failed_and_what_waits(watched: Watched, t
 @contextmanager
 def served_with(script: str, watched: Watched) -> Iterator[str]:
     """Serve the page as it is, under its own policy, with one script more at its end; yield the address."""
-    page, state = watched.ask(), watched.state()
+    page, state = watched.page.ask(), watched.page.state()
     policy = page.headers["Content-Security-Policy"]
     nonce = re.search(r"'nonce-([^']+)'", policy)[1]
     body = page.body.replace("</body>", f'<script nonce="{nonce}">{script}</script></body>')
@@ -133,7 +114,7 @@ def test_what_a_log_says_is_inert_and_the_page_asks_nobody_else(watched: Watched
     assert "<title>50 % · clone · Heirloom</title>" in look.document
     assert SHOWN in look.document
     assert "<img" not in look.document
-    answer = watched.ask()
+    answer = watched.page.ask()
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
     nonce = policy.pop("script-src")
     assert re.fullmatch(r"'nonce-[\w-]{20,}'", nonce) and policy.pop("style-src") == nonce
@@ -141,26 +122,26 @@ def test_what_a_log_says_is_inert_and_the_page_asks_nobody_else(watched: Watched
         "default-src": "'none'", "img-src": "data:", "connect-src": "'self'", "base-uri": "'none'",
         "form-action": "'none'", "frame-ancestors": "'none'",
     }  # fmt: skip
-    assert nonce not in watched.ask().headers["Content-Security-Policy"]
+    assert nonce not in watched.page.ask().headers["Content-Security-Policy"]
     assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
 
 
 def test_nobody_without_the_secret_and_by_no_other_name(watched: Watched) -> None:
     path = urlsplit(watched.address).path
     for wrong in ("/", "/state.json", path[:-2], path.upper(), f"{path}../../README.md", f"{path}watch.js", "//", "x"):
-        assert watched.ask(wrong).status == 404, wrong
+        assert watched.page.ask(wrong).status == 404, wrong
     for host in ("elsewhere.example", "elsewhere.example:80", "127.0.0.1.elsewhere.example", "0.0.0.0", " "):
-        answer = watched.ask(host=host)
+        answer = watched.page.ask(host=host)
         assert (answer.status, "train-other" in answer.body) == (403, False), host
-    assert watched.ask(host="localhost:1234").status == 200  # forwarded by ssh
+    assert watched.page.ask(host="localhost:1234").status == 200  # forwarded by ssh
     for method in ("POST", "PUT", "DELETE", "HEAD", "OPTIONS", "ODD"):
-        assert watched.ask(method=method).status == 405, method
+        assert watched.page.ask(method=method).status == 405, method
     assert len(path) > 32
 
 
 def test_the_server_listens_on_the_loopback_alone_and_reads_only(watched: Watched) -> None:
     before = subprocess.run(["git", "status", "--porcelain"], cwd=watched.clone.folder, capture_output=True, check=True)
-    watched.state()
+    watched.page.state()
     after = subprocess.run(["git", "status", "--porcelain"], cwd=watched.clone.folder, capture_output=True, check=True)
     assert before.stdout == after.stdout
     port = f"{urlsplit(watched.address).port:04X}"

@@ -6,16 +6,25 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
 from clone import Clone, succeeded
 from cloud import BUCKET, Cloud
 from loopback import SlowStart
 from policies import PERSON
 from submitting import PROFILE, start, submit, wait_until
+from watched_page import watching
 
 from pipeline.ledger.lockfile import read_lock
+from pipeline.watch.failures import failures
 
 HERE = ("download-text", "model-tiny")
 AWAY = ("tokenizer-tiny", "process-text", "train-other", "report-other")
+
+
+PRICES = """
+eu-west-1: {ml.m5.large: {usd_per_hour: 3600.0, page: "https://example.org/made-up", read: 2026-11-30}}
+"""
+"""Made up: a dollar a second."""
 
 
 def lock(clone: Clone) -> dict:
@@ -80,7 +89,9 @@ def test_both_engines_bring_the_data_here_when_asked_and_execute_nothing(clone: 
     assert "up to date" in clone.dvc("status", *HERE, *AWAY).stdout
 
 
-def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, cloud: Cloud) -> None:
+def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(
+    clone: Clone, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = lock(clone)["train-other"]
     clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
     clone.edit(PROFILE, "# sagemaker-environment:", "sagemaker-environment: [FAIL=train-other]")
@@ -90,6 +101,10 @@ def test_a_stage_that_fails_says_why_and_costs_no_earlier_result(clone: Clone, c
     assert "this stage was told to fail" in said, said
     assert "\nneither rehearsed nor executed as they are now: other; `make rehearse RUN=other`" in done.stderr
     assert "this stage was told to fail" in (clone.folder / "logs/train-other.log").read_text()
+    with monkeypatch.context() as place:
+        place.chdir(clone.folder)
+        (shown,) = failures(["train-other"])  # on the page of make watch, by what has come back
+    assert "this stage was told to fail" in shown.sentence
     assert lock(clone)["train-other"] == before
     clone.edit("config/runs/other.yaml", "learning_rate: 2e-5", "learning_rate: 1e-5")
     done = succeeded(submit(clone, cloud, "-n", "--config", "runs=other"))
@@ -212,15 +227,28 @@ def test_a_killed_controller_loses_nothing(clone: Clone, cloud: Cloud) -> None:
     assert cloud.stages()[jobs:] == ["process-text", "train-other", "report-other"]
 
 
-def test_ctrl_c_stops_the_job(clone: Clone, cloud: Cloud) -> None:
+def test_ctrl_c_stops_the_job_that_the_page_has_shown(clone: Clone, cloud: Cloud) -> None:
     before = lock(clone)
     clone.edit("config/runs/other.yaml", "learning_rate: 1e-5", "learning_rate: 3e-5")
+    clone.edit("config/runs/other.yaml", "base: tiny\n", "base: tiny\nresources: {instance_type: ml.m5.large}\n")
+    clone.write("config/prices.yaml", PRICES)
     cloud.sagemaker.plan(SlowStart(job="train-other", seconds=600))
     jobs = len(cloud.stages())
     controller = start(clone, cloud, "--config", "runs=other")
     wait_until(lambda: len(cloud.stages()) > jobs, controller)
-    os.killpg(controller.pid, signal.SIGINT)
-    said = controller.communicate(timeout=120)[0]
+    with watching(clone.folder, clone.environment({})) as page:
+        wait_until(lambda: page.state()["plan"] is None, controller)
+        state = page.state()
+        (job,) = state["jobs"]
+        assert (job["stage"], job["job"]) == ("train-other", cloud.job("train-other"))
+        assert re.fullmatch(r"submitted to SageMaker \d+ s ago", job["since"])
+        assert re.fullmatch(r"at most \$[1-9]\d*\.\d\d so far, on demand", job["cost"])
+        waiting = [row["stage"] for row in state["waiting"]["rows"]]
+        assert "report-other" in waiting and "train-other" not in waiting
+        assert (state["running"], state["nothing_runs"]) == ([], None)
+        os.killpg(controller.pid, signal.SIGINT)
+        said = controller.communicate(timeout=120)[0]
+        assert page.state()["jobs"] == []
     assert controller.returncode != 0
     assert cloud.sagemaker.wait(cloud.job("train-other"))["TrainingJobStatus"] == "Stopped", said
     assert lock(clone) == before

@@ -49,12 +49,13 @@ class OnCluster:
     def __init__(self, demo: Demo, cluster: Cluster, *options: str) -> None:
         self.demo = demo
         path = f"{Path(sys.executable).parent}:{cluster.bin}:{os.environ['PATH']}"
+        self.environment = {**demo.environment, **cluster.environment, "PATH": path}
         self.output = demo.folder.parent / "snakemake.out"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
                 ["snakemake", "--profile", "slurm", *options],
                 cwd=demo.folder,
-                env={**demo.environment, **cluster.environment, "PATH": path},
+                env=self.environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -3,6 +3,8 @@ way for another and a node that is lost. Then the same bytes as at home.
 """
 
 import json
+import os
+import platform
 import re
 import signal
 from pathlib import Path
@@ -13,6 +15,7 @@ import slurm_demo
 from demo_clone import ARTIFACTS, Demo, hashes
 from loopback_cluster import Cluster
 from warm_start import OF_EACH_RANK, warm_ranks
+from watched_page import watching
 
 from heirloom.training.callbacks.resuming import COMPLETE
 
@@ -35,10 +38,13 @@ def on_cluster(
     workflow = slurm_demo.OnCluster(demo, cluster)
     workflow.wait_for(lambda: list(work.glob(f"train-demo-pretrain-*-w2/checkpoint-*/{COMPLETE}")))
     cluster.run("scontrol", "requeue", training_job(cluster, "demo-pretrain"))
-    workflow.wait_for(lambda: list(work.glob(f"train-demo-sft-*-w2/checkpoint-*/{COMPLETE}")))
-    job = training_job(cluster, "demo-sft")
-    workflow.nodes = cluster.run("squeue", "--noheader", "--jobs", job, "--format", "%N").strip()
-    cluster.lose("n2")
+    with watching(demo.folder, workflow.environment, elsewhere=True) as page:
+        page.state()  # who looks has the plan made, which takes a while
+        workflow.wait_for(lambda: list(work.glob(f"train-demo-sft-*-w2/checkpoint-*/{COMPLETE}")))
+        job = training_job(cluster, "demo-sft")
+        workflow.nodes = cluster.run("squeue", "--noheader", "--jobs", job, "--format", "%N").strip()
+        workflow.shown = page.state()
+        cluster.lose("n2")
     workflow.exit_code = workflow.end()
     cluster.start_node("n2")
     return workflow
@@ -60,6 +66,21 @@ def test_the_chain_ends_well_in_spite_of_both_accidents(on_cluster):
         assert record["ranks"]["nodes"] * record["ranks"]["per_node"] == ranks
     assert on_cluster.nodes == "n[1-2]" and record["ranks"] == {"nodes": 2, "per_node": 1, "device": "cpu"}
     assert not list((on_cluster.demo.folder / ".heirloom" / "work").iterdir())
+
+
+def test_the_page_of_make_watch_shows_what_trains_on_two_nodes_by_its_log(on_cluster):
+    """It is asked on a machine of another name, which shares the folder and cannot look at processes of the nodes."""
+    (running,) = on_cluster.shown["running"]
+    assert running["stage"] == "train-demo-sft"
+    place = f"on {re.escape(platform.node())}" if os.geteuid() == 0 else "here"
+    assert re.fullmatch(rf"{place} for \d+ s", running["since"])
+    assert re.fullmatch(r"step \d+/30", running["progress"]["text"]) and running["left"].endswith(" left")
+    steps, losses = running["curves"]["loss"]
+    assert steps and len(steps) == len(losses)
+    assert running["curves"].keys() >= {"tokens/s", "memory"}
+    assert any(line.startswith("step ") for line in running["lines"])
+    assert "generate-demo-sft" in [row["stage"] for row in on_cluster.shown["waiting"]["rows"]]
+    assert on_cluster.shown["failed"]["all"] == 0
 
 
 def test_artifacts_are_those_made_at_home(on_cluster, at_home):

@@ -65,12 +65,13 @@ def test_a_stage_on_another_node_runs_until_its_log_says_otherwise_or_nothing_fo
     assert [(launch.stage, launch.host) for launch in launches()] == [("train-x", "node7")]
 
 
-def test_a_job_on_sagemaker_is_one_whose_end_the_executor_has_not_seen() -> None:
+def test_a_job_on_sagemaker_is_one_whose_end_the_executor_has_neither_seen_nor_asked_for() -> None:
     folder = Path(".snakemake/sagemaker/open")
     folder.mkdir(parents=True)
     for name in ("train-my-sft", "train-a-run-with-quite-a-long-na", "evaluate-odd"):
         (folder / f"{name}-89abcdef-0123456789ab-012345").write_text("{}")
     (folder / "notes.txt").write_text("")
+    (folder / "train-stopped-89abcdef-0123456789ab-012345").write_text('{"key": "", "stopping": true}')
     found = training_jobs(
         ["train-my.sft", "train-a-run-with-quite-a-long-name-1", "train-a-run-with-quite-a-long-name-2"]
     )

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heirloom.launcher.work import HOST_FILE, LOCK_FILE
+from heirloom.report.execution_records import read_record
 from pipeline.paths import WORK
 
 WORK_FOLDER = re.compile(r"(?P<stage>.+)-[0-9a-f]{16}-w\d+")
 """As heirloom.launcher.work calls it: stage, identity, number of ranks."""
 LOGS = Path("logs")
 OPEN_JOBS = Path(".snakemake/sagemaker/open")
-"""Where the executor plugin has a file for each training job whose end it has not seen."""
+"""Where the executor plugin has a file for each training job whose end it has not seen, JSON: it may be stopping."""
 JOB_NAME = re.compile(r"(?P<label>.+)-[0-9a-f]{8}-[0-9a-f]{12}-[0-9a-f]{6}")
 LONGEST_LABEL = 32
 """Characters of a stage's name in that of its training job."""
@@ -38,7 +39,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A job on SageMaker whose end was not seen yet; its log comes back when it ends."""
+    """A job on SageMaker whose end was not seen yet and that nobody has stopped; its log comes back when it ends."""
 
     stage: str
     name: str
@@ -122,6 +123,8 @@ def training_jobs(stages: Iterable[str]) -> list[TrainingJob]:
         try:
             started = file.stat().st_mtime
         except OSError:  # its end was seen at this moment
+            continue
+        if (read_record(file) or {}).get("stopping"):
             continue
         if match := JOB_NAME.fullmatch(file.name):
             candidates = by_label.get(match["label"], [])

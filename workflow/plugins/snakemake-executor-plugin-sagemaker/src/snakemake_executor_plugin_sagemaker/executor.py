@@ -285,6 +285,7 @@ class Executor(RemoteExecutor):
                 if flight.submitted:
                     self.logger.warning(f"Training job {flight.training_job} could not be stopped: {error}")
                 return
+            self._journal.stopping(flight.training_job, flight.key)
             self.logger.info(f"Stopped training job {flight.training_job}.")
             return
 

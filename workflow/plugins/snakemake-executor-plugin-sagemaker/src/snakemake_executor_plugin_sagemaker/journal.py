@@ -23,6 +23,12 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / training_job).write_text(json.dumps({"key": key}), encoding="utf-8")
 
+    def stopping(self, training_job: str, key: str) -> None:
+        """Note that a training job was told to stop: it is no longer one that works, for whoever looks here."""
+        file = self._folder / training_job
+        if file.exists():
+            file.write_text(json.dumps({"key": key, "stopping": True}), encoding="utf-8")
+
     def close(self, training_job: str) -> None:
         """Forget a training job whose end was dealt with."""
         (self._folder / training_job).unlink(missing_ok=True)
