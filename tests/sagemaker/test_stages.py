@@ -50,6 +50,7 @@ def test_small_results_the_log_the_record_and_the_cost_come_back(made: Clone) ->
     for file in ("metrics/training/other.json", "metrics/loss/other.csv", "metrics/data/text.json"):
         assert (made.folder / file).is_file(), file
     assert (made.folder / "logs/train-other.log").is_file()
+    assert (made.folder / ".heirloom/throughput/train-other.csv").read_text() == "step,seconds\n1,0.5\n"
     record = json.loads((made.folder / ".heirloom/records/train-other.json").read_text())
     assert record["exit_code"] == 0
     assert record["commit"] == made.git("rev-parse", "HEAD").strip()
