@@ -93,6 +93,39 @@ def test_a_stage_that_cannot_fit_is_told_with_the_cheapest_change_that_does(larg
     assert "on demand; at most, as early stopping may end trainings sooner" in table
 
 
+def test_main_memory_disk_and_bytes_to_move_are_quoted(large: Clone):
+    """8 billion weights of 2 bytes come to two machines; 2 of each go back, and 12 with each state to resume from."""
+    weights, tokens = 8_030_261_248, 1_024_000
+    large.edit("config/runs/large.yaml", "deepspeed: zero2", "deepspeed: zero3")
+    large.edit("config/runs/large.yaml", "batch_size: 4, global", "batch_size: 2, global")
+    two = "ml.p4d.24xlarge, instance_count: 2"
+    large.edit("config/runs/large.yaml", "ml.p4d.24xlarge", two)
+    read = 2 * weights + 4 * tokens
+    found = quoted(large)
+    assert found["bytes"] == {
+        "disk": read + 2 * weights + 12 * weights // 2, "download": 2 * read, "upload": 14 * weights
+    }  # fmt: skip
+    assert found["host_memory_gib"]["machine"] == 1152
+    assert found["host_memory_gib"]["needed"] == pytest.approx(8 * 1.76 + 2 * weights / 2**30, rel=0.01)
+    # what lies beside each other and what is written follows from the steps: 32 of them here
+    large.edit("config/runs/large.yaml", "resources:", "tracking: {save_steps: 7, save_total_limit: 2}\nresources:")
+    large.edit("config/runs/large.yaml", "num_train_epochs: 2", "max_steps: 32")
+    assert quoted(large)["bytes"] == {
+        "disk": read + 2 * weights + 3 * 12 * weights // 2,
+        "download": 2 * read,
+        "upload": 2 * weights + 5 * 12 * weights,
+    }
+    table = succeeded(large.snakemake("-n", "--config", "runs=large")).stderr
+    assert re.search(r"29\.0 of 1,152 GiB +177 GB +32\.1 GB in, 498 GB out", table), table
+    # a machine with less is told of; here nothing goes over a network
+    large.edit("config/runs/large.yaml", two, "ml.g5.xlarge")
+    table = succeeded(large.snakemake("-n", "--config", "runs=large")).stderr
+    assert "warning: train-large: ml.g5.xlarge has too little main memory, 16.7 of 16 GiB at its peak" in table
+    large.edit("config/runs/large.yaml", "{instance_type: ml.g5.xlarge}", "{}")
+    found = quoted(large)
+    assert found["bytes"]["disk"] > 100e9 and found["bytes"]["download"] == found["bytes"]["upload"] == 0
+
+
 def test_a_model_of_unknown_sizes_is_said_to_be_so(large: Clone):
     large.write("config/models/big.yaml", MODEL[: MODEL.index("shape:")])
     found = quoted(large)

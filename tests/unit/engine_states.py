@@ -1,12 +1,15 @@
-"""What DeepSpeed's engine really keeps, at small sizes: a line of JSON for each stage, accumulation and size.
+"""What DeepSpeed's engine really keeps, in memory and in a checkpoint, at small sizes: a line of JSON for each stage,
+accumulation and size.
 
-torchrun --nproc-per-node 2 tests/unit/engine_states.py
+torchrun --nproc-per-node 2 tests/unit/engine_states.py FOLDER
 """
 
 import gc
 import json
 import os
+import sys
 import time
+from pathlib import Path
 
 import deepspeed
 import torch
@@ -35,8 +38,8 @@ def settled_bytes() -> int:
     return min(found)
 
 
-def states(stage: int, accumulation: str | None, width: int) -> int:
-    """Return the bytes that live after a whole step and the first backward pass of the next one."""
+def states(stage: int, accumulation: str | None, width: int, folder: Path) -> tuple[int, int]:
+    """Return the bytes that live after a step and the first backward pass of the next one, and of a checkpoint."""
     zero = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
     zero |= {"stage3_prefetch_bucket_size": BUCKET, "stage3_param_persistence_threshold": 10} if stage == 3 else {}
     config = {
@@ -60,17 +63,22 @@ def states(stage: int, accumulation: str | None, width: int) -> int:
         engine.step()
     gc.collect()
     gradients = [weight.grad for weight in engine.module.parameters()]  # or Python would not know of these tensors
-    return settled_bytes() if len(gradients) == LAYERS else 0
+    live = settled_bytes() if len(gradients) == LAYERS else 0
+    engine.save_checkpoint(str(folder))
+    torch.distributed.barrier()
+    return live, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def main() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled, for a minute
     deepspeed.init_distributed("gloo")
+    folder = Path(sys.argv[1])
     for stage in range(4):
         for accumulation in (None, "fp32") if stage else (None,):
             for width in (64, 128, 192):
-                found = states(stage, accumulation, width)
-                row = {"stage": stage, "fp32": accumulation is not None, "weights": LAYERS * width**2, "bytes": found}
+                live, saved = states(stage, accumulation, width, folder / f"{stage}-{accumulation}-{width}")
+                row = {"stage": stage, "fp32": accumulation is not None, "weights": LAYERS * width**2}
+                row |= {"bytes": live, "saved": saved}
                 if os.environ["RANK"] == "0":
                     print(json.dumps(row), flush=True)
 

@@ -15,6 +15,7 @@ from heirloom.config.run import Run
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.estimates.duration import START_UP, Duration, from_operations, from_record
 from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
+from heirloom.estimates.host_memory import HostMemory, answering_host, machine_memory, training_host
 from heirloom.estimates.model_shape import ModelShape
 from heirloom.estimates.prices import Prices, Spot, read_prices
 from heirloom.estimates.setups import (
@@ -32,8 +33,9 @@ from heirloom.estimates.setups import (
 from heirloom.estimates.steps import Rows, Steps, steps_of, steps_of_answers
 from pipeline.graph import Stage, counts_of_packed, packed_rows
 from pipeline.ledger import Action, Ledger
-from pipeline.plan.answers import answering_fit, first_time, prompts_of
+from pipeline.plan.answers import UNKNOWN_LENGTH, answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
+from pipeline.plan.storage import NOTHING_KEPT, Kept, Sizes, Storage, kept_for_resuming, storage
 
 QUOTED = {"reference": "training", "train": "training", "generate": "generation", "baseline": "generation"}
 QUOTED |= {"scores": "evaluation", "evaluate": "evaluation"}
@@ -52,6 +54,9 @@ class Quote:
     """Whether early stopping may end the training before all of `steps`."""
     duration: Duration | None = None
     fit: Fit | None = None
+    host_memory: HostMemory | None = None
+    """Main memory of each machine; the first one's, which has the most to do."""
+    storage: Storage | None = None
     remedy: str | None = None
     """The cheapest change that fits, of a training that does not or hardly does."""
     unknown: list[str] = field(default_factory=list)
@@ -162,17 +167,22 @@ class Quoting:
             for row in (ledger.history.rows.values() if ledger.to_do() else ())
             if row["record"]
         }
+        self.sizes = Sizes(ledger, self.shape_of, self.rows_of_dataset)
 
     def run(self, run: Run, stages: list[Stage]) -> RunQuote:
         """Quote the stages of a run."""
-        kind = (self.project.root_model(run.name), is_reward_model(run.name, self.project.runs))
-        if kind not in self.shapes:
-            self.shapes[kind] = shape_and_dtype(run, self.project)
-        shape = self.shapes[kind]
+        shape = self.shape_of(run)
         rows = self.rows_of(run, shape)
         quotes = [self.stage(run, stage, shape, rows) for stage in stages]
         text = title(run, shape, rows, quotes)
         return RunQuote(run.name, str(run.path), text, quotes, run.plan.memory, run.plan.budget)
+
+    def shape_of(self, run: Run) -> tuple[ModelShape, int] | str:
+        """Return the shape of a run's model and the bytes of its saved weights, or why they are not known."""
+        kind = (self.project.root_model(run.name), is_reward_model(run.name, self.project.runs))
+        if kind not in self.shapes:
+            self.shapes[kind] = shape_and_dtype(run, self.project)
+        return self.shapes[kind]
 
     def rows_of(self, run: Run, shape: tuple[ModelShape, int] | str) -> Any:
         """Return the training rows of a run's dataset, or why they are not known."""
@@ -199,10 +209,13 @@ class Quoting:
         quote.is_rented = found.is_instance or (found.gpus and self.cluster.usd_per_gpu_hour is not None)
         if isinstance(shape, str):
             quote.unknown.append(shape)
+        kept: Kept | None = NOTHING_KEPT
         if stage.kind == "train":
-            self.training(run, quote, shape, rows)
-        elif not isinstance(shape, str) and quote.hosts.instance is not None:
-            quote.fit = answering_fit(run, stage.kind, *shape, quote.hosts, rows)
+            kept = self.training(run, quote, shape, rows)
+        elif not isinstance(shape, str):
+            self.memory_of_answers(run, quote, shape, rows)
+        if kept is not None:
+            quote.storage = storage(stage, found, lambda path: self.sizes.of(path, run), kept)
         if quote.duration is None:
             quote.duration = self.recorded(stage, quote, None)
         if quote.duration is None and stage.kind != "train":
@@ -210,6 +223,21 @@ class Quoting:
         if quote.is_rented:
             self.price(quote)
         return quote
+
+    def memory_of_answers(self, run: Run, quote: Quote, shape: tuple[ModelShape, int], rows: Any) -> None:
+        """Add what answers or scores take of the cards and of main memory; an engine that shares it is not told."""
+        found = quote.hosts
+        if found.instance is not None:
+            quote.fit = answering_fit(run, quote.stage.kind, *shape, found, rows)
+        engine = run.generation.engine if quote.stage.kind in ("generate", "baseline") else "accelerate"
+        if found.ranks is not None and engine in ("accelerate", "continuous"):
+            length = UNKNOWN_LENGTH if isinstance(rows, str) else rows.longest
+            needed = answering_host(shape[0], found.ranks // found.count, found.gpus, shape[1], length)
+            quote.host_memory = HostMemory(needed, self.memory_of_machine(run, quote))
+
+    def memory_of_machine(self, run: Run, quote: Quote) -> float | None:
+        """Return the main memory of a stage's machine, None where it is not known."""
+        return machine_memory(quote.hosts.name, run.resources.machines(QUOTED[quote.stage.kind]).mem_mb)
 
     def price(self, quote: Quote) -> None:
         """Add what a stage is expected to cost."""
@@ -223,8 +251,8 @@ class Quoting:
             quote.dollars = self.prices.dollars(name, quote.hosts.count, quote.duration.expected)
             quote.spot = self.prices.spot_of(quote.dollars, self.spot_shares.get(name))
 
-    def training(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str, rows: Any) -> None:
-        """Add the steps, the memory and the time of a training."""
+    def training(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str, rows: Any) -> Kept | None:
+        """Add the steps, the memory and the time of a training; return what it keeps for resuming, None if unknown."""
         keys = {
             "per_device_train_batch_size": run.training.per_device_train_batch_size,
             "global_batch_size": run.training.global_batch_size,
@@ -248,15 +276,20 @@ class Quoting:
         quote.at_most = run.training.early_stopping_patience is not None
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
         if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
-            return
+            return None
         setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest)
+        kept = kept_for_resuming(run, setup, quote.steps.steps)
+        merges = run.peft is not None and not run.writes_adapter
+        here = quote.hosts.ranks // quote.hosts.count
+        needed = training_host(setup, max(here, 1), quote.hosts.gpus, shape[1], merges)
+        quote.host_memory = HostMemory(needed, self.memory_of_machine(run, quote))
         instance = quote.hosts.instance
         if instance is None:
             if quote.hosts.gpus:
                 quote.unknown.append(
                     f"which GPUs a {quote.hosts.name} has: `config: [gpu=A100-80GB]` in the cluster's profile says it"
                 )
-            return
+            return kept
         quote.fit = fit_of(setup, instance)
         if not quote.fit.fits or quote.fit.tight:
             batch = run.training.per_device_train_batch_size
@@ -270,6 +303,7 @@ class Quoting:
             quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
+        return kept
 
     def rows_as_trained(self, run: Run, rows: Rows) -> tuple[Rows, float]:
         """Return the rows as a training takes them, counted where they are packed already; and what attends to each."""

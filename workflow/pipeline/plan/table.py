@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, TextIO
 
+from heirloom.estimates.host_memory import HostMemory
 from heirloom.estimates.overheads import GIB
 from pipeline.plan.budgets import NO_BUDGETS, Budgets, budget_problems, misfit, money
 from pipeline.plan.quotation import Quotation, Quote, RunQuote
 
 SCHEMA = 1
 """Version of the JSON: a key is only ever added within one."""
-HEADS = ("stage", "machine", "steps", "tokens", "hours", "dollars", "GPU memory", "why")
+HEADS = ("stage", "machine", "steps", "tokens", "hours", "dollars", "GPU memory", "host memory", "disk", "moved", "why")
 NUMBERS = HEADS[2:6]
 UNKNOWN = "–"
 MOST_UNKNOWN = 4
@@ -98,6 +100,9 @@ def cells(quote: Quote) -> Cells:
         f"{most}{' – '.join(map(hours, found))}" if (found := seconds_of(quote)) else UNKNOWN,
         dollars_text(quote, most),
         memory_text(quote),
+        host_memory_text(quote),
+        size(quote.storage.disk) if quote.storage else UNKNOWN,
+        moved_text(quote),
         quote.reasons[0] if quote.reasons else "",
     )
 
@@ -115,6 +120,27 @@ def memory_text(quote: Quote) -> str:
         return UNKNOWN
     verdict = "does not fit" if not quote.fit.fits else "tight" if quote.fit.tight else ""
     return f"{quote.fit} {verdict}".rstrip()
+
+
+def host_memory_text(quote: Quote) -> str:
+    """Return needed and had main memory of a machine, and whether that is too much."""
+    if quote.host_memory is None:
+        return UNKNOWN
+    return f"{quote.host_memory}{'' if quote.host_memory.fits else ' too little'}"
+
+
+def moved_text(quote: Quote) -> str:
+    """Return the bytes that come to the machines and go from them; a dash where nothing goes over the network."""
+    found = quote.storage
+    return UNKNOWN if found is None or not found.moves else f"{size(found.download)} in, {size(found.upload)} out"
+
+
+def size(number: float) -> str:
+    """Return 950 B, 12.3 kB, 4.56 MB, 7.8 GB or 1.2 TB."""
+    for unit, large in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= large:
+            return f"{number / large:.3g} {unit}"
+    return f"{number:.0f} B"
 
 
 def seconds_of(quote: Quote) -> tuple[float, ...]:
@@ -177,8 +203,13 @@ def sum_of_dollars(quotes: list[Quote]) -> str:
 
 
 def memory_lines(found: Quotation) -> Iterator[str]:
-    """Yield a sentence for each stage that does not fit its cards, or hardly."""
+    """Yield a sentence for each stage that does not fit its cards, or hardly, or its machine's main memory."""
     for quote in found.quotes:
+        if quote.host_memory is not None and not quote.host_memory.fits:
+            yield (
+                f"warning: {quote.stage.name}: {quote.hosts.name} has too little main memory, {quote.host_memory} at "
+                "its peak: take a larger size of machine, or more of them"
+            )
         if quote.fit is None or (quote.fit.fits and not quote.fit.tight):
             continue
         yield f"{'error' if not quote.fit.fits else 'warning'}: {misfit(quote)}"
@@ -216,8 +247,16 @@ def stage_json(quote: Quote) -> dict[str, Any]:
             "fits": fit.fits,
             "tight": fit.tight,
         },
+        "host_memory_gib": quote.host_memory and host_memory_json(quote.host_memory),
+        "bytes": quote.storage and {key: round(value) for key, value in asdict(quote.storage).items()},
         "usd_on_demand": None if quote.dollars is None else round(quote.dollars, 2),
         "usd_spot": quote.spot and {"expected": round(quote.spot.dollars, 2), "source": quote.spot.source},
         "remedy": quote.remedy,
         "unknown": quote.unknown,
     }
+
+
+def host_memory_json(found: HostMemory) -> dict[str, float | None]:
+    """Return the main memory of a machine, GiB."""
+    machine = None if found.machine is None else round(found.machine / GIB, 2)
+    return {"needed": round(found.needed / GIB, 2), "machine": machine}
