@@ -40,6 +40,7 @@ from heirloom.launcher.commit import current_commit
 from heirloom.launcher.hosts import joining
 from heirloom.launcher.hosts.coordination import LaunchRequest
 from heirloom.launcher.hosts.detection import Host, this_host
+from heirloom.records.measured import measured_in
 
 
 def main() -> int:
@@ -81,6 +82,8 @@ def execute(program: Program, stage: ledger.Stage, host: Host) -> int:
         facts.notes = record.notes_in(folder.path)
         facts.arithmetic = record.arithmetic_in(folder.path)
         record.keep_throughput(folder.path, stage.name)
+
+        facts.measured = measured_in(folder.path)
         if outcome.exit_code:
             record.tell_failure(stage.name, outcome.error)
         else:

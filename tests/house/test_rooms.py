@@ -17,7 +17,7 @@ MOST_MODULES = 15
 PIPELINE = [
     [""],
     ["graph"],
-    ["code"],
+    ["code", "records"],
     ["ledger"],
     ["plan", "execution", "provenance", "rehearsal"],
     ["upkeep", "session"],
@@ -25,7 +25,7 @@ PIPELINE = [
 ]
 LIBRARY = [
     [""],
-    ["arithmetic"],
+    ["arithmetic", "records"],
     ["config.parsing"],
     ["config.arguments"],
     ["config.sections", "config.trainers", "config.sweeps"],

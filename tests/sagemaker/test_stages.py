@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from statistics import median
 
 import pytest
 from clone import Clone, succeeded
@@ -78,6 +79,41 @@ def test_a_colleagues_clone_pulls_everything_and_has_nothing_to_do(clone: Clone,
     assert "Nothing to be done" in done.stdout + done.stderr
     assert "up to date" in colleague.dvc("status", *HERE, *AWAY).stdout
     assert (colleague.folder / "checkpoints/other/content.txt").is_file()
+
+
+def test_a_colleagues_clone_quotes_what_the_jobs_taught(clone: Clone, cloud: Cloud, tmp_path: Path) -> None:
+    """Nothing but git's files is in the other clone: no record, no costs, no metrics."""
+    file = "config/runs/other.yaml"
+    clone.edit(file, "base: tiny\n", "base: tiny\nresources: {instance_type: ml.m5.xlarge}\n")
+    clone.edit(file, "max_steps: 1", "max_steps: 3")
+    seen = "page: 'https://example.org/prices', read: 2026-11-29"
+    clone.write("config/prices.yaml", f"eu-west-1:\n  ml.m5.xlarge: {{usd_per_hour: 90, {seen}}}\n")
+    clone.pipeline("write")
+    clone.commit("three steps")
+    colleague = clone.clone_to(tmp_path / "colleague")
+    assert not (colleague.folder / ".heirloom").exists() and not (colleague.folder / "metrics").exists()
+    here, there = (
+        json.loads(succeeded(each.pipeline("plan", "--json", "--runs", "other")).stdout)["runs"][0]["stages"][0]
+        for each in (clone, colleague)
+    )
+    assert here["stage"] == "train-other" and here["seconds"] == there["seconds"] and here["usd_on_demand"] > 0
+    assert here["usd_on_demand"] == there["usd_on_demand"] and here["last_execution"] == there["last_execution"]
+    lines = [json.loads(line) for line in (colleague.folder / ".dvc/history.jsonl").read_text().splitlines()]
+    (found,) = [row["record"] for row in lines if row["stage"] == "train-other" and row["record"]]
+    told = found["measured"]
+    assert len(json.dumps(told)) <= 300 and told["instance"] == "ml.m5.xlarge" and told["count"] == 1
+    assert told["process_gib"] > 0 and told["fetch_s"] >= 0 and told["push_s"] > 0 and told["billed_s"] >= 0
+    last = there["last_execution"]
+    assert last["tokens_per_second"] == 2000 and (last["gpu_memory_gib"], last["utilization"]) == (12.5, 0.3)
+    # the job's own start stands in place of what is assumed, and its steps are taken three times
+    starts = sorted(
+        row["record"]["measured"]["start_s"]
+        for row in lines
+        if row["record"].get("measured", {}).get("start_s") is not None
+    )
+    assert 0 < median(starts) < 120
+    expected = found["seconds"] + 2 * 0.05 + told["push_s"] + median(starts)
+    assert there["seconds"]["expected"] == round(expected) and there["seconds"]["source"] == "its last execution"
 
 
 def test_both_engines_bring_the_data_here_when_asked_and_execute_nothing(clone: Clone, cloud: Cloud) -> None:

@@ -42,6 +42,17 @@ def test_the_loss_curve_has_a_row_a_step(runs):
     assert float(rows[12]["loss"]) < float(rows[1]["loss"])
 
 
+def test_what_the_next_plan_learns_is_in_the_record_and_in_no_artifact(made_runs):
+    """Steps, tokens, their seconds, and the memory of the largest process; nothing of a GPU on a CPU."""
+    for name, script in (("pretrain", "train"), ("sft", "sft_train"), ("dpo", "dpo_train")):
+        record = json.loads((made_runs / f".heirloom/records/{script}-checkpoint.json").read_text())
+        told, train = record["measured"], metrics(made_runs / "runs" / name)["train"]
+        assert told.keys() == {"steps", "tokens", "training_s", "process_gib"}
+        assert (told["steps"], told["tokens"]) == (train["steps"], train["tokens"])
+        assert 0 < told["training_s"] < record["seconds"] and 0.3 < told["process_gib"] < 5
+        assert not [file for file in (made_runs / "runs" / name).rglob("*") if file.name == "measured.json"]
+
+
 @pytest.mark.parametrize("name", ["sft", "dpo"])  # test_resuming.py compares two of pretrain
 def test_a_second_run_gives_the_same_bytes_however_it_is_watched(workplace, runs, name):
     workplace.launch(*training_command(workplace, name, f"again/{name}", UNWATCHED))

@@ -29,14 +29,29 @@ class Duration:
         return Duration(self.low + low, self.expected + expected, self.high + high, self.source)
 
 
-def from_operations(flops: ModelFlops, tokens: float, length: float, gpu: str, ranks: int) -> Duration | None:
-    """Return how long it takes to train on so many tokens in rows of `length`; None for a GPU of unknown peak."""
+def from_operations(
+    flops: ModelFlops,
+    tokens: float,
+    length: float,
+    gpu: str,
+    ranks: int,
+    own: tuple[tuple[float, float, float], int] | None = None,
+) -> Duration | None:
+    """Return how long it takes to train on so many tokens in rows of `length`; None for a GPU of unknown peak.
+
+    `own`: the low, expected and high utilization of own trainings on such machines, and how many they were. They stand
+    in place of what others published; the next one may have a tenth less or more.
+    """
     peak = peak_flops(gpu)
     if peak is None:
         return None
     at_peak = flops.per_token(length) * tokens / (peak * ranks)
-    low, expected, high = (at_peak / share for share in reversed(UTILIZATION))
-    return Duration(low, expected, high, f"{UTILIZATION[0]:.0%} to {UTILIZATION[2]:.0%} of the GPUs' peak")
+    shares, source = UTILIZATION, ""
+    if own is not None:
+        (lowest, usual, highest), number = own
+        shares, source = (lowest * 0.9, usual, highest * 1.1), f", as {number} own executions had"
+    low, expected, high = (at_peak / share for share in reversed(shares))
+    return Duration(low, expected, high, f"{shares[0]:.0%} to {shares[2]:.0%} of the GPUs' peak{source}")
 
 
 def from_record(seconds: float, share: float, source: str) -> Duration:

@@ -40,6 +40,8 @@ class Execution:
     """What dvc.lock will record of the products of a success: proof that this execution made them."""
     notes: list[str] = field(default_factory=list)
     """What the program had to say of this execution, such as a check that it left out."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    """What steps and memory took, see `heirloom.records.measured`."""
     arithmetic: dict[str, str] = field(default_factory=dict)
     """The instruction sets that ranks on CPUs computed with; empty for other programs."""
 
@@ -85,6 +87,7 @@ def execution(program: Program, stage: Stage, ranks: Ranks, commit: str | None) 
             "notes": facts.notes,
             "ranks": {"nodes": ranks.nodes, "per_node": ranks.per_node, "device": ranks.device},
             "arithmetic": facts.arithmetic,
+            "measured": facts.measured,
             "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **versions()},
         }

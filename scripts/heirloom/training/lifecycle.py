@@ -26,6 +26,7 @@ from heirloom.training.callbacks.collective_timeout import CollectiveTimeout
 from heirloom.training.callbacks.finite_loss import FiniteLoss
 from heirloom.training.callbacks.interruption import Interruption
 from heirloom.training.callbacks.loss_history import LossHistory, rounded
+from heirloom.training.callbacks.measurements import Measurements
 from heirloom.training.callbacks.model_flops import Utilization, utilization
 from heirloom.training.callbacks.progress import Progress
 from heirloom.training.callbacks.resuming import (
@@ -64,6 +65,7 @@ class Lifecycle:
         self.best = BestState(command.training, self.history)
         self.throughput = Throughput()
         self.progress = Progress(command.tracking.logging_steps, command.tracking.logging_first_step, self.throughput)
+        self.measurements = Measurements()
         self.interruption = Interruption()
 
     @property
@@ -75,6 +77,7 @@ class Lifecycle:
             self.history,
             self.throughput,
             self.progress,
+            self.measurements,
             *tracker_callbacks(self.command, self.facts_for_trackers, self.throughput),
             self.best,
             SaveByTime(tracking.save_minutes),
@@ -139,6 +142,7 @@ class Lifecycle:
             with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self.history.end_row(trainer.state.global_step)
+            self.measurements.leave(trainer.state, self.progress.utilization)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()
 

@@ -1,7 +1,8 @@
 """A stage's program that costs nothing: what it makes is a hash of what it is given.
 
 Every execution adds a line to $TRACE. $FAIL and $SLOW name the stage that fails, or that sleeps half-way until there is
-a file $TRACE.go; a training prints $STEPS lines of progress. $SALT makes each result another one, as on a GPU.
+a file $TRACE.go; a training prints $STEPS lines of progress, and leaves $MEASURED for its record. $SALT makes each
+result another one, as on a GPU.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from heirloom import shared_part, stage  # noqa: F401
 from heirloom.artifacts import new_artifact
 from heirloom.errors import HeirloomError
+from heirloom.records.measured import MEASURED
 
 # OWN IMPORTS
 
@@ -40,6 +42,8 @@ def main() -> None:
             (partial / "content.txt").write_text(digest + "\n")
             if name.startswith("train-"):
                 tell_steps(int(os.environ.get("STEPS", "0")))
+                if "MEASURED" in os.environ:
+                    Path(os.environ["HEIRLOOM_WORK_DIR"], MEASURED).write_text(os.environ["MEASURED"])
             if os.environ.get("SLOW") == name:
                 Path(os.environ["TRACE"] + ".slow").touch()
                 wait_for(Path(os.environ["TRACE"] + ".go"))

@@ -1,5 +1,6 @@
 """One Snakemake job of a session whose data belongs on the DVC remote: in a training job, or here, for CPU stages."""
 
+import time
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -8,7 +9,8 @@ from pipeline.execution import training_job
 from pipeline.execution.local_job import end_with_controller, execute, holding_entry, known_result
 from pipeline.execution.transfer import bring_inputs, learn_inputs, push, refuse_read_only_remote
 from pipeline.graph import Graph, Stage, load_graph
-from pipeline.ledger import Entry, write_marker
+from pipeline.ledger import Entry, identity_of, write_marker
+from pipeline.records import add_to_record
 
 
 def run_stage(name: str, marker: Path, force: bool = False) -> None:
@@ -35,10 +37,15 @@ def run_stage(name: str, marker: Path, force: bool = False) -> None:
 def make(stage: Stage, graph: Graph, force: bool) -> Entry:
     """Execute a stage with inputs from the remote and products to it; return its new entry."""
     refuse_read_only_remote()
+    started = time.monotonic()
     bring_inputs(stage, graph)
+    fetched = time.monotonic() - started
     bring_in_step([stage.program])
     entry = execute(stage.name, force)
+    started = time.monotonic()
     push(stage.name, entry)
+    took = {"fetch_s": round(fetched, 1), "push_s": round(time.monotonic() - started, 1)}
+    add_to_record(stage.name, identity_of(entry), took)
     return entry
 
 

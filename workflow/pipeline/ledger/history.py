@@ -23,6 +23,7 @@ from pipeline.ledger.entries import Entry
 from pipeline.ledger.entry_form import are_outs, parsed
 from pipeline.ledger.identity import identity_of
 from pipeline.paths import HISTORY, RECORDS
+from pipeline.records import measured
 
 
 class History:
@@ -214,5 +215,7 @@ def execution_record(stage: str, identity: str) -> dict:
     record = read_record(stage)
     if record.get("identity") != identity or not is_execution(record):
         return {}
-    hidden = ("stage", "identity", "command", "exit_code", "outs")
-    return {key: value for key, value in record.items() if key not in hidden}
+    hidden = ("stage", "identity", "command", "exit_code", "outs", "measured")
+    found = measured(stage, record)
+    told = {key: value for key, value in record.items() if key not in hidden}
+    return told | ({"measured": found} if found else {})

@@ -13,7 +13,7 @@ from heirloom.config.project import Project
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
 from heirloom.config.trainers.table import TRAINERS
-from heirloom.estimates.duration import START_UP, Duration, from_operations, from_record
+from heirloom.estimates.duration import START_UP, Duration, from_operations
 from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
 from heirloom.estimates.host_memory import HostMemory, answering_host, machine_memory, training_host
 from heirloom.estimates.model_shape import ModelShape
@@ -35,6 +35,7 @@ from pipeline.graph import Stage, counts_of_packed, packed_rows
 from pipeline.ledger import Action, Ledger
 from pipeline.plan.answers import UNKNOWN_LENGTH, answering_fit, first_time, prompts_of
 from pipeline.plan.costs import spot_shares
+from pipeline.plan.learned import Execution, Learned
 from pipeline.plan.storage import NOTHING_KEPT, Kept, Sizes, Storage, kept_for_resuming, storage
 
 QUOTED = {"reference": "training", "train": "training", "generate": "generation", "baseline": "generation"}
@@ -64,6 +65,8 @@ class Quote:
     """Expected US dollars on demand."""
     spot: Spot | None = None
     """What spot capacity is thought to take in their place."""
+    last: Execution | None = None
+    """The last execution of the stage, where it was on such machines."""
     is_rented: bool = False
     """Whether the machine costs by the hour."""
 
@@ -159,14 +162,11 @@ class Quoting:
         self.prices = prices
         self.cluster = cluster
         self.spot_shares = spot_shares() if prices.of_types else {}
+        """Of this clone's own jobs, where the history has none on spot capacity."""
         self.project: Project = ledger.project
         self.shapes: dict[tuple[str, bool], tuple[ModelShape, int] | str] = {}
         self.rows: dict[tuple[str, int], Any] = {}
-        self.seconds: dict[str, tuple[float, dict]] = {
-            row["stage"]: (row["record"]["seconds"], row["record"]["ranks"])
-            for row in (ledger.history.rows.values() if ledger.to_do() else ())
-            if row["record"]
-        }
+        self.learned = Learned(ledger.history.rows.values() if ledger.to_do() else ())
         self.sizes = Sizes(ledger, self.shape_of, self.rows_of_dataset)
 
     def run(self, run: Run, stages: list[Stage]) -> RunQuote:
@@ -249,7 +249,8 @@ class Quoting:
             quote.unknown.append(f"price unknown of {name}{of_region}: `make prices REGION=…` asks AWS for it")
         elif quote.duration is not None:
             quote.dollars = self.prices.dollars(name, quote.hosts.count, quote.duration.expected)
-            quote.spot = self.prices.spot_of(quote.dollars, self.spot_shares.get(name))
+            own = self.learned.spot_share(name) or self.spot_shares.get(name)
+            quote.spot = self.prices.spot_of(quote.dollars, own)
 
     def training(self, run: Run, quote: Quote, shape: tuple[ModelShape, int] | str, rows: Any) -> Kept | None:
         """Add the steps, the memory and the time of a training; return what it keeps for resuming, None if unknown."""
@@ -299,8 +300,9 @@ class Quoting:
         elif quote.duration is None and quote.steps.tokens:
             tokens = quote.steps.tokens
             flops = shape[0].flops(setup.adapter, setup.reference_pass)
-            found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks)
-            quote.duration = found and (found.plus(START_UP) if quote.hosts.is_instance else found)
+            own = self.learned.utilization(quote.hosts.name)
+            found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks, own)
+            quote.duration = found and self.started(found, quote.hosts)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")
         return kept
@@ -339,7 +341,11 @@ class Quoting:
         if found is None:
             quote.unknown.append(f"how long {quote.stage.name} takes is not known before it has run")
             return
-        quote.duration = found.plus(START_UP) if quote.hosts.is_instance else found
+        quote.duration = self.started(found, quote.hosts)
+
+    def started(self, duration: Duration, found: Hosts) -> Duration:
+        """Return a duration with the start of a job before it: as own jobs on such machines began, else as assumed."""
+        return duration.plus(self.learned.start(found.name) or START_UP) if found.is_instance else duration
 
     def held_out(self, name: str, rows: Any) -> int | None:
         """Return how many rows a dataset holds out."""
@@ -350,21 +356,15 @@ class Quoting:
 
         A training's is that of its tokens, or of its steps where tokens are not known; a job's start comes before it.
         """
-        found = self.seconds.get(stage.name)
-        if found is None:
+        found = self.learned.last.get(stage.name)
+        if found is None or not found.was_on(quote.hosts.gpus, quote.hosts.ranks):
             return None
-        seconds, ranks = found
-        on_gpus = ranks["device"] == "gpu"
-        same = not on_gpus or ranks["nodes"] * ranks["per_node"] == quote.hosts.ranks
-        if quote.hosts.gpus != on_gpus or not same:
-            return None
-        share = 1.0
+        quote.last = found
+        now, before = {}, {}
         if steps is not None:
-            before = trained(Path("metrics/training") / f"{stage.subject}.json")
             now = {"tokens": steps.tokens, "steps": steps.steps}
-            share = next((now[key] / before[key] for key in now if now[key] and before.get(key)), 1.0)
-        duration = from_record(seconds, share, "its last execution")
-        return duration.plus(START_UP) if quote.hosts.is_instance else duration
+            before = trained(Path("metrics/training") / f"{stage.subject}.json")
+        return self.started(found.duration(now, before), quote.hosts)
 
 
 def trained(file: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from heirloom.estimates.host_memory import HostMemory
 from heirloom.estimates.overheads import GIB
 from pipeline.plan.budgets import NO_BUDGETS, Budgets, budget_problems, misfit, money
+from pipeline.plan.learned import Execution
 from pipeline.plan.quotation import Quotation, Quote, RunQuote
 
 SCHEMA = 1
@@ -119,7 +120,8 @@ def memory_text(quote: Quote) -> str:
     if quote.fit is None:
         return UNKNOWN
     verdict = "does not fit" if not quote.fit.fits else "tight" if quote.fit.tight else ""
-    return f"{quote.fit} {verdict}".rstrip()
+    peak = quote.last.measured.get("gpu_gib") if quote.last else None
+    return " ".join(filter(None, [str(quote.fit), verdict, f"({peak:.1f} measured)" if peak else ""]))
 
 
 def host_memory_text(quote: Quote) -> str:
@@ -251,6 +253,7 @@ def stage_json(quote: Quote) -> dict[str, Any]:
         "bytes": quote.storage and {key: round(value) for key, value in asdict(quote.storage).items()},
         "usd_on_demand": None if quote.dollars is None else round(quote.dollars, 2),
         "usd_spot": quote.spot and {"expected": round(quote.spot.dollars, 2), "source": quote.spot.source},
+        "last_execution": quote.last and last_json(quote.last),
         "remedy": quote.remedy,
         "unknown": quote.unknown,
     }
@@ -260,3 +263,16 @@ def host_memory_json(found: HostMemory) -> dict[str, float | None]:
     """Return the main memory of a machine, GiB."""
     machine = None if found.machine is None else round(found.machine / GIB, 2)
     return {"needed": round(found.needed / GIB, 2), "machine": machine}
+
+
+def last_json(found: Execution) -> dict[str, Any]:
+    """Return what was measured of the last execution; what was not is null."""
+    tokens, steps = found.measured.get("tokens"), found.measured.get("training_s")
+    return {
+        "seconds": round(found.seconds),
+        "tokens_per_second": round(tokens / steps, 1) if tokens and steps else None,
+        "utilization": found.measured.get("mfu"),
+        "gpu_memory_gib": found.measured.get("gpu_gib"),
+        "process_gib": found.measured.get("process_gib"),
+        **{f"{name}_seconds": found.measured.get(f"{name}_s") for name in ("start", "fetch", "push")},
+    }
