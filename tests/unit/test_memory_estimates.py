@@ -7,15 +7,13 @@ transformers' and TRL's own code can be followed here, tensor by tensor.
 import json
 import subprocess
 import sys
-import weakref
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from live_tensors import RANK, live_passes
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -24,7 +22,6 @@ from heirloom.estimates.model_passes import Passes
 from heirloom.estimates.model_shape import FAMILIES, ModelShape, model_shape
 from heirloom.estimates.stored_bytes import resuming_state
 from heirloom.estimates.training_memory import TrainingSetup, model_states, training_phases
-from heirloom.training.losses.odds_ratio_loss import odds_ratio_summary, pair_scores
 
 LLAMA3_8B = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
@@ -37,104 +34,12 @@ MEDIUM = {
     "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 2, "num_attention_heads": 8,
     "num_key_value_heads": 4, "head_dim": 32,
 }  # fmt: skip
-RANK = 16
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages that live, and their greatest sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: dict[int, weakref.ref] = {}
-        self.now = self.peak = 0
-
-    def see(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.known:
-
-            def gone(_: object) -> None:
-                del self.known[key]
-                self.now -= size
-
-            self.known[key] = weakref.ref(storage, gone)
-            self.now += size
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for value in tree_leaves(out):
-            if isinstance(value, torch.Tensor):
-                self.see(value)
-        self.peak = max(self.peak, self.now)
-        return out
 
 
 def shape_of(config: dict) -> ModelShape:
     shape = model_shape(config)
     assert isinstance(shape, ModelShape)
     return shape
-
-
-@pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TRL's kernels as on CUDA: they change a tile in place, and add a product to 32-bit sums without a copy."""
-    from trl.kernels import chunked_logprob
-
-    for name in ("_forward_tile", "_backward_tile", "_addmm_fp32"):
-        monkeypatch.setattr(chunked_logprob, name, lambda *_, **__: None)
-
-
-def live_passes(config: dict, tokens: tuple[int, int], loss: str, checkpointing: bool, adapter: bool) -> dict[str, int]:
-    """Follow a forward and a backward pass of a bfloat16 model; return bytes beside its weights and their gradients.
-
-    `kept` is what the forward pass leaves, `peak` the greatest sum of all.
-    """
-    live = LiveBytes()
-    with FakeTensorMode(allow_non_fake_inputs=True), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.init, "_no_grad_normal_", lambda tensor, *_, **__: tensor)
-        torch.set_default_dtype(torch.bfloat16)
-        try:
-            given = {key: value for key, value in config.items() if key != "model_type"}
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(config["model_type"], **given), attn_implementation="sdpa"
-            )
-            base = model
-            if adapter:
-                from peft import LoraConfig, get_peft_model
-
-                with pytest.MonkeyPatch.context() as inner:  # fake parameters cannot be moved, and need not
-                    inner.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
-                    lora = LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-                    model = get_peft_model(model, lora, autocast_adapter_dtype=False)
-        finally:
-            torch.set_default_dtype(torch.float32)
-        model.train()
-        if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-            if adapter:
-                model.enable_input_require_grads()
-        if loss == "tiled":
-            from trl.trainer.utils import add_fused_lm_head
-
-            add_fused_lm_head(base)
-        with live:
-            for weight in model.parameters():
-                live.see(weight)
-            weights = live.now
-            ids = torch.zeros(tokens, dtype=torch.long)
-            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids, "use_cache": False}
-            if loss == "tiled":
-                total = model(**inputs, fused_lm_head=True).log_probs.sum()
-            elif loss == "pairs":
-                logits = model(**inputs | {"labels": None}).logits
-                total = odds_ratio_summary(pair_scores(logits, ids, torch.ones_like(ids), ids), 0.1)["loss"]
-                del logits
-            else:
-                total = model(**inputs).loss
-            kept = live.now - weights
-            total.backward()
-            gradients = sum(weight.grad.nbytes for weight in model.parameters() if weight.grad is not None)
-    return {"kept": kept, "peak": live.peak - weights, "gradients": gradients}
 
 
 CASES = [
@@ -152,10 +57,10 @@ CASES = [
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize(("config", "layers", "tokens", "loss", "checkpointing", "adapter"), CASES)
-def test_passes_hold_what_the_formula_says(config, layers, tokens, loss, checkpointing, adapter):
+def test_passes_hold_what_the_formula_says(config, layers, tokens, loss, checkpointing, adapter, monkeypatch):
     config = config | {"num_hidden_layers": layers}
     shape = shape_of(config)
-    found = live_passes(config, tokens, loss, checkpointing, adapter)
+    found = live_passes(config, tokens, loss, checkpointing, adapter, monkeypatch)
     passes = Passes(shape, tokens[0] * tokens[1], 2, frozen=adapter, rank=RANK * adapter, adapted=7 * adapter)
     # log-probabilities are kept too, in 32 bits; of ORPO the scores themselves
     scores = {"whole": 4, "pairs": 2, "tiled": 0}[loss] * shape.vocabulary * passes.tokens

@@ -21,7 +21,11 @@ def generation_memory(shape: ModelShape, sequences: int, prompt: int, answer: in
 
 
 def scoring_memory(shape: ModelShape, sequences: int, length: int, d: int) -> float:
-    """Return the peak of log-likelihoods of rows: scores of HELD_OUT tokens at a time, one block's widest numbers."""
+    """Return the peak of log-likelihoods of rows: scores of HELD_OUT tokens at a time, or one block's widest numbers.
+
+    Scores of 16 bits are there in 32 as well, beside their log-softmax.
+    """
     tokens = sequences * length
-    scores = 0 if shape.scores else min(tokens, HELD_OUT) * shape.vocabulary * (8 + d)
-    return shape.parameters * d + max(scores, tokens * d * 3 * shape.intermediate) + tokens * shape.hidden * (4 + 2 * d)
+    scores = 0 if shape.scores else min(tokens, HELD_OUT) * shape.vocabulary * (8 + (d if d < 4 else 0))
+    block = tokens * (d * 3 * shape.intermediate + shape.hidden * (4 + 2 * d))
+    return shape.parameters * d + max(scores + tokens * shape.hidden * d, block)

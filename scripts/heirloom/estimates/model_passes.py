@@ -26,40 +26,67 @@ class Passes:
     """The base is frozen and an adapter of `rank` is trained on `adapted` of the 7 projections."""
     rank: int = 0
     adapted: int = 0
+    casts: bool = False
+    """The adapter has 32-bit weights and autocast computes with 16: each adapted layer keeps its own copy of its input,
+    and the adapter's weights are there a second time."""
+    wide: bool = False
+    """What is not quantized of the base is in 32 bits, and so is all that passes between its layers."""
+
+    @property
+    def stream(self) -> int:
+        """Bytes of a number that passes from block to block."""
+        return 4 if self.wide else self.d
 
     @property
     def norm(self) -> int:
-        """What a norm keeps of a token: its input in 32 bits, the normalized input (for its weight), the output."""
+        """What a norm keeps of a token: its input in 32 bits, the normalized input (for its weight), the output.
+
+        Where adapted layers keep copies of the output, on average two and a half of them, it is none of its own.
+        """
+        if self.casts:
+            return self.shape.hidden * 4 + round(5 * self.d * self.shape.hidden * self.adapted / 7) // 2
         return self.shape.hidden * (4 + (1 if self.frozen else 2) * self.d)
 
     @property
     def layer(self) -> int:
         """What one block keeps for the backward pass.
 
-        Attention keeps q, k, v and what it gives; k and v once as they are and once repeated for all heads, and a
-        32-bit number a head. The MLP keeps gate, its activation, up, and their product.
+        Attention keeps q, what it gives, k and v repeated for all heads, and a 32-bit number a head. Norms of q and k
+        keep their inputs in 32 bits, and normalized for their weights. The MLP keeps gate, its activation, up and
+        their product.
         """
         shape = self.shape
-        queries, keys = shape.heads * shape.head_size, shape.key_value_heads * shape.head_size
-        attention = self.d * (2 * queries + 2 * keys + (2 * queries if keys != queries else 0)) + 4 * shape.heads
-        mlp = 4 * self.d * shape.intermediate
+        attention = 4 * self.d * shape.heads * shape.head_size + 4 * shape.heads
+        if shape.head_norms:
+            heads = shape.heads + shape.key_value_heads
+            attention += heads * (shape.head_size * (4 + (0 if self.frozen else self.d)) + 4)
+        mlp = (3 * self.stream + self.d) * shape.intermediate
         adapters = self.d * self.rank * self.adapted
         return self.tokens * (2 * self.norm + attention + mlp + adapters + 8)
 
     def kept(self, checkpointing: bool) -> int:
         """Return what a forward pass leaves for the backward pass: all blocks, or the input of each, and the norm."""
-        blocks = self.d * self.shape.hidden * self.tokens if checkpointing else self.layer
-        return self.shape.layers * blocks + self.tokens * self.norm
+        last = self.tokens * self.shape.hidden * (4 + (1 if self.frozen else 2) * self.d)
+        if checkpointing:
+            return self.shape.layers * self.stream * self.shape.hidden * self.tokens + last
+        return self.shape.layers * self.layer + last + self.copies
+
+    @property
+    def copies(self) -> int:
+        """The adapter's weights as autocast keeps them, on all linear layers in the share that is adapted."""
+        whole = self.shape.adapter(self.rank, None) * self.adapted / 7
+        return round(whole * self.d) if self.casts else 0
 
     def through_a_layer(self, checkpointing: bool) -> int:
         """Return what the backward pass holds besides: a block computed again, and gradients of activations.
 
         The gradient of the last norm takes six 32-bit numbers for each of its inputs; the MLP's that of three products.
         """
-        widest = max(24 * self.shape.hidden, 3 * self.d * self.shape.intermediate)
+        hidden, wide = self.shape.hidden, self.shape.intermediate
         if not checkpointing:
-            return self.tokens * widest
-        return self.layer + 6 * self.d * self.shape.hidden * self.tokens
+            return self.tokens * max(24 * hidden, 3 * self.stream * wide)
+        gradients = max(6 * self.stream * hidden, 2 * (4 if self.casts else self.stream) * wide)
+        return self.layer + self.copies // self.shape.layers + gradients * self.tokens
 
     def whole_scores(self) -> int:
         """Return what transformers' own loss holds at its peak: log-probabilities and two gradients in 32 bits."""

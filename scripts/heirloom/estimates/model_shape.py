@@ -45,6 +45,8 @@ class ModelShape:
     tied: bool
     small: int = 0
     """Biases and norms of a layer beside its two norms."""
+    head_norms: bool = False
+    """Queries and keys have norms of their own, head by head."""
     scores: bool = False
     """A reward model: in place of the output layer a head of one number."""
 
@@ -123,4 +125,5 @@ def model_shape(config: Mapping[str, Any]) -> ModelShape | str:
         vocabulary=sizes["vocab_size"],
         tied=bool(sizes["tie_word_embeddings"]),
         small=biases + (2 * head_size if kind == "qwen3" else 0),
+        head_norms=kind == "qwen3",
     )

@@ -49,6 +49,30 @@ class TrainingSetup:
     answer_tokens: int = 0
     """Of the longest prompt with the longest answer."""
 
+    @property
+    def casts(self) -> bool:
+        """Whether the adapter has 32-bit weights and autocast computes with 16 bits.
+
+        peft makes them so without DeepSpeed, which takes all to 16 bits; TRL takes those of a quantized base back.
+        """
+        narrow = (self.computed or self.d) < 4
+        return self.adapter is not None and narrow and not self.settings.present and not self.is_plain_qlora
+
+    @property
+    def wide(self) -> bool:
+        """Whether peft has prepared a quantized base: all else of it is in 32 bits. TRL does not do that."""
+        return self.quantized is not None and not self.is_plain_qlora
+
+    @property
+    def is_plain_qlora(self) -> bool:
+        """Whether a quantized base is trained by TRL, as its paper has it."""
+        return self.quantized is not None and self.loss == "tiled"
+
+    @property
+    def adapter_bytes(self) -> int:
+        """Bytes of a weight of the adapter."""
+        return 4 if self.casts else self.d
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -81,7 +105,16 @@ def training_memory(setup: TrainingSetup) -> Memory:
 def training_phases(setup: TrainingSetup) -> dict[str, float]:
     """Return what comes on top of the states while scores are computed, layers are gone back through, and so on."""
     frozen = setup.adapter is not None
-    passes = Passes(setup.shape, setup.tokens, setup.computed or setup.d, frozen, setup.rank, setup.adapted)
+    passes = Passes(
+        setup.shape,
+        setup.tokens,
+        setup.computed or setup.d,
+        frozen,
+        setup.rank,
+        setup.adapted,
+        casts=setup.casts,
+        wide=setup.wide,
+    )
     kept = passes.kept(setup.checkpointing)
     scores = {
         "whole": passes.whole_scores(),
@@ -119,7 +152,7 @@ def model_states(setup: TrainingSetup) -> _States:
     trained = shape.parameters if setup.adapter is None else setup.adapter
     found = _States()
     weights = weight_bytes(setup) / (1 if setup.quantized == EIGHT_BITS else sharded)
-    adapter = (setup.adapter or 0) * setup.d / sharded
+    adapter = (setup.adapter or 0) * setup.adapter_bytes / sharded
     reference = weights if setup.reference else 0.0
     for name, size in (("weights", weights + adapter), ("reference", reference)):
         if settings.stage == 3 and settings.parameters_on != "gpu":
@@ -127,7 +160,8 @@ def model_states(setup: TrainingSetup) -> _States:
         elif size:
             found.gpu[name] = size
     if not settings.present:
-        found.gpu |= {"gradients": 2 * trained * setup.d, "optimizer": 2 * trained * setup.d}  # DDP's buckets: a copy
+        each = setup.adapter_bytes
+        found.gpu |= {"gradients": 2 * trained * each, "optimizer": 2 * trained * each}  # DDP's buckets: a copy
         if setup.computed is not None and setup.computed < setup.d:
             found.gpu["16-bit copies"] = setup.computed * shape.parameters
         return found
@@ -145,8 +179,7 @@ def weight_bytes(setup: TrainingSetup) -> float:
     if setup.quantized is None:
         return shape.parameters * setup.d
     rest = shape.parameters - shape.linear
-    wide = setup.d if setup.loss == "tiled" else 4  # peft prepares a quantized base by taking all else to 32 bits
-    return shape.linear * setup.quantized + rest * wide
+    return shape.linear * setup.quantized + rest * (4 if setup.wide else setup.d)
 
 
 def deepspeed_states(setup: TrainingSetup, trained: int) -> tuple[float, float]:
