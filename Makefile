@@ -57,8 +57,8 @@ setup-serve: $(VENV)/serve  ## add transformers' own server, for make serve
 
 setup-vllm: $(VLLM_VENV)/ready  ## add vLLM in an environment of its own, for runs with engine: vllm (without a GPU its build for CPUs)
 
-plan: clone-settings  ## what would run, why, and what it takes
-	@python workflow/pipeline plan
+plan: clone-settings  ## what would run, why, and what it takes; COMMIT=main: and what is more here than there
+	@python workflow/pipeline plan $(if $(value COMMIT),--commit $(call as_typed,COMMIT))
 
 watch: clone-settings  ## a page of what runs here, waits and failed, on this machine alone until Ctrl-C (PORT=8650: at that port)
 	@python workflow/pipeline watch $(if $(value PORT),--port $(call as_typed,PORT))

@@ -82,7 +82,6 @@ def execute(program: Program, stage: ledger.Stage, host: Host) -> int:
         facts.notes = record.notes_in(folder.path)
         facts.arithmetic = record.arithmetic_in(folder.path)
         record.keep_throughput(folder.path, stage.name)
-
         facts.measured = measured_in(folder.path)
         if outcome.exit_code:
             record.tell_failure(stage.name, outcome.error)

@@ -229,3 +229,36 @@ def test_what_a_base_answers_for_several_runs_is_counted_once(large: Clone):
     assert {run["run"]: len(run["stages"]) for run in found["runs"]} == {"large": 1, "more": 3}
     table = succeeded(large.pipeline("plan", "--runs", "large,more")).stdout
     assert "run     large: baseline, train, generate, evaluate, report " in table, table
+
+
+def test_a_branch_says_what_it_adds_to_another_commit(large: Clone):
+    large.edit("config/runs/large.yaml", "deepspeed: zero2", "deepspeed: zero3")
+    price = "{usd_per_hour: 30, page: 'https://example.org/prices', read: 2026-11-29}"
+    large.write("config/prices.yaml", f"eu-west-1:\n  ml.p4d.24xlarge: {price}\n")
+    large.pipeline("write")
+    large.commit("one run")
+    run = (large.folder / "config/runs/large.yaml").read_text()
+    large.write("config/runs/more.yaml", run.replace("num_train_epochs: 2", "num_train_epochs: 3"))
+    done = succeeded(large.pipeline("plan", "--commit", "main", "--json"))
+    stages = {each["stage"]: each for one in json.loads(done.stdout)["runs"] for each in one["stages"]}
+    more = stages["train-more"]
+    seconds = {key: more["seconds"][key] for key in ("low", "expected", "high")}
+    none = {"stages": [], "seconds": dict.fromkeys(seconds, 0), "usd_on_demand": None, "unknown": 0}
+    added = {"stages": ["train-more"], "seconds": seconds, "usd_on_demand": more["usd_on_demand"], "unknown": 0}
+    assert json.loads(done.stdout)["against"] == {"commit": "main", "added": added, "removed": none}
+    assert "train-large" in stages  # it is to be made there as well
+    (large.folder / "config/runs/large.yaml").unlink()
+    lines = succeeded(large.pipeline("plan", "--commit", "main")).stdout.splitlines()
+    sums = r"at main: 1, [\d.]+( – [\d.]+){2} hours, \$[\d.]+ on demand"
+    assert re.fullmatch(rf"more than {sums} \(train-more\)", lines[-2]), lines
+    assert re.fullmatch(rf"less than {sums} \(train-large\)", lines[-1]), lines
+    assert large.git("status", "--porcelain").split() == ["D", "config/runs/large.yaml", "??", "config/runs/more.yaml"]
+    done = large.pipeline("plan", "--commit", "nowhere")
+    assert done.returncode == 1 and "error: nowhere: git knows no such commit here" in done.stderr
+    large.write("config/runs/more.yaml", "base: nothing\n")
+    large.git("checkout", "-q", "-b", "broken")
+    large.commit("broken")
+    large.write("config/runs/more.yaml", run)
+    done = large.pipeline("plan", "--commit", "broken")
+    assert done.returncode == 1 and "error: COMMIT=broken: its own code makes no plan of it: " in done.stderr
+    assert "config/runs/more.yaml" in done.stderr

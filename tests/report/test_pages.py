@@ -11,6 +11,8 @@ from browser import Browser
 from made_up_project import HOSTILE, make_project
 from report_place import Place
 
+from heirloom.report import execution_records
+
 PAGES = ("sft", "index")
 SIZES = {"desktop": 1280, "phone": 390}
 
@@ -183,7 +185,24 @@ def test_time_and_money_are_shown_where_recorded_and_never_invented(place: Place
     assert "2 of 7 stages are recorded here" in shown
     assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC 16 cuda 01234567 90.00 USD" in shown
     assert "7.00 USD" not in shown  # what was paid for another execution
-    assert "evaluate-sft not recorded here" in shown
+    assert "evaluate-sft not recorded here" in shown and "expected" not in shown
+
+
+def test_what_the_plan_expected_stands_beside_what_an_execution_took(tmp_path: Path) -> None:
+    place = Place(make_project(tmp_path / "place"))
+    kept = place.folder / ".heirloom/estimates"
+    kept.mkdir()
+    expected = {"seconds": {"low": 1, "expected": 3600.0, "high": 9}, "count": 2, "usd": 80}
+    (kept / "train-sft.json").write_text(json.dumps(expected | {"quoted": "2026-11-24T09:59:00Z"}))
+    place.report_run("sft")
+    shown = section((place.folder / "reports/sft.html").read_text(), "records")
+    assert re.search(r"train-sft 1 h 30 min \(1 h( 0+ min)? expected\) 2026-11-24 10:00:00 UTC", shown), shown
+    assert "90.00 USD (80.00 expected)" in shown
+    record = {"started": "2026-11-24T10:00:00Z"}
+    assert execution_records.expected("train-sft", record, kept) == {"seconds": 3600.0, "usd": 80}
+    for other in (expected, expected | {"quoted": "2026-11-24T10:00:01Z"}, {"quoted": "x", "count": 1}, []):
+        (kept / "train-sft.json").write_text(json.dumps(other))
+        assert execution_records.expected("train-sft", record, kept) is None
 
 
 def test_equal_content_gives_equal_bytes_but_for_the_records(place: Place, tmp_path: Path) -> None:

@@ -114,6 +114,13 @@ def test_a_colleagues_clone_quotes_what_the_jobs_taught(clone: Clone, cloud: Clo
     assert 0 < median(starts) < 120
     expected = found["seconds"] + 2 * 0.05 + told["push_s"] + median(starts)
     assert there["seconds"]["expected"] == round(expected) and there["seconds"]["source"] == "its last execution"
+    # what was expected is kept until the job is billed
+    succeeded(submit(clone, cloud, "--config", "runs=other", "--until", "train"))
+    kept = json.loads((clone.folder / ".heirloom/estimates/train-other.json").read_text())
+    assert round(kept["seconds"]["expected"]) == here["seconds"]["expected"]
+    costs = succeeded(clone.pipeline("costs")).stdout.splitlines()
+    assert re.match(r"estimate of train-other: [\d.]+ h expected \(.*\), [\d.]+ h taken \([+-]\d+%\)", costs[-1])
+    assert any(re.search(r"^kind   train .* h expected, .* h taken", line) for line in costs), costs
 
 
 def test_both_engines_bring_the_data_here_when_asked_and_execute_nothing(clone: Clone, cloud: Cloud) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from heirloom.errors import HeirloomError
 from heirloom.estimates.prices import Price, Prices, read_prices
-from pipeline.plan import bills, costs_text
+from pipeline.plan import bills, costs_text, outcomes
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prices.py"
 BY_HAND = """us-east-1:
@@ -135,4 +135,28 @@ def test_bills_are_sums_by_run_month_and_kind(tmp_path: Path):
     assert {name: bill.hours for name, bill in found["kind"].items()} == {"train": 1.5, "generate": 2.0}
     text = costs_text(bills(tmp_path, Prices(None, {})))
     assert "run    a-run       3.50 h  $2.25, price unknown of 1 of 3" in text.splitlines()
+    assert "expected" not in text
+    # of the second attempt there is an estimate: two hours, of which it ran one and a half on spot capacity
+    second = first[1] | {"training_seconds": 5400}
+    (tmp_path / "train-a-run.json").write_text(json.dumps({"attempts": [first[0], second]}))
+    seconds = {"low": 3600, "expected": 7200, "high": 9000}
+    kept = tmp_path / "estimates"
+    kept.mkdir()
+    estimate = {"quoted": "2026-11-01T00:30:00Z", "seconds": seconds, "count": 1, "usd": 3.0}
+    (kept / "train-a-run.json").write_text(json.dumps(estimate))
+    (kept / "evaluate-b.json").write_text(json.dumps(estimate))
+    (kept / "generate-a-run.json").write_text('{"quoted": 3}')
+    found = bills(tmp_path, Prices(None, {}), kept)
+    lines = costs_text(found, outcomes(tmp_path, Prices(None, {}), kept)).splitlines()
+    told = "2.00 h expected, 1.50 h taken (-25%)"
+    assert f"run    a-run       3.50 h  $2.25, price unknown of 1 of 3; {told}" in lines
+    assert (
+        f"kind   train          1.50 h  $2.25; {told}" in lines
+        and f"$1.50, price unknown of 1 of 2; {told}" in "".join(lines)
+    )
+    assert lines[-1] == (
+        "estimate of train-a-run: 2.00 h expected (1.00 – 2.50), 1.50 h taken (-25%); $3.00 expected, $1.50 billed"
+    )
+    (kept / "train-a-run.json").write_text(json.dumps(estimate | {"quoted": "2026-11-02T00:00:00Z"}))
+    assert outcomes(tmp_path, Prices(None, {}), kept) == []  # submitted, and nothing has ended since
     assert costs_text(bills(tmp_path / "none", Prices(None, {}))) == "no job is recorded in .heirloom/costs/"

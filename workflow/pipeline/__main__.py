@@ -48,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     plan.add_argument("--data", choices=["local", "remote"], default="local", help="where artifacts belong")
     plan.add_argument("--all", action="store_true", help="list current stages too")
     plan.add_argument("--stages", action="store_true", help="a line for every stage, for programs")
+    plan.add_argument("--commit", help="say too what is more here than at this commit (any git revision), and less")
     plan.add_argument("--json", action="store_true", help="the quotation as JSON alone (docs/plan.md)")
     commands.add_parser("costs", help="what jobs on SageMaker were billed, by run, month and kind")
     watch = commands.add_parser("watch", help="serve a page of what runs here, on this machine alone, until Ctrl-C")
@@ -109,22 +110,27 @@ def from_here(text: str) -> Path:
 def plan(arguments: argparse.Namespace) -> None:
     from pipeline.dvc_project import set_aside_damaged_lock
     from pipeline.ledger import open_ledger
-    from pipeline.plan import as_json, print_plan, print_quotation, quotation
+    from pipeline.plan import as_json, compare, print_plan, print_quotation, quotation
+    from pipeline.provenance import commit_of
 
     set_aside_damaged_lock()  # whoever uses DVC alone has no other command of ours that could
     ledger = open_ledger(arguments.data == "local", arguments.runs)
+    found = None if arguments.stages and not arguments.json else quotation(ledger)
+    against = compare(found, commit_of(arguments.commit), arguments.commit) if arguments.commit and found else None
     if arguments.json:
-        print(as_json(quotation(ledger)))
+        print(as_json(found, {"against": against.as_json()} if against else None))
         return
     print_plan(ledger, sys.stdout, everything=arguments.all, folded=not arguments.stages)
-    if not arguments.stages:
-        print_quotation(quotation(ledger), sys.stdout)
+    if found is not None:
+        print_quotation(found, sys.stdout)
+    for line in against.lines() if against else ():
+        print(line)
 
 
 def costs(_: argparse.Namespace) -> None:
-    from pipeline.plan import bills, costs_text
+    from pipeline.plan import bills, costs_text, outcomes
 
-    print(costs_text(bills()))
+    print(costs_text(bills(), outcomes()))
 
 
 def watch(arguments: argparse.Namespace) -> None:

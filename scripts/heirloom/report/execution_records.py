@@ -19,6 +19,8 @@ MOST = 1 << 20
 """Machines, ranks or cores of an execution."""
 COSTS = Path(".heirloom/costs")
 """What the executor plugin for SageMaker writes of its jobs."""
+ESTIMATES = Path(".heirloom/estimates")
+"""What the plan expected of the stages that were submitted last (pipeline.plan.kept)."""
 EXPORTS = Path(".heirloom/exports")
 """What scripts/export.py found of the exports of a run, when it read them again."""
 THROUGHPUT = Path(".heirloom/throughput")
@@ -33,18 +35,24 @@ FOUND = ("nats_apart", "answers_differing")
 
 
 def read_records(
-    stages: Iterable[str], with_curves: Iterable[str] = (), folder: Path = RECORDS, costs: Path = COSTS
+    stages: Iterable[str],
+    with_curves: Iterable[str] = (),
+    folder: Path = RECORDS,
+    costs: Path = COSTS,
+    estimates: Path = ESTIMATES,
 ) -> dict[str, Any]:
     """Return {"rows", "recorded", "seconds", "usd", "priced", "kinds", "throughput"}: a row a stage, sums of what is
     recorded, and the curves of the trainings of the runs `with_curves`, where there are any.
 
-    A row is {"stage", "record" (None when there is none), "usd" (None when no cost is recorded)}.
+    A row is {"stage", "record" (None when there is none), "usd" (None when no cost is recorded), "expected" (what the
+    plan expected of this execution, {"seconds", "usd"}; None when nothing is kept)}.
     """
     rows = []
     for stage in stages:
         found = read_record(folder / f"{stage}.json")
         record = found if is_execution(found) else None
-        rows.append({"stage": stage, "record": record, "usd": cost(record, read_record(costs / f"{stage}.json"))})
+        usd = cost(record, read_record(costs / f"{stage}.json"))
+        rows.append({"stage": stage, "record": record, "usd": usd, "expected": expected(stage, record, estimates)})
     recorded = [row["record"] for row in rows if row["record"]]
     priced = [row["usd"] for row in rows if row["usd"] is not None]
     return {
@@ -135,6 +143,26 @@ def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | N
     if record is None or job is None or job["job_key"] != record.get("identity"):
         return None
     return job["cost_usd"]
+
+
+def estimate_of(stage: str, folder: Path = ESTIMATES) -> dict[str, Any] | None:
+    """Return what the plan expected of a stage's last submission: {"quoted", "seconds", "count", "usd"}; else None."""
+    found = read_record(folder / f"{stage}.json")
+    if found is None or not isinstance(found.get("quoted"), str):
+        return None
+    seconds, usd = found.get("seconds"), found.get("usd")
+    known = isinstance(seconds, dict) and all(is_number(seconds.get(key)) for key in ("low", "expected", "high"))
+    if not known or type(found.get("count")) is not int or not (usd is None or is_number(usd)):
+        return None
+    return found
+
+
+def expected(stage: str, record: dict[str, Any] | None, folder: Path) -> dict[str, float | None] | None:
+    """Return what the plan expected of an execution: of one that began after it, and on as many machines."""
+    found = estimate_of(stage, folder)
+    if found is None or record is None or record["started"] < found["quoted"]:
+        return None
+    return {"seconds": found["seconds"]["expected"], "usd": found["usd"]}
 
 
 def read_exports(run: str, folder: Path = EXPORTS) -> list[dict[str, Any]]:

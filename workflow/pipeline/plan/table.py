@@ -217,14 +217,15 @@ def memory_lines(found: Quotation) -> Iterator[str]:
         yield f"{'error' if not quote.fit.fits else 'warning'}: {misfit(quote)}"
 
 
-def as_json(found: Quotation) -> str:
-    """Return the quotation for programs; docs/plan.md says what each key is."""
+def as_json(found: Quotation, more: dict[str, Any] | None = None) -> str:
+    """Return the quotation for programs, with `more` keys at its end; docs/plan.md says what each key is."""
     runs = [
         {"run": run.name, "title": run.title, "stages": [stage_json(quote) for quote in run.quotes]}
         for run in found.runs
     ]
     reuse = {"stages": found.reused, "recorded": found.saved_recorded, "seconds": round(found.saved_seconds)}
-    return json.dumps({"schema": SCHEMA, "runs": runs, "other_stages": found.others, "reuse": reuse}, indent=2)
+    content = {"schema": SCHEMA, "runs": runs, "other_stages": found.others, "reuse": reuse}
+    return json.dumps(content | (more or {}), indent=2)
 
 
 def stage_json(quote: Quote) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from pipeline.ledger import (
     read_lock,
 )
 from pipeline.paths import JOBS_AWAY, LOCK_FILE, MARKERS, ROOT
-from pipeline.plan import Cluster, print_plan, print_quotation, quotation, refusals
+from pipeline.plan import Cluster, keep_estimates, print_plan, print_quotation, quotation, refusals
 from pipeline.rehearsal import advice, unrehearsed
 from pipeline.session import sagemaker_submission as submitting
 from pipeline.session.command_line import (
@@ -275,6 +275,8 @@ def open_session(workflow, config: dict) -> Session:
         wrong.append(f"the profile has rehearse=required, and some runs are {advice(unsafe)}")
     if wrong:
         raise HeirloomError("\n".join(wrong))
+    if quoted:
+        keep_estimates(estimates)
     if alone and not ledger.graph.mistakes:
         with suppress(OSError):  # for DVC, which git brings none of them; not in a clone that may only be read
             bring_in_step(ledger.graph.programs)
