@@ -39,12 +39,14 @@ rule train:
     """Train a run's base on its dataset: sections `training`, `peft`, `quantization`; `generation`, where it predicts.
 
     python scripts/launch.py torchrun scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train,kto_train,reward_train,grpo_train,rloo_train}.py
-        --config … --sections … --dataset … --base … [--deepspeed …] [--reference_scores …] [--packed_rows …] --output … --metrics … --loss …
+        --config … --sections … --dataset … --base … [--deepspeed …] [--reference_scores …] [--packed_rows …]
+        [--reward_models …] --output … --metrics … --loss …
     """
     input:
         dataset=reads("train", "dataset"),
         base=reads("train", "base"),
         reference_scores=reads("train", "reference_scores"),
+        reward_models=reads("train", "reward_models"),
         packed_rows=reads("train", "packed_rows"),
     output:
         checkpoint=artifact("checkpoints/{run}"),

@@ -52,6 +52,26 @@ def run(workplace):
         ),
         ("weight: 0.5", "wait: 0.5", "training.rewards[1].wait: "),
         ('"my_rows:shorten"', "format", "training.rewards[1].pattern: is missing"),
+        (
+            '"my_rows:shorten"',
+            "reward_model",
+            "training.rewards[1].reward_model: is missing; name",
+        ),
+        (
+            "weight: 0.5",
+            "reward_model: sft",
+            "training.rewards[1].reward_model: has no effect with function: my_rows:shorten, only ",
+        ),
+        (
+            '"my_rows:shorten"',
+            "reward_model, reward_model: judge",
+            "training.rewards[1].reward_model: there is no run judge; ",
+        ),
+        (
+            '"my_rows:shorten"',
+            "reward_model, reward_model: dpo",
+            "training.rewards[1].reward_model: the run dpo trains no reward model (trainer: reward); ",
+        ),
         ("my_rows:shorten", "exact_match", "training.rewards[1].name: exact_match is the name of two rewards"),
         (
             "e: 64",

@@ -34,6 +34,27 @@ def test_a_reward_model_is_an_input_of_the_scores_that_it_gives(workplace):
     assert {"evaluate-judge", "report-judge"} <= graph.stages.keys() and "generate-judge" not in graph.stages
 
 
+LEARNS = """\
+base: sft
+dataset: chats
+trainer: grpo
+training:
+  global_batch_size: 64
+  rewards: [{function: reward_model, reward_model: judge}, {function: length, weight: -0.1}]
+"""
+
+
+def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplace):
+    with_judge(workplace)
+    workplace.write("config/runs/rl.yaml", LEARNS)
+    project = workplace.load()
+    train = build_graph(project).stages["train-rl"]
+    assert train.inputs["reward_models"] == ("checkpoints/judge",)
+    assert " --reward_models judge=checkpoints/judge --output " in train.cmd
+    run, (shape, saved) = project.runs["rl"], shape_and_dtype(project.runs["rl"], project, workplace.root)
+    assert training_setup(run, shape, saved, 2, 64).reward_models == shape.parameters * saved
+
+
 def test_a_run_that_trains_nothing_scores_the_pairs_by_the_reward_model_that_it_stands_on(workplace):
     with_judge(workplace)
     run = "base: judge\nevaluation: {metrics: [preference], preference_dataset: pairs}\n"

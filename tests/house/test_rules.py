@@ -135,6 +135,12 @@ EVERYTHING = {
     "runs/of-fetched.yaml": "{base: fetched, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/of-changed.yaml": "{base: changed, generation: {prompts_file: config/prompts.jsonl}}",
     "runs/scored.yaml": "{base: pre, dataset: text, evaluation: {metrics: [perplexity]}}",
+    "runs/judged.yaml": f"""
+        base: pre
+        dataset: mixed
+        trainer: grpo
+        training: {REWARDED.replace("exact_match", "reward_model, reward_model: reward-too")}
+        """,
     "runs/rewarded-dpo.yaml": f"""
         base: pre
         dataset: pairs

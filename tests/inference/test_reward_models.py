@@ -18,6 +18,7 @@ from heirloom.evaluation.likelihoods.preference import answer_likelihoods, read_
 from heirloom.evaluation.rewards.answer_rewards import answer_rewards, reward_scores
 from heirloom.evaluation.rewards.pair_rewards import calibration_error, correlation, measure_reward_model
 from heirloom.inference.engines import load_answerer
+from heirloom.training.rewards.reward_models import reward_models
 
 ONE = PartialState(cpu=True)
 
@@ -82,6 +83,17 @@ def test_an_answer_is_scored_as_the_pair_that_has_it(place, judge, by_hand):
     assert found.sums.keys() == expected.keys()
     for row_id, (reward, _) in expected.items():
         assert found.sums[row_id][0] == pytest.approx(reward, rel=1e-4), row_id
+
+
+def test_as_a_reward_in_training_it_gives_the_same_numbers(place, judge, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    rows = [{"row_id": f"r{index}", "prompt": text, "completion": " A kite."} for index, text in enumerate(SENTENCES)]
+    model = reward_models({"judge": judge}, 2)["judge"]
+    assert model(rows) == pytest.approx(answer_rewards(judge, rows, 4, ONE).values, rel=1e-5)
+    positions = model.config.max_position_embeddings
+    model.check_room([[1] * 9], positions - 10)
+    with pytest.raises(HeirloomError, match=f"judge: has {positions} positions, and a prompt with its answer may have"):
+        model.check_room([[1] * 9], positions - 9)
 
 
 def test_through_the_script_on_two_ranks_with_the_base_and_an_interval(place, judge):

@@ -4,11 +4,14 @@ import csv
 import json
 
 import pytest
+import torch
 from training_workplace import tree, write_dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 REWARDS = [{"function": "format", "pattern": "[aeiou]"}, {"function": "exact_match", "weight": 2}]
 TRAINING = {"learning_rate": 1e-3, "global_batch_size": 16, "per_device_train_batch_size": 4, "max_steps": 4}
 TRAINING |= {"num_generations": 4, "max_completion_length": 8, "rewards": REWARDS}
+JUDGED = {"function": "reward_model", "reward_model": "judge", "weight": -0.5}
 LORA = {"r": 4}
 NF4 = {"load_in_4bit": True}
 REUSED = {"num_iterations": 2, "beta": 0.1, "per_device_train_batch_size": 2, "max_steps": 10, "temperature": 0.9}
@@ -19,10 +22,11 @@ METHODS = {
     "grpo-nf4": {"peft": LORA, "quantization": NF4, "training": {"deterministic": True}},
     "rloo": {"training": {"num_iterations": 2, "normalize_advantages": True, "max_steps": 6}},
     "rloo-lora": {"peft": LORA},
+    "grpo-judged": {"training": {"rewards": [JUDGED, REWARDS[0]]}},
     "grpo-bf16": {"training": {"bf16": True, "gradient_checkpointing": True, "top_p": 0.95, "top_k": 40}},
 }
-ON_ZERO3 = ("grpo-reused", "grpo-lora")
-ON_ONE = ("grpo", "grpo-reused", "rloo")
+ON_ZERO3 = ("grpo-reused", "grpo-lora", "grpo-judged")
+ON_ONE = ("grpo", "grpo-reused", "rloo", "grpo-judged")
 OF_PASSES = {"clip_ratio_low_min", "clip_ratio_high_max"}
 """Of each forward pass the extreme answer's, so that they depend on how many passes there are."""
 STOPPED = 8
@@ -42,7 +46,8 @@ def job(workplace, name, place, zero="zero2", **tracking):
         tracking={"logging_steps": 5, "save_steps": 100, **tracking},
         **sections,
     )
-    return {"arguments": command[1:], "work": f"{place}/{name}/work"}
+    named = ["--reward_models", "judge=judge"] if name == "grpo-judged" else []
+    return {"arguments": [*command[1:], *named], "work": f"{place}/{name}/work"}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,11 @@ def said(workplace):
 
     rows = list(load_from_disk(str(workplace.folder / "chat" / "train")))
     write_dataset(workplace.folder / "few", "chat", rows[:12], rows[12:17])
+    torch.manual_seed(1)
+    judge = AutoModelForSequenceClassification.from_pretrained(workplace.folder / "model", num_labels=1)
+    torch.nn.init.normal_(judge.score.weight)
+    judge.save_pretrained(workplace.folder / "judge")
+    AutoTokenizer.from_pretrained(workplace.folder / "model").save_pretrained(workplace.folder / "judge")
     stopped = job(workplace, "grpo-reused", "stopped", save_minutes=1e-6)
     jobs = [job(workplace, name, "two") for name in METHODS]
     jobs += [{**stopped, "stop_at": STOPPED}, stopped]
@@ -73,17 +83,19 @@ def test_it_is_trained_and_every_part_of_it_is_logged(workplace, said, name):
     asked = METHODS[name].get("training", {})
     drawn = steps[:: asked.get("num_iterations", 1)]
     every = {"entropy", "clip_ratio_region_mean"} | ({"kl"} if asked.get("beta") else set())
-    of_answers = {"reward", "rewards_format_mean", "rewards_exact_match_mean"}
+    rewards = asked.get("rewards", REWARDS)
+    parts = {f"rewards_{reward['function']}_mean": reward.get("weight", 1) for reward in rewards}
+    of_answers = {"reward", *parts}
     of_answers |= {"completions_mean_length", "completions_finished"}
     of_answers |= {"kl"} if name.startswith("rloo") else set()  # a part of its rewards
     assert all(every <= row.keys() for row in steps) and all(of_answers <= row.keys() for row in drawn)
     assert sum("reward" in row for row in steps) == len(drawn)
     assert any(row["grad_norm"] > 0 for row in steps)
     metrics = json.loads((workplace.folder / "two" / name / "metrics.json").read_text())
-    assert metrics["train"]["steps"] == len(steps) and 0 < metrics["after"]["reward"] <= 3
+    assert metrics["train"]["steps"] == len(steps)
+    assert 0 < metrics["after"]["reward"] <= 3 or JUDGED in rewards
     for row in drawn:
-        parts = row["rewards_format_mean"] + 2 * row["rewards_exact_match_mean"]
-        assert row["reward"] == pytest.approx(parts, abs=1e-5)
+        assert row["reward"] == pytest.approx(sum(weight * row[part] for part, weight in parts.items()), abs=1e-5)
     assert "step_time" not in steps[0]
 
 

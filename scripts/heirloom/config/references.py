@@ -18,7 +18,7 @@ from heirloom.config.linked_files import (
 )
 from heirloom.config.model import Model
 from heirloom.config.parsing.mistakes import did_you_mean, nested_keys
-from heirloom.config.reward_models import reward_model_problems, scoring_problems
+from heirloom.config.reward_models import named_reward_models, reward_model_problems, scoring_problems
 from heirloom.config.run import Run
 from heirloom.config.sections.gates import CHANGE, Gate, gates_of, harness_problems, score_problems
 from heirloom.config.sections.resources import Machines
@@ -449,7 +449,7 @@ class References:
         """Yield what is asked of a reward model that it cannot do, and reward models that cannot score the run."""
         runs = self.files.runs
         yield from reward_model_problems(run, runs)
-        names = {run.name, run.evaluation.reward_model if run.evaluation is not None else None}
+        names = {run.name, *(name for _, name in named_reward_models(run))}
         yield from scoring_problems(run, runs, {name: self.root_model(runs[name]) for name in names & runs.keys()})
 
     def opponent_problem(self, run: Run, name: str) -> str | None:

@@ -58,26 +58,33 @@ def reward_model_problems(run: Run, runs: Mapping[str, Run]) -> Iterator[tuple[K
             yield ("evaluation", key), f"has no effect: {whose} {WHAT_IT_IS}, by which pairs are measured; delete it"
 
 
+def named_reward_models(run: Run) -> Iterator[tuple[Keys, str]]:
+    """Yield the keys that name a reward model, and the run that they name: of scores, and of a training's rewards."""
+    if run.evaluation is not None and run.evaluation.reward_model is not None:
+        yield ("evaluation", "reward_model"), run.evaluation.reward_model
+    for index, reward in enumerate(run.training.rewards or () if run.training is not None else ()):
+        if reward.reward_model is not None:
+            yield ("training", "rewards", index, "reward_model"), reward.reward_model
+
+
 def scoring_problems(run: Run, runs: Mapping[str, Run], roots: Mapping[str, str | None]) -> Iterator[tuple[Keys, str]]:
-    """Yield what is wrong with the reward model that is to score a run's answers.
+    """Yield what is wrong with the reward models that are to score a run's answers, or to be what it learns from.
 
     `roots`: run → the model at the beginning of its chain.
     """
-    name = run.evaluation.reward_model if run.evaluation is not None else None
-    if name is None:
-        return
-    keys = ("evaluation", "reward_model")
-    other = runs.get(name)
     able = [each for each in runs if is_reward_model(each, runs)]
-    if other is None:
-        yield keys, f"there is no run {name}; {did_you_mean(name, able, 'reward models are')}"
-    elif not is_reward_model(name, runs):
-        yield keys, f"the run {name} trains no reward model (trainer: reward); {did_you_mean(name, able, 'others are')}"
-    elif run.enabled and other.enabled is False:
-        yield keys, f"the run {name} has `enabled: false`, and its checkpoint is needed; enable it too"
-    elif None not in (roots[run.name], roots[name]) and roots[run.name] != roots[name]:
-        yield (
-            keys,
-            f"{name} stands on {roots[name]}, whose tokenizer reads the prompts of {roots[run.name]} otherwise; name a "
-            f"reward model on {roots[run.name]}",
-        )
+    for keys, name in named_reward_models(run):
+        other = runs.get(name)
+        if other is None:
+            yield keys, f"there is no run {name}; {did_you_mean(name, able, 'reward models are')}"
+        elif not is_reward_model(name, runs):
+            others = did_you_mean(name, able, "others are")
+            yield keys, f"the run {name} trains no reward model (trainer: reward); {others}"
+        elif run.enabled and other.enabled is False:
+            yield keys, f"the run {name} has `enabled: false`, and its checkpoint is needed; enable it too"
+        elif None not in (roots[run.name], roots[name]) and roots[run.name] != roots[name]:
+            yield (
+                keys,
+                f"{name} stands on {roots[name]}, whose tokenizer reads the prompts of {roots[run.name]} otherwise; "
+                f"name a reward model on {roots[run.name]}",
+            )

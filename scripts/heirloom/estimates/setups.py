@@ -236,6 +236,7 @@ def training_setup(
     spec = TRAINERS[run.trainer]
     length = longest + (argument(run, "max_completion_length") if spec.rewarded else 0)
     asked = has_reference(spec, arguments) and not reads_reference_scores(spec, training, run.peft)
+    named = {reward.reward_model for reward in training.rewards or () if reward.reward_model is not None}
     return TrainingSetup(
         shape=shape,
         settings=settings,
@@ -253,6 +254,7 @@ def training_setup(
         reference_pass=asked,
         answers=training.global_batch_size // ranks if spec.rewarded else 0,
         answer_tokens=length if spec.rewarded else 0,
+        reward_models=saved * shape.parameters * len(named),
     )
 
 

@@ -48,6 +48,8 @@ class TrainingSetup:
     """Answers that a rank draws at once, to learn from them."""
     answer_tokens: int = 0
     """Of the longest prompt with the longest answer."""
+    reward_models: float = 0.0
+    """Bytes of those that say what an answer is worth, whole on each rank."""
 
     @property
     def casts(self) -> bool:
@@ -154,6 +156,8 @@ def model_states(setup: TrainingSetup) -> _States:
     weights = weight_bytes(setup) / (1 if setup.quantized == EIGHT_BITS else sharded)
     adapter = (setup.adapter or 0) * setup.adapter_bytes / sharded
     reference = weights if setup.reference else 0.0
+    if setup.reward_models:
+        found.gpu["reward models"] = setup.reward_models
     for name, size in (("weights", weights + adapter), ("reference", reference)):
         if settings.stage == 3 and settings.parameters_on != "gpu":
             found.host += size if settings.parameters_on == "cpu" else 0

@@ -21,6 +21,7 @@ from heirloom.training.losses.fused_output import FusedOutput
 from heirloom.training.losses.generated_evaluation import HeldOutAnswers
 from heirloom.training.preparation import arguments_and_model, load_inputs, making_trainer
 from heirloom.training.rewards.functions import rewards_of
+from heirloom.training.rewards.reward_models import reward_models
 from heirloom.training.rewards.sampling import SampledAnswers
 from heirloom.training.rewards.trial import try_rewards
 from heirloom.training.trainers.rewarded_trainers import OwnAnswers
@@ -38,10 +39,12 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
         raise HeirloomError("training.rewards is missing: say what an answer is worth (docs/training.md)")
     data, tokenizer = load_inputs(command)
     default = kind.__dataclass_fields__["max_completion_length"].default
-    rewards = rewards_of(
-        command.training.rewards, command.training.passed_through.get("max_completion_length", default)
-    )
+    longest = command.training.passed_through.get("max_completion_length", default)
+    models = reward_models(command.reward_models, command.training.per_device_train_batch_size)
+    rewards = rewards_of(command.training.rewards, longest, models)
     prompts = prompt_data(command, data, tokenizer)
+    for model in models.values():
+        model.check_room([ids for rows in (prompts.train, prompts.test) if rows for ids in rows["prompt_ids"]], longest)
     if is_main_rank():
         say(try_rewards(rewards, prompts.train))
     own = {"num_generations_eval": 1, "pad_to_multiple_of": command.training.pad_to_multiple_of}

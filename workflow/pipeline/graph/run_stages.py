@@ -1,6 +1,7 @@
 """Stages of a run: training, scores, report; its answers and those of its base are in pipeline.graph.answers."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ def run_stages(run, project) -> Iterator[Stage]:
         scores, packed = reference_scores(run, project), packed_rows(run)
         rewards = run.training.rewards or ()
         own = [file for reward in rewards for file in user_code(reward.function, script)]
+        named = dict.fromkeys(reward.reward_model for reward in rewards if reward.reward_model is not None)
+        judges = {name: model_folders(name, project) for name in named}
+        trusted = [trust_of(each, project) for each in (run, *(project.runs[name] for name in named))]
         yield Stage(
             kind="train",
             subject=run.name,
@@ -73,7 +77,8 @@ def run_stages(run, project) -> Iterator[Stage]:
                 deepspeed=deepspeed,
                 reference_scores=scores,
                 packed_rows=packed,
-                trust_remote_code=trust_of(run, project),
+                reward_models=[f"{name}={folders[0]}" for name, folders in judges.items()] or None,
+                trust_remote_code=next(filter(None, trusted), None),
                 portable=portable(run),
                 output=checkpoint,
                 metrics=metrics,
@@ -81,7 +86,8 @@ def run_stages(run, project) -> Iterator[Stage]:
             ),  # fmt: skip
             inputs={"dataset": (dataset,), "base": model_folders(run.base, project)}
             | ({"reference_scores": (scores,)} if scores is not None else {})
-            | ({"packed_rows": (packed,)} if packed is not None else {}),
+            | ({"packed_rows": (packed,)} if packed is not None else {})
+            | ({"reward_models": tuple(chain.from_iterable(judges.values()))} if judges else {}),
             program=script,
             files=((deepspeed,) if deepspeed else ()) + tuple(dict.fromkeys(own)),
             params={path: tuple(sections)} if sections else {},

@@ -10,8 +10,19 @@ from heirloom.config.sections.evaluation import USER_FUNCTION, regex_problem
 from heirloom.config.sections.training import Reward, TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
 
-BUILT_IN = {"exact_match": ("answer_pattern",), "numeric_match": (), "format": ("pattern",), "length": ()}
+BUILT_IN = {
+    "exact_match": ("answer_pattern",),
+    "numeric_match": (),
+    "format": ("pattern",),
+    "length": (),
+    "reward_model": ("reward_model",),
+}
 """Function → the keys of its own."""
+NEEDED = {
+    "format": ("pattern", "give the regular expression that an answer in the right form matches"),
+    "reward_model": ("reward_model", "name the run whose reward model (trainer: reward) scores the answers"),
+}
+"""Function → the key of its own that it cannot do without, and what to do."""
 CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
     "importance_sampling_level": ("token", "sequence"),
@@ -71,12 +82,14 @@ def function_problems(reward: Reward) -> Iterator[tuple[str, str]]:
                 continue
             if function != name:
                 yield key, f"has no effect with function: {name}, only with {function}; delete it"
+            elif key == "reward_model":
+                continue
             elif (problem := regex_problem(pattern)) is not None:
                 yield key, problem
             elif key == "answer_pattern" and re.compile(pattern).groups < 1:
                 yield key, "needs a group: put ( ) around what is the answer"
-    if name == "format" and reward.pattern is None:
-        yield "pattern", "is missing; give the regular expression that an answer in the right form matches"
+    if name in NEEDED and getattr(reward, NEEDED[name][0]) is None:
+        yield NEEDED[name][0], f"is missing; {NEEDED[name][1]}"
 
 
 def sampling_problems(trainer: TrainerSpec, batch: int, others: dict[str, Any]) -> Iterator[tuple[str, str]]:

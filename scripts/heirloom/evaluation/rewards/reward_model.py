@@ -31,9 +31,14 @@ def score_texts(
     # by length, so that little is padded; the longest first, so that too little memory shows at once
     order = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]))
     found = over_ranks(partial(rewards_of, model, pad), [rows[index] for index in order], batch_size, ranks)
-    if not all(map(math.isfinite, found)):
-        raise HeirloomError(f"{checkpoint}: gives rewards that are no numbers: its training has diverged")
+    check_finite(checkpoint, found)
     return [reward for _, reward in sorted(zip(order, found, strict=True))]
+
+
+def check_finite(checkpoint: Path, rewards: Sequence[float]) -> None:
+    """Raise HeirloomError where a reward model gives no numbers."""
+    if not all(map(math.isfinite, rewards)):
+        raise HeirloomError(f"{checkpoint}: gives rewards that are no numbers: its training has diverged")
 
 
 @torch.inference_mode()

@@ -71,6 +71,10 @@ class ScriptArguments:
             "help": "folder of scripts/pack_dataset.py; absent: rows are packed or joined as the training starts"
         },
     )
+    reward_models: list[str] | None = field(
+        default=None,
+        metadata={"help": "RUN=FOLDER of each reward model in training.rewards; absent: checkpoints/ and its name"},
+    )
     trust_remote_code: bool | None = field(
         default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
     )
@@ -103,6 +107,8 @@ class TrainingCommand:
     """What the reference gives the rows; None where it is computed in each step, or there is none."""
     packed_rows: Path | None = None
     """The rows packed or joined already; None where the training does that, or takes them as they are."""
+    reward_models: dict[str, Path] = field(default_factory=dict)
+    """Run → the checkpoint of the reward model that `training.rewards` names."""
 
 
 def read_command(
@@ -170,7 +176,21 @@ def read_command(
         portable=portable is True,
         reference_scores=script.reference_scores,
         packed_rows=script.packed_rows,
+        reward_models=reward_folders(script, training),
     )
+
+
+def reward_folders(script: ScriptArguments, training: TrainingSection) -> dict[str, Path]:
+    """Return the folder of each reward model that is named. Raises HeirloomError for a flag that names another."""
+    named = dict.fromkeys(reward.reward_model for reward in training.rewards or () if reward.reward_model is not None)
+    given = dict(words.partition("=")[::2] for words in script.reward_models or ())
+    unknown = [name for name, folder in given.items() if name not in named or not folder]
+    if unknown:
+        raise HeirloomError(
+            f"--reward_models {', '.join(unknown)}: expected RUN=FOLDER of a run that training.rewards names in "
+            f"{script.config}"
+        )
+    return {name: Path(given.get(name, f"checkpoints/{name}")) for name in named}
 
 
 def check_reference(script: ScriptArguments, trainer: TrainerSpec, training: TrainingSection) -> None:

@@ -6,7 +6,7 @@ reference, completion_tokens, finish_reason (stop or length), row_id and sample.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -29,6 +29,8 @@ class Rewards:
     labels: tuple[str, ...]
     weights: tuple[float, ...]
     functions: tuple[RewardFunction, ...]
+    unbounded: bool = False
+    """Whether one of them is a reward model, whose 0 means nothing."""
 
     def parts(self, rows: Sequence[Row]) -> list[list[float]]:
         """Return for each row what each function gives, without weights.
@@ -43,20 +45,24 @@ class Rewards:
         return math.fsum(weight * part for weight, part in zip(self.weights, parts, strict=True))
 
 
-def rewards_of(rewards: Sequence[Reward], longest: int) -> Rewards:
+def rewards_of(rewards: Sequence[Reward], longest: int, models: Mapping[str, RewardFunction] | None = None) -> Rewards:
     """Return what computes a run's rewards; `longest`: tokens of the longest answer (max_completion_length).
 
-    Raises HeirloomError when a function is not built in and not the user's either.
+    `models`: the functions of the reward models that are named, by run. Raises HeirloomError when a function is not
+    built in and not the user's either.
     """
     functions = tuple(
-        function_of(reward, f"training.rewards[{index}]", longest) for index, reward in enumerate(rewards)
+        function_of(reward, f"training.rewards[{index}]", longest, models or {}) for index, reward in enumerate(rewards)
     )
     return Rewards(
-        tuple(reward.label for reward in rewards), tuple(float(reward.weight) for reward in rewards), functions
+        tuple(reward.label for reward in rewards),
+        tuple(float(reward.weight) for reward in rewards),
+        functions,
+        unbounded=any(reward.reward_model is not None for reward in rewards),
     )
 
 
-def function_of(reward: Reward, place: str, longest: int) -> RewardFunction:
+def function_of(reward: Reward, place: str, longest: int, models: Mapping[str, RewardFunction]) -> RewardFunction:
     """Return the function of one reward; `place` is its key in the run's file."""
     if ":" in reward.function:
         own = load_user_function(reward.function, f"{place}.function")
@@ -71,6 +77,8 @@ def function_of(reward: Reward, place: str, longest: int) -> RewardFunction:
         return lambda rows: [float(form.search(normalised(row["completion"])) is not None) for row in rows]
     if reward.function == "length":
         return lambda rows: [row["completion_tokens"] / longest for row in rows]
+    if reward.function == "reward_model" and reward.reward_model in models:
+        return models[reward.reward_model]
     raise HeirloomError(f"{place}.function: there is no reward {reward.function} with these keys (docs/training.md)")
 
 

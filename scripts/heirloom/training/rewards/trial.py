@@ -21,8 +21,9 @@ KINDS = ("reference", "wrong", "empty")
 def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
     """Return in one line what the rewards give; `rows` have prompt, reference and reference_tokens.
 
-    Raises HeirloomError, which shows rows, when all answers are worth the same, no reference is worth more than 0, or
-    an empty answer is worth as much as the references' median.
+    Raises HeirloomError, which shows rows, when all answers are worth the same, no reference is worth more than 0 (not
+    where a reward model is asked, whose numbers begin anywhere), or an empty answer is worth as much as the references'
+    median.
     """
     tried = [rows[number * len(rows) // min(TRIED, len(rows))] for number in range(min(TRIED, len(rows)))]
     answers = {kind: answers_of(kind, tried) for kind in KINDS}
@@ -32,7 +33,7 @@ def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
     problem = None
     if len(set(every)) == 1:
         problem = f"give every answer {every[0]:g}, so nothing can be learned from them"
-    elif max(totals["reference"]) <= 0:
+    elif not rewards.unbounded and max(totals["reference"]) <= 0:
         problem = "give no reference more than 0, so no right answer would ever be rewarded"
     elif max(totals["empty"]) >= median(totals["reference"]):
         problem = (
