@@ -142,7 +142,7 @@ class Lifecycle:
             with suppress(AlreadyTrainedError):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self.history.end_row(trainer.state.global_step)
-            self.measurements.leave(trainer.state, self.progress.utilization)
+            self.measurements.leave(trainer.state, self.throughput.utilization)
             if trainer.eval_dataset is not None and not self.history.measured_at(trainer.state.global_step):
                 trainer.evaluate()
 
