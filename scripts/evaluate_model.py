@@ -84,9 +84,9 @@ def score_by_models(
     how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
     if "perplexity" in section.metrics:
         own = given.get("perplexity") or row_likelihoods(options.checkpoint, options.dataset, **how)
-        run.update(perplexity_scores(own))
+        run.update(perplexity_scores(own, options.checkpoint or options.scores[0]))
         if section.base:
-            base.update(perplexity_scores(of_the_same_rows(of_base["perplexity"], own)))
+            base.update(perplexity_scores(of_the_same_rows(of_base["perplexity"], own), options.base_scores[0]))
     if "preference" in section.metrics and options.checkpoint and gives_scores(load_config(options.checkpoint)):
         run.update(measure_reward_model(options.checkpoint, options.preferences, **how))
     elif "preference" in section.metrics:

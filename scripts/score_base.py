@@ -69,6 +69,13 @@ def check_given(options: argparse.Namespace, *needed: str) -> None:
         raise HeirloomError(f"--metric {options.metric} needs {', '.join(missing)}: give what is missing")
 
 
+def at_least_one(text: str) -> int:
+    """Return a number of sequences. Raises argparse's error for anything else."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, not {text!r}")
+    return int(text)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metric", choices=METRICS, required=True, help="what is computed of each row")
@@ -76,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, help="processed dataset whose test split they are of")
     parser.add_argument("--reward-model", type=Path, help="folder of a reward model, for reward")
     parser.add_argument("--generations", type=Path, help="folder with the base's answers, for reward")
-    parser.add_argument("--batch_size", type=int, default=8, help="sequences a rank and forward pass")
+    parser.add_argument("--batch_size", type=at_least_one, default=8, help="sequences a rank and forward pass")
     parser.add_argument("--output", type=output_path, required=True, help="JSON file to write")
     add_trust(parser)
     add_portable(parser)

@@ -1101,7 +1101,7 @@ def named_index(workplace):
             changed("config/datasets/more-chats.yaml", "data/mine.jsonl", "generations/sft"),
             {"pretrain"},
             "sft.yaml: generate-sft → train-sft → process-both → process-more-chats → generate-sft: what a stage makes "
-            "is its own input: look at `base:` and `source.path:`",
+            "is its own input: look at `base:`, `reward_model:` and `source.path:`",
         ),
     ],
 )  # fmt: skip

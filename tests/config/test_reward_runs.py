@@ -4,7 +4,8 @@ import pytest
 
 from heirloom.config.sections.gates import gate_problems
 from heirloom.estimates.setups import shape_and_dtype, training_setup
-from pipeline.graph.graph import build_graph
+from heirloom.estimates.training_memory import model_states
+from pipeline.graph.graph import build_graph, load_graph
 
 REWARD = "base: sft\ndataset: pairs\ntrainer: reward\n{more}training: {{global_batch_size: 64{keys}}}\n"
 SCORED = "[reward], reward_model: judge"
@@ -44,15 +45,22 @@ training:
 """
 
 
-def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplace):
+def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplace, monkeypatch):
     with_judge(workplace)
     workplace.write("config/runs/rl.yaml", LEARNS)
     project = workplace.load()
     train = build_graph(project).stages["train-rl"]
     assert train.inputs["reward_models"] == ("checkpoints/judge",)
     assert " --reward_models judge=checkpoints/judge --output " in train.cmd
+    alone = build_graph(project, ["rl"]).stages  # what is rehearsed
+    assert {"train-judge", "process-pairs"} <= alone.keys() and alone["train-rl"] == train
+    workplace.change("config/runs/judge.yaml", "trainer: reward", "trainer: reward\nbeta: 1")
+    monkeypatch.chdir(workplace.root)
+    _, graph = load_graph(strict=False)
+    assert "train-rl" not in graph.stages and "train-dpo" in graph.stages  # nor a KeyError for all that is asked
     run, (shape, saved) = project.runs["rl"], shape_and_dtype(project.runs["rl"], project, workplace.root)
-    assert training_setup(run, shape, saved, 2, 64).reward_models == shape.parameters * saved
+    setup = training_setup(run, shape, saved, 2, 64, workplace.root, reward_models=5e9)
+    assert model_states(setup).gpu["reward models"] == 5e9
 
 
 def test_a_run_that_trains_nothing_scores_the_pairs_by_the_reward_model_that_it_stands_on(workplace):

@@ -85,15 +85,26 @@ def test_an_answer_is_scored_as_the_pair_that_has_it(place, judge, by_hand):
         assert found.sums[row_id][0] == pytest.approx(reward, rel=1e-4), row_id
 
 
+def answer_rewards_of_the_end(judge, row, positions: int) -> list[float]:
+    """Return the number of the last tokens of a text, by plain transformers."""
+    tokenizer = AutoTokenizer.from_pretrained(judge)
+    ids = [*tokenizer(row["prompt"] + row["completion"])["input_ids"], 0][-positions:]
+    with torch.no_grad():
+        return [AutoModelForSequenceClassification.from_pretrained(judge)(torch.tensor([ids])).logits.item()]
+
+
 def test_as_a_reward_in_training_it_gives_the_same_numbers(place, judge, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     rows = [{"row_id": f"r{index}", "prompt": text, "completion": " A kite."} for index, text in enumerate(SENTENCES)]
     model = reward_models({"judge": judge}, 2)["judge"]
     assert model(rows) == pytest.approx(answer_rewards(judge, rows, 4, ONE).values, rel=1e-5)
     positions = model.config.max_position_embeddings
-    model.check_room([[1] * 9], positions - 10)
+    assert model([]) == []
+    far = rows[0] | {"prompt": rows[0]["prompt"] * positions}  # its beginning is lost
+    assert model([far]) == pytest.approx(answer_rewards_of_the_end(judge, far, positions), rel=1e-5)
+    model.check_room(9, positions - 10)
     with pytest.raises(HeirloomError, match=f"judge: has {positions} positions, and a prompt with its answer may have"):
-        model.check_room([[1] * 9], positions - 9)
+        model.check_room(9, positions - 9)
 
 
 def test_through_the_script_on_two_ranks_with_the_base_and_an_interval(place, judge):

@@ -209,9 +209,16 @@ def raw_bytes(dataset: Dataset, root: Path) -> int | None:
 
 
 def training_setup(
-    run: Run, shape: ModelShape, saved: int, ranks: int, longest: int, root: Path = Path()
+    run: Run,
+    shape: ModelShape,
+    saved: int,
+    ranks: int,
+    longest: int,
+    root: Path = Path(),
+    reward_models: float = 0.0,
 ) -> TrainingSetup:
-    """Return what decides the memory of a run's training; `saved`: bytes of a saved weight of its base.
+    """Return what decides the memory of a run's training; `saved`: bytes of a saved weight of its base;
+    `reward_models`: bytes of those that its rewards name.
 
     Precision follows heirloom/training/inputs/base_models.py (`trained_dtype`) and DeepSpeed, which computes in 16 bits
     with weights of 16 bits beside 32-bit ones in the optimizer.
@@ -236,7 +243,6 @@ def training_setup(
     spec = TRAINERS[run.trainer]
     length = longest + (argument(run, "max_completion_length") if spec.rewarded else 0)
     asked = has_reference(spec, arguments) and not reads_reference_scores(spec, training, run.peft)
-    named = {reward.reward_model for reward in training.rewards or () if reward.reward_model is not None}
     return TrainingSetup(
         shape=shape,
         settings=settings,
@@ -254,7 +260,7 @@ def training_setup(
         reference_pass=asked,
         answers=training.global_batch_size // ranks if spec.rewarded else 0,
         answer_tokens=length if spec.rewarded else 0,
-        reward_models=saved * shape.parameters * len(named),
+        reward_models=reward_models,
     )
 
 

@@ -5,6 +5,7 @@ A base's are a stage of their own (scripts/score_base.py); a run's own are compu
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,21 +45,37 @@ def write_model_scores(file: Path, metric: str, scores: ModelScores) -> None:
 
 
 def read_model_scores(files: Sequence[Path]) -> dict[str, ModelScores]:
-    """Return what such files hold, by metric. Raises HeirloomError for a file that holds something else."""
-    return dict(map(read_one, files))
+    """Return what such files hold, by metric. Raises HeirloomError for a file that holds something else, and for two of
+    one metric.
+    """
+    found: dict[str, ModelScores] = {}
+    for file in files:
+        metric, scores = read_one(file)
+        if metric in found:
+            raise HeirloomError(
+                f"{file}: holds {metric}, and so does another file that is given: leave one of them out"
+            )
+        found[metric] = scores
+    return found
 
 
 def read_one(file: Path) -> tuple[str, ModelScores]:
     content = read_json(file)
     metric, rows, prompts, values = (content.get(key) for key in ("metric", "rows", "prompts", "values"))
-    ours = metric in VALUES and isinstance(rows, str) and isinstance(prompts, list) and isinstance(values, list)
-    if not ours or len(prompts) != len(values) or not all(map(VALUES[metric], values)):
+    ours = (
+        isinstance(metric, str)
+        and metric in VALUES
+        and isinstance(rows, str)
+        and isinstance(prompts, list)
+        and isinstance(values, list)
+    )
+    if not ours or not values or len(prompts) != len(values) or not all(map(VALUES[metric], values)):
         raise HeirloomError(f"{file}: does not hold what a model gave to rows: {REMEDY}")
     return metric, ModelScores(rows, list(map(str, prompts)), values)
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_pair(value: Any) -> bool:
@@ -71,6 +88,6 @@ VALUES = {"perplexity": is_pair, "preference": is_pair, "reward": is_number}
 
 def of_the_same_rows(base: ModelScores, own: ModelScores) -> ModelScores:
     """Return what the base gave. Raises HeirloomError where it is of other rows than the run's own."""
-    if base.rows != own.rows:
+    if (base.rows, base.prompts) != (own.rows, own.prompts):
         raise HeirloomError(f"the base's scores are of other rows than those the checkpoint is scored on: {REMEDY}")
     return base

@@ -223,7 +223,7 @@ class Lifecycle:
             **({"portable": True} if command.portable else {}),
             "inputs": stat_facts(
                 *(command.dataset, *folders_of(command.base), command.deepspeed),
-                *(command.reference_scores, command.packed_rows),
+                *(command.reference_scores, command.packed_rows, *command.reward_models.values()),
             ),
         }
 

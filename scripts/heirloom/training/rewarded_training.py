@@ -43,8 +43,10 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
     models = reward_models(command.reward_models, command.training.per_device_train_batch_size)
     rewards = rewards_of(command.training.rewards, longest, models)
     prompts = prompt_data(command, data, tokenizer)
-    for model in models.values():
-        model.check_room([ids for rows in (prompts.train, prompts.test) if rows for ids in rows["prompt_ids"]], longest)
+    if models:
+        prompt = max(len(ids) for rows in (prompts.train, prompts.test) if rows for ids in rows["prompt_ids"])
+        for model in models.values():
+            model.check_room(prompt, longest)
     if is_main_rank():
         say(try_rewards(rewards, prompts.train))
     own = {"num_generations_eval": 1, "pad_to_multiple_of": command.training.pad_to_multiple_of}

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.graph import SETTINGS, settings_in
 
-FLAGS = ("--deepspeed", "--attn_implementation", "--trust_remote_code")
+FLAGS = ("--deepspeed", "--attn_implementation", "--trust_remote_code", "--metric", "--trainer")
 """Flags of the command whose value counts; of all others it counts that they are there."""
 
 

@@ -148,11 +148,14 @@ def build_graph(project: Project, runs: Iterable[str] | None = None) -> Graph:
             add(model_stages(model, trusted))
 
     def add_run(name: str) -> None:
+        if name in added:
+            return
         run = added[name] = project.runs[name]
-        if run.base in project.runs:
-            add_run(run.base)
-        else:
+        if run.base not in project.runs:
             add_model(run.base)
+        for other in project.named_in(run):
+            if isinstance(other, Run):
+                add_run(other.name)
         for dataset in datasets_of(run):
             add_dataset(dataset)
         for dataset in run.lm_eval.datasets or () if run.lm_eval is not None else ():
@@ -179,7 +182,9 @@ def in_run_order(stages: dict[str, Stage]) -> dict[str, Stage]:
     def place(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             around = " → ".join([*above[above.index(name) :], name])
-            raise HeirloomError(f"{around}: what a stage makes is its own input: look at `base:` and `source.path:`")
+            raise HeirloomError(
+                f"{around}: what a stage makes is its own input: look at `base:`, `reward_model:` and `source.path:`"
+            )
         if name not in ordered:
             for path in stages[name].deps:
                 if maker := maker_of(path):

@@ -6,6 +6,7 @@ asks a network, an account or torch. What is not known stays None, and `unknown`
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,9 @@ class Quoting:
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
         if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
             return None
-        setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest)
+        named = [path for path in quote.stage.inputs.get("reward_models", ()) if path.startswith("checkpoints/")]
+        judges = sum(self.sizes.of(path, run) or 0.0 for path in named)
+        setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest, reward_models=judges)
         kept = kept_for_resuming(run, setup, quote.steps.steps)
         merges = run.peft is not None and not run.writes_adapter
         here = quote.hosts.ranks // quote.hosts.count
@@ -321,27 +324,35 @@ class Quoting:
         """Add the time of answers or of scores that were never made on such machines."""
         if isinstance(shape, str) or quote.hosts.instance is None or quote.hosts.ranks is None:
             return
-        scoring = {"evaluate": run.evaluation, "scores": run.evaluation, "reference": None}
-        section = scoring.get(quote.stage.kind, run.generation)
-        if quote.stage.kind == "evaluate" and "checkpoint" not in quote.stage.inputs:
-            found = Duration(0, 0, 0, "a job's start: no metric runs a model")
-        else:
-            name = run.dataset if section is None else section.dataset or run.dataset
-            rows = "a file" if name is None else self.rows_of_dataset(name, shape)
-            count = self.held_out(name, rows) if name is not None else None
-            if quote.stage.kind == "reference":
-                trained_too = None if isinstance(rows, str) else rows.rows
-                count = None if None in (count, trained_too) else count + trained_too
-            elif quote.stage.kind not in ("evaluate", "scores"):
-                count = prompts_of(run.generation, count)
+        found = Duration(0, 0, 0, "a job's start: no metric runs a model")
+        for rows, count in self.passes(run, quote.stage, shape):
             if count is None:
                 quote.unknown.append(f"how many rows {quote.stage.name} reads is not known before they are here")
                 return
-            found = first_time(run, quote.stage.kind, shape, quote.hosts, rows, count)
-        if found is None:
-            quote.unknown.append(f"how long {quote.stage.name} takes is not known before it has run")
-            return
+            took = first_time(run, quote.stage.kind, shape, quote.hosts, rows, count)
+            if took is None:
+                quote.unknown.append(f"how long {quote.stage.name} takes is not known before it has run")
+                return
+            found = took.plus((found.low, found.expected, found.high))
         quote.duration = self.started(found, quote.hosts)
+
+    def passes(self, run: Run, stage: Stage, shape: tuple[ModelShape, int]) -> list[tuple[Any, int | None]]:
+        """Return rows and how many of them a model goes through, for each pass of a stage of answers or scores."""
+        if stage.kind == "reference":
+            rows = self.rows_of_dataset(run.dataset, shape)
+            counts = self.held_out(run.dataset, rows), None if isinstance(rows, str) else rows.rows
+            return [(rows, None if None in counts else sum(counts))]
+        found = []
+        if stage.kind in ("evaluate", "scores"):
+            for path in chain.from_iterable(stage.inputs.get(name, ()) for name in ("dataset", "preferences")):
+                rows = self.rows_of_dataset(Path(path).name, shape)
+                found.append((rows, self.held_out(Path(path).name, rows)))
+            if "reward_model" not in stage.inputs:
+                return found
+        name = run.prompts_dataset
+        rows = "a file" if name is None else self.rows_of_dataset(name, shape)
+        held_out = self.held_out(name, rows) if name is not None else None
+        return [*found, (rows, prompts_of(run.generation, held_out))]
 
     def started(self, duration: Duration, found: Hosts) -> Duration:
         """Return a duration with the start of a job before it: as own jobs on such machines began, else as assumed."""

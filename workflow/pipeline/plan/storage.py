@@ -66,8 +66,9 @@ class Sizes:
         folder, name = PurePath(path).parts[0], PurePath(path).name
         shape = self.shape_of(run)
         if folder == "data" and not name.startswith("."):
-            found = self.rows_of(name if name in self.project.datasets else run.dataset, shape)  # packed: the run's own
-            return None if isinstance(found, str) else saved_rows(found.tokens, self.project.kind(run.dataset))
+            dataset = name if name in self.project.datasets else run.dataset  # packed: the run's own
+            found = self.rows_of(dataset, shape)
+            return None if isinstance(found, str) else saved_rows(found.tokens, self.project.kind(dataset))
         if folder == "models":
             known = not isinstance(shape, str) and name == self.project.root_model(run.name)
             return saved_model(*shape) if known else None

@@ -29,7 +29,9 @@ PROFILE = Path("workflow/profiles/sagemaker/config.yaml")
 JOBS_FILES = "jobs' own files"
 STRANGE = "of no run that is known here"
 """What no commit here ever named: an experiment of a colleague, or another project's that has the same remote."""
-RESULT = re.compile(r"(?:train|generate|baseline|evaluate|harness|gate|report)-(.+?)-[0-9a-f]{8}-")
+RESULT = re.compile(
+    r"(?:pack|reference|train|generate|baseline|scores|evaluate|harness|gate|report)-(.+?)-[0-9a-f]{8}-"
+)
 """The name of a job of a run: rule, run, hash of the prefix, and more."""
 
 

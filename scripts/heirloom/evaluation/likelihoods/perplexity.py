@@ -33,16 +33,19 @@ def row_likelihoods(
     measured = measure_rows(checkpoint, rows, batch_size, ranks, attention)
     if not any(tokens for _, tokens in measured):
         raise HeirloomError(f"{dataset}: no token of its test split counts: look at its preview.html and train_on")
-    worst = max(nats / tokens for nats, tokens in measured if tokens)
-    if worst > LARGEST:
-        raise HeirloomError(
-            f"{checkpoint}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has diverged"
-        )
     return ModelScores(digest_of(rows), [str(index) for index in range(len(rows))], measured)
 
 
-def perplexity_scores(measured: ModelScores) -> Scores:
-    """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows."""
+def perplexity_scores(measured: ModelScores, of: Path) -> Scores:
+    """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows.
+
+    Raises HeirloomError, which names `of`, the model or the file that they are from, for what no number can tell.
+    """
+    worst = max((nats / tokens for nats, tokens in measured.values if tokens), default=math.inf)
+    if worst > LARGEST:
+        raise HeirloomError(
+            f"{of}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has diverged"
+        )
     values = zip(measured.prompts, measured.values, strict=True)
     counted = {index: (nats, tokens) for index, (nats, tokens) in values if tokens}
     statistics = {("perplexity",): Statistic(counted, perplexity_of), ("nll_per_token",): Statistic(counted)}

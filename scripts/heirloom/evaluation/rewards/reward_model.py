@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from transformers import PreTrainedConfig
 
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.likelihoods.log_likelihood import Row, check_rows, over_ranks
@@ -26,13 +27,19 @@ def score_texts(
     config = load_config(checkpoint)
     check_rows(checkpoint, rows, config)
     model = load_model(checkpoint, "auto", attention, ranks.device, scores=True)
-    if (pad := config.get_text_config().pad_token_id) is None:
-        raise HeirloomError(f"{checkpoint}: its config.json names no pad_token_id, by which a text's end is found")
+    pad = padding_of(checkpoint, config)
     # by length, so that little is padded; the longest first, so that too little memory shows at once
     order = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]))
     found = over_ranks(partial(rewards_of, model, pad), [rows[index] for index in order], batch_size, ranks)
     check_finite(checkpoint, found)
     return [reward for _, reward in sorted(zip(order, found, strict=True))]
+
+
+def padding_of(checkpoint: Path, config: PreTrainedConfig) -> int:
+    """Return the token that texts are padded with. Raises HeirloomError for a reward model that names none."""
+    if (pad := config.get_text_config().pad_token_id) is None:
+        raise HeirloomError(f"{checkpoint}: its config.json names no pad_token_id, by which a text's end is found")
+    return pad
 
 
 def check_finite(checkpoint: Path, rewards: Sequence[float]) -> None:

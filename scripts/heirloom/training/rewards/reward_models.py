@@ -9,7 +9,7 @@ from heirloom.distributed import on_cpu
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.likelihoods.log_likelihood import check_rows
 from heirloom.evaluation.rewards.answer_rewards import closed_ids
-from heirloom.evaluation.rewards.reward_model import check_finite, rewards_of
+from heirloom.evaluation.rewards.reward_model import check_finite, padding_of, rewards_of
 from heirloom.models.batches import in_halves
 from heirloom.models.language_models import longest_text
 from heirloom.models.model_facts import read_facts
@@ -34,27 +34,34 @@ class RewardModel:
         device = torch.device("cpu") if on_cpu() else torch.device("cuda", torch.cuda.current_device())
         self.checkpoint, self.batch_size = checkpoint, batch_size
         self.config, self.tokenizer = load_config(checkpoint), load_tokenizer(checkpoint)
+        self.pad = padding_of(checkpoint, self.config)
         self.model = load_model(checkpoint, "auto", None, device, scores=True).requires_grad_(False)
         self.end = read_facts(checkpoint).get("answer_end", [])
+        self.positions = longest_text(self.config.get_text_config())
 
-    def check_room(self, prompts: Sequence[Sequence[int]], longest: int) -> None:
-        """Raise HeirloomError where a prompt (token ids) with the `longest` answer has more tokens than positions."""
-        positions = longest_text(self.config.get_text_config())
-        needed = max(map(len, prompts)) + longest + len(self.end)
-        if positions is not None and needed > positions:
+    def check_room(self, prompt: int, answer: int) -> None:
+        """Raise HeirloomError where the longest prompt and answer (tokens) have more tokens than positions."""
+        needed = prompt + answer + len(self.end)
+        if self.positions is not None and needed > self.positions:
             raise HeirloomError(
-                f"{self.checkpoint}: has {positions} positions, and a prompt with its answer may have {needed} tokens: "
-                "lower training.max_completion_length, or max_length of the dataset"
+                f"{self.checkpoint}: has {self.positions} positions, and a prompt with its answer may have {needed} "
+                "tokens: lower training.max_completion_length, or max_length of the dataset"
             )
 
     def __call__(self, rows: Sequence[Row]) -> list[float]:
-        """Return a number for each row. Raises HeirloomError for one that is none, and for tokens unknown to it."""
-        texts = [(closed_ids(f"{row['prompt']}{row['completion']}", self.end, self.tokenizer), []) for row in rows]
+        """Return a number for each row. Raises HeirloomError for one that is none, and for tokens unknown to it.
+
+        A text that has more tokens than the answer was drawn with, as tokens of its own may, and than there are
+        positions, loses its beginning: the answer counts.
+        """
+        if not rows:
+            return []
+        ids = [closed_ids(f"{row['prompt']}{row['completion']}", self.end, self.tokenizer) for row in rows]
+        texts = [(each[-self.positions :] if self.positions else each, []) for each in ids]
         check_rows(self.checkpoint, texts, self.config)
-        pad = self.config.get_text_config().pad_token_id
         found: list[float] = []
         for start in range(0, len(texts), self.batch_size):
             batch = texts[start : start + self.batch_size]
-            found += in_halves(lambda part: rewards_of(self.model, pad, part), batch, "scored")
+            found += in_halves(lambda part: rewards_of(self.model, self.pad, part), batch, "scored")
         check_finite(self.checkpoint, found)
         return found

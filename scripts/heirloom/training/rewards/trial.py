@@ -21,9 +21,9 @@ KINDS = ("reference", "wrong", "empty")
 def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
     """Return in one line what the rewards give; `rows` have prompt, reference and reference_tokens.
 
-    Raises HeirloomError, which shows rows, when all answers are worth the same, no reference is worth more than 0 (not
-    where a reward model is asked, whose numbers begin anywhere), or an empty answer is worth as much as the references'
-    median.
+    Raises HeirloomError, which shows rows, when all answers are worth the same, no reference is worth more than 0, or
+    an empty answer is worth as much as the references' median. Of a reward model only the first is refused: its numbers
+    compare answers to one prompt, and begin anywhere; how often it prefers an empty answer is told.
     """
     tried = [rows[number * len(rows) // min(TRIED, len(rows))] for number in range(min(TRIED, len(rows)))]
     answers = {kind: answers_of(kind, tried) for kind in KINDS}
@@ -33,7 +33,9 @@ def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
     problem = None
     if len(set(every)) == 1:
         problem = f"give every answer {every[0]:g}, so nothing can be learned from them"
-    elif not rewards.unbounded and max(totals["reference"]) <= 0:
+    elif rewards.unbounded:
+        pass
+    elif max(totals["reference"]) <= 0:
         problem = "give no reference more than 0, so no right answer would ever be rewarded"
     elif max(totals["empty"]) >= median(totals["reference"]):
         problem = (
@@ -49,7 +51,11 @@ def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
         )
         raise HeirloomError(f"training.rewards {problem}: change the rewards or their weights. Tried: {shown}")
     means = ", ".join(f"{NAMES[kind]} {fmean(values):.3g}" for kind, values in totals.items())
-    return f"rewards, tried on {len(tried)} prompts, are on average: {means}"
+    said = f"rewards, tried on {len(tried)} prompts, are on average: {means}"
+    better = sum(none >= right for none, right in zip(totals["empty"], totals["reference"], strict=True))
+    if rewards.unbounded and 2 * better >= len(tried):
+        said += f"; warning: to {better} of them an empty answer is worth as much as the reference or more"
+    return said
 
 
 NAMES = {"reference": "references", "wrong": "wrong answers", "empty": "empty answers"}
