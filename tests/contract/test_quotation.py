@@ -186,6 +186,21 @@ def test_nodes_of_a_cluster_have_memory_hours_and_a_price_once_a_profile_says_wh
     assert "--config gpu=A100-40: no card whose memory is known here; did you mean A100-40GB?" in done.stderr
 
 
+def test_cards_are_looked_at_before_any_row_is_here_and_what_is_not_known_is_said(large: Clone):
+    """Rows of a file that is not there yet are as long as max_length says; how many steps there are nobody knows."""
+    known = quoted(large)
+    (large.folder / "config/large.jsonl").unlink()
+    large.edit("config/datasets/large.yaml", "path: config/large.jsonl", "hub: someone/rows, revision: " + "b" * 40)
+    found = quoted(large)
+    assert found["gpu_memory_gib"] == known["gpu_memory_gib"] and not found["gpu_memory_gib"]["fits"]
+    assert (found["steps"], found["bytes"], found["seconds"]) == (None, None, None)
+    assert "how many checkpoints it keeps is not known before its rows are counted" in found["unknown"]
+    large.edit("config/runs/large.yaml", "num_train_epochs: 2", "max_steps: 10")
+    found = quoted(large)
+    assert (found["steps"], found["seconds"]) == (10, None)
+    assert not any("checkpoints" in said for said in found["unknown"])
+
+
 def test_a_budget_can_be_held_before_anything_has_run(large: Clone):
     """Answers and scores of a first run have hours too: 40 prompts lie in a file, of which 25 are asked for."""
     large.write("config/prompts.jsonl", '{"prompt": "Say it."}\n' * 40)

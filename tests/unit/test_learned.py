@@ -49,9 +49,19 @@ def test_machines_are_known_by_the_jobs_that_ran_on_them():
     assert own.source == "27% to 55% of the GPUs' peak, as 3 own executions had"
 
 
+def test_a_wait_for_capacity_is_no_money():
+    """Three hours from creation to begin, of a job that ran 300 seconds for a program of 100: 200 were billed."""
+    found = Learned([row("train-a", 100.0, instance="ml.x", start_s=10_800, ran_s=300)])
+    assert found.start("ml.x")[1] == 10_800 and found.wait("ml.x") == 10_600 and found.wait("ml.y") == 0
+    assert Learned([row("train-a", 100.0, instance="ml.x", start_s=150, ran_s=300)]).wait("ml.x") == 0
+
+
 def test_a_record_of_another_form_teaches_nothing_and_none_is_long(tmp_path):
     assert measured_of("text") == measured_of(None) == measured_of({"steps": "3", "mfu": float("nan"), "x": 1}) == {}
     assert measured_of({"steps": -1, "tokens": True, "instance": "a\nb", "spot": 1}) == {}
+    for huge in (10**400, 1e308, float("inf")):
+        assert measured_of(dict.fromkeys(NUMBERS, huge)) == {}
+    assert measured_of({"mfu": 300, "steps": 3.5, "tokens": 5e-324}) == {}
     month = 28 * 86400  # the longest job
     large = {
         "steps": 9_999_999, "tokens": 99_999_999_999_999, "training_s": month + 0.12, "mfu": 0.3456, "gpu_gib": 178.25,

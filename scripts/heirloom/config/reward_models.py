@@ -72,14 +72,15 @@ def scoring_problems(run: Run, runs: Mapping[str, Run], roots: Mapping[str, str 
 
     `roots`: run → the model at the beginning of its chain.
     """
-    able = [each for each in runs if is_reward_model(each, runs)]
     for keys, name in named_reward_models(run):
         other = runs.get(name)
-        if other is None:
-            yield keys, f"there is no run {name}; {did_you_mean(name, able, 'reward models are')}"
-        elif not is_reward_model(name, runs):
-            others = did_you_mean(name, able, "others are")
-            yield keys, f"the run {name} trains no reward model (trainer: reward); {others}"
+        if other is None or not is_reward_model(name, runs):
+            able = [each for each in runs if is_reward_model(each, runs)]  # of all runs, so only for a mistake
+            if other is None:
+                yield keys, f"there is no run {name}; {did_you_mean(name, able, 'reward models are')}"
+            else:
+                others = did_you_mean(name, able, "others are")
+                yield keys, f"the run {name} trains no reward model (trainer: reward); {others}"
         elif run.enabled and other.enabled is False:
             yield keys, f"the run {name} has `enabled: false`, and its checkpoint is needed; enable it too"
         elif None not in (roots[run.name], roots[name]) and roots[run.name] != roots[name]:

@@ -135,6 +135,13 @@ def rows_of(name: str, project: Project, vocabulary: int, current: bool, root: P
     return from_bytes(sum(filter(None, raw)), vocabulary, limit, cut)
 
 
+def longest_as_trained(run: Run, project: Project) -> int | None:
+    """Return the most tokens of a row that a training takes, before any row is here; None where nothing says it."""
+    if run.training.seq_length is not None:
+        return run.training.seq_length
+    return longest_row(project.datasets[run.dataset], project)
+
+
 def trained_rows(run: Run, project: Project, rows: Rows) -> tuple[Rows, float]:
     """Return the rows as a training of the run takes them: joined or packed where its file says so, pairs split by KTO.
 

@@ -6,7 +6,6 @@ has at most `MOST` bytes, since the history has a line for every execution.
 """
 
 import json
-import math
 import resource
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ MEASURED = "measured.json"
 """The file in a work folder in which a program leaves what it measured: an object of some of `NUMBERS`."""
 MOST = 300
 """Bytes of JSON."""
-NUMBERS = (
-    *("steps", "tokens", "training_s", "mfu", "gpu_gib", "process_gib", "fetch_s", "push_s"),
-    *("count", "start_s", "billed_s", "ran_s"),
-)
+WHOLE = ("steps", "tokens", "count")
+NUMBERS = dict.fromkeys(WHOLE, (1, 10**15))
+NUMBERS |= dict.fromkeys(("training_s", "fetch_s", "push_s", "start_s", "billed_s", "ran_s"), (0, 10**9))
+NUMBERS |= {"mfu": (1e-4, 1), "gpu_gib": (0, 10**6), "process_gib": (0, 10**6)}
+"""Measurement → the least and the most that it can be; what is beyond was not measured by us."""
 
 
 def measured_in(work: Path) -> dict[str, Any]:
@@ -33,13 +33,14 @@ def measured_in(work: Path) -> dict[str, Any]:
 
 
 def measured_of(found: Any) -> dict[str, Any]:
-    """Return those of an object's values that are measurements, numbers that are none below 0; a job may write all."""
+    """Return those of an object's values that can be measurements; a job, or a colleague, may write anything."""
     if not isinstance(found, dict):
         return {}
     kept = {
         key: found[key]
-        for key in NUMBERS
-        if type(found.get(key)) in (int, float) and math.isfinite(found[key]) and found[key] >= 0
+        for key, (least, most) in NUMBERS.items()
+        # compared, not converted: an integer may be too large for any float
+        if type(found.get(key)) in ((int,) if key in WHOLE else (int, float)) and least <= found[key] <= most
     }
     instance = found.get("instance")
     if isinstance(instance, str) and instance.isprintable():

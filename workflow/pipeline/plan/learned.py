@@ -44,6 +44,7 @@ class Learned:
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self.last: dict[str, Execution] = {}
         self.starts: dict[str, list[float]] = {}
+        self.waits: dict[str, list[float]] = {}
         self.shares: dict[str, list[float]] = {}
         self.spot: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
@@ -59,6 +60,9 @@ class Learned:
             return
         if "start_s" in found:
             self.starts.setdefault(instance, []).append(found["start_s"])
+            if "ran_s" in found:
+                billed = max(found["ran_s"] - record["seconds"], 0.0)  # image, inputs, and sending the result away
+                self.waits.setdefault(instance, []).append(max(found["start_s"] - billed, 0.0))
         if found.get("mfu"):
             self.shares.setdefault(instance, []).append(found["mfu"])
         if found.get("spot") and 0 < found.get("billed_s", 0) <= found.get("ran_s", 0):
@@ -67,6 +71,11 @@ class Learned:
     def start(self, instance: str) -> Range | None:
         """Return the seconds that jobs on an instance type took to begin; None where none is known."""
         return spread(self.starts.get(instance))
+
+    def wait(self, instance: str) -> float:
+        """Return the seconds of a job's start that nobody is billed for, the wait for capacity; 0 where unknown."""
+        found = self.waits.get(instance)
+        return median(found) if found else 0.0
 
     def utilization(self, instance: str) -> tuple[Range, int] | None:
         """Return the shares of the GPUs' peak that trainings on an instance type had, and how many they were."""

@@ -26,6 +26,7 @@ from heirloom.estimates.setups import (
     held_out_rows,
     hosts,
     json_object,
+    longest_as_trained,
     rows_of,
     shape_and_dtype,
     trained_rows,
@@ -214,7 +215,7 @@ class Quoting:
         if stage.kind == "train":
             kept = self.training(run, quote, shape, rows)
         elif not isinstance(shape, str):
-            self.memory_of_answers(run, quote, shape, rows)
+            self.memory_of_answers(run, quote, shape)
         if kept is not None:
             quote.storage = storage(stage, found, lambda path: self.sizes.of(path, run), kept)
         if quote.duration is None:
@@ -225,9 +226,12 @@ class Quoting:
             self.price(quote)
         return quote
 
-    def memory_of_answers(self, run: Run, quote: Quote, shape: tuple[ModelShape, int], rows: Any) -> None:
+    def memory_of_answers(self, run: Run, quote: Quote, shape: tuple[ModelShape, int]) -> None:
         """Add what answers or scores take of the cards and of main memory; an engine that shares it is not told."""
-        found = quote.hosts
+        found, passes = quote.hosts, [rows for rows, _ in self.passes(run, quote.stage, shape)]
+        if not passes:
+            return  # no model runs
+        rows = max(passes, key=lambda rows: UNKNOWN_LENGTH if isinstance(rows, str) else rows.longest)
         if found.instance is not None:
             quote.fit = answering_fit(run, quote.stage.kind, *shape, found, rows)
         engine = run.generation.engine if quote.stage.kind in ("generate", "baseline") else "accelerate"
@@ -249,7 +253,8 @@ class Quoting:
             of_region = f" in {self.prices.region}" if self.prices.region else ""
             quote.unknown.append(f"price unknown of {name}{of_region}: `make prices REGION=…` asks AWS for it")
         elif quote.duration is not None:
-            quote.dollars = self.prices.dollars(name, quote.hosts.count, quote.duration.expected)
+            billed = max(quote.duration.expected - self.learned.wait(name), 0.0)
+            quote.dollars = self.prices.dollars(name, quote.hosts.count, billed)
             own = self.learned.spot_share(name) or self.spot_shares.get(name)
             quote.spot = self.prices.spot_of(quote.dollars, own)
 
@@ -277,12 +282,16 @@ class Quoting:
             quote.steps = steps_of(trained, keys, quote.hosts.ranks)
         quote.at_most = run.training.early_stopping_patience is not None
         quote.duration = self.recorded(quote.stage, quote, quote.steps)
-        if isinstance(shape, str) or isinstance(rows, str) or quote.hosts.ranks is None:
+        longest = longest_as_trained(run, self.project) if isinstance(rows, str) else trained.longest
+        if isinstance(shape, str) or longest is None or quote.hosts.ranks is None:
             return None
         named = [path for path in quote.stage.inputs.get("reward_models", ()) if path.startswith("checkpoints/")]
         judges = sum(self.sizes.of(path, run) or 0.0 for path in named)
-        setup = training_setup(run, *shape, quote.hosts.ranks, trained.longest, reward_models=judges)
-        kept = kept_for_resuming(run, setup, quote.steps.steps)
+        setup = training_setup(run, *shape, quote.hosts.ranks, longest, reward_models=judges)
+        steps = quote.steps or Steps(None, None, 0, exact=False)
+        kept = kept_for_resuming(run, setup, steps.steps)
+        if kept is None:
+            quote.unknown.append("how many checkpoints it keeps is not known before its rows are counted")
         merges = run.peft is not None and not run.writes_adapter
         here = quote.hosts.ranks // quote.hosts.count
         needed = training_host(setup, max(here, 1), quote.hosts.gpus, shape[1], merges)
@@ -300,8 +309,11 @@ class Quoting:
             quote.remedy = cheapest_change(setup, batch, quote.hosts, Path())
         if quote.duration is None and TRAINERS[run.trainer].rewarded:
             quote.unknown.append("how long it takes to draw its answers is not known before it has run")
-        elif quote.duration is None and quote.steps.tokens:
-            tokens = quote.steps.tokens
+        elif quote.duration is None and not steps.tokens:
+            if not isinstance(rows, str):  # or that said it
+                quote.unknown.append("how long it takes is not known before its rows are counted")
+        elif quote.duration is None:
+            tokens = steps.tokens
             flops = shape[0].flops(setup.adapter, setup.reference_pass)
             own = self.learned.utilization(quote.hosts.name)
             found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks, own)

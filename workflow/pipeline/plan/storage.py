@@ -87,9 +87,13 @@ def trained_model(run: Run, shape: Shape) -> float | None:
     return saved_model(*shape, adapter=setup.adapter, whole=not run.writes_adapter)
 
 
-def kept_for_resuming(run: Run, setup: TrainingSetup, steps: int | None) -> Kept:
-    """Return what a training of so many steps keeps; a new checkpoint is written before the oldest is deleted."""
-    written = saves(steps, run.tracking.save_steps) if steps else 0
+def kept_for_resuming(run: Run, setup: TrainingSetup, steps: int | None) -> Kept | None:
+    """Return what a training of so many steps keeps, None where nobody knows them; a new checkpoint is written before
+    the oldest is deleted.
+    """
+    if steps is None:
+        return None
+    written = saves(steps, run.tracking.save_steps)
     return Kept(resuming_state(setup), written, min(written, run.tracking.save_total_limit + 1))
 
 
