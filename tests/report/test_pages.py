@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from made_up_project import HOSTILE, make_project
+from made_up_project import HOSTILE, IDENTITY, make_project
 from report_place import Place
 
 from heirloom.report import execution_records
@@ -198,11 +198,50 @@ def test_what_the_plan_expected_stands_beside_what_an_execution_took(tmp_path: P
     shown = section((place.folder / "reports/sft.html").read_text(), "records")
     assert re.search(r"train-sft 1 h 30 min \(1 h( 0+ min)? expected\) 2026-11-24 10:00:00 UTC", shown), shown
     assert "90.00 USD (80.00 expected)" in shown
-    record = {"started": "2026-11-24T10:00:00Z"}
+    record = {"started": "2026-11-24T10:00:00Z", "ranks": {"nodes": 2}}
     assert execution_records.expected("train-sft", record, kept) == {"seconds": 3600.0, "usd": 80}
-    for other in (expected, expected | {"quoted": "2026-11-24T10:00:01Z"}, {"quoted": "x", "count": 1}, []):
+    assert execution_records.expected("train-sft", record | {"ranks": {"nodes": 1}}, kept) is None
+    whole = expected | {"quoted": "2026-11-24T09:59:00Z"}
+    for other in (expected, whole | {"quoted": "2026-11-24T10:00:01Z"}, {"quoted": "x", "count": 1}, []):
         (kept / "train-sft.json").write_text(json.dumps(other))
         assert execution_records.expected("train-sft", record, kept) is None
+
+
+NO_AMOUNTS = (float("nan"), float("inf"), 10**400, -5, True, "90.0", [90.0])
+
+
+def test_damaged_records_are_passed_over_as_if_they_were_not_there(place: Place, tmp_path: Path) -> None:
+    estimate = {"quoted": "2026-11-24T09:59:00Z", "count": 2, "usd": 80}
+    seconds = {"low": 1, "expected": 3600.0, "high": 9}
+    kept = [estimate | {"seconds": seconds | {"expected": no}} for no in (*NO_AMOUNTS, None)]
+    kept += [estimate | {"seconds": seconds, "usd": no} for no in NO_AMOUNTS]
+    kept += [estimate | {"seconds": seconds, "count": no} for no in (0, -1, 2.0, True, 10**400)]
+    kept.append({"quoted": estimate["quoted"], "count": 2, "seconds": seconds})
+    for each in kept:
+        (tmp_path / "train-sft.json").write_text(json.dumps(each))
+        assert execution_records.estimate_of("train-sft", tmp_path) is None, each
+    record = json.loads((place.folder / ".heirloom/records/train-sft.json").read_text())
+    whole = {"job_key": record["identity"], "cost_usd": 90.0}
+    assert execution_records.cost(record, whole) == 90.0
+    jobs = [whole | {"cost_usd": no} for no in (*NO_AMOUNTS, None)] + [{"cost_usd": 90.0}, {"job_key": IDENTITY}]
+    for job in jobs:
+        assert execution_records.cost(record, job) is None, job
+    assert execution_records.cost({key: record[key] for key in record if key != "identity"}, {"cost_usd": 9.0}) is None
+    assert not any(execution_records.is_execution(record | {"seconds": no}) for no in NO_AMOUNTS)
+
+
+def test_a_page_is_made_of_damaged_records_as_if_they_were_not_there(tmp_path: Path) -> None:
+    place = Place(make_project(tmp_path / "place"))
+    kept = place.folder / ".heirloom/estimates"
+    kept.mkdir()
+    seconds = {"low": 1, "expected": 10**400, "high": 9}
+    estimate = {"quoted": "2026-11-24T09:59:00Z", "seconds": seconds, "count": 2, "usd": float("nan")}
+    (kept / "train-sft.json").write_text(json.dumps(estimate))
+    (place.folder / ".heirloom/costs/train-sft.json").write_text('{"cost_usd": 90.0}')
+    place.report_run("sft")
+    shown = section((place.folder / "reports/sft.html").read_text(), "records")
+    assert "train-sft 1 h 30 min 2026-11-24 10:00:00 UTC" in shown
+    assert "90.00 USD" not in shown and "expected" not in shown
 
 
 def test_equal_content_gives_equal_bytes_but_for_the_records(place: Place, tmp_path: Path) -> None:

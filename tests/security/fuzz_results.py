@@ -30,6 +30,8 @@ from pipeline.ledger.history import History, read_record  # noqa: E402
 from pipeline.ledger.identity import identity_of  # noqa: E402
 from pipeline.ledger.staleness import differences  # noqa: E402
 from pipeline.paths import RECORDS  # noqa: E402
+from pipeline.plan import bills, costs_text, outcomes  # noqa: E402
+from pipeline.plan.costs import spot_shares  # noqa: E402
 from pipeline.plan.environment import environment_changes  # noqa: E402
 from pipeline.provenance.trace_tree import ArtifactTree, how_known  # noqa: E402
 
@@ -75,6 +77,22 @@ SAME = {
     "combinations": ["train train"],
     "proof": {"executed": STAGE.name, "commits": ["a", "b"], "outs": {}},
 }
+ESTIMATE = {
+    "quoted": "2026-11-28T00:00:00Z",
+    "seconds": {"low": 1.0, "expected": 2, "high": 9.5},
+    "count": 1,
+    "usd": 3.5,
+}
+ATTEMPT = {
+    "instance_type": "ml.g5.xlarge",
+    "instance_count": 1,
+    "spot": True,
+    "created": "2026-11-29T00:00:00+00:00",
+    "training_seconds": 9,
+    "billable_seconds": 3,
+    "cost_usd": 1.5,
+}
+JOB = {"job_key": identity_of(EXPECTED), "cost_usd": 1.5, "attempts": [ATTEMPT, ATTEMPT | {"cost_usd": None}]}
 MEMBERS = {"out/a.txt": b"a", "out/tree/b": b"b", "log": b"l"}
 ALLOWED = ["out", "log"]
 PATHS = [
@@ -239,6 +257,28 @@ def attack_record(chance: random.Random) -> None:
         assert found["seconds"] >= 0
 
 
+def attack_costs(chance: random.Random) -> None:
+    """What jobs were billed, and what was expected of them: a report and `make costs` show amounts, or nothing."""
+    with clone() as folder:
+        written = {"estimates": ESTIMATE, "costs": JOB}
+        spoilt = chance.choice(["estimates", "costs", "both"])
+        for place, value in written.items():
+            (folder / place).mkdir()
+            content = nearly(value, chance) if spoilt in (place, "both") else json.dumps(value).encode()
+            (folder / place / f"{STAGE.name}.json").write_bytes(content)
+        (folder / "records").mkdir()
+        (folder / "records" / f"{STAGE.name}.json").write_text(json.dumps(RECORD))
+        costs, estimates = folder / "costs", folder / "estimates"
+        found = read_records([STAGE.name], (), folder / "records", costs, estimates)
+        assert found["rows"][0]["record"]
+        json.dumps(found, allow_nan=False)
+        assert 0 <= (found["usd"] or 0) < 1e15
+        billed, ended = bills(costs, estimates=estimates), outcomes(costs, estimates=estimates)
+        assert all(0 <= bill.dollars < 1e20 for table in billed.values() for bill in table.values())
+        assert all(line.isprintable() for line in costs_text(billed, ended).split("\n"))
+        assert all(0 < share <= 1 for share, _ in spot_shares(costs).values())
+
+
 def attack_throughput(chance: random.Random) -> None:
     """So does a training's speed by step: a page draws numbers of it, or nothing."""
     with clone() as folder:
@@ -256,6 +296,7 @@ ATTACKS = {
     "marker": attack_marker,
     "history": attack_history,
     "record": attack_record,
+    "costs": attack_costs,
     "throughput": attack_throughput,
 }
 

@@ -49,7 +49,7 @@ def deep(levels: int) -> list:
 
 def odd(chance: random.Random) -> object:
     """Return a value of JSON that nobody expects."""
-    numbers = [None, True, -1, 2**70, 1.5, float("nan")]
+    numbers = [None, True, -1, 2**70, 10**400, 1.5, float("nan"), float("inf")]
     lists = [[], [[1]], deep(chance.choice((90, 900))), {}, {"a": 1}]
     plain = [*numbers, *lists, "", "x" * 5000, "\x1b]52;c;eA==\x07", "../" * 9]
     return chance.choice([*plain, *(each.decode("utf-8", "replace") for each in ODD)])

@@ -10,7 +10,7 @@ from fuzzing import go_on, mutated
 
 SEED = 20261128
 WIRE = {"launcher": 400, "container": 400, "words": 60}
-RESULTS = {"result": 300, "marker": 200, "history": 200, "record": 200, "throughput": 200}
+RESULTS = {"result": 300, "marker": 200, "history": 200, "record": 200, "costs": 300, "throughput": 200}
 DATASETS = {"text": 600, "packed": 200, "binary": 200}
 
 

@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 
 from heirloom.errors import HeirloomError
+from heirloom.estimates.duration import Duration
 from heirloom.estimates.prices import Price, Prices, read_prices
-from pipeline.plan import bills, costs_text, outcomes
+from heirloom.estimates.setups import Hosts
+from heirloom.report.execution_records import estimate_of
+from pipeline.graph import Stage
+from pipeline.plan import bills, costs_text, keep_estimates, outcomes
+from pipeline.plan.costs import spot_shares
+from pipeline.plan.quotation import Quotation, Quote, RunQuote
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prices.py"
 BY_HAND = """us-east-1:
@@ -160,3 +166,74 @@ def test_bills_are_sums_by_run_month_and_kind(tmp_path: Path):
     (kept / "train-a-run.json").write_text(json.dumps(estimate | {"quoted": "2026-11-02T00:00:00Z"}))
     assert outcomes(tmp_path, Prices(None, {}), kept) == []  # submitted, and nothing has ended since
     assert costs_text(bills(tmp_path / "none", Prices(None, {}))) == "no job is recorded in .heirloom/costs/"
+
+
+NO_AMOUNTS = (float("nan"), float("inf"), 10**400, -5, True, "3", [3])
+
+
+def test_what_is_no_amount_is_neither_shown_nor_summed_up(tmp_path: Path):
+    whole = {"created": "2026-11-01T01:00:00+00:00", "billable_seconds": 3600, "training_seconds": 3600, "spot": True}
+    whole |= {"instance_type": "ml.g5.xlarge", "instance_count": 1, "cost_usd": 1.5}
+    tries = [whole | {key: no} for key in ("billable_seconds", "instance_count") for no in (*NO_AMOUNTS, None)]
+    (tmp_path / "train-a.json").write_text(json.dumps({"attempts": tries}))
+    assert bills(tmp_path, Prices(None, {})) == {"run": {}, "month": {}, "kind": {}}
+    tries = [whole | {"cost_usd": no} for no in (*NO_AMOUNTS, None)]
+    tries += [whole | {"training_seconds": no} for no in (*NO_AMOUNTS, None)]
+    (tmp_path / "train-a.json").write_text(json.dumps({"attempts": tries}))
+    bill = bills(tmp_path, Prices(None, {}))["month"]["2026-11"]
+    assert (bill.hours, bill.dollars, bill.unpriced, bill.attempts) == (16.0, 12.0, 8, 16)
+    assert spot_shares(tmp_path) == {"ml.g5.xlarge": (1.0, 8)}
+    kept = tmp_path / "estimates"
+    kept.mkdir()
+    seconds = {"low": 1, "expected": 2, "high": 3}
+    estimate = {"quoted": "2026-11-01T00:30:00Z", "seconds": seconds, "count": 1, "usd": 3.0}
+    (kept / "train-a.json").write_text(json.dumps(estimate))
+    assert len(outcomes(tmp_path, Prices(None, {}), kept)) == 1
+    wrong = [estimate | {"seconds": seconds | {"expected": no}} for no in NO_AMOUNTS]
+    wrong += [estimate | {"count": no} for no in (*NO_AMOUNTS, 0)] + [estimate | {"usd": no} for no in NO_AMOUNTS]
+    for each in wrong:
+        (kept / "train-a.json").write_text(json.dumps(each))
+        assert outcomes(tmp_path, Prices(None, {}), kept) == [], each
+
+
+def test_nothing_in_a_record_acts_on_the_terminal_or_ends_a_line(tmp_path: Path):
+    whole = {"billable_seconds": 3600, "instance_type": "ml.g5.xlarge", "instance_count": 1, "cost_usd": 1.5}
+    odd = ["\x1b[31mRED", "2026\nX", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-14:00", 3, None, ["2026-11"]]
+    tries = [whole | {"created": created} for created in (*odd, "2026-11-01T01:00:00+02:00")]
+    name = "train-\x1b[2Ja\nmonth 2026-11 \udcff"
+    (tmp_path / f"{name}.json").write_text(json.dumps({"attempts": tries}))
+    kept = tmp_path / "estimates"
+    kept.mkdir()
+    seconds = {"low": 1, "expected": 2, "high": 3}
+    estimate = {"quoted": "2026-10-01T00:30:00Z", "seconds": seconds, "count": 1, "usd": 3.0}
+    (kept / f"{name}.json").write_text(json.dumps(estimate))
+    found = bills(tmp_path, Prices(None, {}), kept)
+    assert {month: bill.attempts for month, bill in found["month"].items()} == {"unknown": 7, "2026-10": 1}  # in UTC
+    lines = costs_text(found, outcomes(tmp_path, Prices(None, {}), kept)).split("\n")
+    assert len(lines) == 5 and all(line.isprintable() for line in lines)
+    assert r"run    \x1b[2Ja month 2026-11 \xdcff  " in lines[0], lines
+
+
+def quoted(name: str, seconds: float | None) -> Quotation:
+    """Return a plan of one training."""
+    duration = None if seconds is None else Duration(seconds / 2, seconds, seconds * 2, "")
+    quote = Quote(Stage("train", name, "", {}, "", (), {}, (), ()), Hosts("ml.g5.xlarge", 2, 2), [], duration=duration)
+    quote.dollars = 3.0
+    return Quotation([RunQuote(name, "", "", [quote])], 0, 0, 0.0, 0)
+
+
+def test_estimates_are_kept_whole_and_stop_no_submission(tmp_path: Path, capsys: pytest.CaptureFixture):
+    kept = tmp_path / "estimates"
+    keep_estimates(quoted("a", 60), kept)
+    assert estimate_of("train-a", kept)["seconds"] == {"low": 30, "expected": 60, "high": 120}
+    assert [file.name for file in kept.iterdir()] == ["train-a.json"]
+    (kept / ".train-a.json.partial").mkdir()  # whoever runs this, it cannot be written to
+    keep_estimates(quoted("a", 90), kept)
+    assert estimate_of("train-a", kept)["seconds"]["expected"] == 60
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {kept} cannot be written (Is a directory): ") and said.count("\n") == 1
+    keep_estimates(quoted("a", None), kept)
+    assert estimate_of("train-a", kept) is None
+    (tmp_path / "file").touch()
+    keep_estimates(quoted("a", 60), tmp_path / "file/estimates")
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err

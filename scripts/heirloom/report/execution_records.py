@@ -6,7 +6,6 @@ What is not recorded is said to be so; nothing is estimated.
 
 import csv
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from heirloom.report.loss_curves import Curves, read_curves
 RECORDS = Path(".heirloom/records")
 MOST = 1 << 20
 """Machines, ranks or cores of an execution."""
+MOST_AMOUNT = 1e15
+"""Seconds or US dollars of anything: no true record comes near it."""
 COSTS = Path(".heirloom/costs")
 """What the executor plugin for SageMaker writes of its jobs."""
 ESTIMATES = Path(".heirloom/estimates")
@@ -107,10 +108,8 @@ def is_execution(value: Any) -> bool:
     seconds = value.get("seconds")
     return (
         all(isinstance(text, str) and text.isprintable() for text in texts)
-        and all(type(count) is int and 0 < count < MOST for count in counts)
-        and type(seconds) in (int, float)
-        and math.isfinite(seconds)
-        and seconds >= 0
+        and all(map(is_count, counts))
+        and is_amount(seconds)
     )
 
 
@@ -140,19 +139,23 @@ def cost(record: dict[str, Any] | None, job: dict[str, Any] | None) -> float | N
     `job` is what was paid for a stage's last job, under the identity that was executed (`job_key`); a later execution
     elsewhere was not that job.
     """
-    if record is None or job is None or job["job_key"] != record.get("identity"):
+    if record is None or job is None:
         return None
-    return job["cost_usd"]
+    key, usd = job.get("job_key"), job.get("cost_usd")
+    return usd if isinstance(key, str) and key == record.get("identity") and is_amount(usd) else None
 
 
 def estimate_of(stage: str, folder: Path = ESTIMATES) -> dict[str, Any] | None:
-    """Return what the plan expected of a stage's last submission: {"quoted", "seconds", "count", "usd"}; else None."""
+    """Return what the plan expected of a stage's last submission: {"quoted", "seconds", "count", "usd"}; else None.
+
+    A file of another form, or with a number that is no amount, is as if it were not there.
+    """
     found = read_record(folder / f"{stage}.json")
-    if found is None or not isinstance(found.get("quoted"), str):
+    if found is None or not isinstance(found.get("quoted"), str) or "usd" not in found:
         return None
     seconds, usd = found.get("seconds"), found.get("usd")
-    known = isinstance(seconds, dict) and all(is_number(seconds.get(key)) for key in ("low", "expected", "high"))
-    if not known or type(found.get("count")) is not int or not (usd is None or is_number(usd)):
+    known = isinstance(seconds, dict) and all(is_amount(seconds.get(key)) for key in ("low", "expected", "high"))
+    if not known or not is_count(found.get("count")) or not (usd is None or is_amount(usd)):
         return None
     return found
 
@@ -161,6 +164,8 @@ def expected(stage: str, record: dict[str, Any] | None, folder: Path) -> dict[st
     """Return what the plan expected of an execution: of one that began after it, and on as many machines."""
     found = estimate_of(stage, folder)
     if found is None or record is None or record["started"] < found["quoted"]:
+        return None
+    if record["ranks"]["nodes"] != found["count"]:
         return None
     return {"seconds": found["seconds"]["expected"], "usd": found["usd"]}
 
@@ -187,6 +192,19 @@ def is_result(value: Any) -> bool:
         and all(isinstance(word, str) for word in (*words, *problems))
         and all(map(is_number, figures))
     )
+
+
+def is_amount(value: Any) -> bool:
+    """Tell whether a value is seconds or US dollars that can be shown and summed up: from 0, and not endless.
+
+    Comparisons alone: NaN fails them, and a whole number of any length passes through no float.
+    """
+    return type(value) in (int, float) and 0 <= value < MOST_AMOUNT
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether a value is a number of machines, ranks or cores."""
+    return type(value) is int and 0 < value < MOST
 
 
 def is_number(value: Any) -> bool:

@@ -1,15 +1,15 @@
 """What jobs on SageMaker were billed, from the records that the executor plugin writes beside the ledger."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from heirloom.errors import plain
 from heirloom.estimates.prices import Prices, read_prices
 from heirloom.estimates.setups import json_object
-from heirloom.report.execution_records import ESTIMATES, estimate_of
+from heirloom.report.execution_records import ESTIMATES, estimate_of, is_amount, is_count
 from pipeline.paths import COSTS
 from pipeline.records import time_of
 
@@ -104,15 +104,23 @@ def billed(folder: Path = COSTS, prices: Prices | None = None) -> Iterator[Attem
     prices = read_prices() if prices is None else prices
     for stage, attempt in attempts(folder):
         seconds, count, created = (attempt.get(key) for key in ("billable_seconds", "instance_count", "created"))
-        if not (type(seconds) is int and type(count) is int and seconds >= 0 and count > 0):
+        if not (is_amount(seconds) and is_count(count)):
             continue
         dollars = attempt.get("cost_usd")
-        if type(dollars) not in (int, float) or not math.isfinite(dollars):
+        if not is_amount(dollars):
             dollars = prices.dollars(str(attempt.get("instance_type")), count, seconds)
-        month = created[:7] if isinstance(created, str) else "unknown"
         ran = attempt.get("training_seconds")
-        taken = ran if type(ran) is int and ran >= seconds else seconds
-        yield Attempt(stage, time_of(created), month, count, taken, seconds, dollars)
+        taken = ran if is_amount(ran) and ran >= seconds else seconds
+        began = time_of(created)
+        yield Attempt(stage, began, month_of(began), count, taken, seconds, dollars)
+
+
+def month_of(created: datetime | None) -> str:
+    """Return the calendar month of a time in UTC, as a budget of a month names it; "unknown" without a time."""
+    try:
+        return "unknown" if created is None else f"{created.astimezone(UTC):%Y-%m}"
+    except OverflowError:  # within a day of the first or the last year
+        return "unknown"
 
 
 def outcomes(folder: Path = COSTS, prices: Prices | None = None, estimates: Path = ESTIMATES) -> list[Outcome]:
@@ -154,10 +162,10 @@ def spot_shares(folder: Path = COSTS) -> dict[str, tuple[float, int]]:
 
     AWS gives the savings as 1 - BillableTimeInSeconds / TrainingTimeInSeconds.
     """
-    seconds: dict[str, list[tuple[int, int]]] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {}
     for _, attempt in attempts(folder):
         billed, ran = attempt.get("billable_seconds"), attempt.get("training_seconds")
-        if attempt.get("spot") is True and type(billed) is int and type(ran) is int and 0 < billed <= ran:
+        if attempt.get("spot") is True and is_amount(billed) and is_amount(ran) and 0 < billed <= ran:
             seconds.setdefault(str(attempt.get("instance_type")), []).append((billed, ran))
     return {
         name: (sum(billed for billed, _ in rows) / sum(ran for _, ran in rows), len(rows))
@@ -171,13 +179,20 @@ def costs_text(found: dict[str, dict[str, Bill]], ended: Iterable[Outcome] = ())
         return f"no job is recorded in {COSTS}/"
     lines = []
     for table, rows in found.items():
-        width = max(len(name) for name in rows)
+        width = max(len(shown(name)) for name in rows)
         for name, bill in sorted(rows.items()):
             unknown = f", price unknown of {bill.unpriced} of {bill.attempts}" if bill.unpriced else ""
             estimate = ""
             if bill.expected:
                 off = bill.taken / bill.expected - 1
                 estimate = f"; {bill.expected:.2f} h expected, {bill.taken:.2f} h taken ({off:+.0%})"
-            lines.append(f"{table:5}  {name:{width}}  {bill.hours:9.2f} h  ${bill.dollars:,.2f}{unknown}{estimate}")
-    lines += [f"estimate of {each.stage}: {each}" for each in ended]
+            lines.append(
+                f"{table:5}  {shown(name):{width}}  {bill.hours:9.2f} h  ${bill.dollars:,.2f}{unknown}{estimate}"
+            )
+    lines += [f"estimate of {shown(each.stage)}: {each}" for each in ended]
     return "\n".join(lines)
+
+
+def shown(name: str) -> str:
+    """Return a name, which comes from that of a file, so that it does nothing to a terminal and ends no line."""
+    return " ".join(plain(name).split())
