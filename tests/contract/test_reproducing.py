@@ -57,6 +57,18 @@ def test_a_stage_is_made_again_and_this_clone_stays_as_it_is(clone: Clone, tmp_p
     assert not (clone.folder / ".dvc/cache").exists()
 
 
+def test_git_may_be_told_which_repository_it_is_in(clone: Clone) -> None:
+    """As git tells its hooks: the clone is another repository, with an index of its own."""
+    clone.edit("config/runs/sft.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")
+    clone.git("add", "-A")
+    index = clone.folder / ".git/index"
+    before = index.read_bytes()
+    here = {"GIT_DIR": str(clone.folder / ".git"), "GIT_WORK_TREE": str(clone.folder), "GIT_INDEX_FILE": str(index)}
+    succeeded(reproduce(clone, "train-sft", **here))
+    assert clone.executed() == ["train-sft"]
+    assert index.read_bytes() == before
+
+
 def test_any_revision_counts_as_it_was_recorded(clone: Clone) -> None:
     clone.git("tag", "slow")
     clone.edit("config/runs/pre.yaml", "learning_rate: 1e-5", "learning_rate: 2e-5")

@@ -1,13 +1,42 @@
 """Ask git."""
 
+import os
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
 
 from heirloom.errors import HeirloomError
 
 
-def git(*words: str) -> str:
-    """Return what a git command prints. Raises HeirloomError with git's own words when it fails."""
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+def git(*words: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return what a git command prints; without an environment in this process's own.
+
+    Raises HeirloomError with git's own words when it fails.
+    """
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise HeirloomError(f"git {words[0]} failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def environment_elsewhere() -> dict[str, str]:
+    """Return this process's environment without what ties git to one repository, for commands in another one.
+
+    A hook of git's has GIT_INDEX_FILE, and in a linked worktree GIT_DIR: a checkout elsewhere would write that index.
+    """
+    tied = git("rev-parse", "--local-env-vars").split()
+    return {name: value for name, value in os.environ.items() if name not in tied}
+
+
+def clone_of(commit: str, folder: Path) -> Path:
+    """Clone this repository at a commit to `folder`, and return this project's folder in it.
+
+    The project may be a folder of a larger repository, and then it need not be there at that commit. The objects are
+    read where they are. Raises HeirloomError with git's own words.
+    """
+    elsewhere = environment_elsewhere()
+    top = git("rev-parse", "--show-toplevel", environment=elsewhere).removesuffix("\n")
+    below = git("rev-parse", "--show-prefix", environment=elsewhere).removesuffix("\n")
+    git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder), environment=elsewhere)
+    git("-C", str(folder), "checkout", "--quiet", "--detach", commit, environment=elsewhere)
+    return folder / below

@@ -19,7 +19,7 @@ from heirloom.config.files import read_files
 from heirloom.config.linked_files import pointer_of
 from pipeline.dvc_project import cache_folder, dvc_repository, sentence
 from pipeline.folder_objects import bring_list, is_hash
-from pipeline.git import git
+from pipeline.git import clone_of, environment_elsewhere
 from pipeline.interpreter import interpreter_first_on_path
 from pipeline.ledger import bytes_hash
 from pipeline.paths import HISTORY
@@ -33,13 +33,10 @@ class CleanClone:
     """The clone, in `folder`, which is made."""
 
     def __init__(self, commit: str, folder: Path) -> None:
-        top, below = git("rev-parse", "--show-toplevel").strip(), git("rev-parse", "--show-prefix").strip()
-        self.folder = folder / below  # this project may be a folder of a larger repository
+        self.folder = clone_of(commit, folder)
         self.pins: dict[str, str] = {}
         """Variables that hold the stage's arithmetic to what a record tells."""
         self._words = [sys.executable, "-m", "dvc"]
-        git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder))
-        git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
         (self.folder / HISTORY).unlink(missing_ok=True)  # nothing may be restored from it
         self._borrow_remotes()
 
@@ -58,7 +55,7 @@ class CleanClone:
     def environment(self) -> dict[str, str]:
         """Return the environment of commands in the clone."""
         interpreter_first_on_path()
-        kept = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
+        kept = {name: value for name, value in environment_elsewhere().items() if name not in OF_THE_CALLER}
         own = {"DVC_SITE_CACHE_DIR": str(self.folder / ".dvc/tmp/site"), "DVC_NO_ANALYTICS": "1", "HEIRLOOM_FORCE": "1"}
         return kept | own | self.pins | {"PYTHONDONTWRITEBYTECODE": "1"}
 
