@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -276,4 +277,68 @@ def test_a_branch_says_what_it_adds_to_another_commit(large: Clone):
     large.write("config/runs/more.yaml", run)
     done = large.pipeline("plan", "--commit", "broken")
     assert done.returncode == 1 and "error: COMMIT=broken: its own code makes no plan of it: " in done.stderr
-    assert "config/runs/more.yaml" in done.stderr
+    assert "config/runs/more.yaml" in done.stderr and done.stderr.count("error:") == 1
+    large.edit("workflow/pipeline/__main__.py", 'plan.add_argument("--json"', 'plan.add_argument("--other"')
+    large.commit("older")
+    large.git("checkout", "-q", "main")
+    done = large.pipeline("plan", "--commit", "broken")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
+        "error: COMMIT=broken: its own code knows no --json yet, so nothing is compared with it: name a later commit"
+    )
+    large.git("checkout", "-q", "--orphan", "before")
+    large.git("rm", "-rqf", "--cached", "workflow")
+    large.git("commit", "-q", "-m", "before")
+    large.git("checkout", "-qf", "main")
+    done = large.pipeline("plan", "--commit", "before")
+    assert done.returncode == 1 and "error: COMMIT=before: it has no workflow/pipeline, which would" in done.stderr
+
+
+def test_selected_runs_are_compared_with_the_same_runs_of_the_other_commit(large: Clone):
+    run = (large.folder / "config/runs/large.yaml").read_text()
+    large.write("config/runs/off.yaml", "enabled: false\n" + run)
+    large.pipeline("write")
+    large.commit("large")
+    large.write("config/runs/more.yaml", run.replace("num_train_epochs: 2", "num_train_epochs: 3"))
+    large.write("config/runs/off.yaml", run)
+
+    def against(runs: str) -> tuple[list[str], list[str]]:
+        done = succeeded(large.pipeline("plan", "--commit", "main", "--json", "--runs", runs))
+        found = json.loads(done.stdout)["against"]
+        return found["added"]["stages"], found["removed"]["stages"]
+
+    assert against("large") == ([], [])
+    assert against("more") == (["train-more"], [])
+    assert against("more, l*,off") == (["train-more", "train-off"], [])
+    for words, said in {
+        ("--commit", ""): "--commit: expected a git revision, as main; it is empty: ",
+        ("--commit", "main", "--stages"): "--stages and --commit: a list of stages is compared with nothing: ",
+    }.items():
+        done = large.pipeline("plan", *words)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {said}") and done.stdout == ""
+
+
+def test_a_hook_of_git_may_compare_and_its_commit_stays_as_it_was(large: Clone):
+    """Git tells its hooks which index and which repository they are of; the clone is another one."""
+    large.pipeline("write")
+    large.commit("large")
+    large.edit("config/runs/large.yaml", "num_train_epochs: 2", "num_train_epochs: 3")
+    large.git("add", "-A")
+    index = large.folder / ".git/index"
+    before = index.read_bytes()
+    here = {"GIT_DIR": str(large.folder / ".git"), "GIT_WORK_TREE": str(large.folder)}
+    for variables in ({"GIT_INDEX_FILE": str(index)}, here):
+        words = (sys.executable, "workflow/pipeline", "plan", "--commit", "HEAD")
+        assert "more than at HEAD: none" in succeeded(large.run(*words, **variables)).stdout
+        assert index.read_bytes() == before
+    place = large.folder.parent / "linked"
+    large.git("worktree", "add", "-q", "-b", "linked", str(place))
+    hook = large.folder / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexec python workflow/pipeline plan --commit HEAD\n")
+    hook.chmod(0o755)
+    linked = Clone(place, large.home)
+    linked.edit("config/runs/large.yaml", "num_train_epochs: 2", "num_train_epochs: 4")
+    said = succeeded(linked.run("git", "commit", "-a", "-m", "longer"))
+    assert "more than at HEAD: none" in said.stdout + said.stderr
+    assert linked.git("show", "--format=", "--name-only").split() == ["config/runs/large.yaml"]
+    assert linked.git("status", "--porcelain") == ""

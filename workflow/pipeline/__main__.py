@@ -108,15 +108,22 @@ def from_here(text: str) -> Path:
 
 
 def plan(arguments: argparse.Namespace) -> None:
+    from heirloom.errors import HeirloomError
     from pipeline.dvc_project import set_aside_damaged_lock
     from pipeline.ledger import open_ledger
     from pipeline.plan import as_json, compare, print_plan, print_quotation, quotation
     from pipeline.provenance import commit_of
 
+    if arguments.commit == "":
+        raise HeirloomError("--commit: expected a git revision, as main; it is empty: name one, or leave --commit out")
+    if arguments.commit and arguments.stages and not arguments.json:
+        raise HeirloomError("--stages and --commit: a list of stages is compared with nothing: leave one of them out")
     set_aside_damaged_lock()  # whoever uses DVC alone has no other command of ours that could
     ledger = open_ledger(arguments.data == "local", arguments.runs)
     found = None if arguments.stages and not arguments.json else quotation(ledger)
-    against = compare(found, commit_of(arguments.commit), arguments.commit) if arguments.commit and found else None
+    against = None
+    if arguments.commit:
+        against = compare(found, commit_of(arguments.commit), arguments.commit, arguments.runs)
     if arguments.json:
         print(as_json(found, {"against": against.as_json()} if against else None))
         return

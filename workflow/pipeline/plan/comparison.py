@@ -5,7 +5,7 @@ recorded, wherever that lies: a clone has none.
 """
 
 import json
-import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from heirloom.errors import HeirloomError
-from pipeline.git import git
+from pipeline.git import clone_of, environment_elsewhere
 from pipeline.plan.budgets import money
 from pipeline.plan.quotation import Quotation
 from pipeline.plan.table import hours, stage_json
@@ -23,6 +23,11 @@ from pipeline.plan.table import hours, stage_json
 KEYS = ("low", "expected", "high")
 SHOWN = 5
 """So many stages are named in a line."""
+PROGRAM = "workflow/pipeline"
+ABSENT = re.compile("^error: .*: (no run is called |not enabled: )", re.MULTILINE)
+"""What any commit's plan says of selected runs that it does not have."""
+OLDER = re.compile("unrecognized arguments: (--[a-z]+)|invalid choice: '(plan)'")
+"""What the command line of a commit says that was before `plan --json`."""
 
 
 @dataclass(frozen=True)
@@ -81,33 +86,55 @@ class Comparison:
         return {"commit": self.commit, **told}
 
 
-def compare(found: Quotation, commit: str, shown: str) -> Comparison:
+def compare(found: Quotation, commit: str, shown: str, runs: str | None = None) -> Comparison:
     """Compare a quotation of this working copy with that of a commit (40 hex digits), which the user calls `shown`.
 
-    Raises HeirloomError where the commit's plan cannot be made.
+    `runs`: those that the quotation is of, as the user wrote them; None: all. One that the commit has not counts as
+    nothing there. Raises HeirloomError where the commit's plan cannot be made.
     """
     here = {quote.stage.name: stage_json(quote) for quote in found.quotes}
-    there = {stage["stage"]: stage for run in plan_of(commit, shown)["runs"] for stage in run["stages"]}
+    there = {stage["stage"]: stage for run in plan_of(commit, shown, runs) for stage in run["stages"]}
     added = share([stage for name, stage in here.items() if name not in there])
     return Comparison(shown, added, share([stage for name, stage in there.items() if name not in here]))
 
 
-def plan_of(commit: str, shown: str) -> dict[str, Any]:
-    """Return the plan of a commit as its own `plan --json` has it. Raises HeirloomError where it makes none."""
-    top, below = git("rev-parse", "--show-toplevel").strip(), git("rev-parse", "--show-prefix").strip()
+def plan_of(commit: str, shown: str, runs: str | None) -> list[dict[str, Any]]:
+    """Return the runs of a commit's plan as its own `plan --json` has them.
+
+    Raises HeirloomError where it makes none.
+    """
     with tempfile.TemporaryDirectory(prefix="heirloom-plan-") as folder:
-        git("clone", "--quiet", "--shared", "--no-checkout", top, folder)
-        git("-C", folder, "checkout", "--quiet", "--detach", commit)
-        done = subprocess.run(
-            [sys.executable, "workflow/pipeline", "plan", "--json", "--data", "remote"],
-            cwd=Path(folder) / below,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        project = clone_of(commit, Path(folder))
+        if not (project / PROGRAM).is_dir():
+            raise HeirloomError(f"COMMIT={shown}: it has no {PROGRAM}, which would make its plan: name a later commit")
+        done = plan_in(project, runs)
+        if runs is not None and ABSENT.search(done.stderr):
+            there = [run for run in runs.split(",") if not ABSENT.search(plan_in(project, run).stderr)]
+            if not there:
+                return []
+            done = plan_in(project, ",".join(there))
     try:
-        return json.loads(done.stdout)
-    except ValueError:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise HeirloomError(f"COMMIT={shown}: its own code makes no plan of it: {said}") from None
+        return json.loads(done.stdout)["runs"]
+    except (ValueError, LookupError, TypeError):
+        raise HeirloomError(f"COMMIT={shown}: {why_none(done.stderr)}") from None
+
+
+def plan_in(project: Path, runs: str | None) -> subprocess.CompletedProcess:
+    """Run the plan of a clone by its own code, of all runs or of some."""
+    selected = [] if runs is None else [f"--runs={runs}"]
+    return subprocess.run(
+        [sys.executable, PROGRAM, "plan", "--json", "--data", "remote", *selected],
+        cwd=project,
+        env={**environment_elsewhere(), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def why_none(said: str) -> str:
+    """Return why a commit's own code made no plan, from what that code said on stderr."""
+    if older := OLDER.search(said):
+        return f"its own code knows no {older[1] or older[2]} yet, so nothing is compared with it: name a later commit"
+    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+    return f"its own code makes no plan of it: {last.removeprefix('error: ')}"
