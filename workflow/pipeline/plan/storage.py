@@ -55,6 +55,8 @@ class Sizes:
         """`shape_of` a run's model; `rows_of` a dataset under a model's vocabulary, or why they are not known."""
         self.project = ledger.project
         self.shape_of, self.rows_of = shape_of, rows_of
+        self.trained: dict[str, float | None] = {}
+        """Bytes of runs' checkpoints that were asked for: each is read by several stages."""
         self.recorded = {
             out["path"]: out["size"] for entry in ledger.entries.values() for out in entry["outs"] if "size" in out
         }
@@ -73,7 +75,9 @@ class Sizes:
             known = not isinstance(shape, str) and name == self.project.root_model(run.name)
             return saved_model(*shape) if known else None
         if folder == "checkpoints":
-            return trained_model(self.project.runs[name], self.shape_of(self.project.runs[name]))
+            if name not in self.trained:
+                self.trained[name] = trained_model(self.project.runs[name], self.shape_of(self.project.runs[name]))
+            return self.trained[name]
         return 0.0
 
 
