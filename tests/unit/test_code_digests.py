@@ -155,3 +155,18 @@ def test_a_name_that_is_changed_everywhere_is_no_change() -> None:
 def test_a_statement_counts_as_executed_by_any_line_of_its_head() -> None:
     wanted = changes_between({}, {"scripts/a.py": b"x = (\n  1\n)\nif x:\n  y = 2\n"}).after
     assert [each.place for each in not_executed(wanted, {"scripts/a.py": {2, 4}})] == ["scripts/a.py:5"]
+
+
+@pytest.mark.parametrize(
+    ("command", "one", "other"),
+    [
+        ("torchrun scripts/score_base.py --metric {} --checkpoint models/a", "perplexity", "preference"),
+        ("torchrun scripts/score_reference.py --trainer {} --base models/a", "dpo", "kto"),
+    ],
+)
+def test_a_way_that_a_flag_chooses_proves_no_other(command, one, other):
+    """Small stages of both were one combination, of which one alone was executed."""
+    found = [
+        combination("scores-a", {"cmd": f"python scripts/launch.py {command.format(way)}"}) for way in (one, other)
+    ]
+    assert found[0] != found[1] and f"={one}" in found[0]
