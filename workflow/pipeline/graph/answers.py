@@ -5,14 +5,12 @@ A base's answers follow from its weights, the prompts and the settings, and from
 themselves in place of a run's file: a run that comes or goes changes neither its name nor what it is made from.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from heirloom.config.sections.generation import GenerationSection
-from heirloom.config.sweeps.members import fit
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import (
     PORTABLE,
@@ -24,7 +22,7 @@ from pipeline.graph.model_loading import (
     portable,
     trust_of,
 )
-from pipeline.graph.stages import Stage, each_once
+from pipeline.graph.stages import Stage, each_once, shared_name
 
 SCRIPT = "scripts/inference.py"
 BASELINES = "baselines"
@@ -89,9 +87,8 @@ def base_answers(run, project) -> str | None:
     base = project.runs.get(run.base)
     if base is not None and base.generation is not None and how_answered(base, project) == how_answered(run, project):
         return f"generations/{base.name}"
-    checkpoint = Path(checkpoint_of(run.base, project))
-    digest = hashlib.blake2b(baseline_command(run, project).encode(), digest_size=4).hexdigest()
-    return f"{BASELINES}/{checkpoint.name}-on-{fit(Path(run.prompts).stem)}-{digest}"
+    model, prompts = Path(checkpoint_of(run.base, project)).name, Path(run.prompts).stem
+    return f"{BASELINES}/{shared_name(model, prompts, baseline_command(run, project))}"
 
 
 def how_answered(run, project) -> list[Any]:

@@ -6,7 +6,6 @@ that comes or goes changes neither its name nor its inputs. A run that trains no
 own.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any
 
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.sections.evaluation import REWARD
-from heirloom.config.sweeps.members import fit
 from pipeline.graph.answers import base_answers
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import PORTABLE, TRUST, attention_of, model_folders, portable, trust_of
-from pipeline.graph.stages import Stage, each_once
+from pipeline.graph.stages import Stage, each_once, shared_name
 
 SCRIPT = "scripts/score_base.py"
 FOLDER = "base_scores"
@@ -63,9 +61,8 @@ def output_of(metric: str, project, run) -> str | None:
         asked = section.base or (run.trainer is None and metric == "perplexity")
     if not asked:
         return None
-    digest = hashlib.blake2b(scores_command(metric, run, project).encode(), digest_size=4).hexdigest()
     (model, *_), (rows, *_) = read_for(metric, run, project).values()
-    return f"{FOLDER}/{Path(model).name}-on-{fit(Path(rows).name)}-{digest}.json"
+    return f"{FOLDER}/{shared_name(Path(model).name, Path(rows).name, scores_command(metric, run, project))}.json"
 
 
 def scores_command(metric: str, run, project, output: str | None = None) -> str:

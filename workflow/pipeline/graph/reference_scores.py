@@ -5,13 +5,11 @@ artifact, `reference_scores/BASE-on-DATASET-xxxxxxxx`, whatever beta, loss or se
 the keys themselves in place of a run's file: a run that comes or goes changes neither its name nor its inputs.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from heirloom.config.before_training.reference_scores import deciding_keys, reads_reference_scores
-from heirloom.config.sweeps.members import fit
 from heirloom.config.trainers.table import TRAINERS
 from pipeline.graph.commands import command
 from pipeline.graph.model_loading import (
@@ -23,7 +21,7 @@ from pipeline.graph.model_loading import (
     portable,
     trust_of,
 )
-from pipeline.graph.stages import Stage, each_once
+from pipeline.graph.stages import Stage, each_once, shared_name
 
 SCRIPT = "scripts/score_reference.py"
 FOLDER = "reference_scores"
@@ -52,8 +50,8 @@ def reference_scores(run, project) -> str | None:
     """Return where the scores are that a run's training reads; None where it computes them itself, or has none."""
     if run.trainer is None or not reads_reference_scores(TRAINERS[run.trainer], run.training, run.peft):
         return None
-    digest = hashlib.blake2b(reference_command(run, project).encode(), digest_size=4).hexdigest()
-    return f"{FOLDER}/{Path(checkpoint_of(run.base, project)).name}-on-{fit(run.dataset)}-{digest}"
+    base = Path(checkpoint_of(run.base, project)).name
+    return f"{FOLDER}/{shared_name(base, run.dataset, reference_command(run, project))}"
 
 
 def reference_command(run, project, output: str | None = None) -> str:

@@ -1,12 +1,14 @@
 """What a stage is, and what its description is made of."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from heirloom.code_closure import PROJECT, SCRIPTS, code_closure, module_files
+from heirloom.config.sweeps.members import fit
 from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
@@ -97,6 +99,14 @@ def each_once(runs: Iterable, output_of: Callable[[Any], str | None]) -> Iterato
         if output is not None and output not in seen:
             seen.add(output)
             yield run, output
+
+
+def shared_name(model: str, rows: str, command: str) -> str:
+    """Return MODEL-on-ROWS-xxxxxxxx, the name of what a model gives to rows for all runs that want it alike.
+
+    `model`, `rows`: names; `command`: without an output, all that it follows from.
+    """
+    return f"{model}-on-{fit(rows)}-{hashlib.blake2b(command.encode(), digest_size=4).hexdigest()}"
 
 
 def closure(file: Path) -> list[str]:
