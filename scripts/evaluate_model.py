@@ -30,7 +30,7 @@ from heirloom.evaluation.scores import Scores, score_report
 from heirloom.evaluation.win_rate import check_same_prompts, win_rate
 from heirloom.inference.generation_files import read_generations
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path, stage_parser
+from heirloom.stage_arguments import add_loading, output_path, stage_parser
 
 
 def main() -> None:
@@ -84,9 +84,9 @@ def score_by_models(
     how = {"batch_size": section.batch_size, "ranks": ranks, "attention": attention}
     if "perplexity" in section.metrics:
         own = given.get("perplexity") or row_likelihoods(options.checkpoint, options.dataset, **how)
-        run.update(perplexity_scores(own, options.checkpoint or options.scores[0]))
+        run.update(perplexity_scores(own))
         if section.base:
-            base.update(perplexity_scores(of_the_same_rows(of_base["perplexity"], own), options.base_scores[0]))
+            base.update(perplexity_scores(of_the_same_rows(of_base["perplexity"], own)))
     if "preference" in section.metrics and options.checkpoint and gives_scores(load_config(options.checkpoint)):
         run.update(measure_reward_model(options.checkpoint, options.preferences, **how))
     elif "preference" in section.metrics:
@@ -158,9 +158,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--reward-model", type=Path, help="folder of a reward model, for reward")
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
-    add_trust(parser)
-    add_portable(parser)
-    add_attention(parser)
+    add_loading(parser)
     return parser.parse_args()
 
 

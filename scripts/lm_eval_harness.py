@@ -31,7 +31,7 @@ from heirloom.evaluation.harness.scores import harness_report, plain_scores, sco
 from heirloom.evaluation.harness.tasks import load_tasks
 from heirloom.json_files import read_json
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path, stage_parser
+from heirloom.stage_arguments import add_loading, output_path, stage_parser
 
 BOOTSTRAPS = 100_000
 """The harness's own number of draws for standard errors that no formula gives."""
@@ -92,9 +92,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--base-samples", type=Path, help="folder with the base's answers to the same questions")
     parser.add_argument("--output", type=output_path, required=True, help="folder to write: answers to each question")
     parser.add_argument("--metrics", type=output_path, required=True, help="JSON file to write")
-    add_trust(parser)
-    add_portable(parser)
-    add_attention(parser)
+    add_loading(parser)
     return parser.parse_args()
 
 

@@ -28,7 +28,7 @@ from heirloom.evaluation.model_scores import ModelScores, write_model_scores
 from heirloom.evaluation.rewards.answer_rewards import answer_rewards
 from heirloom.inference.generation_files import read_generations
 from heirloom.models.remote_code import trust
-from heirloom.stage_arguments import add_attention, add_portable, add_trust, output_path
+from heirloom.stage_arguments import add_loading, output_path
 
 
 def main() -> None:
@@ -85,9 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--generations", type=Path, help="folder with the base's answers, for reward")
     parser.add_argument("--batch_size", type=at_least_one, default=8, help="sequences a rank and forward pass")
     parser.add_argument("--output", type=output_path, required=True, help="JSON file to write")
-    add_trust(parser)
-    add_portable(parser)
-    add_attention(parser)
+    add_loading(parser)
     return parser.parse_args()
 
 

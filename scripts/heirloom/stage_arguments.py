@@ -73,6 +73,13 @@ def add_attention(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attn_implementation", help="attention of the model; absent: as the section or transformers")
 
 
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """Add what the workflow says of how a stage loads and runs a checkpoint."""
+    add_trust(parser)
+    add_portable(parser)
+    add_attention(parser)
+
+
 def yes_or_no(text: str) -> bool:
     """Return what a flag says. Raises argparse's error for anything but true and false."""
     known = {"true": True, "false": False, "1": True, "0": False}

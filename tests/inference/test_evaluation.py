@@ -56,7 +56,7 @@ def test_perplexity_is_that_computed_by_hand(place, monkeypatch, dataset, at_onc
     """Rows differ in length, so that a mean over rows or batches would differ."""
     monkeypatch.setattr(token_losses, "MOST_TOKENS", at_once)
     found = row_likelihoods(place.folder / "model", place.folder / dataset, 4, PartialState(cpu=True))
-    measured = perplexity_scores(found, place.folder / "model")
+    measured = perplexity_scores(found)
     scores, nats = measured.nested(), nats_by_hand(place, dataset)
     assert scores["tokens"] == len(nats) > 30
     assert scores["nll_per_token"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
@@ -123,9 +123,9 @@ def test_two_ranks_measure_the_same_digits_as_one_for_run_and_base(place):
     scores = evaluate(place, "two", section, *flags, *compared, ranks=2)
     one = PartialState(cpu=True)
     of_chats = row_likelihoods(place.folder / "base", place.folder / "chats", 3, one)
-    base = perplexity_scores(of_chats, place.folder / "base").nested()
+    base = perplexity_scores(of_chats).nested()
     model = place.folder / "model"
-    run = perplexity_scores(row_likelihoods(model, place.folder / "chats", 3, one), model)
+    run = perplexity_scores(row_likelihoods(model, place.folder / "chats", 3, one))
     run.update(preference_scores(preferred(place, "model"), preferred(place, "base"), 0.3))
     assert {name: scores[name] for name in run.nested()} == run.nested()
     assert scores["base"] == base
@@ -205,7 +205,7 @@ def test_a_perplexity_beyond_all_numbers_is_told(place, tmp_path):
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(place.folder / "model").save_pretrained(tmp_path)
     with pytest.raises(HeirloomError, match="nats a token, whose exponential is no number: its training has diverged"):
-        perplexity_scores(row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True)), tmp_path)
+        perplexity_scores(row_likelihoods(tmp_path, place.folder / "text", 4, PartialState(cpu=True)))
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_trusted_model_goes_through_every_stage(place, odd, tmp_path):
     for folder in (odd, place.folder / "model"):
         answerer = load_answerer(folder, GenerationSection(max_new_tokens=8), one)
         rows.append([row["completion"] for row in answerer.answer(prompts)])
-        rows[-1].append(perplexity_scores(row_likelihoods(folder, place.folder / "chats", 4, one), folder).nested())
+        rows[-1].append(perplexity_scores(row_likelihoods(folder, place.folder / "chats", 4, one)).nested())
     assert rows[0] == rows[1]
 
 

@@ -226,7 +226,7 @@ def test_a_run_trains_two_steps(made, name):
 
 def test_the_shipped_run_that_only_scores_has_something_to_score(made):
     model, rows = (made.folder / path for path in ("models/llama3-8b", "data/processed/no-robots"))
-    scores = perplexity_scores(row_likelihoods(model, rows, 8, PartialState(cpu=True)), model)
+    scores = perplexity_scores(row_likelihoods(model, rows, 8, PartialState(cpu=True)))
     assert 100 < scores.nested()["perplexity"] < 1000  # a model of 300 tokens that has learned nothing
 
 

@@ -122,13 +122,7 @@ def engine_peak(kind: str, stage: int, adapter: bool, checkpointing: bool) -> in
         engine.backward(engine(**inputs()).loss)
         engine.step()
 
-    step()
-    gc.collect()
-    live = LiveBytes()
-    with live:
-        see_all(live)
-        step()
-    return live.peak
+    return peak_of_the_second(step)
 
 
 def adapter_peak(folder: Path, kind: str, quantized: bool, checkpointing: bool) -> int:
@@ -156,6 +150,11 @@ def adapter_peak(folder: Path, kind: str, quantized: bool, checkpointing: bool) 
         loss.backward()
         optimizer.step()
 
+    return peak_of_the_second(step)
+
+
+def peak_of_the_second(step: Callable[[], None]) -> int:
+    """Return the peak of live bytes in a step after the first, which makes the optimizer's states."""
     step()
     gc.collect()
     live = LiveBytes()

@@ -24,8 +24,7 @@ def names_in(file: Dataset | Model | Run) -> Iterator[Name]:
         found += [(("datasets",), name) for name in (file.lm_eval.datasets or () if file.lm_eval is not None else ())]
         found += [(("runs",), name) for name in (file.evaluation.against if file.evaluation is not None else ())]
         found += [(("runs",), file.evaluation.reward_model if file.evaluation is not None else None)]
-        rewards = file.training.rewards or () if file.training is not None else ()
-        found += [(("runs",), reward.reward_model) for reward in rewards]
+        found += [(("runs",), name) for name in (file.training.reward_models if file.training is not None else ())]
         found += [(("runs",), gate.than) for _, gate in gates_of(file.gates)]
     elif isinstance(file, Dataset):
         parts = file.mixture.datasets if file.mixture is not None else ()

@@ -152,7 +152,7 @@ def trained_rows(run: Run, project: Project, rows: Rows) -> tuple[Rows, float]:
         rows = replace(rows, rows=2 * rows.rows, exact=False)  # each of a pair's answers is a row; prompts count once
     apart = rows.tokens / rows.rows if rows.rows else rows.longest
     if training.passed_through.get("packing") is True:
-        length = training.seq_length or longest_row(project.datasets[run.dataset], project) or rows.longest
+        length = longest_as_trained(run, project) or rows.longest
         return packed(rows, length, argument(run, "packing_strategy")), min(apart, length)
     if training.seq_length is None:
         return rows, apart

@@ -28,6 +28,8 @@ class ModelScores:
     values: list[Any]
     """perplexity: nats and counted tokens; preference: log-probabilities (nats) of the chosen and the rejected answer;
     reward: a number."""
+    origin: Path
+    """The model that gave them, or the file that they were read from."""
 
 
 def digest_of(rows: Iterable[Any]) -> str:
@@ -71,7 +73,7 @@ def read_one(file: Path) -> tuple[str, ModelScores]:
     )
     if not ours or not values or len(prompts) != len(values) or not all(map(VALUES[metric], values)):
         raise HeirloomError(f"{file}: does not hold what a model gave to rows: {REMEDY}")
-    return metric, ModelScores(rows, list(map(str, prompts)), values)
+    return metric, ModelScores(rows, list(map(str, prompts)), values, file)
 
 
 def is_number(value: Any) -> bool:
@@ -89,5 +91,7 @@ VALUES = {"perplexity": is_pair, "preference": is_pair, "reward": is_number}
 def of_the_same_rows(base: ModelScores, own: ModelScores) -> ModelScores:
     """Return what the base gave. Raises HeirloomError where it is of other rows than the run's own."""
     if (base.rows, base.prompts) != (own.rows, own.prompts):
-        raise HeirloomError(f"the base's scores are of other rows than those the checkpoint is scored on: {REMEDY}")
+        raise HeirloomError(
+            f"{base.origin}: the base's scores are of other rows than those the checkpoint is scored on: {REMEDY}"
+        )
     return base

@@ -24,12 +24,11 @@ from heirloom.launcher.command import Program
 from heirloom.launcher.ledger import Stage
 from heirloom.launcher.processes import say
 from heirloom.launcher.ranks import Ranks
+from heirloom.records.measured import THROUGHPUT
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate", "datasets", "tokenizers", "numpy")
 NOTES = "notes.json"
 """The file in a work folder in which a program leaves its notes, a list of sentences."""
-THROUGHPUT = "throughput.csv"
-"""The file in a work folder in which a training leaves its speed and memory by step."""
 SECRET_FLAG = re.compile(r"--(.*[-_])?(token|secrets?|passwords?|api[-_]?keys?)([-_].*)?", re.IGNORECASE)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 MEASURED = "measured.json"
 """The file in a work folder in which a program leaves what it measured: an object of some of `NUMBERS`."""
+THROUGHPUT = "throughput.csv"
+"""The file in a work folder in which a training leaves its speed and memory by step."""
 MOST = 300
 """Bytes of JSON."""
 WHOLE = ("steps", "tokens", "count")

@@ -61,9 +61,8 @@ def run_stages(run, project) -> Iterator[Stage]:
         scores, packed = reference_scores(run, project), packed_rows(run)
         rewards = run.training.rewards or ()
         own = [file for reward in rewards for file in user_code(reward.function, script)]
-        named = dict.fromkeys(reward.reward_model for reward in rewards if reward.reward_model is not None)
-        judges = {name: model_folders(name, project) for name in named}
-        trusted = [trust_of(each, project) for each in (run, *(project.runs[name] for name in named))]
+        judges = {name: model_folders(name, project) for name in run.training.reward_models}
+        trusted = [trust_of(each, project) for each in (run, *(project.runs[name] for name in judges))]
         yield Stage(
             kind="train",
             subject=run.name,

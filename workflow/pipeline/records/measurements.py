@@ -1,6 +1,5 @@
 """What was measured of an execution beside its program: moving its data, and the job on SageMaker that it was in."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +10,14 @@ from pipeline.paths import COSTS, RECORDS
 
 def add_to_record(stage: str, identity: str, found: dict[str, float]) -> None:
     """Add measurements to this machine's record of an execution; nothing where it is of another one."""
+    from heirloom.launcher.record import write  # here: every plan reads the rest of this module
+
     file = RECORDS / f"{stage}.json"
     record = read_record(file) or {}
     if record.get("identity") != identity:
         return
     record["measured"] = measured_of(record.get("measured")) | found
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write(record, file)
 
 
 def measured(stage: str, record: dict[str, Any]) -> dict[str, Any]:

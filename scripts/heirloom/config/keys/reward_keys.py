@@ -82,9 +82,7 @@ def function_problems(reward: Reward) -> Iterator[tuple[str, str]]:
                 continue
             if function != name:
                 yield key, f"has no effect with function: {name}, only with {function}; delete it"
-            elif key == "reward_model":
-                continue
-            elif (problem := regex_problem(pattern)) is not None:
+            elif key != "reward_model" and (problem := regex_problem(pattern)) is not None:
                 yield key, problem
             elif key == "answer_pattern" and re.compile(pattern).groups < 1:
                 yield key, "needs a group: put ( ) around what is the answer"

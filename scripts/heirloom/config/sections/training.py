@@ -104,6 +104,11 @@ class TrainingSection(PassThroughSection):
         return {"per_device_train_batch_size": self.per_device_train_batch_size, **self.passed_through}
 
     @property
+    def reward_models(self) -> list[str]:
+        """The runs whose reward models say what an answer is worth, each once."""
+        return list(dict.fromkeys(each.reward_model for each in self.rewards or () if each.reward_model is not None))
+
+    @property
     def collation(self) -> dict[str, Any]:
         """The keys that say how batches are made, as `training.batches.collator_choice.make_collator` takes them."""
         return {

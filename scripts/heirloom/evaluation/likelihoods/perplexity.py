@@ -33,18 +33,19 @@ def row_likelihoods(
     measured = measure_rows(checkpoint, rows, batch_size, ranks, attention)
     if not any(tokens for _, tokens in measured):
         raise HeirloomError(f"{dataset}: no token of its test split counts: look at its preview.html and train_on")
-    return ModelScores(digest_of(rows), [str(index) for index in range(len(rows))], measured)
+    return ModelScores(digest_of(rows), [str(index) for index in range(len(rows))], measured, checkpoint)
 
 
-def perplexity_scores(measured: ModelScores, of: Path) -> Scores:
+def perplexity_scores(measured: ModelScores) -> Scores:
     """Return `perplexity`, `nll_per_token` (nats) and the number of `tokens` counted; intervals are over rows.
 
-    Raises HeirloomError, which names `of`, the model or the file that they are from, for what no number can tell.
+    Raises HeirloomError for what no number can tell.
     """
     worst = max((nats / tokens for nats, tokens in measured.values if tokens), default=math.inf)
     if worst > LARGEST:
         raise HeirloomError(
-            f"{of}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has diverged"
+            f"{measured.origin}: gives {worst:,.0f} nats a token, whose exponential is no number: its training has "
+            "diverged"
         )
     values = zip(measured.prompts, measured.values, strict=True)
     counted = {index: (nats, tokens) for index, (nats, tokens) in values if tokens}

@@ -30,7 +30,7 @@ def answer_likelihoods(
     rows = [pairs[index // 2][1 + index % 2] for index in order]
     measured = dict(zip(order, measure_rows(checkpoint, rows, batch_size, ranks, attention), strict=True))
     values = [[-measured[2 * index][0], -measured[2 * index + 1][0]] for index in range(len(pairs))]
-    return ModelScores(digest_of(pairs), [row_id for row_id, _, _ in pairs], values)
+    return ModelScores(digest_of(pairs), [row_id for row_id, _, _ in pairs], values, checkpoint)
 
 
 def preference_scores(own: ModelScores, base: ModelScores | None, beta: float) -> Scores:

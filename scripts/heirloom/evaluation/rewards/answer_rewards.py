@@ -34,7 +34,7 @@ def answer_rewards(
     end = read_facts(reward_model).get("answer_end", [])
     texts = [(closed_ids(f"{row['prompt']}{row['completion']}", end, tokenizer), []) for row in rows]
     rewards = score_texts(reward_model, texts, batch_size, ranks, attention)
-    return ModelScores(digest_of(texts), [row["row_id"] for row in rows], rewards)
+    return ModelScores(digest_of(texts), [row["row_id"] for row in rows], rewards, reward_model)
 
 
 def reward_scores(measured: ModelScores) -> Scores:

@@ -16,11 +16,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from heirloom.distributed import is_main_rank, on_cpu
+from heirloom.records.measured import THROUGHPUT
 from heirloom.training.callbacks.loss_history import LONGEST, rounded
 from heirloom.training.callbacks.model_flops import Utilization
 
-FILE = "throughput.csv"
-"""In the work folder, which is that of one training alone."""
 GIB = 1 << 30
 
 
@@ -52,7 +51,7 @@ class Throughput(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self._clock is None:
-            self.rows = earlier_rows(Path(args.output_dir) / FILE, state.global_step)
+            self.rows = earlier_rows(Path(args.output_dir) / THROUGHPUT, state.global_step)
             seconds = self.rows[-1]["seconds"] if self.rows else 0.0
             self.now = self._row_began = Moment(state.global_step, seconds, state.num_input_tokens_seen)
             self._clock = time.monotonic()
@@ -105,7 +104,7 @@ class Throughput(TrainerCallback):
             return
         rows = [*self.rows, *([self.row()] if self.now.step > self._row_began.step else [])]
         if rows:
-            with (work / FILE).open("w", encoding="utf-8", newline="") as opened:
+            with (work / THROUGHPUT).open("w", encoding="utf-8", newline="") as opened:
                 writer = csv.DictWriter(opened, list(rows[-1]), restval="", extrasaction="ignore", lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)

@@ -182,15 +182,14 @@ def read_command(
 
 def reward_folders(script: ScriptArguments, training: TrainingSection) -> dict[str, Path]:
     """Return the folder of each reward model that is named. Raises HeirloomError for a flag that names another."""
-    named = dict.fromkeys(reward.reward_model for reward in training.rewards or () if reward.reward_model is not None)
     given = dict(words.partition("=")[::2] for words in script.reward_models or ())
-    unknown = [name for name, folder in given.items() if name not in named or not folder]
+    unknown = [name for name, folder in given.items() if name not in training.reward_models or not folder]
     if unknown:
         raise HeirloomError(
             f"--reward_models {', '.join(unknown)}: expected RUN=FOLDER of a run that training.rewards names in "
             f"{script.config}"
         )
-    return {name: Path(given.get(name, f"checkpoints/{name}")) for name in named}
+    return {name: Path(given.get(name, f"checkpoints/{name}")) for name in training.reward_models}
 
 
 def check_reference(script: ScriptArguments, trainer: TrainerSpec, training: TrainingSection) -> None:

@@ -33,11 +33,9 @@ def try_rewards(rewards: Rewards, rows: Sequence[dict[str, Any]]) -> str:
     problem = None
     if len(set(every)) == 1:
         problem = f"give every answer {every[0]:g}, so nothing can be learned from them"
-    elif rewards.unbounded:
-        pass
-    elif max(totals["reference"]) <= 0:
+    elif not rewards.unbounded and max(totals["reference"]) <= 0:
         problem = "give no reference more than 0, so no right answer would ever be rewarded"
-    elif max(totals["empty"]) >= median(totals["reference"]):
+    elif not rewards.unbounded and max(totals["empty"]) >= median(totals["reference"]):
         problem = (
             f"give an empty answer {max(totals['empty']):g}, and half of the references "
             f"{median(totals['reference']):g} or less, so the model would learn to say nothing"
