@@ -25,7 +25,7 @@ from submitting import PROFILE, fill_in_profile, submit  # noqa: E402
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One SageMaker and one S3 for all tests of a module; jobs see nothing of the submitting machine's folders."""
     image = {"PYTHONPATH": f"{PLUGIN_SOURCES}:{STAND_INS}", "TRACE": "/tmp/trace"}
-    image |= {"MEASURED": '{"steps": 1, "tokens": 100, "training_s": 0.05, "gpu_gib": 12.5, "mfu": 0.3}'}
+    image |= {"MEASURED": '{"steps": 1, "tokens": 32, "training_s": 16, "gpu_gib": 12.5, "mfu": 0.3}'}
     with cloud_on_loopback(image, hide=(str(tmp_path_factory.getbasetemp()),)) as cloud:
         cloud.aws.client("s3").create_bucket(Bucket=BUCKET)
         yield cloud
