@@ -1,6 +1,6 @@
 """Results of a run → one page.
 
-Needs   config/runs/{run}.yaml, metrics/{training,loss,evaluation,harness}/{run}, metrics/data/{dataset}.json, generations/{run},
+Needs   config/runs/{run}.yaml, metrics/{training,loss,completions,evaluation,harness}/{run}, metrics/data/{dataset}.json, generations/{run},
         samples/{run}
 Gives   reports/{run}.html
 """
@@ -11,13 +11,14 @@ rule report:
     `quantization`, `generation`, `evaluation`, `gates`, also those of the runs that it stands on.
 
     python scripts/launch.py python scripts/create_report.py
-        --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--evaluation …]
+        --config … --sections … [--ancestors …] --data … [--training …] [--losses …] [--completions …] [--evaluation …]
         [--harness …] [--samples …] [--against-evaluation …] [--against-harness …] [--generations …] [--base-generations …] --output …
     """
     input:
         data=reads("report", "data"),
         training=reads("report", "training"),
         losses=reads("report", "losses"),
+        completions=reads("report", "completions"),
         evaluation=reads("report", "evaluation"),
         harness=reads("report", "harness"),
         samples=reads("report", "samples"),

@@ -1,7 +1,8 @@
 """Processed dataset + base → checkpoint.
 
 Needs   config/runs/{run}.yaml, data/processed/{dataset}, models/{model} or checkpoints/{another run}
-Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv; for preference tuning reference_scores/{reference},
+Gives   checkpoints/{run}, metrics/training/{run}.json, metrics/loss/{run}.csv; of GRPO and RLOO
+        metrics/completions/{run}.jsonl; for preference tuning reference_scores/{reference},
         which all runs with that base, dataset and arithmetic read
 """
 
@@ -40,7 +41,7 @@ rule train:
 
     python scripts/launch.py torchrun scripts/{train,seq2seq_train,sft_train,dpo_train,orpo_train,kto_train,reward_train,grpo_train,rloo_train}.py
         --config … --sections … --dataset … --base … [--deepspeed …] [--reference_scores …] [--packed_rows …]
-        [--reward_models …] --output … --metrics … --loss …
+        [--reward_models …] --output … --metrics … --loss … [--completions …]
     """
     input:
         dataset=reads("train", "dataset"),

@@ -51,6 +51,7 @@ def content_of_run(options: argparse.Namespace) -> dict[str, Any]:
     files = RunFiles(
         training=options.training,
         losses=options.losses,
+        completions=options.completions,
         evaluation=options.evaluation,
         harness=options.harness,
         samples=options.samples,
@@ -100,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--training", type=Path, help="metrics of the training, JSON")
     parser.add_argument("--losses", type=Path, help="the training step by step, CSV")
+    parser.add_argument("--completions", type=Path, help="answers that the training learned from, JSONL")
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="statistics of the datasets, JSON")
     parser.add_argument("--evaluation", type=Path, help="scores, JSON")
     parser.add_argument("--harness", type=Path, help="scores of the lm-evaluation-harness, JSON")

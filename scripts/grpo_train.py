@@ -2,11 +2,13 @@
 
     python scripts/launch.py torchrun scripts/grpo_train.py --config config/runs/NAME.yaml --sections training \\
         --dataset data/processed/DATASET --base checkpoints/BASE --deepspeed config/deepspeed/zero2.json \\
-        --output checkpoints/NAME --metrics metrics/training/NAME.json --loss metrics/loss/NAME.csv
+        --output checkpoints/NAME --metrics metrics/training/NAME.json --loss metrics/loss/NAME.csv \\
+        --completions metrics/completions/NAME.jsonl
 
 In: a processed dataset of kind chat, whose last answers are the references; a model with its tokenizer, which is also
 the reference model where `beta` is not 0; `training.rewards`.
-Out: a checkpoint, rewards of held-out prompts before and after, the rewards by step.
+Out: a checkpoint, rewards of held-out prompts before and after, the rewards by step, some of the
+answers that it learned from.
 Shao et al., 2024, "DeepSeekMath" (https://arxiv.org/abs/2402.03300).
 """
 

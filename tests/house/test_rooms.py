@@ -49,6 +49,7 @@ LIBRARY = [
     ["training.losses"],
     ["training.trainers"],
     ["training"],
+    ["report.rewards"],
     ["report"],
     # beside the others: what starts the programs, looks at the machine, invents the demo's data, reads former commands,
     # takes what was made to registries

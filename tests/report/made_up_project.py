@@ -62,6 +62,7 @@ def make_project(folder: Path) -> Path:
         write(folder, f"metrics/harness/{name}.json", HARNESS)
         write(folder, f"samples/{name}/finds.jsonl", json_line(SAMPLE))
         write(folder, f"metrics/loss/{name}.csv", losses(name))
+        write(folder, f"metrics/completions/{name}.jsonl", "".join(map(json_line, completions())))
         write(folder, f"generations/{name}/generations.jsonl", "".join(map(json_line, generations(name))))
     for dataset in ("text", "chats"):
         write(folder, f"metrics/data/{dataset}.json", {"train": statistics(5000), "test": statistics(120)})
@@ -128,6 +129,20 @@ def losses(name: str) -> str:
         rows.append(f"{step},,{loss:.5g},{2 / step:.5g},{rate * min(step / 5, (41 - step) / 36):.5g},{-step}")
     rows[-1] = rows[-1].replace("40,,", "40,1.4,")
     return "\n".join(rows) + "\n"
+
+
+def completions() -> list[dict[str, Any]]:
+    """Answers of two steps that a training learned from, hostile ones, of a reward whose name is hostile too."""
+    answers = [("Gladly!", 1.0, 0.5), (HOSTILE, 0.0, -0.5)]
+    return [
+        {
+            "step": step, "row": 7, "prompt": f"Who? {HOSTILE}", "completion": text, "reference": HOSTILE,
+            "rewards": {"polite": worth, HOSTILE_NAME: worth}, "reward": 2 * worth, "advantage": advantage,
+            "completion_tokens": 2, "finish_reason": "stop" if worth else "length",
+        }
+        for step in (1, 40)
+        for text, worth, advantage in answers
+    ]  # fmt: skip
 
 
 def throughput() -> str:

@@ -23,6 +23,7 @@ class Place:
             "--config", f"config/runs/{run}.yaml", "--sections", SECTIONS,
             "--ancestors", "config/runs/pre.yaml=base,dataset,trainer,deepspeed,training,generation,evaluation",
             "--training", f"metrics/training/{run}.json", "--losses", f"metrics/loss/{run}.csv",
+            "--completions", f"metrics/completions/{run}.jsonl",
             "--data", "metrics/data/chats.json", "--evaluation", f"metrics/evaluation/{run}.json",
             "--harness", f"metrics/harness/{run}.json", "--samples", f"samples/{run}",
             "--against-evaluation", "sft-fast=metrics/evaluation/sft-fast.json",

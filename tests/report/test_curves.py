@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from made_up_project import TRAINED
+from made_up_project import TRAINED, make_project
 from report_place import Place
 
 LIBRARY = Path(__file__).resolve().parents[2] / "scripts/heirloom/report/page/uplot"
@@ -55,6 +55,17 @@ def test_the_library_is_the_one_that_is_pinned_and_small(place: Place) -> None:
         assert content.decode() in page
         size += len(content)
     assert size < 120_000 and "Copyright (c)" in page
+
+
+def test_rewards_stand_first_with_their_parts_then_what_answers_are_like(tmp_path: Path, browser: Browser) -> None:
+    place = Place(make_project(tmp_path))
+    columns = "step,loss,num,completions_mean_length,completions_finished,rewards_polite_mean,reward,kl,entropy"
+    (tmp_path / "metrics/loss/sft.csv").write_text(f"{columns},clip_ratio_region_mean\n" + "1,1,1,1,1,1,1,1,1,1\n" * 2)
+    place.report_run("sft")
+    titles = """
+      expect(charts.slice(0, 8).map((chart) => titleOf(chart.quantity)), ["Loss", "Rewards polite mean", "Reward",
+      "Length of answers (tokens)", "Share of finished answers", "KL divergence", "Entropy", "Clipped share"]);"""
+    assert browser.look(tmp_path / "reports/sft.html", actions=OF_A_READER + titles).console == []
 
 
 def test_each_quantity_has_a_chart_with_its_held_out_values_over_it(reader) -> None:

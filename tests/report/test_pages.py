@@ -79,6 +79,25 @@ def test_what_a_model_said_is_shown_and_not_executed(place: Place, browser: Brow
         assert look.document.count("<script") == 4
 
 
+def test_answers_that_were_learned_from_stand_by_step_with_their_rewards(place: Place) -> None:
+    document = (place.folder / "reports/sft.html").read_text()
+    shown = section(document, "completions")
+    assert "step 1: mean reward 1 " in shown and "step 40: mean reward 1 " in shown
+    assert "Gladly!" in shown and "polite 1" in shown and "in all 2 advantage +0.5" in shown
+    assert "(not ended)" in shown and "metrics/completions/sft.jsonl" in shown
+    assert HOSTILE.split("<img")[0] not in document.partition('id="completions"')[2].partition("</section>")[0]
+    assert 'id="completions"' not in (place.folder / "reports/index.html").read_text()
+
+
+def test_a_damaged_file_of_answers_is_named(tmp_path: Path) -> None:
+    place = Place(make_project(tmp_path))
+    file = tmp_path / "metrics/completions/sft.jsonl"
+    file.write_text(file.read_text() + '{"step": 1}\n')
+    done = place.report_run("sft", check=False)
+    assert done.returncode == 1
+    assert "metrics/completions/sft.jsonl, line 5: is no answer with its rewards; train the run again" in done.stderr
+
+
 def test_searching_and_filtering_the_generations(place: Place, browser: Browser) -> None:
     page = place.folder / "reports/sft.html"
 

@@ -2,11 +2,14 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
 from training_workplace import tree, write_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from heirloom import rank
 
 REWARDS = [{"function": "format", "pattern": "[aeiou]"}, {"function": "exact_match", "weight": 2}]
 TRAINING = {"learning_rate": 1e-3, "global_batch_size": 16, "per_device_train_batch_size": 4, "max_steps": 4}
@@ -27,6 +30,7 @@ METHODS = {
 }
 ON_ZERO3 = ("grpo-reused", "grpo-lora", "grpo-judged")
 ON_ONE = ("grpo", "grpo-reused", "rloo", "grpo-judged")
+TRACKED = {"grpo": {"logging_steps": 2, "report_to": "tensorboard", "num_completions_to_print": 2}}
 OF_PASSES = {"clip_ratio_low_min", "clip_ratio_high_max"}
 """Of each forward pass the extreme answer's, so that they depend on how many passes there are."""
 STOPPED = 8
@@ -43,9 +47,10 @@ def job(workplace, name, place, zero="zero2", **tracking):
         zero=zero,
         dataset="few",
         base="model",
-        tracking={"logging_steps": 5, "save_steps": 100, **tracking},
+        tracking={"logging_steps": 5, "save_steps": 100, **TRACKED.get(name, {}), **tracking},
         **sections,
     )
+    command += ["--completions", f"{place}/{name}/completions.jsonl"]
     named = ["--reward_models", "judge=judge"] if name == "grpo-judged" else []
     return {"arguments": [*command[1:], *named], "work": f"{place}/{name}/work"}
 
@@ -104,8 +109,62 @@ def test_a_resumed_training_is_the_same_to_the_last_byte(workplace, said):
     ours, whole = (workplace.folder / place / "grpo-reused" for place in ("stopped", "two"))
     assert (ours / "loss.csv").read_bytes() == (whole / "loss.csv").read_bytes()
     assert (ours / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    assert (ours / "completions.jsonl").read_bytes() == (whole / "completions.jsonl").read_bytes()
     trees = [{k: v for k, v in tree(each / "checkpoint").items() if k != "README.md"} for each in (ours, whole)]
     assert trees[0] == trees[1]
+
+
+def answers(workplace, place, name):
+    """Return the answers that a training left with their rewards."""
+    text = (workplace.folder / place / name / "completions.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_some_answers_are_kept_with_what_they_were_worth(workplace, said, name):
+    from datasets import load_from_disk
+
+    steps = [row for row in curves(workplace, "two", name) if "loss" in row]
+    asked = METHODS[name].get("training", {})
+    weights = {each["function"]: each.get("weight", 1) for each in asked.get("rewards", REWARDS)}
+    kept = answers(workplace, "two", name)
+    drawn = range(1, len(steps) + 1, asked.get("num_iterations", 1))
+    assert [row["step"] for row in kept] == [step for step in drawn for _ in range(4)]
+    train = load_from_disk(str(workplace.folder / "few" / "train"))
+    for row in kept:
+        assert row["rewards"].keys() == weights.keys()
+        total = math.fsum(weights[part] * value for part, value in row["rewards"].items())
+        assert row["reward"] == pytest.approx(total, abs=1e-5, rel=1e-5) and isinstance(row["advantage"], float)
+        assert row["finish_reason"] == ("length" if row["completion_tokens"] == 8 else "stop")
+        assert row["completion_tokens"] <= 8 and len(row["completion"]) < 80
+        learned = [token for token in train[row["row"]]["labels"] if token != -100]
+        assert row["reference"] and row["reference"] in AutoTokenizer.from_pretrained(
+            workplace.folder / "model"
+        ).decode(learned)
+    for step in drawn:
+        assert len({row["prompt"] for row in kept if row["step"] == step}) == 1  # so their advantages compare
+    assert any(row["advantage"] for row in kept)
+
+
+def test_the_log_and_tensorboard_show_answers(workplace, said):
+    rank.allow("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    kept = [row for row in answers(workplace, "two", "grpo") if row["step"] in (2, 4)]
+    kept = [row for step in (2, 4) for row in [each for each in kept if each["step"] == step][:2]]
+    lines = [line for line in said.splitlines() if line.startswith(("step 2  an answer: ", "step 4  an answer: "))]
+    for row in kept:
+        assert any(repr(row["completion"]) in line and f"advantage {row['advantage']}" in line for line in lines)
+    folders = list((workplace.folder / "logs" / "tensorboard" / "checkpoint").iterdir())
+    assert len(folders) == 2  # on two ranks and on one
+    for folder in folders:
+        events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+        events.Reload()
+        texts = events.Tensors("completions/text_summary")
+        told = {each.step: each.tensor_proto.string_val[0].decode() for each in texts}
+        assert told.keys() == {2, 4}
+        for row in kept:
+            assert all(f"    {line}" in told[row["step"]] for line in row["completion"].splitlines())
 
 
 @pytest.mark.parametrize("name", ON_ONE)
@@ -125,3 +184,6 @@ def compare(workplace, name, place):
     for row, other in zip(ours, others, strict=True):
         for key in other.keys() - OF_PASSES:
             assert row[key] == pytest.approx(other[key], abs=1e-5, rel=1e-4), (row["step"], key)
+    same = ("step", "row", "prompt", "completion", "reference", "completion_tokens", "finish_reason")
+    kept = [[{key: row[key] for key in same} for row in answers(workplace, each, name)] for each in (place, "two")]
+    assert kept[0] == kept[1]

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -18,7 +19,15 @@ from heirloom.content_hashes import content_hash
 from heirloom.errors import HeirloomError
 from heirloom.launcher.commit import current_commit
 from heirloom.training.callbacks.resuming import COMPLETE, claim_work_folder, work_folder
-from heirloom.training.callbacks.trackers import check_trackers, has_wandb_key, run_id
+from heirloom.training.callbacks.throughput import Throughput
+from heirloom.training.callbacks.trackers import (
+    AveragedLogs,
+    WandbRun,
+    check_trackers,
+    has_wandb_key,
+    run_id,
+    show_completions,
+)
 
 IDENTITY = "0123456789abcdef" * 4
 KEY = "5ec7e7" * 6 + "5ec7"
@@ -180,3 +189,22 @@ def test_a_commit_is_dirty_when_something_but_the_ledger_differs(tmp_path, monke
     assert current_commit() == f"{clean}-dirty"
     monkeypatch.setenv("HEIRLOOM_COMMIT", "sent along")
     assert current_commit() == "sent along"
+
+
+def test_wandb_is_shown_answers_as_a_table_and_its_disk_stops_no_training(tmp_path, capsys):
+    rank.allow("wandb")
+    import wandb
+    from wandb.sdk.data_types import _private
+
+    callbacks = [AveragedLogs(WandbRun(None, dict), 1, Throughput())]
+    row = {"prompt": "Who?", "completion": "<b>Ada</b>", "rewards": {"polite": 1.0}, "reward": 2.0, "advantage": 0.5}
+    with wandb.init(mode="offline", dir=tmp_path, settings={"silent": True}):
+        show_completions(callbacks, 5, [row])
+        shutil.rmtree(_private.MEDIA_TMP.name)
+        show_completions(callbacks, 6, [row])
+    Path(_private.MEDIA_TMP.name).mkdir()  # for whoever comes after
+    assert "step 6  WandbRun was not shown the answers: [Errno 2]" in capsys.readouterr().out
+    (file,) = tmp_path.glob("wandb/offline-run-*/files/media/table/completions_*.json")
+    table = json.loads(file.read_text())
+    assert table["columns"] == ["prompt", "completion", "polite", "reward", "advantage"]
+    assert table["data"] == [["Who?", "<b>Ada</b>", 1.0, 2.0, 0.5]]

@@ -1,9 +1,9 @@
 """What a page shows, as one JSON value: of a run with the runs that it stands on, or of all runs.
 
 Both kinds of page have the same shape: {"title", "subject" (a run's name, or None for all runs), "first_screen" (of a
-run), "runs", "configs", "trainers", "lineage" (None where it would be too wide), "data", "prompts", "prompts_in_all",
-"answering", "table", "comparisons", "all_compared" (whether any two groups are, whose scores can be), "side_by_side"
-(whether curves and answers of all runs are on the page)}.
+run), "runs", "completions" (answers that the run learned from, by step), "configs", "trainers", "lineage" (None where
+it would be too wide), "data", "prompts", "prompts_in_all", "answering", "table", "comparisons", "all_compared" (whether
+any two groups are, whose scores can be), "side_by_side" (whether curves and answers of all runs are on the page)}.
 """
 
 from collections.abc import Collection
@@ -16,6 +16,7 @@ from heirloom.inference.generation_files import read_generations
 from heirloom.report.all_runs import SIDE_BY_SIDE, common_and_own, compact_comparisons, runs_table
 from heirloom.report.first_screen import first_screen
 from heirloom.report.lineage import lineage
+from heirloom.report.rewards.completions import completions_by_step
 from heirloom.report.run_config import Config, flat_config, in_lineage_order
 from heirloom.report.run_results import RunFiles, data_statistics, run_results
 from heirloom.report.sample_generations import side_by_side
@@ -47,6 +48,7 @@ def run_content(
         "first_screen": first_screen(configs[name], results, shared["data"]),
         "runs": [results],
         "samples": first_samples(files.samples) if files.samples is not None else {},
+        "completions": completions_by_step(files.completions) if files.completions is not None else [],
         "table": None,
         "comparisons": [],
         "all_compared": True,
@@ -94,6 +96,7 @@ def all_runs_content(configs: dict[str, Config], linked: Collection[str]) -> dic
         "first_screen": None,
         "runs": list(runs.values()),
         "samples": {},
+        "completions": [],
         "table": table,
         "comparisons": compact_comparisons(comparisons, table["scores"]),
         "all_compared": len(groups) <= ALL_PAIRS,

@@ -23,6 +23,8 @@ class RunFiles:
 
     training: Path | None = None
     losses: Path | None = None
+    completions: Path | None = None
+    """Some of the answers that the training learned from: for the run's own page alone."""
     evaluation: Path | None = None
     harness: Path | None = None
     samples: Path | None = None

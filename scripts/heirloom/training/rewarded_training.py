@@ -1,15 +1,18 @@
 """What the scripts of trainers that learn from rewards have in common: all but TRL's class and its arguments'."""
 
 from dataclasses import replace
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 from trl import GRPOConfig, RLOOConfig
 
+from heirloom.artifacts import new_artifact
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import is_main_rank, say
 from heirloom.errors import HeirloomError
 from heirloom.inference.prompts import Prompt
 from heirloom.models.language_models import class_name, longest_text, predicts_next_token, without_adapter
+from heirloom.training.callbacks.completion_history import CompletionHistory
 from heirloom.training.inputs.adapters import lora_config
 from heirloom.training.inputs.base_models import load_model
 from heirloom.training.inputs.dropout import disable_dropout
@@ -27,6 +30,19 @@ from heirloom.training.rewards.trial import try_rewards
 from heirloom.training.trainers.rewarded_trainers import OwnAnswers
 
 Arguments = GRPOConfig | RLOOConfig
+
+
+class RewardedLifecycle(Lifecycle):
+    """A training's life that also leaves some of the answers that it learned from; set `completions` before it runs."""
+
+    completions: CompletionHistory
+
+    def write_metrics(self, facts: dict[str, Any]) -> None:
+        """Write what was measured, and the answers."""
+        super().write_metrics(facts)
+        if self.command.completions:
+            with new_artifact(self.command.completions) as partial:
+                self.completions.write(partial)
 
 
 def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], trainer_kind: type[OwnAnswers]) -> None:
@@ -67,7 +83,7 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
     if reference is not None and args.disable_dropout:
         disable_dropout(reference)
 
-    lifecycle = Lifecycle(command)
+    lifecycle = RewardedLifecycle(command)
     with making_trainer():
         trainer = trainer_kind(
             **lifecycle.shared_arguments(model, args, prompts, tokenizer),
@@ -79,6 +95,8 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
     trainer.sampler = answers
     trainer.held_out = HeldOutAnswers(held_out_prompts(prompts), answers)
     trainer.show_every = command.tracking.logging_steps
+    trainer.shown_answers = command.tracking.num_completions_to_print
+    lifecycle.completions = trainer.completions
     trainer.add_callback(FusedOutput(args.temperature))
     lifecycle.run(trainer)
 

@@ -19,7 +19,7 @@ from heirloom.records.measured import MEASURED
 
 # OWN IMPORTS
 
-RESULTS = ("training", "losses", "evaluation", "base-generations", "harness", "samples")
+RESULTS = ("training", "losses", "completions", "evaluation", "base-generations", "harness", "samples")
 """What a report reads beside generations; the flag `--metrics` names what another stage writes."""
 
 PACKED = {"rows_in": 40, "rows_out": 10, "tokens": 150, "longest_row": 16}

@@ -57,6 +57,7 @@ def run_stages(run, project) -> Iterator[Stage]:
         sections = present(run, *trainer.sections(run.predicts_with_generate))
         deepspeed = deepspeed_file(run)
         metrics, loss = f"metrics/training/{run.name}.json", f"metrics/loss/{run.name}.csv"
+        completions = completions_of(run)
         base = checkpoint_of(run.base, project)
         scores, packed = reference_scores(run, project), packed_rows(run)
         rewards = run.training.rewards or ()
@@ -82,6 +83,7 @@ def run_stages(run, project) -> Iterator[Stage]:
                 output=checkpoint,
                 metrics=metrics,
                 loss=loss,
+                completions=completions,
             ),  # fmt: skip
             inputs={"dataset": (dataset,), "base": model_folders(run.base, project)}
             | ({"reference_scores": (scores,)} if scores is not None else {})
@@ -90,7 +92,7 @@ def run_stages(run, project) -> Iterator[Stage]:
             program=script,
             files=((deepspeed,) if deepspeed else ()) + tuple(dict.fromkeys(own)),
             params={path: tuple(sections)} if sections else {},
-            outs=(checkpoint,),
+            outs=(checkpoint, *([completions] if completions is not None else [])),
             metrics=(metrics,),
             plots={loss: {"x": "step", "y": "loss", "title": f"training loss of {run.name}"}},
             resources=run.resources.machines("training").model_dump(exclude_none=True),
@@ -148,6 +150,11 @@ def run_stages(run, project) -> Iterator[Stage]:
         )
     if run.gates is not None:
         yield gate_stage(run)
+
+
+def completions_of(run) -> str | None:
+    """Return where a training leaves some of the answers that it learned from; None where it draws none."""
+    return f"metrics/completions/{run.name}.jsonl" if TRAINERS[run.trainer].rewarded else None
 
 
 def gate_stage(run) -> Stage:
@@ -248,6 +255,8 @@ def report_stages(run, project) -> Iterator[Stage]:
     if run.trainer is not None:
         inputs["training"] = (f"metrics/training/{run.name}.json",)
         inputs["losses"] = (f"metrics/loss/{run.name}.csv",)
+        if (completions := completions_of(run)) is not None:
+            inputs["completions"] = (completions,)
     if run.evaluation is not None:
         inputs["evaluation"] = (f"metrics/evaluation/{run.name}.json",)
     if run.lm_eval is not None:

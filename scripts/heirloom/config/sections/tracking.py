@@ -11,13 +11,16 @@ LogLevel = Literal["passive", "debug", "info", "warning", "error", "critical"]
 
 
 class TrackingSection(Section):
-    """What leaves the result as it is, under the names of transformers.TrainingArguments."""
+    """What leaves the result as it is, under the names of transformers.TrainingArguments and TRL."""
 
     report_to: Tracker | list[Tracker] = Field("none", description="where metrics go while training")
     run_name: str | None = Field(None, description="name of the run at the tracker; absent: the run's own")
     project: str = Field("heirloom", description="project at the tracker")
     logging_steps: int = Field(10, ge=1, description="optimizer steps between two log lines")
     logging_first_step: bool = Field(True, description="log the first step too")
+    num_completions_to_print: int = Field(
+        1, ge=0, description="grpo, rloo: answers that the log, W&B and TensorBoard show every logging_steps; 0: none"
+    )
     log_level: LogLevel = Field("passive", description="transformers' log level on the first rank")
     log_level_replica: LogLevel = Field("warning", description="transformers' log level on the other ranks")
     s3_upload_dir: str | None = Field(

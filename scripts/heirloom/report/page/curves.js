@@ -2,7 +2,8 @@
    one. uPlot draws them (page/uplot/). Text is only ever set as text, or drawn on a canvas. */
 
 const FIRST = ["loss", "perplexity", "learning_rate", "grad_norm", "rewards_margins", "rewards_accuracies",
-  "rewards_chosen", "rewards_rejected", "rewards", "reward", "kl", "entropy"];
+  "rewards_chosen", "rewards_rejected", "rewards", "reward", "completions_mean_length", "completions_finished", "kl",
+  "entropy", "clip_ratio_region_mean"];
 const LAST = ["tokens_per_second", "mfu_percent", "peak_memory_gib"];
 const QUANTITIES = {
   loss: "Loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", kl: "KL divergence",
@@ -11,6 +12,8 @@ const QUANTITIES = {
   logps_chosen: "Log-probability, chosen", logps_rejected: "Log-probability, rejected",
   logits_chosen: "Logits, chosen", logits_rejected: "Logits, rejected", log_odds_ratio: "Log odds ratio",
   log_odds_chosen: "Log odds, chosen", aux_loss: "Router's loss",
+  completions_mean_length: "Length of answers (tokens)", completions_finished: "Share of finished answers",
+  clip_ratio_region_mean: "Clipped share",
   tokens_per_second: "Tokens/s", mfu_percent: "MFU (%)", peak_memory_gib: "Peak memory (GiB)",
 };
 const HEIGHT = 220;
@@ -310,7 +313,8 @@ function addCurves() {
   takeThroughput();
   const logged = [...new Set(content.runs.flatMap((run) => Object.keys(run.curves)).map(quantityOf))];
   const order = [...FIRST, null, ...LAST]; // null: whatever else was logged
-  const place = (quantity) => order.indexOf(order.includes(quantity) ? quantity : null);
+  const beside = (quantity) => (/^rewards_.+_mean$/.test(quantity) ? "reward" : quantity); // parts stand by their sum
+  const place = (quantity) => order.indexOf(order.includes(beside(quantity)) ? beside(quantity) : null);
   const ordered = logged.sort((one, other) => place(one) - place(other)); // sort is stable: others as they were logged
   if (!ordered.length) {
     byId("charts").append(element("p", {}, content.side_by_side ? "No training was logged." : "Curves of so many runs stand on each run's own page."));

@@ -9,7 +9,7 @@ import importlib.util
 import netrc
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers.integrations import TensorBoardCallback, WandbCallback, get_re
 
 from heirloom import rank
 from heirloom.config.sections.tracking import TrackingSection
+from heirloom.distributed import say
 from heirloom.errors import HeirloomError
 from heirloom.training.callbacks.resuming import CLAIM, work_folder
 from heirloom.training.callbacks.throughput import Moment, Throughput
@@ -114,6 +115,10 @@ class WandbRun(WandbCallback):
             )
         super().setup(args, state, model, **kwargs)
 
+    def show_completions(self, step: int, columns: list[str], rows: list[list[Any]]) -> None:
+        """Log answers as a table."""
+        self._wandb.log({"completions": self._wandb.Table(columns=columns, data=rows), "train/global_step": step})
+
 
 class TensorBoardRun(TensorBoardCallback):
     """transformers' callback, writing to logs/tensorboard/NAME/ID: outside the artifact, and kept after success."""
@@ -130,6 +135,34 @@ class TensorBoardRun(TensorBoardCallback):
             repeated = state.global_step + 1 if state.global_step else 0  # an interrupted run had logged more
             self.tb_writer = self._SummaryWriter(log_dir=str(folder), purge_step=repeated)
         super().on_train_begin(args, state, control, **kwargs)
+
+    def show_completions(self, step: int, columns: list[str], rows: list[list[Any]]) -> None:
+        """Log answers as text. It is Markdown to TensorBoard: what is indented by four is shown as it is."""
+        told = "\n\n".join(
+            f"{name}\n\n" + "\n".join(f"    {line}" for line in str(value).splitlines() or [""])
+            for row in rows
+            for name, value in zip(columns, row, strict=True)
+        )
+        self.tb_writer.add_text("completions", told, step)
+
+
+def show_completions(callbacks: Sequence[TrainerCallback], step: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Send answers, as `completion_history.answer_rows` gives them, to the trackers among `callbacks` that show texts:
+    Weights & Biases and TensorBoard. Call it on the main rank. A tracker that cannot write them (W&B goes through a
+    folder of temporary files) costs no training: that is said.
+    """
+    if not rows:
+        return
+    columns = ["prompt", "completion", *rows[0]["rewards"], "reward", "advantage"]
+    table = [
+        [row["prompt"], row["completion"], *row["rewards"].values(), row["reward"], row["advantage"]] for row in rows
+    ]
+    for callback in (each.callback for each in callbacks if isinstance(each, AveragedLogs)):
+        if isinstance(callback, WandbRun | TensorBoardRun):
+            try:
+                callback.show_completions(step, columns, table)
+            except OSError as error:
+                say(f"step {step}  {type(callback).__name__} was not shown the answers: {error}")
 
 
 class AveragedLogs(TrainerCallback):

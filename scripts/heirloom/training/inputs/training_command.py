@@ -58,6 +58,10 @@ class ScriptArguments:
     )
     metrics: Path | None = field(default=None, metadata={"help": "JSON file of metrics to write"})
     loss: Path | None = field(default=None, metadata={"help": "CSV file of losses by step to write"})
+    completions: Path | None = field(
+        default=None,
+        metadata={"help": "JSONL file of answers on the way to write, with their rewards (grpo, rloo)"},
+    )
     deepspeed: Path | None = field(
         default=None, metadata={"help": "file of DeepSpeed's settings; absent: the one that the run's file names"}
     )
@@ -109,6 +113,8 @@ class TrainingCommand:
     """The rows packed or joined already; None where the training does that, or takes them as they are."""
     reward_models: dict[str, Path] = field(default_factory=dict)
     """Run → the checkpoint of the reward model that `training.rewards` names."""
+    completions: Path | None = None
+    """Where some of the answers that it learned from are written; None: nowhere."""
 
 
 def read_command(
@@ -159,6 +165,8 @@ def read_command(
     check_reference(script, trainer, training)
     if script.packed_rows is not None and packing_strategy(trainer, training) is None:
         raise HeirloomError(f"{script.config}: takes rows as they are, so --packed_rows has no effect; leave it out")
+    if script.completions is not None and not trainer.rewarded:
+        raise HeirloomError(f"--completions: trainer: {trainer.name} draws no answers to learn from; leave it out")
     return TrainingCommand(
         trainer=trainer,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
@@ -177,6 +185,7 @@ def read_command(
         reference_scores=script.reference_scores,
         packed_rows=script.packed_rows,
         reward_models=reward_folders(script, training),
+        completions=script.completions and destination(script.completions),
     )
 
 

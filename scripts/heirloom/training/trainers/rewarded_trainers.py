@@ -24,6 +24,8 @@ from trl.trainer.utils import RepeatSampler, add_fused_lm_head, split_tensor_dic
 from heirloom.distributed import is_main_rank, rank, say
 from heirloom.inference.prompts import Prompt
 from heirloom.training.batches.step_counts import StepCounts
+from heirloom.training.callbacks.completion_history import ANSWERS, CompletionHistory, answer_rows
+from heirloom.training.callbacks.trackers import show_completions
 from heirloom.training.losses.generated_evaluation import HeldOutAnswers
 from heirloom.training.rewards.functions import Rewards
 from heirloom.training.rewards.sampling import Sampler
@@ -56,7 +58,9 @@ class OwnAnswers:
     sampler: Sampler
     held_out: HeldOutAnswers | None = None
     show_every = 0
-    """Steps between two answers that the log shows; 0: none."""
+    """Steps between two times that the log and the trackers show answers; 0: never."""
+    shown_answers = 0
+    """How many they show then."""
 
     def __init__(
         self, model: PreTrainedModel, args: Any, rewards: Rewards, reference: PreTrainedModel | None, **others: Any
@@ -67,6 +71,7 @@ class OwnAnswers:
         functions = [self.reward_function(rewards, number) for number in range(len(rewards.functions))]
         super().__init__(model=model, args=args, reward_funcs=functions, **others)
         self.rewards, self.asked, self.drawn_at = rewards, [], -1
+        self.completions = CompletionHistory()
         args.beta = self.beta = beta
         if beta and reference is not None:
             add_fused_lm_head(reference, temperature=args.temperature)
@@ -135,7 +140,22 @@ class OwnAnswers:
             )
             for place, row in enumerate(inputs, start=first)
         ]
-        return super()._generate_and_score_completions(inputs)
+        found = super()._generate_and_score_completions(inputs)
+        if self.keeps_answers:
+            self.keep_answers()
+        return found
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether the history of answers wants some of those that are drawn now."""
+        return self.completions.is_due(self.state.global_step, self.state.max_steps, self.num_iterations)
+
+    def keep_answers(self) -> None:
+        """Add some of the answers that were just drawn to their history; `weights_for_answers` is over."""
+        extra = self._logs["extra"]
+        for place, row in enumerate(answer_rows(self._logs, self.rewards.weights, ANSWERS)):
+            own = {name: extra[name][place] for name in ("row", "reference", "completion_tokens", "finish_reason")}
+            self.completions.rows.append({"step": self.state.global_step + 1, **row, **own})
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Return the tokens of the rows that are answered now."""
@@ -145,6 +165,18 @@ class OwnAnswers:
         """Return tokens and their log-probabilities of an answer to each row that is answered now."""
         with self.weights_for_answers():
             completions = self.sampler(self.asked)
+        if self.keeps_answers:
+            own = [
+                {
+                    "row": int(prompt.row_id.partition("/")[0]),
+                    "reference": prompt.reference,
+                    "completion_tokens": len(each.ids) - each.finished,
+                    "finish_reason": "stop" if each.finished else "length",
+                }
+                for prompt, each in zip(self.asked, completions, strict=True)
+            ]
+            for name in own[0]:
+                self._log_completion_extra(name, [row[name] for row in own])  # TRL gathers it from all ranks
         return [each.ids for each in completions], [each.logprobs for each in completions]
 
     def _generate(self, prompts: list[str]) -> tuple:
@@ -194,26 +226,33 @@ class OwnAnswers:
         """Count nothing: TRL counts the tokens of prompts and answers when they are drawn."""
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Save as TRL does, and the answers of this rank that are still to be learned from."""
+        """Save as TRL does, the answers of this rank that are still to be learned from, and the history of answers."""
         super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if is_main_rank():
+            self.completions.save(folder)
         if self.state.global_step % self.num_iterations:
-            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             torch.save(self._buffered_inputs, folder / answers_file())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Load as TRL does, and the answers that are still to be learned from."""
+        """Load as TRL does, the answers that are still to be learned from, and the history of answers."""
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and is_main_rank():
+            self.completions.load(Path(checkpoint))
         file = Path(checkpoint) / answers_file() if checkpoint is not None else None
         if file is not None and file.is_file():
             kept = torch.load(file, map_location="cpu", weights_only=True)
             self._buffered_inputs = send_to_device(kept, self.args.device)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as TRL does; every `show_every` steps also show an answer."""
+        """Log as TRL does; every `show_every` steps also show answers, in the log and to the trackers."""
         super().log(logs, *args, **kwargs)
         step = self.state.global_step
         if "loss" in logs and self.show_every and step % self.show_every == 0 and is_main_rank():
-            say(shown_answer(step, self._logs))
+            shown = list(answer_rows(self._logs, self.rewards.weights, self.shown_answers))
+            for row in shown:
+                say(shown_answer(step, row))
+            show_completions(self.callback_handler.callbacks, step, shown)
 
 
 def answers_file() -> str:
@@ -221,13 +260,12 @@ def answers_file() -> str:
     return f"answers-{rank()}.pt"
 
 
-def shown_answer(step: int, logs: dict[str, Any]) -> str:
-    """Return the last drawn answer, with its rewards and its advantage, as one line."""
-    prompt, completion = logs["prompt"][-1], logs["completion"][-1]
-    rewards = "  ".join(f"{label} {values[-1]:.3g}" for label, values in logs["rewards"].items())
+def shown_answer(step: int, row: dict[str, Any]) -> str:
+    """Return an answer, with its rewards and its advantage, as one line."""
+    rewards = "  ".join(f"{label} {value}" for label, value in row["rewards"].items())
     return (
-        f"step {step}  an answer: {completion[:SHOWN]!r} to …{prompt[-SHOWN:]!r}: {rewards}  "
-        f"advantage {logs['advantages'][-1]:+.3g}"
+        f"step {step}  an answer: {row['completion'][:SHOWN]!r} to …{row['prompt'][-SHOWN:]!r}: {rewards}  "
+        f"advantage {row['advantage']}"
     )
 
 
