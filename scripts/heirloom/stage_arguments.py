@@ -46,6 +46,20 @@ def output_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def reward_model_folders(words: Sequence[str] | None, named: Sequence[str]) -> dict[str, Path]:
+    """Return the folder of each run's reward model that rewards name, by `words` of --reward_models, else by its name.
+
+    Raises HeirloomError for words that are of another run, or no RUN=FOLDER.
+    """
+    given = dict(each.partition("=")[::2] for each in words or ())
+    unknown = [name for name, folder in given.items() if name not in named or not folder]
+    if unknown:
+        raise HeirloomError(
+            f"--reward_models {', '.join(unknown)}: expected RUN=FOLDER of a run that training.rewards names"
+        )
+    return {name: Path(given.get(name, f"checkpoints/{name}")) for name in named}
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add --trust_remote_code, which the workflow gives where a run says so."""
     parser.add_argument(

@@ -6,6 +6,7 @@ from heirloom.config.sections.gates import gate_problems
 from heirloom.estimates.setups import shape_and_dtype, training_setup
 from heirloom.estimates.training_memory import model_states
 from pipeline.graph.graph import build_graph, load_graph
+from pipeline.plan.quotation import is_quoted
 
 REWARD = "base: sft\ndataset: pairs\ntrainer: reward\n{more}training: {{global_batch_size: 64{keys}}}\n"
 SCORED = "[reward], reward_model: judge"
@@ -51,7 +52,9 @@ def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplac
     project = workplace.load()
     train = build_graph(project).stages["train-rl"]
     assert train.inputs["reward_models"] == ("checkpoints/judge",)
-    assert " --reward_models judge=checkpoints/judge --output " in train.cmd
+    tried = "metrics/rewards/rl.json"
+    assert f" --reward_models judge=checkpoints/judge --tried_rewards {tried} --output " in train.cmd
+    assert train.inputs["tried_rewards"] == (tried,) and train.outs[1] == "metrics/completions/rl.jsonl"
     alone = build_graph(project, ["rl"]).stages  # what is rehearsed
     assert {"train-judge", "process-pairs"} <= alone.keys() and alone["train-rl"] == train
     workplace.change("config/runs/judge.yaml", "trainer: reward", "trainer: reward\nbeta: 1")
@@ -61,6 +64,28 @@ def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplac
     run, (shape, saved) = project.runs["rl"], shape_and_dtype(project.runs["rl"], project, workplace.root)
     setup = training_setup(run, shape, saved, 2, 64, workplace.root, reward_models=5e9)
     assert model_states(setup).gpu["reward models"] == 5e9
+
+
+def test_rewards_are_tried_on_a_cpu_and_where_the_training_runs_with_a_reward_model(workplace):
+    with_judge(workplace)
+    resources = "resources: {instance_type: ml.g5.xlarge}\n"
+    workplace.write("config/runs/rl.yaml", LEARNS + resources)
+    alone = LEARNS.replace("{function: reward_model, reward_model: judge}", "{function: 'my_rows:shorten'}")
+    workplace.write("config/runs/rl-alone.yaml", alone + resources)
+    project = workplace.load()
+    stages = build_graph(project).stages
+    judged, light = stages["rewards-rl"], stages["rewards-rl-alone"]
+    rows = {"dataset": ("data/processed/chats",), "tokenizer": ("tokenizers/tiny",)}
+    assert light.inputs == rows and light.resources == {} and light.params == {}
+    assert judged.inputs == rows | {"reward_models": ("checkpoints/judge",)}
+    assert judged.resources == stages["train-rl"].resources != {}
+    assert light.metrics == ("metrics/rewards/rl-alone.json",)
+    assert " --reward_models judge=checkpoints/judge --metrics metrics/rewards/rl.json" in judged.cmd
+    assert [is_quoted(stage, project) for stage in (judged, light)] == [True, False]
+    workplace.change("config/runs/rl.yaml", "global_batch_size: 64", "global_batch_size: 32\n  learning_rate: 1.0e-3")
+    workplace.change("config/runs/rl-alone.yaml", "weight: -0.1", "weight: -0.2")
+    again = build_graph(workplace.load()).stages
+    assert again["rewards-rl"].cmd == judged.cmd and again["rewards-rl-alone"].cmd != light.cmd
 
 
 def test_a_run_that_trains_nothing_scores_the_pairs_by_the_reward_model_that_it_stands_on(workplace):

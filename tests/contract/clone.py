@@ -27,6 +27,8 @@ PROGRAMS = {
     "pack_dataset": "",
     "score_reference": "",
     "dpo_train": "from heirloom import training_part  # noqa: F401",
+    "try_rewards": "",
+    "grpo_train": "from heirloom import training_part  # noqa: F401",
     "inference": "from heirloom import inference_part  # noqa: F401",
     "evaluate_model": "",
     "lm_eval_harness": "",

@@ -65,3 +65,27 @@ def test_rows_are_packed_once_and_the_plan_then_knows_the_steps(clone: Clone) ->
     succeeded(clone.pipeline("write"))
     succeeded(clone.dvc("repro", "train-dense"))
     assert clone.executed() == ["train-dense"]
+
+
+def test_rewards_are_tried_before_a_training_and_again_only_where_they_or_rows_are_others(clone: Clone) -> None:
+    clone.write("own_rewards.py", "def polite(rows):\n    return [1.0 for row in rows]\n")
+    rewards = "rewards: [{function: exact_match}, {function: 'own_rewards:polite', weight: 0.5}]"
+    keys = f"learning_rate: 1e-5, per_device_train_batch_size: 4, global_batch_size: 8, max_steps: 1, {rewards}"
+    clone.write("config/runs/learning.yaml", f"base: pre\ndataset: chats\ntrainer: grpo\ntraining: {{{keys}}}\n")
+    trained = {"train-learning", "report-learning"}
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"rewards-learning", *trained}
+    succeeded(clone.snakemake("--config", "runs=learning", "--until", "rewards"))
+    assert clone.executed() == ["rewards-learning"]
+    succeeded(clone.pipeline("write"))
+    succeeded(clone.dvc("repro"))
+    assert clone.executed() == ["report-learning", "train-learning"]
+    assert (clone.folder / "metrics/completions/learning.jsonl").is_file()
+    clone.nothing_to_do()
+
+    clone.edit("config/runs/learning.yaml", "learning_rate: 1e-5", "learning_rate: 1e-4")
+    assert set(clone.plan()) == clone.snakemake_jobs() == trained
+    clone.edit("config/runs/learning.yaml", "learning_rate: 1e-4", "learning_rate: 1e-5")
+    clone.write("own_rewards.py", "def polite(rows):\n    return [2.0 for row in rows]\n")
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"rewards-learning", *trained}
+    clone.edit("config/runs/learning.yaml", "weight: 0.5", "weight: 0.7")
+    assert set(clone.plan()) == clone.snakemake_jobs() == {"rewards-learning", *trained}

@@ -20,10 +20,10 @@ from pipeline.ledger.lockfile import read_lock
 PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 EVERYWHERE = ("download", "tokenizer", "process")
 """Kinds of stage that compute no floating-point numbers."""
-NOT_MEASURED = ("harness", "gate", "report", "pack", "reference", "scores")
+NOT_MEASURED = ("harness", "gate", "report", "pack", "reference", "scores", "rewards")
 """The harness's library is in an environment of its own, no run here has gates, and pages have times in them. No
 version had packed rows, reference scores or a base's scores yet; tests/training/test_methods.py holds what is learned
-from the first two, and `evaluate` has the last."""
+from the first two, and `evaluate` has the last. No run here learns from rewards."""
 RECORDED = Path(__file__).with_suffix(".json")
 
 

@@ -34,6 +34,10 @@ FAULTS = {
     "columns": (SOUND | {"dataset": "columns"}, "process", "messages"),
     "tokens": (ANSWERED | {"generation": {"eos_tokens": "<|over|>"}}, "generate", "<|over|>"),
     "metric": (ANSWERED | {"evaluation": {"metrics": ["my_metrics:crash"]}}, "evaluate", "ZeroDivisionError"),
+    "rewards": (
+        SOUND | {"trainer": "grpo", "training": TRAINING | {"rewards": [{"function": "my_metrics:crash"}]}},
+        *("rewards", "ZeroDivisionError"),
+    ),
 }
 """Name of a run → its file, the stage that fails, and a word of the reason."""
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from training_workplace import tree, write_dataset
+from training_workplace import ROOT, tree, write_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from heirloom import rank
@@ -51,13 +51,13 @@ def job(workplace, name, place, zero="zero2", **tracking):
         **sections,
     )
     command += ["--completions", f"{place}/{name}/completions.jsonl"]
-    named = ["--reward_models", "judge=judge"] if name == "grpo-judged" else []
+    named = ["--reward_models", "judge=judge", "--tried_rewards", "tried.json"] if name == "grpo-judged" else []
     return {"arguments": [*command[1:], *named], "work": f"{place}/{name}/work"}
 
 
 @pytest.fixture(scope="module")
-def said(workplace):
-    """Train by all of METHODS in the workplace: at ZeRO-2 on two ranks (apart, and with a stop), on one, at ZeRO-3."""
+def tried(workplace):
+    """Prepare a dataset and a reward model; try rewards by the stage's program, and return what it says."""
     from datasets import load_from_disk
 
     rows = list(load_from_disk(str(workplace.folder / "chat" / "train")))
@@ -67,9 +67,24 @@ def said(workplace):
     torch.nn.init.normal_(judge.score.weight)
     judge.save_pretrained(workplace.folder / "judge")
     AutoTokenizer.from_pretrained(workplace.folder / "model").save_pretrained(workplace.folder / "judge")
+    keys = {**METHODS["grpo-judged"]["training"], "max_completion_length": 8, "per_device_train_batch_size": 4}
+    return workplace.launch(
+        *("python", str(ROOT / "scripts/try_rewards.py"), "--dataset", "few", "--tokenizer", "tokenizer"),
+        *("--training", json.dumps(keys), "--reward_models", "judge=judge", "--metrics", "tried.json"),
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def said(workplace, tried):
+    """Train by all of METHODS in the workplace: at ZeRO-2 on two ranks (apart, and with a stop), on one, at ZeRO-3.
+
+    One more training is given what was tried of other rewards.
+    """
     stopped = job(workplace, "grpo-reused", "stopped", save_minutes=1e-6)
     jobs = [job(workplace, name, "two") for name in METHODS]
     jobs += [{**stopped, "stop_at": STOPPED}, stopped]
+    others = job(workplace, "grpo", "others")["arguments"]
+    jobs += [{"arguments": [*others, "--tried_rewards", "tried.json"]}]
     printed = [workplace.torchrun("many_trainings.py", jobs, ranks=2)]
     printed += [workplace.torchrun("many_trainings.py", [job(workplace, name, "one") for name in ON_ONE], ranks=1)]
     zero3 = [job(workplace, name, "zero3", "zero3") for name in ON_ZERO3]
@@ -80,6 +95,21 @@ def curves(workplace, place, name):
     """Return the rows of a training's CSV, numbers by column."""
     with (workplace.folder / place / name / "loss.csv").open() as opened:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(opened)]
+
+
+def test_rewards_are_tried_by_a_stage_and_then_no_more(workplace, tried, said):
+    found = json.loads((workplace.folder / "tried.json").read_text())
+    assert found["prompts"] == 12 and [row["kind"] for row in found["rows"]] == ["reference", "wrong", "empty"] * 2
+    for kind in ("reference", "wrong", "empty"):
+        parts = found[kind]["parts"]
+        assert parts.keys() == {"reward_model", "format"}
+        assert found[kind]["reward"] == pytest.approx(parts["format"] - 0.5 * parts["reward_model"], rel=1e-4)
+    assert found["rows"][0]["completion"] == found["rows"][0]["reference"] != found["rows"][1]["completion"]
+    assert "rewards, tried on 12 prompts, are on average: references" in tried and "\nreference '" in tried
+    at_start = [line for line in said.splitlines() if line.startswith("rewards, tried on 12 prompts")]
+    given = 3  # grpo-judged on two ranks, on one and at ZeRO-3 is given what the stage has found; one other is refused
+    assert len(at_start) == len(METHODS) + len(ON_ONE) + len(ON_ZERO3) + 2 - given
+    assert "tried.json: tells of other rewards than those in training.rewards: try these by" in said
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -38,7 +38,7 @@ def test_each_part_is_what_its_function_says():
 
 
 def tried(*rewards, rows=ROWS):
-    return try_rewards(rewards_of([Reward.model_validate(reward) for reward in rewards], 8), rows)
+    return try_rewards(rewards_of([Reward.model_validate(reward) for reward in rewards], 8), rows).said
 
 
 def test_rewards_that_tell_right_from_wrong_are_taken():

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast, TrainingArguments
 from trl import GRPOConfig, RLOOConfig
 
 from heirloom.artifacts import new_artifact
+from heirloom.config.before_training.tried_rewards import longest_answer
 from heirloom.config.sections.generation import GenerationSection
 from heirloom.distributed import is_main_rank, say
 from heirloom.errors import HeirloomError
@@ -26,7 +27,7 @@ from heirloom.training.preparation import arguments_and_model, load_inputs, maki
 from heirloom.training.rewards.functions import rewards_of
 from heirloom.training.rewards.reward_models import reward_models
 from heirloom.training.rewards.sampling import SampledAnswers
-from heirloom.training.rewards.trial import try_rewards
+from heirloom.training.rewards.trial import evenly, try_rewards
 from heirloom.training.trainers.rewarded_trainers import OwnAnswers
 
 Arguments = GRPOConfig | RLOOConfig
@@ -54,8 +55,7 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
     if not command.training.rewards:
         raise HeirloomError("training.rewards is missing: say what an answer is worth (docs/training.md)")
     data, tokenizer = load_inputs(command)
-    default = kind.__dataclass_fields__["max_completion_length"].default
-    longest = command.training.passed_through.get("max_completion_length", default)
+    longest = longest_answer(command.trainer, command.training)
     models = reward_models(command.reward_models, command.training.per_device_train_batch_size)
     rewards = rewards_of(command.training.rewards, longest, models)
     prompts = prompt_data(command, data, tokenizer)
@@ -63,8 +63,8 @@ def train_by_rewards(command: TrainingCommand, kind: type[TrainingArguments], tr
         prompt = max(len(ids) for rows in (prompts.train, prompts.test) if rows for ids in rows["prompt_ids"])
         for model in models.values():
             model.check_room(prompt, longest)
-    if is_main_rank():
-        say(try_rewards(rewards, prompts.train))
+    if command.tried_rewards is None and is_main_rank():
+        say(try_rewards(rewards, list(prompts.train.select(evenly(len(prompts.train))))).said)
     own = {"num_generations_eval": 1, "pad_to_multiple_of": command.training.pad_to_multiple_of}
     args, model = arguments_and_model(kind, command, data, remove_unused_columns=False, **own)
     if not predicts_next_token(model):

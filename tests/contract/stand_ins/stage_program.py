@@ -57,6 +57,9 @@ def main() -> None:
         with new_artifact(file) as partial:
             counts = {"train": PACKED} if arguments.strategy else {}
             partial.write_text(json.dumps({"value": int(digest[:4], 16), **SCORES, **counts}))
+    if arguments.completions and arguments.loss:  # a training writes them, a report reads them
+        with new_artifact(arguments.completions) as partial:
+            partial.write_text(f'{{"answer": "{digest}"}}\n')
     if arguments.loss:
         with new_artifact(arguments.loss) as partial:
             partial.write_text("step,loss\n1,2.0\n")
@@ -108,6 +111,7 @@ def parse_arguments() -> argparse.Namespace:
         "generations",
         "reference_scores",
         "packed_rows",
+        "tried_rewards",
         *RESULTS,
     ):
         parser.add_argument(f"--{flag}", type=file_or_section)
@@ -125,7 +129,8 @@ def what_counts(arguments: argparse.Namespace) -> dict:
     sections = {name: config[name] for name in (arguments.sections or "").split(",") if name}
     said = {name: value for name in SETTINGS if isinstance(value := getattr(arguments, name), str)}
     sections |= {name: json.loads(value) for name, value in said.items()}
-    inputs = [path for path in vars(arguments).values() if isinstance(path, Path)]
+    made = (arguments.completions,) if arguments.loss else ()
+    inputs = [path for path in vars(arguments).values() if isinstance(path, Path) and path not in made]
     several = (arguments.data, arguments.ancestors, arguments.scores, arguments.base_scores)
     inputs += [Path(text.partition("=")[0]) for texts in several for text in texts or ()]
     files = sorted(

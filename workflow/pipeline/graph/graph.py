@@ -7,6 +7,7 @@
                                                  ├─► scores-BASE-on-ROWS-… ─────────────────┘
                                                  └─► reference-BASE-on-DATASET-… ─► train-RUN (dpo, kto)
     process-DATASET ─► pack-DATASET-HOW ─► train-RUN (packing, seq_length)
+    process-DATASET, tokenizer-MODEL ─► rewards-RUN ─► train-RUN (grpo, rloo)
 
 `harness-RUN` reads raw datasets too, where `lm_eval.datasets` names them.
 

@@ -28,6 +28,13 @@ from pipeline.graph.model_loading import (
 from pipeline.graph.packed_rows import packed_rows
 from pipeline.graph.reference_scores import reference_scores
 from pipeline.graph.stages import Stage, present, user_code
+from pipeline.graph.tried_rewards import (
+    folder_flags,
+    reward_model_folders,
+    reward_stages,
+    tried_rewards,
+    trust_with_reward_models,
+)
 
 REPORT_PARTS = tuple(
     f"scripts/heirloom/report/page/{part}"
@@ -62,8 +69,8 @@ def run_stages(run, project) -> Iterator[Stage]:
         scores, packed = reference_scores(run, project), packed_rows(run)
         rewards = run.training.rewards or ()
         own = [file for reward in rewards for file in user_code(reward.function, script)]
-        judges = {name: model_folders(name, project) for name in run.training.reward_models}
-        trusted = [trust_of(each, project) for each in (run, *(project.runs[name] for name in judges))]
+        judges, tried = reward_model_folders(run, project), tried_rewards(run)
+        yield from reward_stages(run, project)
         yield Stage(
             kind="train",
             subject=run.name,
@@ -77,8 +84,9 @@ def run_stages(run, project) -> Iterator[Stage]:
                 deepspeed=deepspeed,
                 reference_scores=scores,
                 packed_rows=packed,
-                reward_models=[f"{name}={folders[0]}" for name, folders in judges.items()] or None,
-                trust_remote_code=next(filter(None, trusted), None),
+                reward_models=folder_flags(judges),
+                tried_rewards=tried,
+                trust_remote_code=trust_with_reward_models(run, project),
                 portable=portable(run),
                 output=checkpoint,
                 metrics=metrics,
@@ -88,7 +96,8 @@ def run_stages(run, project) -> Iterator[Stage]:
             inputs={"dataset": (dataset,), "base": model_folders(run.base, project)}
             | ({"reference_scores": (scores,)} if scores is not None else {})
             | ({"packed_rows": (packed,)} if packed is not None else {})
-            | ({"reward_models": tuple(chain.from_iterable(judges.values()))} if judges else {}),
+            | ({"reward_models": tuple(chain.from_iterable(judges.values()))} if judges else {})
+            | ({"tried_rewards": (tried,)} if tried is not None else {}),
             program=script,
             files=((deepspeed,) if deepspeed else ()) + tuple(dict.fromkeys(own)),
             params={path: tuple(sections)} if sections else {},

@@ -12,8 +12,8 @@ from heirloom.config.sweeps.members import fit
 from pipeline.graph.remembered_imports import remembered_imports
 
 KINDS = (
-    "download", "tokenizer", "model", "process", "pack", "reference", "train", "generate", "baseline", "scores",
-    "evaluate", "harness", "gate", "report",
+    "download", "tokenizer", "model", "process", "pack", "reference", "rewards", "train", "generate", "baseline",
+    "scores", "evaluate", "harness", "gate", "report",
 )  # fmt: skip
 """Each is a rule of the same name."""
 SHARED = ("download", "tokenizer", "model", "process", "pack", "reference", "baseline", "scores")

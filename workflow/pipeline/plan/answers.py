@@ -26,7 +26,7 @@ def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hos
     """Return how answering or scoring fits a card, one row at a time: batches are halved where memory ends."""
     length = 2048 if isinstance(rows, str) else rows.longest
     card = usable(found.instance.card, found.instance.card_memory)
-    if kind in ("evaluate", "scores"):
+    if kind in ("rewards", "evaluate", "scores"):
         return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
     if kind == "reference":
         batch = run.training.passed_through.get("precompute_ref_batch_size")
@@ -63,6 +63,8 @@ def first_time(
     model, saved = shape
     tokens = UNKNOWN_LENGTH if isinstance(rows, str) else rows.tokens / rows.rows if rows.rows else float(rows.longest)
     instance, ranks = found.instance, found.ranks
+    if kind == "rewards":
+        return scoring_time(model, count, tokens, 1, instance, 1)  # one process tries them
     if kind in ("reference", "evaluate", "scores"):
         return scoring_time(model, count, tokens, 1, instance, ranks)
     section = run.generation

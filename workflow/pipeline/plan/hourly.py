@@ -3,7 +3,7 @@
 from heirloom.estimates.prices import read_prices
 from heirloom.estimates.setups import hosts
 from pipeline.ledger import Ledger
-from pipeline.plan.quotation import QUOTED, Cluster
+from pipeline.plan.quotation import QUOTED, Cluster, is_quoted
 
 
 def dollars_an_hour(ledger: Ledger, cluster: Cluster) -> dict[str, float]:
@@ -15,7 +15,7 @@ def dollars_an_hour(ledger: Ledger, cluster: Cluster) -> dict[str, float]:
     found = {}
     for name in ledger.names:
         stage = ledger.graph.stages[name]
-        if stage.kind not in QUOTED or stage.run not in ledger.project.runs:
+        if not is_quoted(stage, ledger.project):
             continue
         machines = hosts(ledger.project.runs[stage.run].resources.machines(QUOTED[stage.kind]), cluster.gpu)
         dollars = None

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from heirloom.config.before_training.tried_rewards import KINDS, TRIED
 from heirloom.config.project import Project
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
@@ -41,8 +42,14 @@ from pipeline.plan.learned import Execution, Learned
 from pipeline.plan.storage import NOTHING_KEPT, Kept, Sizes, Storage, kept_for_resuming, storage
 
 QUOTED = {"reference": "training", "train": "training", "generate": "generation", "baseline": "generation"}
-QUOTED |= {"scores": "evaluation", "evaluate": "evaluation"}
+QUOTED |= {"scores": "evaluation", "evaluate": "evaluation", "rewards": "training"}
 """Kinds of stages that are quoted → the machines of a run that they take."""
+
+
+def is_quoted(stage: Stage, project: Project) -> bool:
+    """Say whether a stage is quoted: of the kinds above, but rewards that are tried without a model take seconds."""
+    light = stage.kind == "rewards" and "reward_models" not in stage.inputs
+    return stage.kind in QUOTED and not light and stage.run in project.runs
 
 
 @dataclass
@@ -105,7 +112,7 @@ class Quotation:
 
     runs: list[RunQuote]
     others: int
-    """Stages to do that are not quoted: data, tokenizers, models, reports."""
+    """Stages to do that are not quoted: data, tokenizers, models, rewards without a model, reports."""
     reused: int
     saved_seconds: float
     saved_recorded: int
@@ -142,7 +149,7 @@ def quotation(ledger: Ledger, region: str | None = None, cluster: Cluster = NO_C
     by_run: dict[str, list[Stage]] = {}
     for name in to_do:
         stage = ledger.graph.stages[name]
-        if stage.kind in QUOTED and stage.run in ledger.project.runs:
+        if is_quoted(stage, ledger.project):
             by_run.setdefault(stage.run, []).append(stage)
     quoting = Quoting(ledger, read_prices(region) if by_run else Prices(region, {}), cluster)
     runs = [quoting.run(ledger.project.runs[name], stages) for name, stages in by_run.items()]
@@ -354,6 +361,9 @@ class Quoting:
             rows = self.rows_of_dataset(run.dataset, shape)
             counts = self.held_out(run.dataset, rows), None if isinstance(rows, str) else rows.rows
             return [(rows, None if None in counts else sum(counts))]
+        if stage.kind == "rewards":
+            rows = self.rows_of_dataset(run.dataset, shape)
+            return [(rows, len(KINDS) * (TRIED if isinstance(rows, str) else min(TRIED, rows.rows)))]
         found = []
         if stage.kind in ("evaluate", "scores"):
             for path in chain.from_iterable(stage.inputs.get(name, ()) for name in ("dataset", "preferences")):

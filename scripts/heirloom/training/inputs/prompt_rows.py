@@ -11,14 +11,19 @@ from heirloom.config.sections.row_kinds import IGNORED
 from heirloom.errors import HeirloomError
 
 
-def prompt_rows(rows: Dataset, tokenizer: PreTrainedTokenizerFast, dataset: Path) -> Dataset:
-    """Return a row for each of `rows`: row (its number), prompt_ids, prompt, reference (texts), reference_tokens.
+def prompt_rows(
+    rows: Dataset, tokenizer: PreTrainedTokenizerFast, dataset: Path, chosen: Sequence[int] | None = None
+) -> Dataset:
+    """Return a row for each of `rows`, or of the `chosen` ones.
 
-    The prompt is all before the last answer that is trained on; the reference is that answer up to its end token.
+    It has row (its number), prompt_ids, prompt, reference (texts) and reference_tokens. The prompt is all before the
+    last answer that is trained on; the reference is that answer up to its end token.
     Raises HeirloomError for a row without a prompt.
     """
     prompts, references = [], []
-    for number, row in enumerate(rows.select_columns(["input_ids", "labels"])):
+    numbers = range(len(rows)) if chosen is None else chosen
+    read = (rows if chosen is None else rows.select(chosen)).select_columns(["input_ids", "labels"])
+    for number, row in zip(numbers, read, strict=True):
         first, last = last_answer(row["labels"])
         if not 0 < first < last:
             raise HeirloomError(
@@ -32,7 +37,7 @@ def prompt_rows(rows: Dataset, tokenizer: PreTrainedTokenizerFast, dataset: Path
     texts = tokenizer.batch_decode(references, skip_special_tokens=True)
     return Dataset.from_dict(
         {
-            "row": range(len(prompts)),
+            "row": numbers,
             "prompt_ids": prompts,
             "prompt": tokenizer.batch_decode(prompts),
             "reference": [text.rstrip("\n") for text in texts],  # templates end a turn with a line

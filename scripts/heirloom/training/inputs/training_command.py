@@ -17,6 +17,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from heirloom.artifacts import destination
 from heirloom.config.before_training.packing import packing_strategy
 from heirloom.config.before_training.reference_scores import WITH_REFERENCE
+from heirloom.config.before_training.tried_rewards import check_tried
 from heirloom.config.parsing.flags_by_hand import run_with_flags
 from heirloom.config.parsing.reading import read_yaml, validated_section
 from heirloom.config.parsing.section import Section
@@ -27,6 +28,7 @@ from heirloom.config.sections.tracking import TrackingSection
 from heirloom.config.sections.training import TrainingSection
 from heirloom.config.trainers.spec import TrainerSpec
 from heirloom.errors import HeirloomError
+from heirloom.stage_arguments import reward_model_folders
 
 BY_FLAG: dict[str, type[Section]] = {
     "training": TrainingSection,
@@ -79,6 +81,10 @@ class ScriptArguments:
         default=None,
         metadata={"help": "RUN=FOLDER of each reward model in training.rewards; absent: checkpoints/ and its name"},
     )
+    tried_rewards: Path | None = field(
+        default=None,
+        metadata={"help": "JSON file of scripts/try_rewards.py (grpo, rloo); absent: the training tries its rewards"},
+    )
     trust_remote_code: bool | None = field(
         default=None, metadata={"help": "run code that came with the base; absent: as the run's file says"}
     )
@@ -113,6 +119,8 @@ class TrainingCommand:
     """The rows packed or joined already; None where the training does that, or takes them as they are."""
     reward_models: dict[str, Path] = field(default_factory=dict)
     """Run → the checkpoint of the reward model that `training.rewards` names."""
+    tried_rewards: Path | None = None
+    """What told that the rewards are worth training on; None where the training tries them itself."""
     completions: Path | None = None
     """Where some of the answers that it learned from are written; None: nowhere."""
 
@@ -165,8 +173,11 @@ def read_command(
     check_reference(script, trainer, training)
     if script.packed_rows is not None and packing_strategy(trainer, training) is None:
         raise HeirloomError(f"{script.config}: takes rows as they are, so --packed_rows has no effect; leave it out")
-    if script.completions is not None and not trainer.rewarded:
-        raise HeirloomError(f"--completions: trainer: {trainer.name} draws no answers to learn from; leave it out")
+    for flag in ("completions", "tried_rewards"):
+        if getattr(script, flag) is not None and not trainer.rewarded:
+            raise HeirloomError(f"--{flag}: trainer: {trainer.name} draws no answers to learn from; leave it out")
+    if script.tried_rewards is not None:
+        check_tried(script.tried_rewards, trainer, training)
     return TrainingCommand(
         trainer=trainer,
         dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
@@ -184,21 +195,10 @@ def read_command(
         portable=portable is True,
         reference_scores=script.reference_scores,
         packed_rows=script.packed_rows,
-        reward_models=reward_folders(script, training),
+        reward_models=reward_model_folders(script.reward_models, training.reward_models),
+        tried_rewards=script.tried_rewards,
         completions=script.completions and destination(script.completions),
     )
-
-
-def reward_folders(script: ScriptArguments, training: TrainingSection) -> dict[str, Path]:
-    """Return the folder of each reward model that is named. Raises HeirloomError for a flag that names another."""
-    given = dict(words.partition("=")[::2] for words in script.reward_models or ())
-    unknown = [name for name, folder in given.items() if name not in training.reward_models or not folder]
-    if unknown:
-        raise HeirloomError(
-            f"--reward_models {', '.join(unknown)}: expected RUN=FOLDER of a run that training.rewards names in "
-            f"{script.config}"
-        )
-    return {name: Path(given.get(name, f"checkpoints/{name}")) for name in training.reward_models}
 
 
 def check_reference(script: ScriptArguments, trainer: TrainerSpec, training: TrainingSection) -> None:
