@@ -54,6 +54,7 @@ from pipeline.session.command_line import (
     workflow_settings,
 )
 from pipeline.session.gpus_here import share_out
+from pipeline.session.packages_here import check_math_verify_here
 from pipeline.session.sagemaker_submission import Submission, setting, setting_problems
 from pipeline.session.terminal import open_terminal
 from pipeline.session.vllm_here import check_vllm_here
@@ -282,6 +283,7 @@ def open_session(workflow, config: dict) -> Session:
             bring_in_step(ledger.graph.programs)
     if not away and image is None:  # an image has an environment of its own
         check_vllm_here(ledger)
+        check_math_verify_here(ledger)
     gpus = share_out(workflow, ledger, real) if not away else lambda stage: 1
     if real:
         set_aside_damaged_lock()

@@ -13,6 +13,7 @@ from heirloom.config.trainers.spec import TrainerSpec
 BUILT_IN = {
     "exact_match": ("answer_pattern",),
     "numeric_match": (),
+    "math_verify": (),
     "format": ("pattern",),
     "length": (),
     "reward_model": ("reward_model",),

@@ -14,8 +14,8 @@ class Reward(Section):
     """One part of an answer's reward; what is wrong with its keys says `heirloom.config.keys.reward_keys`."""
 
     function: str = Field(
-        description="exact_match, numeric_match, format, length, reward_model (docs/training.md), or your own as "
-        "`module:function`"
+        description="exact_match, numeric_match, math_verify, format, length, reward_model (docs/training.md), or "
+        "your own as `module:function`"
     )
     weight: float = Field(1.0, allow_inf_nan=False, description="what the number is multiplied with in the sum")
     name: str | None = Field(None, description="name in curves and logs; absent: the function's")

@@ -1,0 +1,61 @@
+"""The reward `math_verify`: is an answer the reference's, mathematically? Asked of a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from heirloom.errors import HeirloomError
+from heirloom.training.rewards import math_worker  # its code is the stage's, though another process runs it
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+"""What the process is told: no secret, and one order of sympy's sets."""
+LIBRARIES = "LD_LIBRARY_PATH"
+"""Where clusters' modules keep what Python itself needs: it is handed on."""
+MOST_CHARACTERS = 20_000
+"""Of a completion's end and of a reference: what is longer takes minutes to read and is no answer."""
+
+
+class MathAnswers:
+    """Compares answers by math-verify, in a process that begins with the first of them and ends with this one."""
+
+    def __init__(self, place: str) -> None:
+        """`place`: the reward's key in the run's file. Raises HeirloomError where math-verify is not installed."""
+        if find_spec("math_verify") is None:
+            raise HeirloomError(
+                f"{place}.function: math_verify needs the package math-verify, which is not installed in this "
+                "environment: run `make setup`, or choose exact_match or numeric_match"
+            )
+        self.worker: subprocess.Popen | None = None
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> list[float]:
+        """Return 1 for each answer that is the reference's, else 0: also for one that is too long, too deep or costs
+        too much to compare. Raises HeirloomError when the process ends.
+        """
+        return [self.same(row["reference"], row["completion"]) for row in rows]
+
+    def same(self, reference: str, completion: str) -> float:
+        if self.worker is None:
+            self.worker = subprocess.Popen(
+                [sys.executable, "-P", math_worker.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=ENVIRONMENT | ({LIBRARIES: os.environ[LIBRARIES]} if LIBRARIES in os.environ else {}),
+            )
+        asked = json.dumps([reference[-MOST_CHARACTERS:], completion[-MOST_CHARACTERS:]])
+        try:
+            self.worker.stdin.write(asked.encode() + b"\n")
+            self.worker.stdin.flush()
+            said = self.worker.stdout.readline()
+        except BrokenPipeError:
+            said = b""
+        if said.strip() not in (b"0", b"1"):
+            raise HeirloomError(
+                f"math_verify: its process ended ({self.worker.wait()}) beside {completion[:60]!r}: run "
+                f"`python -P {math_worker.__file__}` to see why"
+            )
+        return float(said)

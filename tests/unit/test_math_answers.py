@@ -1,0 +1,92 @@
+"""The reward math_verify: what is equal, what an answer cannot do, and that each comparison comes to an end."""
+
+import os
+import resource
+from importlib import util
+from types import SimpleNamespace
+
+import pytest
+
+from heirloom.config.sections.training import Reward
+from heirloom.errors import HeirloomError
+from heirloom.training.rewards import math_answers
+from heirloom.training.rewards.functions import rewards_of
+from pipeline.session import packages_here
+
+pytest.importorskip("math_verify")
+
+
+@pytest.fixture(scope="module")
+def reward():
+    (function,) = rewards_of([Reward(function="math_verify")], 8).functions
+    return lambda *pairs: function([{"reference": one, "completion": other} for one, other in pairs])
+
+
+def test_what_means_the_same_is_the_same(reward):
+    right = [(r"$\frac12$", r"So \boxed{0.5}"), ("42", r"It is $42$."), (r"\boxed{x^2+2x+1}", "$(x+1)^2$")]
+    right += [("1/2", r"$x = \frac{1}{2}$"), (r"so \boxed{\sqrt{8}}", r"$x^2 = 8$, so \boxed{2\sqrt{2}}"), ("42", "42")]
+    wrong = [
+        ("1/2", r"$\frac13$"),
+        ("", r"\boxed{2}"),
+        ("2", ""),
+        ("2", "It is 2."),
+        ("2", r"\boxed{\frac{}"),
+        ("2", "é" * 9),
+    ]
+    assert reward(*right) == [1.0] * len(right)
+    assert reward(*wrong) == [0.0] * len(wrong)
+
+
+def test_an_answer_is_never_executed(reward, tmp_path):
+    mark = tmp_path / "executed"
+    code = f"__import__('os').system('touch {mark}')"
+    hostile = [code, f"${code}$", rf"\boxed{{{code}}}", rf"$\text{{{code}}}$", rf"\boxed{{\mathrm{{{code}}}}}"]
+    assert reward(*(("2", text) for text in hostile), *((text, "$2$") for text in hostile)) == [0.0] * 10
+    assert not mark.exists()
+
+
+def test_an_answer_that_costs_too_much_is_none_and_the_next_one_is_compared(reward):
+    def used() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_utime
+
+    hostile = [r"\boxed{9^{9^{9^9}}}", r"\boxed{" + "(" * 3000 + "1" + ")" * 3000 + "}", r"\boxed{" * 500, "$" * 40_000]
+    began = used()
+    assert reward(*(("2", text) for text in hostile), ("2", "$2$")) == [0.0] * 4 + [1.0]
+    assert used() - began < 1  # its own process has spent it
+
+
+def test_a_process_that_is_gone_is_told(reward):
+    answers = math_answers.MathAnswers("training.rewards[0]")
+    row = {"reference": "2", "completion": "$2$"}
+    assert answers([row]) == [1.0]
+    os.kill(answers.worker.pid, 9)
+    answers.worker.wait()
+    with pytest.raises(HeirloomError, match=r"math_verify: its process ended \(-9\) beside '\$2\$': run `python -P "):
+        answers([row])
+
+
+def test_a_missing_package_is_told_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(math_answers, "find_spec", lambda name: None if name == "math_verify" else util.find_spec(name))
+    with pytest.raises(HeirloomError) as refused:
+        rewards_of([Reward(function="math_verify")], 8)
+    assert "training.rewards[0].function: math_verify needs the package math-verify, which is not" in str(refused.value)
+
+
+def test_the_plan_tells_that_the_package_is_missing(monkeypatch):
+    rewards = [Reward(function="length"), Reward(function="math_verify")]
+    run = SimpleNamespace(path="config/runs/sums.yaml", training=SimpleNamespace(rewards=rewards))
+    ledger = SimpleNamespace(
+        graph=SimpleNamespace(stages={"rewards-sums": SimpleNamespace(kind="rewards", run="sums")}),
+        project=SimpleNamespace(runs={"sums": run}),
+        to_do_or_to_follow=lambda: ["rewards-sums"],
+    )
+    packages_here.check_math_verify_here(ledger)
+    here = {"torch"}
+    monkeypatch.setattr(packages_here, "find_spec", lambda name: name if name in here else None)
+    with pytest.raises(HeirloomError) as refused:
+        packages_here.check_math_verify_here(ledger)
+    assert str(refused.value).startswith(
+        "rewards-sums: config/runs/sums.yaml: training.rewards[1].function: math_verify needs the package math-verify, "
+    )
+    here.clear()
+    packages_here.check_math_verify_here(ledger)  # the light environment executes no such stage
