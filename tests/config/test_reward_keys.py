@@ -44,6 +44,11 @@ def run(workplace):
         ("my_rows:shorten", "my-rows:x", "training.rewards[1].function: 'my-rows:x' must look like module:function"),
         ("(.*)", ".*", "training.rewards[0].answer_pattern: needs a group"),
         ("(.*)", "(", "training.rewards[0].answer_pattern: is no regular expression"),
+        (
+            '"my_rows:shorten", weight: 0.5',
+            "math_verify, pattern: x",
+            "training.rewards[1].pattern: has no effect with function: math_verify, only with format; delete it",
+        ),
         ("weight: 0.5", "weight: 0", "training.rewards[1].weight: 0 has no effect"),
         (
             "weight: 0.5",
@@ -108,6 +113,17 @@ def run(workplace):
 )
 def test_a_mistake_is_told_at_its_key(run, old, new, said):
     assert any(line.startswith(said) for line in run(old, new)), run(old, new)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("num_completions_to_print: 3", "belongs to `tracking:`; move it there as tracking.num_completions_to_print"),
+        ("log_completions: true", "tracking.num_completions_to_print says how many answers are shown; delete it"),
+    ],
+)
+def test_how_answers_are_shown_is_no_key_of_the_training(run, key, said):
+    assert said in run("global_batch_size: 64", f"global_batch_size: 64\n  {key}")[0]
 
 
 def test_rewards_are_needed(run):

@@ -11,6 +11,7 @@ TRACKING = (
     "log_level_replica",
     "logging_first_step",
     "logging_steps",
+    "num_completions_to_print",
     "project",
     "report_to",
     "run_name",
@@ -175,12 +176,11 @@ SET_BY_THE_WORKFLOW = {
         ),
         BY_PASS,
     ),
+    "log_completions": "tracking.num_completions_to_print says how many answers are shown; delete it",
     "off_policy_mask_threshold": "answers are drawn by the very weights that learn from them; delete it",
     **dict.fromkeys(
         (
-            "log_completions",
             "log_multimodal",
-            "num_completions_to_print",
             "log_unique_prompts",
             "log_completions_hub_repo",
         ),

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from heirloom.distributed import say
 from heirloom.training.callbacks.loss_history import rounded
 
 DRAWINGS = 50
@@ -40,7 +41,10 @@ class CompletionHistory:
         self.write(folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Take up the rows of a checkpoint."""
+        """Take up the rows of a checkpoint; one that an earlier version wrote has none, which is said."""
+        if not (folder / FILE).is_file():
+            say(f"{folder.name}: has no answers to look at, those before its step are not kept")
+            return
         lines = (folder / FILE).read_text(encoding="utf-8").split("\n")  # a text may hold other ends of lines
         self.rows = [json.loads(line) for line in lines if line]
 

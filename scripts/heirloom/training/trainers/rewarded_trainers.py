@@ -151,7 +151,7 @@ class OwnAnswers:
         return self.completions.is_due(self.state.global_step, self.state.max_steps, self.num_iterations)
 
     def keep_answers(self) -> None:
-        """Add some of the answers that were just drawn to their history; `weights_for_answers` is over."""
+        """Add some of the answers that were just drawn, and scored, to their history."""
         extra = self._logs["extra"]
         for place, row in enumerate(answer_rows(self._logs, self.rewards.weights, ANSWERS)):
             own = {name: extra[name][place] for name in ("row", "reference", "completion_tokens", "finish_reason")}
