@@ -3,6 +3,7 @@
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from heirloom.errors import HeirloomError
 from heirloom.launcher.command import Program
@@ -10,7 +11,8 @@ from heirloom.launcher.gpus import promised_gpus
 
 CPU_RANKS = 2
 """Ranks in total on machines without a GPU, whatever their cores: the number of ranks decides the bytes of a result."""
-TORCHRUN = ("-m", "torch.distributed.run")
+TORCHRUN = Path(__file__).parent / "hosts" / "torchrun.py"
+"""torchrun, for the ranks of several machines."""
 
 
 @dataclass(frozen=True)

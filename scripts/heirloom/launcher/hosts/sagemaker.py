@@ -80,7 +80,7 @@ class SageMakerHost:
         if program.kind == "python":
             return single_process(program)
         arguments = torchrun_arguments(program, ranks, self.names[0], self.port)
-        return [sys.executable, *TORCHRUN, "--node-rank", str(self.number), *arguments]
+        return [sys.executable, str(TORCHRUN), "--node-rank", str(self.number), *arguments]
 
     def signal_to_forward(self, signal: int) -> int:
         return signal

@@ -6,6 +6,7 @@ until Slurm misses it too (SlurmdTimeout) and starts the whole job again. Tested
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,13 +29,13 @@ from heirloom.launcher.ranks import (
     torchrun_arguments,
 )
 
-ON_EACH_NODE = """trap '' TERM
+ON_EACH_NODE = f"""trap '' TERM
 trap : INT HUP
-"$0" {torchrun} --signals-to-handle SIGINT,SIGHUP,SIGQUIT --node-rank "$SLURM_NODEID" "$@" || {{
+"$0" {shlex.quote(str(TORCHRUN))} --signals-to-handle SIGINT,SIGHUP,SIGQUIT --node-rank "$SLURM_NODEID" "$@" || {{
     code=$?
     [ "$SLURM_NODEID" = 0 ] || sleep 10
     exit $code
-}}""".format(torchrun=" ".join(TORCHRUN))
+}}"""
 """What srun runs on each node, with Python as $0.
 
 Slurm sends SIGTERM to every process of a step, which trainings answer by a checkpoint, and the launcher, which has it
