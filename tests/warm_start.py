@@ -3,30 +3,40 @@
 Several programs begin with the same seconds of imports. Each still runs as `python PROGRAM OPTIONS` does: its own
 process, its own folder first on sys.path, none of this repository's modules imported before. Signals to the process
 that stands for it (warm_client.py) are its own, and it dies with that process.
+
+What all tests may use is loaded once for all of pytest's workers, by the first of them that asks for it.
 """
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
+import hashlib
 import importlib
 import json
 import os
 import runpy
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 OPTIONAL = ("peft", "bitsandbytes", "wandb", "lomo_optim")
 """Libraries that others load wherever they are installed; a rank that is not asked for them does without."""
 ASKING = ("peft", "quantization", "paged_", "ademamix", "_bnb", "lomo")
 """Words of a rank that is asked for them (heirloom.rank): it begins cold where the others were loaded without."""
+TYPED = ("snakemake", "dvc")
+"""Programs that users type, beside `python`."""
+OWNER = "WARM_START_OWNER"
+"""Variable with the process that a server ends with."""
 CLIENT = Path(__file__).with_name("warm_client.py")
 OF_RANKS = (
     ("datasets", "peft", "torch")
@@ -50,38 +60,42 @@ OF_STAGES = ("torch.distributed.run", *OF_RANKS)
 
 @functools.cache
 def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
-    """Return the variable that lets torchrun take its ranks from a warm start, one for all tests of this process."""
+    """Return the variable that lets torchrun take its ranks from a warm start, one for all tests."""
     from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
-    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}, libraries).__enter__()
-    atexit.register(warm.__exit__)
-    return {"PYTHON_EXEC": str(warm.program("python"))}
+    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}, libraries).shared()
+    return {"PYTHON_EXEC": str(warm.programs / "python")}
 
 
 @functools.cache
 def warm_workflow(*more: str) -> Path:
-    """Return a folder with `python`, `snakemake` and `dvc` of a warm start, one for all tests of this process.
+    """Return a folder with `python`, `snakemake` and `dvc` of a warm start, one for all tests.
 
     `more`: libraries of the programs that these start: of stages, of torchrun.
     """
     from heirloom.launcher.environment import QUIET, REPRODUCIBLE
 
     stages = {**QUIET, **REPRODUCIBLE} if more else {}
-    warm = WarmStart({**os.environ, **stages}, (*OF_THE_WORKFLOW, *more), nested=True).__enter__()
-    atexit.register(warm.__exit__)
-    for name in ("snakemake", "dvc"):
-        warm.program(name, str(Path(sys.executable).with_name(name)))
-    return warm.program("python").parent
+    return WarmStart({**os.environ, **stages}, (*OF_THE_WORKFLOW, *more), nested=True).shared().programs
 
 
 def warm_environment(*libraries: str) -> Path:
     """Return what `make VENV=` takes for the environment of these tests; its Python begins with `libraries` loaded."""
     programs = warm_workflow(*libraries)
-    for there in (*Path(sys.executable).parent.iterdir(), *Path(sys.prefix).iterdir()):
-        here = programs / there.name if there.parent.name == "bin" else programs.parent / there.name
-        if there.is_file() and not here.exists():  # other programs, and what make notes of an installation
-            here.symlink_to(there) if here.parent == programs else here.touch()
+    with one_at_a_time():
+        for there in (*Path(sys.executable).parent.iterdir(), *Path(sys.prefix).iterdir()):
+            here = programs / there.name if there.parent.name == "bin" else programs.parent / there.name
+            if there.is_file() and not here.exists():  # other programs, and what make notes of an installation
+                here.symlink_to(there) if here.parent == programs else here.touch()
     return programs.parent
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let pytest's other workers wait meanwhile."""
+    with CLIENT.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class WarmStart:
@@ -97,31 +111,55 @@ class WarmStart:
         self.arguments = ["nested" if nested else "alone", *libraries]
 
     def __enter__(self) -> "WarmStart":
-        self.folder = tempfile.TemporaryDirectory(prefix="torch-", dir="/tmp")  # a socket's path has at most 107 bytes
-        self.place = f"{self.folder.name}/socket"
-        command = [sys.executable, __file__, self.place, *self.arguments]
-        self.server = subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.server.stdout.readline() == b"ready\n"
+        self.start(Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp")), os.getpid())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.server.stdin.close()
+        self.server.terminate()
         self.server.wait()
-        self.folder.cleanup()
+        shutil.rmtree(self.folder)
+
+    def shared(self) -> "WarmStart":
+        """Be the warm start of these libraries that all workers of this pytest have, and that ends with it."""
+        pytest = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+        session = os.environ.get("PYTEST_XDIST_TESTRUNUID", os.urandom(16).hex())
+        kind = hashlib.sha256(" ".join(self.arguments).encode()).hexdigest()[:8]
+        self.folder = Path(f"/tmp/warm-{session}-{kind}")
+        with one_at_a_time():
+            if not self.folder.exists():
+                self.folder.mkdir(mode=0o700)
+                self.start(self.folder, pytest)
+        return self
+
+    def start(self, folder: Path, owner: int) -> None:
+        """Start the server, in a folder with a short name: a socket's path has at most 107 bytes.
+
+        When the process `owner` has ended, it ends too and removes the folder.
+        """
+        self.folder = folder
+        self.programs.mkdir()
+        for name, *words in (("python",), *((name, str(Path(sys.executable).with_name(name))) for name in TYPED)):
+            program = self.programs / name
+            program.write_text(f'#!/bin/sh\nexec {shlex.join([*self.python, *words])} "$@"\n')
+            program.chmod(0o755)
+        command = [sys.executable, __file__, self.place, *self.arguments]
+        environment = self.environment | {OWNER: str(owner)}
+        self.server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self.server.stdout.readline() == b"ready\n"
+
+    @property
+    def place(self) -> str:
+        return str(self.folder / "socket")
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `python`, `snakemake` and `dvc` that begin warm."""
+        return self.folder / "bin"
 
     @property
     def python(self) -> list[str]:
         """What stands for `python` before PROGRAM OPTIONS; folder, variables and streams are the typing one's."""
         return [sys.executable, "-I", "-S", str(CLIENT), self.place, sys.executable]
-
-    def program(self, name: str, *words: str) -> Path:
-        """Make a program NAME that stands for `python WORDS`, beside the others."""
-        folder = Path(self.folder.name, "bin")
-        folder.mkdir(exist_ok=True)
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.join([*self.python, *words])} "$@"\n')
-        program.chmod(0o755)
-        return program
 
     def run(self, program: Path, options: list[str], log: Path, **more: str) -> int:
         """Run a program to its end, its output into `log`; return its exit code, that after signal n being -n.
@@ -135,7 +173,8 @@ class WarmStart:
 
 
 def serve(place: str, libraries: list[str]) -> None:
-    """Answer such requests until standard input ends."""
+    """Answer such requests until the process ends that this is for."""
+    gc.disable()  # to look through what imports make, again and again, takes a quarter of their time
     absent = [] if "peft" in libraries else OPTIONAL
     sys.modules.update(dict.fromkeys(absent))  # as heirloom.rank has it
     for library in libraries:
@@ -147,17 +186,20 @@ def serve(place: str, libraries: list[str]) -> None:
         del sys.modules[name]
 
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    owner = os.pidfd_open(int(os.environ[OWNER]))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         print("ready", flush=True)
-        while listener in select.select([listener, sys.stdin], [], [])[0]:
+        while owner not in select.select([listener, owner], [], [])[0]:
             asked, _ = listener.accept()
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 answer(asked)
             asked.close()
+    shutil.rmtree(Path(place).parent)
 
 
 def answer(asked: socket.socket) -> None:

@@ -56,7 +56,7 @@ def result_of(tmp_path: Path):
         program, output, log = BENCHMARKS / f"{name}.py", tmp_path / "result.json", tmp_path / "log"
         options = [*options, "--output", str(output)]
         if warm:
-            more = {"PYTHON_EXEC": str(warm.program("python"))} if ranks else {}
+            more = {"PYTHON_EXEC": str(warm.programs / "python")} if ranks else {}
             code = warm.run(program, options, log, **more)
         else:
             with log.open("wb") as file:

@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm_start import warm_ranks
+from warm_start import OF_STAGES, warm_ranks, warm_workflow
 from watched_processes import processes_in, wait_for
 
 from heirloom.data.dataset_storage import SplitWriter
@@ -61,7 +60,8 @@ class Place:
 
     def command(self, script: str, *arguments: str | Path, ranks: int) -> list[str]:
         """Return what starts a script with its libraries loaded: itself as one rank, or under the launcher as two."""
-        begin = [sys.executable, SCRIPTS / "launch.py", "torchrun"] if ranks == 2 else [warm_ranks()["PYTHON_EXEC"]]
+        launcher = [warm_workflow(*OF_STAGES) / "python", SCRIPTS / "launch.py", "torchrun"]
+        begin = launcher if ranks == 2 else [warm_ranks()["PYTHON_EXEC"]]
         return [*map(str, (*begin, SCRIPTS / script, *arguments))]
 
     def kill_after(self, answers: int, journal: Path, command: list[str], seconds: int = 120) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm_start import warm_ranks
+from warm_start import OF_STAGES, warm_ranks, warm_workflow
 
 from heirloom.launcher.environment import CPU_RANKS, ONE_MACHINE, REPRODUCIBLE
 
@@ -50,7 +50,8 @@ MODEL_CONFIG = {
 class Workplace:
     """A folder in which scripts run as in a repository; configuration files are JSON, which is YAML too.
 
-    `warm`: ranks begin with their libraries loaded; for tests that ask nothing about how ranks begin, or are ended.
+    `warm`: torchrun and its ranks begin with their libraries loaded; for tests that ask nothing about how they begin,
+    or are ended.
     """
 
     folder: Path
@@ -64,8 +65,11 @@ class Workplace:
         self, *words: str, check: bool = True, seconds: float = 240, **variables: str
     ) -> subprocess.CompletedProcess:
         """Run `python WORDS` here to its end; what it prints is all in `stdout`."""
+        # not where variables are given: libraries read some as they are loaded
+        warm = self.warm and words[:2] == (str(LAUNCH), "torchrun") and not variables
+        python = warm_workflow(*OF_STAGES) / "python" if warm else sys.executable
         done = subprocess.run(
-            [sys.executable, *words],
+            [str(python), *words],
             cwd=self.folder,
             env=environment(**(warm_ranks() if self.warm else {}), **variables),
             stdout=subprocess.PIPE,
