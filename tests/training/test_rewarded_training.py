@@ -30,6 +30,7 @@ METHODS = {
 }
 ON_ZERO3 = ("grpo-reused", "grpo-lora", "grpo-judged")
 ON_ONE = ("grpo", "grpo-reused", "rloo", "grpo-judged")
+ON_FOUR = ("grpo-reused", "rloo-lora")
 TRACKED = {"grpo": {"logging_steps": 2, "report_to": "tensorboard", "num_completions_to_print": 2}}
 OF_PASSES = {"clip_ratio_low_min", "clip_ratio_high_max"}
 """Of each forward pass the extreme answer's, so that they depend on how many passes there are."""
@@ -76,7 +77,7 @@ def tried(workplace):
 
 @pytest.fixture(scope="module")
 def said(workplace, tried):
-    """Train by all of METHODS in the workplace: at ZeRO-2 on two ranks (apart, and with a stop), on one, at ZeRO-3.
+    """Train by all of METHODS in the workplace: on two ranks (apart, and with a stop), on one and four, at ZeRO-3.
 
     One more training is given what was tried of other rewards.
     """
@@ -87,6 +88,7 @@ def said(workplace, tried):
     jobs += [{"arguments": [*others, "--tried_rewards", "tried.json"]}]
     printed = [workplace.torchrun("many_trainings.py", jobs, ranks=2)]
     printed += [workplace.torchrun("many_trainings.py", [job(workplace, name, "one") for name in ON_ONE], ranks=1)]
+    printed += [workplace.torchrun("many_trainings.py", [job(workplace, name, "four") for name in ON_FOUR], ranks=4)]
     zero3 = [job(workplace, name, "zero3", "zero3") for name in ON_ZERO3]
     return "".join([*printed, workplace.torchrun("many_trainings.py", zero3, ranks=2)])
 
@@ -108,7 +110,7 @@ def test_rewards_are_tried_by_a_stage_and_then_no_more(workplace, tried, said):
     assert "rewards, tried on 12 prompts, are on average: references" in tried and "\nreference '" in tried
     at_start = [line for line in said.splitlines() if line.startswith("rewards, tried on 12 prompts")]
     given = 3  # grpo-judged on two ranks, on one and at ZeRO-3 is given what the stage has found; one other is refused
-    assert len(at_start) == len(METHODS) + len(ON_ONE) + len(ON_ZERO3) + 2 - given
+    assert len(at_start) == len(METHODS) + len(ON_ONE) + len(ON_FOUR) + len(ON_ZERO3) + 2 - given
     assert "tried.json: tells of other rewards than those in training.rewards: try these by" in said
 
 
@@ -200,6 +202,11 @@ def test_the_log_and_tensorboard_show_answers(workplace, said):
 @pytest.mark.parametrize("name", ON_ONE)
 def test_one_rank_learns_what_two_do(workplace, said, name):
     compare(workplace, name, "one")
+
+
+@pytest.mark.parametrize("name", ON_FOUR)
+def test_four_ranks_learn_what_two_do(workplace, said, name):
+    compare(workplace, name, "four")
 
 
 @pytest.mark.parametrize("name", ON_ZERO3)
