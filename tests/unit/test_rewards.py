@@ -4,6 +4,7 @@ import pytest
 
 from heirloom.config.sections.training import Reward
 from heirloom.errors import HeirloomError
+from heirloom.training.callbacks.completion_history import DRAWINGS, CompletionHistory
 from heirloom.training.rewards.functions import rewards_of
 from heirloom.training.rewards.trial import try_rewards
 
@@ -84,3 +85,22 @@ def test_a_function_of_the_users_is_called_with_rows_and_its_mistakes_are_told(t
         with pytest.raises(HeirloomError) as refused:
             tried({"function": f"my_own_rewards:{name}"})
         assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("uses", [1, 3])
+@pytest.mark.parametrize("last", [1, 4, 50, 51, 1000, 12_345])
+def test_answers_are_kept_of_the_first_batch_the_last_and_some_between(last, uses):
+    drawn = range(0, last, uses)
+    kept = [step for step in drawn if CompletionHistory().is_due(step, last, uses)]
+    assert (kept[0], kept[-1]) == (drawn[0], drawn[-1])
+    assert min(len(drawn), DRAWINGS / 2) <= len(kept) <= DRAWINGS
+
+
+def test_answers_are_taken_up_from_a_checkpoint_as_they_were(tmp_path, capsys):
+    history, other = CompletionHistory(), CompletionHistory()
+    other.load(tmp_path)
+    assert other.rows == [] and "has no answers to look at" in capsys.readouterr().out  # of an earlier version
+    history.rows = [{"step": 1, "completion": "one\u2028line\n", "reward": 0.5}, {"step": 2, "completion": "\x85"}]
+    history.save(tmp_path)
+    other.load(tmp_path)
+    assert other.rows == history.rows

@@ -34,7 +34,7 @@ class CompletionHistory:
     def is_due(self, step: int, last: int, uses: int) -> bool:
         """Say whether answers are kept of what is drawn after `step` steps of `last`; `uses`: steps of a batch."""
         drawing, drawings = step // uses, math.ceil(last / uses)
-        return drawing % math.ceil(drawings / DRAWINGS) == 0 or drawing == drawings - 1
+        return drawing % math.ceil(drawings / (DRAWINGS - 1)) == 0 or drawing == drawings - 1
 
     def save(self, folder: Path) -> None:
         """Write the rows into a checkpoint."""
