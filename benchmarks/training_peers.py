@@ -1,7 +1,7 @@
 """Training steps a CPU second beside plain transformers, TRL and PyTorch, on the same rows and ranks.
 
-    python benchmarks/training_peers.py [--methods trainer sft dpo orpo characters] [--model FOLDER] [--steps 40]
-                                        [--executions 3] [--output FILE]
+    python benchmarks/training_peers.py [--methods trainer sft dpo orpo kto reward grpo characters]
+                                        [--model FOLDER] [--steps 40] [--executions 3] [--output FILE]
 
 Every method trains the Llama of training_speed.py, of about half a million parameters, on two ranks: by our script, and
 by a plain script of its library, as its documentation shows it; with --model that folder's model instead, on one rank.
@@ -9,12 +9,14 @@ by a plain script of its library, as its documentation shows it; with --model th
 sides run without DeepSpeed and in float32, both at once: they wait for each other when their steps are warm, so that
 what else the machine does meets both alike (one after the other, one and the same program was seen to differ by a
 fifth). Counted are rank 0's CPU seconds after the steps that warm up, so neither start-up nor saving; start-up, to the
-end of the first step, is told apart. Reported: medians of both sides, and the median of ours : theirs by execution.
+end of the first step, is told apart. Reported: medians of both sides, and the median of ours : theirs by execution; for
+grpo also tokens that were drawn a CPU second, and the CPU seconds of a step that drawing them and training took.
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -35,10 +37,16 @@ CHARACTERS = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers":
 CHARACTERS |= {"num_key_value_heads": 4, "max_position_embeddings": 64, "vocab_size": 65, "tie_word_embeddings": True}
 """nanoGPT's config/train_shakespeare_char.py as its README gives it for a CPU: 4 layers, 4 heads, width 128, blocks of
 64, batches of 12."""
-METHODS = ("trainer", "sft", "dpo", "orpo", "characters")
-KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference", "characters": "text"}
-SCRIPTS = {"trainer": "train", "sft": "sft_train", "dpo": "dpo_train", "orpo": "orpo_train", "characters": "train"}
+METHODS = ("trainer", "sft", "dpo", "orpo", "kto", "reward", "grpo", "characters")
+KINDS = {"trainer": "text", "sft": "chat", "dpo": "preference", "orpo": "preference", "kto": "labelled"}
+KINDS |= {"reward": "preference", "grpo": "chat", "characters": "text"}
+SCRIPTS = {method: f"{method}_train" for method in METHODS} | dict.fromkeys(("trainer", "characters"), "train")
 LONGEST = 128
+ANSWERS = 4
+"""To each prompt of grpo."""
+LONGEST_ANSWER = 32
+REWARDED = "[1-7]$"
+"""What the last word of a rewarded answer ends with, so that most answers of a group are worth more than others."""
 SIDES = ("ours", "theirs")
 
 
@@ -84,6 +92,11 @@ def compare(method: str, model: Path | None, folder: Path, steps: int, execution
 
     return {
         **{side: median(side, "steps_per_cpu_s") for side in SIDES},
+        **{
+            figure: {side: median(side, figure) for side in SIDES}
+            for figure in ("tokens_per_cpu_s", "drawing_cpu_s_per_step", "training_cpu_s_per_step")
+            if figure in found[0]["ours"]
+        },
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
         "start_cpu_s": {side: median(side, "start_cpu_s") for side in SIDES},
@@ -147,18 +160,30 @@ def make_inputs(method: str, model: Path | None, folder: Path, rows: int, batch:
         return rng.integers(2, vocabulary, count).tolist()
 
     kind = KINDS[method]
+    own = {}
+    if method == "grpo":
+        own = {"num_generations": ANSWERS, "max_completion_length": LONGEST_ANSWER}
     if kind == "text":
         table = [{"input_ids": ids(length)} for _ in range(rows)]
     elif kind == "chat":
         parts = [(ids(length // 4), ids(length - length // 4)) for _ in range(rows)]
         table = [{"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer} for prompt, answer in parts]
+    elif kind == "labelled":
+        names = ("prompt_ids", "completion_ids", "label")
+        table = [
+            dict(zip(names, (ids(length // 2), ids(length // 2), bool(number % 2)), strict=True))
+            for number in range(rows)
+        ]
     else:
         names = ("prompt_ids", "chosen_ids", "rejected_ids")
         table = [dict(zip(names, map(ids, (length // 2, length // 2, length // 2)), strict=True)) for _ in range(rows)]
     inputs.write_dataset(folder / "data", kind, table, length)
     training = {"per_device_train_batch_size": batch, "max_steps": steps, "learning_rate": 1e-4, "seed": 0}
-    training |= {"bf16": False, "gradient_checkpointing": False}
-    run = {"training": {**training, "global_batch_size": batch * ranks}, "tracking": {"save_steps": steps}}
+    training |= {"bf16": False, "gradient_checkpointing": False, **own}
+    ours = {"global_batch_size": batch * ranks}
+    if method == "grpo":
+        ours["rewards"] = [{"function": "format", "pattern": REWARDED}]
+    run = {"training": training | ours, "tracking": {"save_steps": steps}}
     (folder / "run.yaml").write_text(json.dumps(run))
     (folder / "arguments.json").write_text(json.dumps(training))
 
@@ -171,7 +196,13 @@ class Meter:
 
     def __init__(self, side: str, steps: int) -> None:
         self.side, self.steps, self.begun = side, steps, 0.0
+        self.tokens, self.drawing = 0, 0.0
         self.figures: dict[str, float] = {}
+
+    def drawn(self, begun: float, tokens: int) -> None:
+        """Count so many tokens, whose drawing began at that CPU second."""
+        self.tokens += tokens
+        self.drawing += time.process_time() - begun
 
     def step_has_ended(self, number: int) -> None:
         if number == 1:
@@ -180,9 +211,14 @@ class Meter:
             Path(f"{self.side}.warm").touch()
             while not all(Path(f"{side}.warm").exists() for side in SIDES):
                 time.sleep(0.01)
-            self.begun = time.process_time()
+            self.begun, self.tokens, self.drawing = time.process_time(), 0, 0.0
         elif number == self.steps:
-            self.figures["steps_per_cpu_s"] = (self.steps - WARM_UP) / (time.process_time() - self.begun)
+            steps, seconds = self.steps - WARM_UP, time.process_time() - self.begun
+            self.figures["steps_per_cpu_s"] = steps / seconds
+            if self.tokens:
+                self.figures["tokens_per_cpu_s"] = self.tokens / seconds
+                self.figures["drawing_cpu_s_per_step"] = self.drawing / steps
+                self.figures["training_cpu_s_per_step"] = (seconds - self.drawing) / steps
 
 
 def train_and_measure(method: str, side: str, of_the_script: list[str]) -> None:
@@ -195,7 +231,7 @@ def train_and_measure(method: str, side: str, of_the_script: list[str]) -> None:
         by_a_bare_loop(arguments, meter)
     else:
         by_its_library(method, arguments, meter)
-    assert len(meter.figures) == 2, "the last step was not seen"
+    assert "steps_per_cpu_s" in meter.figures, "the last step was not seen"
     if os.environ["RANK"] == "0":
         Path(f"{side}.json").write_text(json.dumps(meter.figures))
 
@@ -213,6 +249,17 @@ def by_our_script(script: str, arguments: list[str], meter: Meter) -> None:
             return super().on_step_end(args, state, control, **kwargs)
 
     lifecycle.Progress = Watched
+    if script == "grpo_train":
+        from heirloom.training import rewarded_training
+
+        class Drawing(rewarded_training.SampledAnswers):
+            def __call__(self, batch):
+                begun = time.process_time()
+                found = super().__call__(batch)
+                meter.drawn(begun, sum(len(each.ids) for each in found))
+                return found
+
+        rewarded_training.SampledAnswers = Drawing
     sys.argv = [f"{script}.py", *arguments]
     runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="measured")["main"]()
 
@@ -220,7 +267,7 @@ def by_our_script(script: str, arguments: list[str], meter: Meter) -> None:
 def by_its_library(method: str, arguments: dict, meter: Meter) -> None:
     """Train by a plain script of transformers or TRL, on the rows as texts where TRL wants texts."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    from datasets import load_from_disk
+    from datasets import Dataset, load_from_disk
     from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForLanguageModeling, TrainerCallback
 
     class Watching(TrainerCallback):
@@ -241,17 +288,45 @@ def by_its_library(method: str, arguments: dict, meter: Meter) -> None:
         rows = rows.map(lambda row: {"completion_mask": [int(label >= 0) for label in row["labels"]]}).remove_columns(
             "labels"
         )
+    elif method == "grpo":
+        from trl import GRPOConfig as Arguments
+        from trl import GRPOTrainer
+
+        class Class(GRPOTrainer):
+            def _generate_single_turn(self, *args, **kwargs):
+                begun = time.process_time()
+                found = super()._generate_single_turn(*args, **kwargs)
+                meter.drawn(begun, sum(map(len, found[0])))
+                return found
+
+        others = {
+            "reward_funcs": lambda completions, **_: [float(bool(re.search(REWARDED, each))) for each in completions]
+        }
+        prompts = (
+            [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label < 0] for row in rows
+        )
+        rows = Dataset.from_dict({"prompt": tokenizer.batch_decode(list(prompts))})
+    elif method == "kto":
+        from trl import KTOConfig as Arguments
+        from trl import KTOTrainer as Class
+
+        rows = rows.map(
+            lambda row: {key: tokenizer.decode(row[f"{key}_ids"]) for key in ("prompt", "completion")}
+        ).select_columns(["prompt", "completion", "label"])
     else:
         rows = rows.map(lambda row: {key.removesuffix("_ids"): tokenizer.decode(ids) for key, ids in row.items()})
         rows = rows.select_columns(["prompt", "chosen", "rejected"])
         if method == "dpo":
             from trl import DPOConfig as Arguments
             from trl import DPOTrainer as Class
+        elif method == "reward":
+            from trl import RewardConfig as Arguments
+            from trl import RewardTrainer as Class
         else:
             from trl.experimental.orpo import ORPOConfig as Arguments
             from trl.experimental.orpo import ORPOTrainer as Class
     trainer = Class(
-        model=AutoModelForCausalLM.from_pretrained("base"),
+        model="base" if method == "reward" else AutoModelForCausalLM.from_pretrained("base"),
         args=Arguments(
             output_dir="theirs", use_cpu=True, report_to="none", logging_steps=10, save_strategy="no",
             disable_tqdm=True, **arguments,
