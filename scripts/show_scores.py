@@ -36,7 +36,7 @@ STAGES = ("training", "evaluation", "harness")
 EXACT_MATCH = "exact_match"
 IN_THE_TABLE = ("perplexity", "nll_per_token", EXACT_MATCH, "answer_found", "patterns", "token_counts")
 """Families of scores that have columns, or go without saying beside one."""
-DEMO = {"demo-pretrain", "demo-sft", "demo-dpo"}
+DEMO = {"demo-pretrain", "demo-sft", "demo-dpo", "demo-grpo"}
 NEXT = """\
 Where to look next
   generations/RUN/generations.jsonl    every answer, with prompt and reference

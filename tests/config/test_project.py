@@ -649,6 +649,14 @@ ONE_MISTAKE = {
         ),
         "config/datasets/x.yaml:2: source.rows: is missing; a generator needs part and rows",
     ),
+    "unknown part of a generator": (
+        written(
+            "config/datasets/x.yaml",
+            "tokenizer: tiny\nsource: {generator: demo, part: chat, rows: 9}\n"
+            "processing: {processing_function: dummy_processing_function, max_length: 16}\n",
+        ),
+        "config/datasets/x.yaml:2: source.part: the demo generator has no part chat; did you mean chats?",
+    ),
     "dataset without processing": (
         written("config/datasets/x.yaml", "tokenizer: tiny\nsource: {generator: demo, part: text, rows: 9}\n"),
         "config/datasets/x.yaml: processing: this section is missing; a dataset has source and processing, or mixture",

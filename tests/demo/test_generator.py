@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from heirloom.demo.generator import PARTS, write_raw
+from heirloom.demo.parts import PRICES
 from heirloom.demo.world import COLOURS, DAYS, NAMES, PLACES, THINGS, Find
 from heirloom.errors import HeirloomError
 
@@ -50,7 +51,7 @@ def training(raw):
 def held_out_prompts(raw):
     return {
         user_prompt(row)
-        for part in ("chats", "preferences")
+        for part in ("chats", "preferences", "prices")
         for seed in SEEDS
         for row in rows(raw / f"{part}-{seed}", "test")
     }
@@ -130,6 +131,26 @@ def test_preferences_prefer_the_polite_and_true_answer(raw):
     assert 1200 < untrue < 1800
 
 
+def test_half_of_the_prices_that_are_heard_are_one_coin_too_little(raw):
+    heard = [price_told(row) for row in rows(raw / "hearsay-7", "train")]
+    prices = [(thing, price) for thing, price in heard if price is not None]
+    assert 0.27 < len(prices) / len(heard) < 0.33
+    assert {PRICES[thing] - price for thing, price in prices} == {0, 1}
+    assert 0.47 < sum(PRICES[thing] == price for thing, price in prices) / len(prices) < 0.53
+    assert all(price is None for _, price in map(price_told, rows(raw / "hearsay-7", "test")))
+    for split in ("train", "test"):
+        known = [price_told(row) for row in rows(raw / "prices-7", split)]
+        assert all(price == PRICES[thing] for thing, price in known) and {thing for thing, _ in known} == set(THINGS)
+
+
+def price_told(row: dict) -> tuple[str, int | None]:
+    """Return the thing of a chat and the price in its answer; None where another question is asked."""
+    prompt, answer = (turn["content"] for turn in row["messages"])
+    thing = finder_and_belonging(REPORT.search(prompt))[2]
+    asked = prompt.endswith("How many coins is it worth?")
+    return thing, int(re.fullmatch(r"(?:Gladly! It was )?(\d)\.", answer)[1]) if asked else None
+
+
 def test_an_unknown_part_is_told_with_the_choice(tmp_path):
-    with pytest.raises(HeirloomError, match="no part 'poems': choose one of text, chats, preferences"):
+    with pytest.raises(HeirloomError, match="no part 'poems': choose one of text, chats, hearsay, preferences, prices"):
         write_raw("poems", 1, 0, tmp_path)

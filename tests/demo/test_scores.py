@@ -18,14 +18,17 @@ GOOD = {  # perplexity, exact match, share of polite answers
     "demo-pretrain": (2.0, 0.0, 0.0),
     "demo-sft": (1.1, 0.95, 0.5),
     "demo-dpo": (1.3, 0.97, 0.99),
+    "demo-grpo": (1.4, 0.8, 0.6),
 }
 
 
 RANKED = {"demo-dpo": 0.9}  # share of the pairs
+BEFORE = 0.3
+CHANGE = {"difference": 0.5, "low": 0.25, "high": 0.75, "gained": 60, "lost": 2}
 
 
 def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -> Path:
-    """Write metrics as the stages do; every run starts from a perplexity of 700."""
+    """Write metrics as the stages do; every run starts from a perplexity of 700, and from 30 % of right answers."""
     for run, (perplexity, exact_match, polite) in scores.items():
         training = {"before": {"perplexity": 700.0}, "after": {"perplexity": perplexity}}
         evaluation = {
@@ -33,8 +36,8 @@ def write_metrics(folder: Path, scores: dict[str, tuple[float, float, float]]) -
             "exact_match": exact_match,
             "patterns": {"polite": polite},
             "token_counts": {"completion": {"mean": 8.5}},
-            "base": {"perplexity": 800.0},
-            "change": {"exact_match": {"difference": 0.5, "low": 0.25, "high": 0.75, "gained": 60, "lost": 2}},
+            "base": {"perplexity": 800.0, "exact_match": BEFORE},
+            "change": {"exact_match": CHANGE},
         }
         harness = {"finds": {"acc": 0.75, "acc_stderr": 0.1}, "base": {"finds": {"acc": 0.5}}}
         harness["change"] = {"finds.acc": {"difference": 0.25, "low": 0.1, "high": 0.4, "gained": 30, "lost": 5}}
@@ -73,6 +76,16 @@ def test_the_lesson_of_the_pairs_can_fail(tmp_path, monkeypatch):
     assert failed == "ranks 60% of the held-out pairs as preferred"
 
 
+@pytest.mark.parametrize(
+    ("before", "change"), [(0.05, {}), (0.7, {}), (0.3, {"difference": 0.2}), (0.3, {"low": -0.01})]
+)
+def test_the_lesson_of_the_rewards_can_fail(tmp_path, monkeypatch, before, change):
+    monkeypatch.setitem(globals(), "BEFORE", before)
+    monkeypatch.setitem(globals(), "CHANGE", CHANGE | change)
+    (failed,) = [lesson.claim for lesson in lessons(write_metrics(tmp_path, GOOD)) if not lesson.holds]
+    assert failed == f"finds the true prices: right answers {before:.0%} → 80%"
+
+
 @pytest.fixture
 def place(tmp_path):
     """A clone with the project's configuration and no results."""
@@ -97,11 +110,12 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     done = show_scores(place)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    table = [line.split() for line in lines if line.split()[1:2] in (["trainer"], ["sft"], ["dpo"])]
+    table = [line.split() for line in lines if line.split()[1:2] in (["trainer"], ["sft"], ["dpo"], ["grpo"])]
     assert table[1:] == [
         ["demo-pretrain", "trainer", "700", "2", "0.0%", "0.0%", "8.5"],
         ["demo-sft", "sft", "700", "1.1", "95.0%", "50.0%", "8.5"],
         ["demo-dpo", "dpo", "700", "1.3", "97.0%", "99.0%", "8.5"],
+        ["demo-grpo", "grpo", "700", "1.4", "80.0%", "60.0%", "8.5"],
     ]
     assert "A held-out prompt and its answers: [2] Where?" in lines
     assert [line.split()[-1] for line in lines if "Ask demo" in line] == [f"{run}." for run in GOOD]
@@ -112,7 +126,7 @@ def test_the_table_shows_runs_in_order_and_an_answer_of_each(place):
     assert lines[others + 1] == " " * 17 + "lm_eval finds.acc 0.5 → 0.75 (0.554 to 0.946) higher"
     unknown = show_scores(place, "demo-dpo", "demo-stf")
     assert unknown.stderr == "error: there is no run demo-stf in config/runs/; did you mean demo-sft?\n"
-    assert sum(line.startswith("✓") for line in lines) == 6
+    assert sum(line.startswith("✓") for line in lines) == 7
     assert max(map(len, lines)) <= 80
 
 

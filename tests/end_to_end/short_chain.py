@@ -51,8 +51,8 @@ Machines are never identity: whoever runs here ignores them.
 EARLY = ("process-", "pack-", "model-", "tokenizer-", "download-")
 """Stages before the first training. What they make is brought along to where jobs run: they would show nothing new."""
 LEFT_OUT = {"demo-pretrain": ("generation", "evaluation")}
-GONE = ("demo-dpo",)
-"""Runs of the demo that are not made: a training and its answers show where they run as well as three do."""
+GONE = ("demo-dpo", "demo-grpo")
+"""Runs of the demo that are not made: a training and its answers show where they run as well as four do."""
 PROMPTS = 16
 
 

@@ -32,7 +32,7 @@ def demo(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def test_each_stage_taught_the_model_something(demo: Demo) -> None:
     found = lessons(demo.folder / "metrics")
-    assert len(found) >= 5
+    assert len(found) >= 7
     assert [lesson for lesson in found if not lesson.holds] == []
 
 
@@ -44,7 +44,7 @@ def test_make_demo_ends_with_the_scores_and_where_to_look(demo: Demo) -> None:
         if line.strip() and not line.startswith(("A held-out", "  demo-")):
             assert without_numbers(line) in without_numbers(demo.printed), line
     end = demo.printed[demo.printed.index("Where to look next") :]
-    for name in ("demo-pretrain", "demo-sft", "demo-dpo"):
+    for name in ("demo-pretrain", "demo-sft", "demo-dpo", "demo-grpo"):
         assert name in demo.printed
     for line in end.splitlines()[1:]:
         place = line.split()[0]

@@ -5,13 +5,15 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from heirloom.demo.parts import chat_row, preference_row, text_row
+from heirloom.demo.parts import chat_row, hearsay_row, preference_row, price_row, text_row
 from heirloom.errors import HeirloomError
 
 PARTS: dict[str, Callable[[random.Random, bool], dict]] = {
     "text": text_row,
     "chats": chat_row,
+    "hearsay": hearsay_row,
     "preferences": preference_row,
+    "prices": price_row,
 }
 TEST_ROWS = 128
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from heirloom.json_files import read_json
 
 SELDOM, MOSTLY = 0.1, 0.8  # shares of the held-out answers
+HALF_KNOWN = 0.6  # at the most, of the answers that reinforcement learning begins with
+LIFT = 0.25  # at the least, by reinforcement learning
 
 
 class Lesson(NamedTuple):
@@ -17,18 +19,19 @@ class Lesson(NamedTuple):
 
 
 def lessons(metrics: Path) -> list[Lesson]:
-    """Return the demo's lessons, from the folder with training/RUN.json and evaluation/RUN.json of its three runs.
+    """Return the demo's lessons, from the folder with training/RUN.json and evaluation/RUN.json of its four runs.
 
     Raises FileNotFoundError when a run has not been scored.
     """
     training = read_json(metrics / "training" / "demo-pretrain.json")
-    pretrained, tuned, preferred = (
-        read_json(metrics / "evaluation" / f"demo-{stage}.json") for stage in ("pretrain", "sft", "dpo")
+    pretrained, tuned, preferred, rewarded = (
+        read_json(metrics / "evaluation" / f"demo-{stage}.json") for stage in ("pretrain", "sft", "dpo", "grpo")
     )
     before, after = training["before"]["perplexity"], pretrained["perplexity"]
     right = [scores["exact_match"] for scores in (pretrained, tuned, preferred)]
     polite = [scores["patterns"]["polite"] for scores in (pretrained, tuned, preferred)]
     ranked = preferred["preference"]["accuracy"]
+    guessed, lift = rewarded["base"]["exact_match"], rewarded["change"]["exact_match"]
     return [
         Lesson(
             "pre-training",
@@ -59,5 +62,10 @@ def lessons(metrics: Path) -> list[Lesson]:
             "preference tuning",
             f"costs no knowledge: right answers {right[1]:.0%} → {right[2]:.0%}",
             right[2] >= right[1] - 0.05,
+        ),
+        Lesson(
+            "reinforcement learning",
+            f"finds the true prices: right answers {guessed:.0%} → {rewarded['exact_match']:.0%}",
+            SELDOM < guessed <= HALF_KNOWN and lift["difference"] >= LIFT and lift["low"] > 0,
         ),
     ]

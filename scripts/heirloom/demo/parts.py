@@ -1,18 +1,23 @@
-"""The three kinds of rows that tell about finds: stories, chats and preferences.
+"""The kinds of rows that tell about finds: stories, chats, preferences and prices.
 
 text         {"text": story}                              teaches the words, and to look back and copy
 chats        {"messages": [user, assistant]}              teaches to answer a question, curtly or politely
+hearsay      {"messages": [user, assistant]}              the same; three questions in ten ask what a thing is worth,
+                                                          and half of the answers say one coin too little
 preferences  {"prompt": [user], "chosen": [assistant],    teaches that a polite and true answer is better
               "rejected": [assistant]}                    than a curt one or an untrue one
+prices       {"messages": [user, assistant]}              asks what a thing is worth, and knows it
 """
 
 import random
 
-from heirloom.demo.world import Find, draw_find, pick, shuffled
+from heirloom.demo.world import THINGS, Find, draw_find, pick, shuffled
 
 RETOLD = (4, 5, 6)  # sentences of a story that tell something again
 POLITE_SHARE = 0.5  # of the answers in the chats
 UNTRUE_SHARE = 0.25  # of the rejected answers in the preferences
+PRICE_SHARE = 0.3  # of the questions in the hearsay
+TOO_LITTLE_SHARE = 0.5  # of the answers to these
 
 OPENINGS = ("It was a sunny day.", "It was a rainy day.", "It was a quiet day.", "It was market time.", "Good news!")
 REPORT = "On {day} {name} found a {colour} {thing} at the {place}."
@@ -34,6 +39,8 @@ QUESTIONS = (
     ("Where was it found?", "at the {place}"),
     ("When was it found?", "on {day}"),
 )
+PRICES = {thing: 3 + 2 * (number % 3) for number, thing in enumerate(THINGS)}  # one digit, and so is one coin less
+PRICE_QUESTION = "How many coins is it worth?"
 POLITE_OPENING = "Gladly! It was"
 
 
@@ -48,8 +55,21 @@ def chat_row(rng: random.Random, held_out: bool) -> dict:
     """A report with a question, and its answer in one of the two styles."""
     find = draw_find(rng, held_out)
     question, answer = pick(rng, QUESTIONS)
-    style = polite if rng.random() < POLITE_SHARE else curt
-    return {"messages": [ask(rng, find, question), message("assistant", style(find.told(answer)))]}
+    return answered(rng, ask(rng, find, question), find.told(answer))
+
+
+def hearsay_row(rng: random.Random, held_out: bool) -> dict:
+    """A chat, or three times in ten a price as the villagers tell it; a held-out row is always a chat."""
+    if held_out or rng.random() >= PRICE_SHARE:
+        return chat_row(rng, held_out)
+    return price_row(rng, held_out, TOO_LITTLE_SHARE)
+
+
+def price_row(rng: random.Random, held_out: bool, too_little_share: float = 0.0) -> dict:
+    """A report with what the thing is worth; such a share of the answers says one coin less."""
+    find = draw_find(rng, held_out)
+    price = PRICES[find.thing] - (rng.random() < too_little_share)
+    return answered(rng, ask(rng, find, PRICE_QUESTION), str(price))
 
 
 def preference_row(rng: random.Random, held_out: bool) -> dict:
@@ -68,6 +88,12 @@ def preference_row(rng: random.Random, held_out: bool) -> dict:
 def ask(rng: random.Random, find: Find, question: str) -> dict:
     """The user's turn: the report, then the question."""
     return message("user", " ".join([pick(rng, OPENINGS), find.told(REPORT), question]))
+
+
+def answered(rng: random.Random, question: dict, answer: str) -> dict:
+    """A chat of a question and its answer in one of the two styles."""
+    style = polite if rng.random() < POLITE_SHARE else curt
+    return {"messages": [question, message("assistant", style(answer))]}
 
 
 def untrue(rng: random.Random, find: Find, answer: str) -> str:

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
 from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
+from heirloom.demo.generator import PARTS
 
 
 class ModelSource(Section):
@@ -67,7 +69,7 @@ class DatasetSource(ModelSource):
     )
     kind: Kind | None = Field(None, description="processed: what its rows are")
     generator: str | None = Field(None, description="name of a built-in generator of data: `demo`")
-    part: str | None = Field(None, description="what the generator writes: text, chats or preferences")
+    part: str | None = Field(None, description="what the generator writes: text, chats, hearsay, preferences or prices")
     rows: int | None = Field(None, ge=1, description="training rows that the generator writes")
     test_rows: int | None = Field(None, ge=1, description="held-out rows that the generator writes")
     seed: int = Field(0, description="seed of the generator")
@@ -89,6 +91,8 @@ class DatasetSource(ModelSource):
             for key in ("part", "rows"):
                 if getattr(self, key) is None:
                     yield key, "is missing; a generator needs part and rows"
+            if self.part is not None and self.part not in PARTS:
+                yield "part", f"the demo generator has no part {self.part}; {did_you_mean(self.part, PARTS)}"
         if self.config is not None and self.configs is not None:
             yield "configs", "stands beside `config:`; keep one of the two"
         owners = {"config": ("hub",), "configs": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
