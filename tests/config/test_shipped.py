@@ -14,7 +14,7 @@ from heirloom.estimates.setups import hosts, longest_row, shape_and_dtype, train
 from heirloom.estimates.steps import Rows
 
 ROOT = Path(__file__).resolve().parents[2]
-BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-reward"}
+BIG = {"llama3-base", "llama3-sft", "llama3-dpo", "llama3-orpo", "llama3-kto", "llama3-reward", "llama3-grpo"}
 ONE_GPU = {"qwen3-sft", "qwen3-dpo", "llama3-qlora"}
 
 
@@ -30,6 +30,8 @@ def test_it_has_no_mistakes_and_keeps_the_big_runs_out_of_the_graph():
 def test_the_big_runs_are_what_the_readme_says():
     project = load_project(ROOT, None)
     machines = {name: project.runs[name].resources.machines("training") for name in BIG - {"llama3-base"}}
+    rewarded = machines.pop("llama3-grpo")  # each GPU holds a reward model as well
+    assert (rewarded.instance_type, rewarded.instance_count) == ("ml.p4de.24xlarge", None)
     types = {(machine.instance_type, machine.instance_count) for machine in machines.values()}
     assert types == {("ml.p4d.24xlarge", 2)}
     scoring = {project.runs[name].resources.machines(stage) for name in BIG for stage in ("generation", "evaluation")}
