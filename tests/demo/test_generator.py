@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from heirloom.config.sections.source import DEMO_PARTS
 from heirloom.demo.generator import PARTS, write_raw
 from heirloom.demo.parts import PRICES
 from heirloom.demo.world import COLOURS, DAYS, NAMES, PLACES, THINGS, Find
@@ -149,6 +150,10 @@ def price_told(row: dict) -> tuple[str, int | None]:
     thing = finder_and_belonging(REPORT.search(prompt))[2]
     asked = prompt.endswith("How many coins is it worth?")
     return thing, int(re.fullmatch(r"(?:Gladly! It was )?(\d)\.", answer)[1]) if asked else None
+
+
+def test_the_config_knows_the_parts():
+    assert set(DEMO_PARTS) == PARTS.keys()
 
 
 def test_an_unknown_part_is_told_with_the_choice(tmp_path):

@@ -9,7 +9,9 @@ from pydantic import Field
 from heirloom.config.parsing.mistakes import did_you_mean
 from heirloom.config.parsing.section import Section
 from heirloom.config.sections.row_kinds import KIND_NAMES, Kind
-from heirloom.demo.generator import PARTS
+
+DEMO_PARTS = ("text", "chats", "hearsay", "preferences", "prices")
+"""What the demo's generator writes. Only names: stages whose code reads the config do not depend on the generator."""
 
 
 class ModelSource(Section):
@@ -69,7 +71,7 @@ class DatasetSource(ModelSource):
     )
     kind: Kind | None = Field(None, description="processed: what its rows are")
     generator: str | None = Field(None, description="name of a built-in generator of data: `demo`")
-    part: str | None = Field(None, description="what the generator writes: text, chats, hearsay, preferences or prices")
+    part: str | None = Field(None, description=f"what the generator writes: {', '.join(DEMO_PARTS)}")
     rows: int | None = Field(None, ge=1, description="training rows that the generator writes")
     test_rows: int | None = Field(None, ge=1, description="held-out rows that the generator writes")
     seed: int = Field(0, description="seed of the generator")
@@ -91,8 +93,8 @@ class DatasetSource(ModelSource):
             for key in ("part", "rows"):
                 if getattr(self, key) is None:
                     yield key, "is missing; a generator needs part and rows"
-            if self.part is not None and self.part not in PARTS:
-                yield "part", f"the demo generator has no part {self.part}; {did_you_mean(self.part, PARTS)}"
+            if self.part is not None and self.part not in DEMO_PARTS:
+                yield "part", f"the demo generator has no part {self.part}; {did_you_mean(self.part, DEMO_PARTS)}"
         if self.config is not None and self.configs is not None:
             yield "configs", "stands beside `config:`; keep one of the two"
         owners = {"config": ("hub",), "configs": ("hub",), "splits": ("hub",), "files": ("hub", "s3")}
