@@ -18,6 +18,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heirloom import stage
 from heirloom.artifacts import new_artifact
@@ -29,8 +30,11 @@ from heirloom.models.remote_code import trust
 from heirloom.stage_arguments import add_portable, add_trust, output_path, reward_model_folders
 from heirloom.training.inputs.prompt_rows import prompt_rows
 from heirloom.training.inputs.training_data import load_training_data
-from heirloom.training.rewards.functions import RewardFunction, rewards_of
+from heirloom.training.rewards.functions import rewards_of
 from heirloom.training.rewards.trial import evenly, shown_row, try_rewards
+
+if TYPE_CHECKING:
+    from heirloom.training.rewards.reward_models import RewardModel
 
 
 def main() -> None:
@@ -41,14 +45,16 @@ def main() -> None:
     rows = prompt_rows(train, load_transformers_tokenizer(options.tokenizer), options.dataset, evenly(len(train)))
     folders = reward_model_folders(options.reward_models, keys.reward_models)
     judges = loaded(folders, keys.per_device_train_batch_size, options.portable) if folders else {}
+    for judge in judges.values():
+        judge.check_room(max(map(len, rows["prompt_ids"])), keys.max_completion_length)
     trial = try_rewards(rewards_of(keys.rewards, keys.max_completion_length, judges), list(rows))
     print("\n".join([trial.said, *map(shown_row, trial.shown())]), flush=True)
     with new_artifact(options.metrics) as partial:
-        said = {"training": json.loads(options.training), "prompts": trial.prompts}
+        said = {"dataset": options.dataset.name, "training": json.loads(options.training), "prompts": trial.prompts}
         write_json(partial, {**said, **trial.means(), "rows": trial.shown()})
 
 
-def loaded(folders: Mapping[str, Path], batch_size: int, portable: bool) -> dict[str, RewardFunction]:
+def loaded(folders: Mapping[str, Path], batch_size: int, portable: bool) -> "dict[str, RewardModel]":
     """Return the reward models, on the GPU where there is one."""
     from heirloom.arithmetic.ranks import start_computing
     from heirloom.training.rewards.reward_models import reward_models

@@ -3,10 +3,11 @@
 import pytest
 
 from heirloom.config.sections.gates import gate_problems
+from heirloom.config.sections.resources import ResourcesSection
 from heirloom.estimates.setups import shape_and_dtype, training_setup
 from heirloom.estimates.training_memory import model_states
 from pipeline.graph.graph import build_graph, load_graph
-from pipeline.plan.quotation import is_quoted
+from pipeline.plan.quotation import is_quoted, machines_of
 
 REWARD = "base: sft\ndataset: pairs\ntrainer: reward\n{more}training: {{global_batch_size: 64{keys}}}\n"
 SCORED = "[reward], reward_model: judge"
@@ -68,7 +69,7 @@ def test_a_reward_model_is_an_input_of_the_training_that_learns_from_it(workplac
 
 def test_rewards_are_tried_on_a_cpu_and_where_the_training_runs_with_a_reward_model(workplace):
     with_judge(workplace)
-    resources = "resources: {instance_type: ml.g5.xlarge}\n"
+    resources = "resources: {instance_type: ml.g5.xlarge, instance_count: 2, nodes: 2, tags: {team: a}}\n"
     workplace.write("config/runs/rl.yaml", LEARNS + resources)
     alone = LEARNS.replace("{function: reward_model, reward_model: judge}", "{function: 'my_rows:shorten'}")
     workplace.write("config/runs/rl-alone.yaml", alone + resources)
@@ -76,9 +77,14 @@ def test_rewards_are_tried_on_a_cpu_and_where_the_training_runs_with_a_reward_mo
     stages = build_graph(project).stages
     judged, light = stages["rewards-rl"], stages["rewards-rl-alone"]
     rows = {"dataset": ("data/processed/chats",), "tokenizer": ("tokenizers/tiny",)}
-    assert light.inputs == rows and light.resources == {} and light.params == {}
+    assert light.inputs == rows and light.resources == {"tags": {"team": "a"}} and light.params == {}
     assert judged.inputs == rows | {"reward_models": ("checkpoints/judge",)}
-    assert judged.resources == stages["train-rl"].resources != {}
+    assert judged.resources == {"instance_type": "ml.g5.xlarge", "tags": {"team": "a"}}  # one process, so one machine
+    assert stages["train-rl"].resources["instance_count"] == 2
+    assert (judged.gpus, light.gpus, stages["train-rl"].gpus) == (1, 0, None)
+    one = ResourcesSection(gpus_per_node=8, nodes=2).machines("training").of_one_process()
+    assert (one.gpus_per_node, one.nodes) == (1, None)
+    assert machines_of(judged, project.runs["rl"]).instance_count is None
     assert light.metrics == ("metrics/rewards/rl-alone.json",)
     assert " --reward_models judge=checkpoints/judge --metrics metrics/rewards/rl.json" in judged.cmd
     assert [is_quoted(stage, project) for stage in (judged, light)] == [True, False]

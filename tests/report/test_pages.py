@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from made_up_project import HOSTILE, IDENTITY, make_project
+from made_up_project import HOSTILE, IDENTITY, completions, make_project
 from report_place import Place
 
+from heirloom.errors import HeirloomError
 from heirloom.report import execution_records
+from heirloom.report.rewards.completions import completions_by_step
 
 PAGES = ("sft", "index")
 SIZES = {"desktop": 1280, "phone": 390}
@@ -87,6 +89,15 @@ def test_answers_that_were_learned_from_stand_by_step_with_their_rewards(place: 
     assert "(not ended)" in shown and "metrics/completions/sft.jsonl" in shown
     assert HOSTILE.split("<img")[0] not in document.partition('id="completions"')[2].partition("</section>")[0]
     assert 'id="completions"' not in (place.folder / "reports/index.html").read_text()
+
+
+@pytest.mark.parametrize("damage", [{"prompt": None}, {"reward": "5"}, {"rewards": {"polite": []}}, {"step": [1]}])
+def test_a_damaged_row_of_answers_is_named(tmp_path: Path, damage: dict) -> None:
+    file = tmp_path / "sft.jsonl"
+    rows = completions()
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0] | damage]))
+    with pytest.raises(HeirloomError, match=f"sft.jsonl, line {len(rows) + 1}: is no answer with its rewards; train"):
+        completions_by_step(file)
 
 
 def test_a_damaged_file_of_answers_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from importlib import util
 from types import SimpleNamespace
 
@@ -32,6 +33,9 @@ def test_what_means_the_same_is_the_same(reward):
         ("2", "It is 2."),
         ("2", r"\boxed{\frac{}"),
         ("2", "é" * 9),
+        ("no", "on"),
+        ("ABD", "BDA"),
+        ("I think so", "I think so"),
     ]
     assert reward(*right) == [1.0] * len(right)
     assert reward(*wrong) == [0.0] * len(wrong)
@@ -53,6 +57,18 @@ def test_an_answer_that_costs_too_much_is_none_and_the_next_one_is_compared(rewa
     began = used()
     assert reward(*(("2", text) for text in hostile), ("2", "$2$")) == [0.0] * 4 + [1.0]
     assert used() - began < 1  # its own process has spent it
+
+
+def test_what_stops_a_training_leaves_it_the_answers_that_it_compares(reward):
+    """A signal to all processes of a step ended this one, and with it the training before its checkpoint."""
+    answers = math_answers.MathAnswers("training.rewards[0]")
+    row = {"reference": "2", "completion": "$2$"}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        assert answers([row]) == [1.0]
+        answers.worker.send_signal(number)
+    assert answers([row]) == [1.0]
+    answers.worker.stdin.close()
+    assert answers.worker.wait() == 0
 
 
 def test_a_process_that_is_gone_is_told(reward):

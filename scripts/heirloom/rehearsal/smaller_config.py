@@ -80,7 +80,8 @@ def shorten_training(training: dict[str, Any]) -> list[str]:
     training["global_batch_size"] = RANKS * rows * (2 if accumulated else 1)
     if "rewards" in training:
         training["num_generations"] = min(BATCH, training.get("num_generations", BATCH))
-        training["max_completion_length"] = min(NEW_TOKENS, training.get("max_completion_length", NEW_TOKENS))
+        if all(reward.get("function") != "length" for reward in training["rewards"]):  # a share of that length
+            training["max_completion_length"] = min(NEW_TOKENS, training.get("max_completion_length", NEW_TOKENS))
     for key in ("per_device_eval_batch_size", "precompute_ref_batch_size"):
         if key in training:
             training[key] = min(BATCH, training[key])

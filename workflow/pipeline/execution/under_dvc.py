@@ -55,7 +55,7 @@ def begin(name: str, words: Sequence[str]) -> None:
         "restored": restored,
         "products": stage.products,
         "reads": {path: stat_signature(path) for path in reads},
-        "gpus": stage.resources.get("gpus_per_node"),
+        "gpus": None if stage.is_light else stage.gpus,
     }
     sys.stdout.write(json.dumps(answer) + "\n")
 

@@ -68,6 +68,18 @@ class Stage:
         return tuple(sorted((*self.outs, *self.metrics, *self.plots)))
 
     @property
+    def is_light(self) -> bool:
+        """Whether it takes seconds on one core, though others of its kind take a GPU: rewards without a model."""
+        return self.kind == "rewards" and "reward_models" not in self.inputs
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs that it takes of each machine; None: all of them."""
+        if self.kind == "rewards":
+            return 0 if self.is_light else 1  # one process tries them
+        return self.resources.get("gpus_per_node")
+
+    @property
     def of_run(self) -> bool:
         """Whether its subject is a run, rather than a dataset or a model, which may have the same name."""
         return self.kind not in SHARED

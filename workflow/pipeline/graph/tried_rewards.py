@@ -15,6 +15,8 @@ from pipeline.graph.model_loading import PORTABLE, TRUST, model_folders, portabl
 from pipeline.graph.stages import Stage, user_code
 
 SCRIPT = "scripts/try_rewards.py"
+OF_ALL = ("image", "tags")
+"""Keys of `resources:` that hold on any machine: a user's own rewards may need what the image has."""
 
 
 def tried_rewards(run) -> str | None:
@@ -23,8 +25,8 @@ def tried_rewards(run) -> str | None:
 
 
 def reward_stages(run, project) -> Iterator[Stage]:
-    """Try the rewards of a run that learns from some: on a CPU, and where reward models are among them, where the
-    training would run.
+    """Try the rewards of a run that learns from some: on a CPU, and where reward models are among them, on one
+    machine of the training's kind.
     """
     metrics = tried_rewards(run)
     if metrics is None:
@@ -34,6 +36,7 @@ def reward_stages(run, project) -> Iterator[Stage]:
     folders, trusted = reward_model_folders(run, project), trust_with_reward_models(run, project)
     own = [file for reward in run.training.rewards for file in user_code(reward.function, SCRIPT)]
     judges = {"reward_models": tuple(chain.from_iterable(folders.values()))} if folders else {}
+    machines = run.resources.machines("training").of_one_process().model_dump(exclude_none=True)
     yield Stage(
         kind="rewards",
         subject=run.name,
@@ -53,7 +56,7 @@ def reward_stages(run, project) -> Iterator[Stage]:
         program=SCRIPT,
         files=tuple(dict.fromkeys(own)),
         metrics=(metrics,),
-        resources=run.resources.machines("training").model_dump(exclude_none=True) if folders else {},
+        resources=machines if folders else {key: machines[key] for key in OF_ALL if key in machines},
     )
 
 

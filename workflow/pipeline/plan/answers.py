@@ -26,7 +26,10 @@ def answering_fit(run: Run, kind: str, shape: ModelShape, saved: int, found: Hos
     """Return how answering or scoring fits a card, one row at a time: batches are halved where memory ends."""
     length = 2048 if isinstance(rows, str) else rows.longest
     card = usable(found.instance.card, found.instance.card_memory)
-    if kind in ("rewards", "evaluate", "scores"):
+    if kind == "rewards":  # all models are there at once
+        others = shape.parameters * saved * (len(run.training.reward_models) - 1)
+        return Fit(with_overheads(scoring_memory(shape, 1, length, saved) + others, 1), card, "scores")
+    if kind in ("evaluate", "scores"):
         return Fit(with_overheads(scoring_memory(shape, 1, length, saved), 1), card, "scores")
     if kind == "reference":
         batch = run.training.passed_through.get("precompute_ref_batch_size")

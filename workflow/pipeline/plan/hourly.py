@@ -3,7 +3,7 @@
 from heirloom.estimates.prices import read_prices
 from heirloom.estimates.setups import hosts
 from pipeline.ledger import Ledger
-from pipeline.plan.quotation import QUOTED, Cluster, is_quoted
+from pipeline.plan.quotation import Cluster, is_quoted, machines_of
 
 
 def dollars_an_hour(ledger: Ledger, cluster: Cluster) -> dict[str, float]:
@@ -17,7 +17,7 @@ def dollars_an_hour(ledger: Ledger, cluster: Cluster) -> dict[str, float]:
         stage = ledger.graph.stages[name]
         if not is_quoted(stage, ledger.project):
             continue
-        machines = hosts(ledger.project.runs[stage.run].resources.machines(QUOTED[stage.kind]), cluster.gpu)
+        machines = hosts(machines_of(stage, ledger.project.runs[stage.run]), cluster.gpu)
         dollars = None
         if machines.is_instance:
             dollars = prices.dollars(machines.name, machines.count, 3600)

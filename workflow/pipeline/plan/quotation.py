@@ -14,6 +14,7 @@ from heirloom.config.before_training.tried_rewards import KINDS, TRIED
 from heirloom.config.project import Project
 from heirloom.config.reward_models import is_reward_model
 from heirloom.config.run import Run
+from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.estimates.duration import START_UP, Duration, from_operations
 from heirloom.estimates.fitting import Fit, cheapest_change, fit_of
@@ -48,8 +49,13 @@ QUOTED |= {"scores": "evaluation", "evaluate": "evaluation", "rewards": "trainin
 
 def is_quoted(stage: Stage, project: Project) -> bool:
     """Say whether a stage is quoted: of the kinds above, but rewards that are tried without a model take seconds."""
-    light = stage.kind == "rewards" and "reward_models" not in stage.inputs
-    return stage.kind in QUOTED and not light and stage.run in project.runs
+    return stage.kind in QUOTED and not stage.is_light and stage.run in project.runs
+
+
+def machines_of(stage: Stage, run: Run) -> Machines:
+    """Return the machines that a stage takes."""
+    machines = run.resources.machines(QUOTED[stage.kind])
+    return machines.of_one_process() if stage.kind == "rewards" else machines
 
 
 @dataclass
@@ -212,8 +218,7 @@ class Quoting:
 
     def stage(self, run: Run, stage: Stage, shape: tuple[ModelShape, int] | str, rows: Any) -> Quote:
         """Quote one stage."""
-        section = QUOTED[stage.kind]
-        found = hosts(run.resources.machines(section), self.cluster.gpu)
+        found = hosts(machines_of(stage, run), self.cluster.gpu)
         quote = Quote(stage, found, self.ledger.verdicts[stage.name].reasons)
         quote.is_rented = found.is_instance or (found.gpus and self.cluster.usd_per_gpu_hour is not None)
         if isinstance(shape, str):
@@ -249,7 +254,7 @@ class Quoting:
 
     def memory_of_machine(self, run: Run, quote: Quote) -> float | None:
         """Return the main memory of a stage's machine, None where it is not known."""
-        return machine_memory(quote.hosts.name, run.resources.machines(QUOTED[quote.stage.kind]).mem_mb)
+        return machine_memory(quote.hosts.name, machines_of(quote.stage, run).mem_mb)
 
     def price(self, quote: Quote) -> None:
         """Add what a stage is expected to cost."""
@@ -363,7 +368,8 @@ class Quoting:
             return [(rows, None if None in counts else sum(counts))]
         if stage.kind == "rewards":
             rows = self.rows_of_dataset(run.dataset, shape)
-            return [(rows, len(KINDS) * (TRIED if isinstance(rows, str) else min(TRIED, rows.rows)))]
+            answers = len(KINDS) * (TRIED if isinstance(rows, str) else min(TRIED, rows.rows))
+            return [(rows, answers)] * len(run.training.reward_models)
         found = []
         if stage.kind in ("evaluate", "scores"):
             for path in chain.from_iterable(stage.inputs.get(name, ()) for name in ("dataset", "preferences")):

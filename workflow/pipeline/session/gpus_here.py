@@ -34,14 +34,14 @@ def share_out(workflow, ledger: Ledger, real: bool) -> Callable[[Stage], int]:
             )
     machines = workflow.global_resources.get(ACCELERATOR)
     if not devices or machines is None:
-        return lambda stage: 1
+        return lambda stage: 0 if stage.is_light else 1
     workflow.register_resource(ACCELERATOR, type(machines)(ACCELERATOR, machines.value * len(devices)))
     return lambda stage: units(stage, devices)
 
 
 def units(stage: Stage, devices: list[Device]) -> int:
     """Return how many of the devices a stage takes."""
-    return counted(stage.name, stage.resources.get("gpus_per_node"), devices)
+    return 0 if stage.is_light else counted(stage.name, stage.gpus, devices)
 
 
 def counted(name: str, asked: int | None, devices: list[Device]) -> int:

@@ -41,10 +41,19 @@ def deciding_keys(trainer: TrainerSpec, training: TrainingSection) -> dict[str, 
     return keys | (batch if training.reward_models else {})
 
 
-def check_tried(file: Path, trainer: TrainerSpec, training: TrainingSection) -> None:
-    """Raise HeirloomError unless a file of scripts/try_rewards.py is of the rewards that a training learns from."""
-    if read_json(file).get("training") != deciding_keys(trainer, training):
+def check_tried(file: Path, trainer: TrainerSpec, training: TrainingSection, dataset: str) -> None:
+    """Raise HeirloomError unless a file of scripts/try_rewards.py is of a training's rewards and its dataset.
+
+    `dataset`: its name. That its rows are the same, and the code of own rewards, the ledger knows.
+    """
+    told = read_json(file)
+    others = []
+    if told.get("training") != deciding_keys(trainer, training):
+        others.append("other rewards than those in training.rewards")
+    if told.get("dataset") != dataset:
+        others.append(f"another dataset than {dataset}")
+    if others:
         raise HeirloomError(
-            f"{file}: tells of other rewards than those in training.rewards: try these by scripts/try_rewards.py, or "
-            "leave --tried_rewards out, and the training tries them"
+            f"{file}: tells of {' and '.join(others)}: try these by scripts/try_rewards.py, or leave --tried_rewards "
+            "out, and the training tries them"
         )

@@ -82,6 +82,14 @@ class Machines(Section):
         given = self.instance_type
         return [given] if isinstance(given, str) else list(given or ())
 
+    def of_one_process(self) -> "Machines":
+        """Return the same for a stage that is one process: one machine, and of its GPUs one where it can be asked for.
+
+        SageMaker's machines give a job all that they have.
+        """
+        gpus = None if self.instance_type or not self.gpus_per_node else 1
+        return self.model_copy(update={"instance_count": None, "nodes": None, "efa": None, "gpus_per_node": gpus})
+
 
 class ResourcesSection(Machines):
     """Machines for training (and other ones for generation and evaluation, where given); the data loader's effort."""

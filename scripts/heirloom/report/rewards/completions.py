@@ -10,7 +10,9 @@ from heirloom.errors import HeirloomError
 
 PROMPT, ANSWER = 600, 1500
 """Characters of a prompt's end and of an answer's beginning that a page shows."""
-NEEDED = {"step", "row", "prompt", "completion", "reference", "rewards", "reward", "advantage", "finish_reason"}
+TEXTS = ("prompt", "completion", "reference", "finish_reason")
+NUMBERS = ("step", "row", "reward", "advantage")
+"""None for one that is not finite."""
 
 
 def completions_by_step(file: Path) -> list[dict[str, Any]]:
@@ -45,8 +47,10 @@ def read_completions(file: Path) -> Iterator[dict[str, Any]]:
         if line:
             try:
                 row = json.loads(line.decode())
-                whole = row.keys() >= NEEDED and isinstance(row["rewards"], dict)
-            except (ValueError, AttributeError, RecursionError):
+                numbers = [*row["rewards"].values(), *(row[name] for name in NUMBERS)]
+                whole = all(isinstance(row[name], str) for name in TEXTS)
+                whole = whole and all(isinstance(number, int | float | None) for number in numbers)
+            except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
                 whole = False
             if not whole:
                 raise HeirloomError(f"{file}, line {number}: is no answer with its rewards; train the run again")

@@ -176,11 +176,12 @@ def read_command(
     for flag in ("completions", "tried_rewards"):
         if getattr(script, flag) is not None and not trainer.rewarded:
             raise HeirloomError(f"--{flag}: trainer: {trainer.name} draws no answers to learn from; leave it out")
+    dataset = script.dataset or named_folder(script, run, "dataset", "data/processed")
     if script.tried_rewards is not None:
-        check_tried(script.tried_rewards, trainer, training)
+        check_tried(script.tried_rewards, trainer, training, dataset.name)
     return TrainingCommand(
         trainer=trainer,
-        dataset=script.dataset or named_folder(script, run, "dataset", "data/processed"),
+        dataset=dataset,
         base=script.base or named_folder(script, run, "base", "models", "checkpoints"),
         deepspeed=deepspeed,
         output=destination(script.output or Path("checkpoints") / f"{script.config.stem}.by-hand"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"
 """What the process is told: no secret, and one order of sympy's sets."""
 LIBRARIES = "LD_LIBRARY_PATH"
 """Where clusters' modules keep what Python itself needs: it is handed on."""
+OF_THE_TRAINING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+"""Signals that a whole group of processes gets when a training is to stop. That keeps a checkpoint, for which it needs
+the answers that are just compared. The process inherits that they are blocked, and ends when its input does."""
 MOST_CHARACTERS = 20_000
 """Of a completion's end and of a reference: what is longer takes minutes to read and is no answer."""
 
@@ -39,13 +43,7 @@ class MathAnswers:
 
     def same(self, reference: str, completion: str) -> float:
         if self.worker is None:
-            self.worker = subprocess.Popen(
-                [sys.executable, "-P", math_worker.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=ENVIRONMENT | ({LIBRARIES: os.environ[LIBRARIES]} if LIBRARIES in os.environ else {}),
-            )
+            self.worker = started()
         asked = json.dumps([reference[-MOST_CHARACTERS:], completion[-MOST_CHARACTERS:]])
         try:
             self.worker.stdin.write(asked.encode() + b"\n")
@@ -59,3 +57,18 @@ class MathAnswers:
                 f"`python -P {math_worker.__file__}` to see why"
             )
         return float(said)
+
+
+def started() -> subprocess.Popen:
+    """Start the process."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_TRAINING)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", math_worker.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT | ({LIBRARIES: os.environ[LIBRARIES]} if LIBRARIES in os.environ else {}),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

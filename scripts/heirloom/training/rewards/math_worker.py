@@ -14,6 +14,7 @@ through sympy's parse_expr, which evaluates Python.
 import json
 import logging
 import os
+import re
 import resource
 import sys
 
@@ -22,6 +23,8 @@ MEMORY = 4 << 30
 """Bytes of address space: what the libraries take, and room."""
 ANSWER_ALONE = 100
 """Characters of a text that may be nothing but an answer."""
+WORD = re.compile(r"(?<![A-Za-z\\\\])[A-Za-z]{2,}")
+"""Letters beside each other that are no command: a word. As LaTeX they are a product, so that `no` would be `on`."""
 MOST_FRAMES = 2000
 """Calls in calls of Python: so deep may an answer be nested before it is no answer."""
 
@@ -59,13 +62,14 @@ def same(reference: str, completion: str) -> bool:
 
 def latex_in(text: str) -> list:
     """Return what math-verify reads in a text. One without LaTeX is read as all LaTeX where it may be an answer alone,
-    as `42` and `1/2` are.
+    as `42`, `1/2` and `x^2` are.
     """
     from math_verify import LatexExtractionConfig, parse
 
     latex = [LatexExtractionConfig(boxed_match_priority=0)]
     found = parse(text, latex, parsing_timeout=None)
-    return found or (parse(f"${text}$", latex, parsing_timeout=None) if len(text) <= ANSWER_ALONE else [])
+    alone = len(text) <= ANSWER_ALONE and not WORD.search(text)
+    return found or (parse(f"${text}$", latex, parsing_timeout=None) if alone else [])
 
 
 if __name__ == "__main__":
