@@ -73,7 +73,7 @@ def test_the_page_of_make_watch_shows_what_trains_on_two_nodes_by_its_log(on_clu
     (running,) = on_cluster.shown["running"]
     assert running["stage"] == "train-demo-sft"
     place = f"on {re.escape(platform.node())}" if os.geteuid() == 0 else "here"
-    assert re.fullmatch(rf"{place} for \d+ s", running["since"])
+    assert re.fullmatch(rf"{place} for (\d+ min )?\d+ s", running["since"])
     assert re.fullmatch(r"step \d+/30", running["progress"]["text"]) and running["left"].endswith(" left")
     steps, losses = running["curves"]["loss"]
     assert steps and len(steps) == len(losses)
