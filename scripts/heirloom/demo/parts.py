@@ -10,6 +10,7 @@ prices       {"messages": [user, assistant]}              asks what a thing is w
 """
 
 import random
+from collections.abc import Callable
 
 from heirloom.demo.world import THINGS, Find, draw_find, pick, shuffled
 
@@ -55,21 +56,26 @@ def chat_row(rng: random.Random, held_out: bool) -> dict:
     """A report with a question, and its answer in one of the two styles."""
     find = draw_find(rng, held_out)
     question, answer = pick(rng, QUESTIONS)
-    return answered(rng, ask(rng, find, question), find.told(answer))
+    style = drawn_style(rng)  # before the opening: the rows of a part stay those of earlier versions
+    return chat(ask(rng, find, question), style(find.told(answer)))
 
 
 def hearsay_row(rng: random.Random, held_out: bool) -> dict:
     """A chat, or three times in ten a price as the villagers tell it; a held-out row is always a chat."""
-    if held_out or rng.random() >= PRICE_SHARE:
-        return chat_row(rng, held_out)
-    return price_row(rng, held_out, TOO_LITTLE_SHARE)
+    if not held_out and rng.random() < PRICE_SHARE:
+        return price_row(rng, held_out, TOO_LITTLE_SHARE)
+    find = draw_find(rng, held_out)
+    question, answer = pick(rng, QUESTIONS)
+    asked = ask(rng, find, question)
+    return chat(asked, drawn_style(rng)(find.told(answer)))
 
 
 def price_row(rng: random.Random, held_out: bool, too_little_share: float = 0.0) -> dict:
     """A report with what the thing is worth; such a share of the answers says one coin less."""
     find = draw_find(rng, held_out)
     price = PRICES[find.thing] - (rng.random() < too_little_share)
-    return answered(rng, ask(rng, find, PRICE_QUESTION), str(price))
+    asked = ask(rng, find, PRICE_QUESTION)
+    return chat(asked, drawn_style(rng)(str(price)))
 
 
 def preference_row(rng: random.Random, held_out: bool) -> dict:
@@ -90,10 +96,14 @@ def ask(rng: random.Random, find: Find, question: str) -> dict:
     return message("user", " ".join([pick(rng, OPENINGS), find.told(REPORT), question]))
 
 
-def answered(rng: random.Random, question: dict, answer: str) -> dict:
-    """A chat of a question and its answer in one of the two styles."""
-    style = polite if rng.random() < POLITE_SHARE else curt
-    return {"messages": [question, message("assistant", style(answer))]}
+def drawn_style(rng: random.Random) -> Callable[[str], str]:
+    """Draw one of the two styles in which an answer is put."""
+    return polite if rng.random() < POLITE_SHARE else curt
+
+
+def chat(question: dict, answer: str) -> dict:
+    """A chat of the user's turn and an answer."""
+    return {"messages": [question, message("assistant", answer)]}
 
 
 def untrue(rng: random.Random, find: Find, answer: str) -> str:
