@@ -157,6 +157,9 @@ def learning(place: Workplace, words: list[str], zero2: str | None = None) -> li
     run["training"].pop("warmup_steps", None)
     (place.folder / words[2]).write_text(json.dumps(run))
     words = [str(ROOT / "scripts" / words[0].rpartition("/")[2]), *words[1:]]
+    if "--tried_rewards" in words:  # by a program of its own; without its file the training tries them
+        at = words.index("--tried_rewards")
+        words = [*words[:at], *words[at + 2 :]]
     if zero2:
         words = [word.replace("zero3", "zero2") for word in words]
         words = [word if word.startswith("config") else word.replace("llama3-sft", zero2) for word in words]
