@@ -41,7 +41,7 @@ def share_out(workflow, ledger: Ledger, real: bool) -> Callable[[Stage], int]:
 
 def units(stage: Stage, devices: list[Device]) -> int:
     """Return how many of the devices a stage takes."""
-    return 0 if stage.is_light else counted(stage.name, stage.gpus, devices)
+    return counted(stage.name, stage.gpus, devices)
 
 
 def counted(name: str, asked: int | None, devices: list[Device]) -> int:
