@@ -7,8 +7,9 @@ loaded when a script ends.
 
 import ast
 import functools
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from heirloom.errors import HeirloomError
@@ -24,12 +25,15 @@ def imported_names(file: Path) -> tuple[str, ...]:
 
     Raises HeirloomError for a file that is no Python, as one may be that a user's own function imports.
     """
+    text = file.read_bytes()
     try:
-        tree = ast.parse(file.read_bytes(), filename=str(file))
+        tree = ast.parse(text, filename=str(file))
     except (SyntaxError, ValueError) as error:  # ValueError: a null byte
         place = f"{file}:{getattr(error, 'lineno', None) or 1}"
         raise HeirloomError(f"{place}: is not valid Python: {getattr(error, 'msg', error)}; mend it") from None
-    return tuple(dict.fromkeys(names_in(tree, file)))
+    # an import is a statement; expressions, which are nine tenths of a tree, are looked through only for calls
+    nodes = ast.walk(tree) if b"import_module" in text else statements(tree)
+    return tuple(dict.fromkeys(names_in(nodes, file)))
 
 
 def code_closure(script: Path, names_of: Callable[[Path], tuple[str, ...]] = imported_names) -> list[Path]:
@@ -57,9 +61,19 @@ def direct_imports(file: Path, names_of: Callable[[Path], tuple[str, ...]] = imp
     return tuple(dict.fromkeys(path for name in names_of(file) for path in module_files(name, roots)))
 
 
-def names_in(tree: ast.AST, file: Path) -> Iterator[str]:
-    """Yield the dotted names that the syntax tree of a file imports."""
-    for node in ast.walk(tree):
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes of a syntax tree that are, or hold, statements, wherever they stand."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+            pending += getattr(node, part, ())
+
+
+def names_in(nodes: Iterable[ast.AST], file: Path) -> Iterator[str]:
+    """Yield the dotted names that nodes of a file's syntax tree import."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -83,11 +97,10 @@ def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the project files that importing the dotted `name` executes; none when it is not ours."""
     for root in roots:
         parts = name.split(".")
-        target = root.joinpath(*parts)
-        file = target.with_suffix(".py")
-        package = target / "__init__.py"
-        if not (file.is_file() or package.is_file()):
+        target = os.path.join(root, *parts)  # text: most of what is imported is not ours, and pathlib would take longer
+        if not (os.path.isfile(f"{target}.py") or os.path.isfile(f"{target}/__init__.py")):
             continue
+        file, package = Path(f"{target}.py"), Path(target, "__init__.py")
         packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
         for init in (*packages, package):
             if init.is_file() and init.stat().st_size:
@@ -102,15 +115,28 @@ def loaded_project_files() -> set[Path]:
 
     Python's own and those of libraries are none, in whichever environment inside the project's folder they lie.
     """
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    paths = {Path(file).resolve() for file in files if file and file.endswith(".py")}
-    python = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)}
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    paths = {real_path(file) for file in files if file and file.endswith(".py")}
+    python = tuple(os.path.join(os.path.realpath(prefix), "") for prefix in (sys.prefix, sys.base_prefix))
+    project = os.path.join(PROJECT, "")
+    own = {Path(path) for path in paths if path.startswith(project) and not path.startswith(python)}
     return {
         path
-        for path in paths
-        if PROJECT in path.parents
-        and path.is_file()  # torch makes modules whose `__file__` is only a name
-        and not python.intersection(path.parents)
+        for path in own
+        if path.is_file()  # torch makes modules whose `__file__` is only a name
         and not INSTALLED.intersection(path.relative_to(PROJECT).parts)
         and not (path.name == "__init__.py" and not path.stat().st_size)
     }
+
+
+def real_path(file: str) -> str:
+    """Return os.path.realpath of a file; a process may have loaded five thousand, which lie in few folders."""
+    folder, name = os.path.split(file)
+    path = os.path.join(real_folder(folder), name)
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+@functools.cache
+def real_folder(folder: str) -> str:
+    """Return os.path.realpath of a folder."""
+    return os.path.realpath(folder)
