@@ -120,6 +120,8 @@ class RecordedScores(LogitsProcessor):
         self.last = scores.float().log_softmax(dim=-1)
         return scores
 
+    __call__.__signature__ = inspect.signature(__call__)  # transformers asks for it before each token
+
     def chosen(self, tokens: torch.Tensor) -> None:
         """Keep what the last step said of the tokens (B,) that were chosen."""
         self.likely.append(self.last.gather(-1, tokens[:, None].to(self.last.device))[:, 0])

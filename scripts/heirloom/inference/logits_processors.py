@@ -1,5 +1,6 @@
 """What changes the scores of tokens belongs to the prompt: not to its batch, its rank or what was drawn before."""
 
+import inspect
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -42,18 +43,27 @@ class SeededSampling(LogitsProcessor):
     softmax(scores).
     """
 
+    logprobs: list[torch.Tensor] | None = None
+    """Give it a list to have in it how likely the drawn tokens of each place were (B,): nats, in double precision."""
+
     def __init__(self, seeds: Sequence[str]) -> None:
         """Give each row of the batch its seed."""
         self.streams = [random.Random(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Return scores (B, V) that are -inf for all but the drawn token of each row."""
-        cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)  # (B, V); double: V may be 10^5 small terms
+        probabilities = scores.double().softmax(dim=-1)  # (B, V); double: V may be 10^5 small terms
+        cumulative = probabilities.cumsum(dim=-1)
         uniform = torch.tensor([[stream.random()] for stream in self.streams], dtype=torch.double, device=scores.device)
         # right=True never takes a token of probability 0; the last value may be rounded to less than 1
         drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
         drawn = drawn.clamp(max=scores.shape[-1] - 1)
+        if self.logprobs is not None:
+            self.logprobs.append(probabilities.gather(-1, drawn)[:, 0].log())
         return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0.0)
+
+    # transformers asks for it before each token, and to find it out takes as long as to draw
+    __call__.__signature__ = inspect.signature(__call__)
 
 
 def sampling_processors(options: dict[str, Any], seeds: Sequence[str]) -> LogitsProcessorList:

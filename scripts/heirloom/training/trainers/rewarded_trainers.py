@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset
@@ -33,6 +34,8 @@ from heirloom.training.trainers.pretokenized_trainers import HeadUnderZero3, Wit
 
 SHOWN = 120
 """Characters of a prompt's end and of an answer's beginning that the log shows."""
+OF_ANSWER = "answer"
+"""What TRL's trainer keeps beside an answer: which row it answers, and how it ended."""
 
 
 class RowsByEpoch(RepeatSampler):
@@ -70,6 +73,7 @@ class OwnAnswers:
         args.reward_weights = list(rewards.weights)
         functions = [self.reward_function(rewards, number) for number in range(len(rewards.functions))]
         super().__init__(model=model, args=args, reward_funcs=functions, **others)
+        self.data_collator = batch_of_prompts
         self.rewards, self.asked, self.drawn_at = rewards, [], -1
         self.completions = CompletionHistory()
         args.beta = self.beta = beta
@@ -134,7 +138,7 @@ class OwnAnswers:
                 position=place,
                 row_id=f"{row['row']}/{self.state.global_step}",
                 text=row["prompt"],
-                ids=tuple(row["prompt_ids"]),
+                ids=tuple(row["prompt_ids"].tolist()),
                 reference=row["reference"],
                 sample=place % self.num_generations,
             )
@@ -152,9 +156,8 @@ class OwnAnswers:
 
     def keep_answers(self) -> None:
         """Add some of the answers that were just drawn, and scored, to their history."""
-        extra = self._logs["extra"]
-        for place, row in enumerate(answer_rows(self._logs, self.rewards.weights, ANSWERS)):
-            own = {name: extra[name][place] for name in ("row", "reference", "completion_tokens", "finish_reason")}
+        rows = answer_rows(self._logs, self.rewards.weights, ANSWERS)
+        for row, own in zip(rows, self._logs["extra"][OF_ANSWER], strict=False):
             self.completions.rows.append({"step": self.state.global_step + 1, **row, **own})
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -175,8 +178,7 @@ class OwnAnswers:
                 }
                 for prompt, each in zip(self.asked, completions, strict=True)
             ]
-            for name in own[0]:
-                self._log_completion_extra(name, [row[name] for row in own])  # TRL gathers it from all ranks
+            self._log_completion_extra(OF_ANSWER, own)  # TRL gathers it from all ranks
         return [each.ids for each in completions], [each.logprobs for each in completions]
 
     def _generate(self, prompts: list[str]) -> tuple:
@@ -253,6 +255,11 @@ class OwnAnswers:
             for row in shown:
                 say(shown_answer(step, row))
             show_completions(self.callback_handler.callbacks, step, shown)
+
+
+def batch_of_prompts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a batch, their ids as arrays: what moves a batch to a device looks at each item of a list."""
+    return [{**row, "prompt_ids": np.array(row["prompt_ids"])} for row in rows]
 
 
 def answers_file() -> str:
