@@ -33,6 +33,8 @@ OPTIONAL = ("peft", "bitsandbytes", "wandb", "lomo_optim")
 """Libraries that others load wherever they are installed; a rank that is not asked for them does without."""
 ASKING = ("peft", "quantization", "paged_", "ademamix", "_bnb", "lomo")
 """Words of a rank that is asked for them (heirloom.rank): it begins cold where the others were loaded without."""
+SHARDING = "deepspeed"
+"""What a rank loads that is asked for it, which its words or its config then name."""
 TYPED = ("snakemake", "dvc")
 """Programs that users type, beside `python`."""
 OWNER = "WARM_START_OWNER"
@@ -63,7 +65,8 @@ def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
     """Return the variable that lets torchrun take its ranks from a warm start, one for all tests."""
     from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
-    warm = WarmStart({**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}, libraries).shared()
+    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}
+    warm = WarmStart(variables, (*libraries, "ruamel.yaml", SHARDING)).shared()
     return {"PYTHON_EXEC": str(warm.programs / "python")}
 
 
@@ -184,6 +187,8 @@ def serve(place: str, libraries: list[str]) -> None:
             getattr(loaded, name)
     for name in absent:
         del sys.modules[name]
+    if "transformers.conversion_mapping" in sys.modules:  # a thousand regular expressions, at the first model's loading
+        sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")
 
     gc.freeze()
     gc.enable()
@@ -238,8 +243,11 @@ def open_streams() -> None:
 
 def become(words: list[str]) -> None:
     """Run a program in this process, and end with it."""
-    if "peft" not in sys.argv[3:] and "torch" in sys.modules and asks_for_more(words):
+    if "peft" not in sys.argv[3:] and "torch" in sys.modules and asks_for(ASKING, words):
         os.execv(sys.executable, [sys.executable, *words])
+    if SHARDING in sys.modules and Path(words[0]).parent.name == "scripts" and not asks_for((SHARDING,), words):
+        for name in [name for name in sys.modules if name.partition(".")[0] == SHARDING]:
+            del sys.modules[name]  # a model's card names what is loaded
     if sys.argv[2] == "nested":
         sys.executable = str(Path(sys.argv[1]).with_name("bin") / "python")
     sys.modules.pop("__mp_main__", None)  # this file, which is no module of the program's
@@ -267,13 +275,13 @@ def become(words: list[str]) -> None:
         os._exit(code)
 
 
-def asks_for_more(words: list[str]) -> bool:
-    """Tell whether a program's words, or the file after its `--config`, ask for a library that looked absent here."""
+def asks_for(libraries: tuple[str, ...], words: list[str]) -> bool:
+    """Tell whether a program's words, or the file after its `--config`, have one of those for `libraries`."""
     config = next((after for flag, after in zip(words, words[1:], strict=False) if flag == "--config"), "")
     text = " ".join(words)
     if Path(config).is_file():
         text += Path(config).read_text(encoding="utf-8", errors="replace")
-    return any(word in text for word in ASKING)
+    return any(library in text for library in libraries)
 
 
 if __name__ == "__main__":
