@@ -9,6 +9,7 @@ What all tests may use is loaded once for all of pytest's workers, by the first 
 
 import atexit
 import contextlib
+import copy
 import fcntl
 import functools
 import gc
@@ -24,7 +25,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,13 +61,20 @@ OF_STAGES = ("torch.distributed.run", *OF_RANKS)
 
 
 @functools.cache
-def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
-    """Return the variable that lets torchrun take its ranks from a warm start, one for all tests."""
+def warm_programs(libraries: tuple[str, ...] = OF_RANKS, own: tuple[tuple[str, str], ...] = ()) -> "WarmStart":
+    """Return the warm start of programs that train and answer, one for all tests that want the same.
+
+    `own`: variables beside the usual ones that libraries read as they are loaded.
+    """
     from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
-    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}
-    warm = WarmStart(variables, (*libraries, "ruamel.yaml", SHARDING)).shared()
-    return {"PYTHON_EXEC": str(warm.programs / "python")}
+    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS, **dict(own)}
+    return WarmStart(variables, (*libraries, "ruamel.yaml", SHARDING)).shared(str(own))
+
+
+def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
+    """Return the variable that lets torchrun take its ranks from a warm start, one for all tests."""
+    return {"PYTHON_EXEC": str(warm_programs(libraries).programs / "python")}
 
 
 @functools.cache
@@ -102,7 +109,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 class WarmStart:
-    """Use as a context manager; programs have the variables of `environment`.
+    """Programs have the variables of `environment`; see `shared`.
 
     `nested`: to a program its Python is the warm one, so that what it starts begins warm too.
     """
@@ -113,33 +120,29 @@ class WarmStart:
         self.environment = environment
         self.arguments = ["nested" if nested else "alone", *libraries]
 
-    def __enter__(self) -> "WarmStart":
-        self.start(Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp")), os.getpid())
-        return self
+    def under(self, environment: dict[str, str]) -> "WarmStart":
+        """Return this warm start for programs that have the variables of another environment."""
+        other = copy.copy(self)
+        other.environment = environment
+        return other
 
-    def __exit__(self, *_: object) -> None:
-        self.server.terminate()
-        self.server.wait()
-        shutil.rmtree(self.folder)
-
-    def shared(self) -> "WarmStart":
-        """Be the warm start of these libraries that all workers of this pytest have, and that ends with it."""
+    def shared(self, name: str = "") -> "WarmStart":
+        """Be the warm start of this name and these libraries that all workers of this pytest have; it ends with it."""
         pytest = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
         session = os.environ.get("PYTEST_XDIST_TESTRUNUID", os.urandom(16).hex())
-        kind = hashlib.sha256(" ".join(self.arguments).encode()).hexdigest()[:8]
+        kind = hashlib.sha256(" ".join([name, *self.arguments]).encode()).hexdigest()[:8]
         self.folder = Path(f"/tmp/warm-{session}-{kind}")
         with one_at_a_time():
             if not self.folder.exists():
                 self.folder.mkdir(mode=0o700)
-                self.start(self.folder, pytest)
+                self.start(pytest)
         return self
 
-    def start(self, folder: Path, owner: int) -> None:
+    def start(self, owner: int) -> None:
         """Start the server, in a folder with a short name: a socket's path has at most 107 bytes.
 
         When the process `owner` has ended, it ends too and removes the folder.
         """
-        self.folder = folder
         self.programs.mkdir()
         for name, *words in (("python",), *((name, str(Path(sys.executable).with_name(name))) for name in TYPED)):
             program = self.programs / name

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from warm_start import WarmStart
+from warm_start import WarmStart, warm_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -40,9 +40,8 @@ def recorded_results() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[WarmStart]:
-    with WarmStart(WITHOUT_GPU) as warm:
-        yield warm
+def warm() -> WarmStart:
+    return warm_programs().under(WITHOUT_GPU)
 
 
 @pytest.fixture

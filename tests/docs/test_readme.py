@@ -1,5 +1,6 @@
 """Nothing in the README that is not run or checked."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_start import warm_workflow
 from working_tree import copy_working_tree
 
 from heirloom.config.project import load_project
@@ -64,7 +66,8 @@ def test_make_targets_exist(clone: Path, command: str) -> None:
 @pytest.mark.parametrize("command", sorted({line for line in COMMANDS if line.startswith("snakemake")}))
 def test_snakemake_commands_are_understood(clone: Path, command: str) -> None:
     dry = [*shlex.split(command), *([] if "-n" in command.split() else ["-n"])]
-    done = subprocess.run(dry, cwd=clone, capture_output=True, text=True, check=False)
+    warm = {**os.environ, "PATH": f"{warm_workflow()}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(dry, cwd=clone, env=warm, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     trained = r"^run +(train-demo-pretrain|demo-pretrain: (\w+, )*train)\b"
     assert re.search(trained, done.stderr, re.MULTILINE), done.stderr

@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from warm_start import OF_STAGES, WarmStart, warm_environment, warm_ranks, warm_workflow
+from warm_start import OF_STAGES, warm_environment, warm_programs, warm_ranks, warm_workflow
 from working_tree import copy_working_tree
-
-from heirloom.launcher.environment import CPU_RANKS, RANKS, REPRODUCIBLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = ("data", "tokenizers", "models", "checkpoints", "generations", "baselines", "base_scores", "metrics")
@@ -55,9 +53,13 @@ class Demo:
             demo.venv = warm_environment(*more)
         return demo
 
-    def warmed(self, warm: WarmStart) -> "Demo":
-        """Let each stage be one process, forked where its libraries are loaded already: a third of the CPU time."""
-        self.environment = self.warm().environment
+    def warmed(self, **variables: str) -> "Demo":
+        """Let each stage be one process, forked where its libraries are loaded already: a third of the CPU time.
+
+        `variables`: such as libraries read as they are loaded.
+        """
+        self.environment = self.warm().environment | variables
+        warm = warm_programs(own=tuple(variables.items()))
         launcher = self.folder / "scripts/heirloom/launcher"
         for name, old, new in (
             ("ranks.py", "CPU_RANKS = 2\n", "CPU_RANKS = 1\n"),
@@ -69,10 +71,6 @@ class Demo:
             (launcher / name).write_text(text.replace(old, new))
         self.commit("one warm process a stage")
         return self
-
-    def warm_start(self) -> WarmStart:
-        """Return what loads the libraries of this clone's stages, under their variables."""
-        return WarmStart(self.environment | REPRODUCIBLE | RANKS | CPU_RANKS)
 
     def make(self, *words: str) -> str:
         return self.run("make", *words, f"VENV={self.venv}")

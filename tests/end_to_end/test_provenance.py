@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ generation: {max_new_tokens: 2, prompts_file: config/prompts.jsonl, output_forma
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A project with two trainings on a mixture of made and own data, committed after everything has run."""
     demo = Demo.create(tmp_path_factory.mktemp("project") / "heirloom", tmp_path_factory.mktemp("home"))
     for kind in ("models", "datasets", "runs", "demo", "examples"):
@@ -82,14 +81,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         file = demo.folder / "config" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-    demo.environment |= released_bytes.PINNED
     demo.make("clone-settings")
     demo.run(sys.executable, "workflow/pipeline", "write")
-    with demo.warm_start() as warm:
-        demo.warmed(warm)
-        demo.run("snakemake", "--quiet", "rules")
-        demo.commit("made")
-        yield demo
+    demo.warmed(**released_bytes.PINNED)
+    demo.run("snakemake", "--quiet", "rules")
+    demo.commit("made")
+    return demo
 
 
 @pytest.fixture

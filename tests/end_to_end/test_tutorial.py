@@ -21,6 +21,7 @@ import torch
 from demo_clone import REPOSITORY, Demo, hashes
 from moto.server import ThreadedMotoServer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from warm_start import OF_STAGES, warm_environment
 
 from heirloom.config.parsing.reading import read_yaml
 from heirloom.data.datasets_by_hand import create_by_hand
@@ -101,7 +102,7 @@ class Reader:
 
     def typed(self, text: str) -> str:
         """Return what a block prints; the next begins where it ends. Nothing is installed: the environment is there."""
-        there = f"ln -sfn {shlex.quote(sys.prefix)} .venv\nmake clone-settings\n"
+        there = f"ln -sfn {shlex.quote(str(warm_environment(*OF_STAGES)))} .venv\nmake clone-settings\n"
         script = re.sub(r"^make setup.*\n", there, text, flags=re.MULTILINE)
         done = subprocess.run(
             ["bash", "-euc", script], cwd=self.folder, env=self.project.environment, input="Say one in Latin.\n",
@@ -161,10 +162,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """Somebody who has typed the whole page, where each stage is one process that has its libraries already."""
     home = tmp_path_factory.mktemp("reader")
     demo = Demo.create(home / "heirloom", home)
-    with s3_of(demo) as s3, demo.warm_start() as warm:
+    with s3_of(demo) as s3:
         for who in ("AUTHOR", "COMMITTER"):
             demo.environment |= {f"GIT_{who}_NAME": "reader", f"GIT_{who}_EMAIL": "reader@example.org"}
-        reader = Reader(demo.warmed(warm), home, s3)
+        reader = Reader(demo.warmed(), home, s3)
         reader.follow()
         yield reader
 
