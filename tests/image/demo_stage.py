@@ -9,7 +9,7 @@ from pathlib import Path
 from workplace import Workplace
 
 SHORTER = {
-    "config/demo/runs/demo-pretrain.yaml": {"max_steps: 450": "max_steps: 4", "warmup_steps: 20": "warmup_steps: 1"},
+    "config/demo/runs/demo-pretrain.yaml": {"max_steps: 200": "max_steps: 4", "warmup_steps: 20": "warmup_steps: 1"},
     "config/demo/datasets/demo-text.yaml": {"rows: 20000": "rows: 2000"},
 }
 TRAINED = ("checkpoints/demo-pretrain", "metrics/training/demo-pretrain.json", "metrics/loss/demo-pretrain.csv")
