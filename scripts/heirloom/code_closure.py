@@ -93,8 +93,9 @@ def package_above(file: Path, level: int) -> str:
     return ".".join(folder.relative_to(SCRIPTS).parts) if SCRIPTS in (folder, *folder.parents) else ""
 
 
-def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the project files that importing the dotted `name` executes; none when it is not ours."""
+@functools.cache
+def module_files(name: str, roots: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the project files that importing the dotted `name` executes; none when it is not ours."""
     for root in roots:
         parts = name.split(".")
         target = os.path.join(root, *parts)  # text: most of what is imported is not ours, and pathlib would take longer
@@ -102,12 +103,11 @@ def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
             continue
         file, package = Path(f"{target}.py"), Path(target, "__init__.py")
         packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
-        for init in (*packages, package):
-            if init.is_file() and init.stat().st_size:
-                yield init.resolve()
+        found = [init for init in (*packages, package) if init.is_file() and init.stat().st_size]
         if file.is_file():
-            yield file.resolve()
-        return
+            found.append(file)
+        return tuple(path.resolve() for path in found)
+    return ()
 
 
 def loaded_project_files() -> set[Path]:

@@ -23,14 +23,20 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "lib" / f"{name}.py").touch()
     monkeypatch.setattr(code_closure, "SCRIPTS", folder)
     monkeypatch.setattr(code_closure, "PROJECT", tmp_path)
-    code_closure.direct_imports.cache_clear()
+    forget()
     return folder
+
+
+def forget() -> None:
+    """Be as another process, which has looked at nothing."""
+    code_closure.direct_imports.cache_clear()
+    code_closure.module_files.cache_clear()
 
 
 def names(scripts: Path, text: str) -> list[str]:
     """Return the closure of a script with this text, as paths below scripts/."""
     (scripts / "script.py").write_text(text)
-    code_closure.direct_imports.cache_clear()
+    forget()
     return [str(path.relative_to(scripts)) for path in code_closure.code_closure(scripts / "script.py")]
 
 
@@ -114,7 +120,7 @@ def test_remembered_imports_are_those_of_the_file_as_it_is(scripts: Path, monkey
 
     def found(text: str | None = None) -> list[str]:
         parsed.clear()
-        code_closure.direct_imports.cache_clear()
+        forget()
         if text is not None:
             (scripts / "script.py").write_text(text)
         remembered = remembered_imports.__wrapped__()  # as in another process
