@@ -98,7 +98,8 @@ def test_the_plan_tells_that_the_package_is_missing(monkeypatch):
     )
     packages_here.check_math_verify_here(ledger)
     here = {"torch"}
-    monkeypatch.setattr(packages_here, "find_spec", lambda name: name if name in here else None)
+    for asking in (packages_here, math_answers):
+        monkeypatch.setattr(asking, "find_spec", lambda name: name if name in here else None)
     with pytest.raises(HeirloomError) as refused:
         packages_here.check_math_verify_here(ledger)
     assert str(refused.value).startswith(

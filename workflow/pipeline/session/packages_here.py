@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from heirloom.errors import HeirloomError
+from heirloom.training.rewards.math_answers import check_installed
 from pipeline.ledger import Ledger
 
 
@@ -11,7 +11,7 @@ def check_math_verify_here(ledger: Ledger) -> None:
 
     Nothing is asked of the light environment, in which no such stage runs.
     """
-    if find_spec("torch") is None or find_spec("math_verify") is not None:
+    if find_spec("torch") is None:
         return
     for name in ledger.to_do_or_to_follow():
         stage = ledger.graph.stages[name]
@@ -19,8 +19,4 @@ def check_math_verify_here(ledger: Ledger) -> None:
         rewards = run.training.rewards or () if run is not None and run.training is not None else ()
         for index, reward in enumerate(rewards):
             if reward.function == "math_verify":
-                raise HeirloomError(
-                    f"{name}: {run.path}: training.rewards[{index}].function: math_verify needs the package "
-                    "math-verify, which is not installed in this environment: run `make setup`, or choose "
-                    "numeric_match or exact_match"
-                )
+                check_installed(f"{name}: {run.path}: training.rewards[{index}]")

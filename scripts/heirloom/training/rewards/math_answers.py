@@ -23,16 +23,21 @@ MOST_CHARACTERS = 20_000
 """Of a completion's end and of a reference: what is longer takes minutes to read and is no answer."""
 
 
+def check_installed(place: str) -> None:
+    """Raise HeirloomError where math-verify is not installed; `place`: the key of the reward that needs it."""
+    if find_spec("math_verify") is None:
+        raise HeirloomError(
+            f"{place}.function: math_verify needs the package math-verify, which is not installed in this "
+            "environment: run `make setup`, or choose exact_match or numeric_match"
+        )
+
+
 class MathAnswers:
     """Compares answers by math-verify, in a process that begins with the first of them and ends with this one."""
 
     def __init__(self, place: str) -> None:
         """`place`: the reward's key in the run's file. Raises HeirloomError where math-verify is not installed."""
-        if find_spec("math_verify") is None:
-            raise HeirloomError(
-                f"{place}.function: math_verify needs the package math-verify, which is not installed in this "
-                "environment: run `make setup`, or choose exact_match or numeric_match"
-            )
+        check_installed(place)
         self.worker: subprocess.Popen | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> list[float]:
