@@ -564,7 +564,7 @@ ONE_MISTAKE = {
     "opponent without a rule": (
         changed("config/runs/dpo.yaml", "[exact_match]", "[exact_match], against: [sft]"),
         "config/runs/dpo.yaml:9: evaluation.win_by: is missing; say what decides who wins: exact_match, numeric_match, "
-        "rouge or module:function",
+        "math_verify, rouge or module:function",
     ),
     "tasks in a folder that is missing": (
         written("config/runs/x.yaml", "base: tiny\nlm_eval: {include_path: config/task, tasks: [finds]}\n"),

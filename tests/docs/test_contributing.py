@@ -19,7 +19,7 @@ ROWS = [
 ]
 FOLLOWED = {
     "scripts/heirloom/config/sections/evaluation.py": [
-        ('ANSWER_METRICS += ("token_counts",)', 'ANSWER_METRICS += ("token_counts", "shouting")'),
+        ('"distinct", "token_counts", REWARD)', '"distinct", "token_counts", "shouting", REWARD)'),
         ("distinct, token_counts, or", "distinct, token_counts, shouting, or"),
     ],
     "scripts/heirloom/evaluation/answer_metrics.py": [

@@ -204,7 +204,7 @@ def test_repetition_and_distinct_by_hand():
     assert distinct(rows_of([("", "")]), 1) == 0.0
 
 
-@pytest.mark.parametrize("metric", ["exact_match", "numeric_match", "rouge", "bleu", "chrf"])
+@pytest.mark.parametrize("metric", ["exact_match", "numeric_match", "math_verify", "rouge", "bleu", "chrf"])
 def test_prompts_of_a_file_without_references_are_told(metric):
     rows = [*ROWS, ROWS[0] | {"row_id": "file:9", "reference": None}]
     with pytest.raises(HeirloomError, match=f"^{metric}: 1 of 5 prompts have no reference, first file:9: give"):

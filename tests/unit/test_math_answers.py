@@ -1,4 +1,4 @@
-"""The reward math_verify: what is equal, what an answer cannot do, and that each comparison comes to an end."""
+"""The reward and metric math_verify: what is equal, what an answer cannot do, and that each comparison ends."""
 
 import os
 import resource
@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from heirloom.config.sections.evaluation import EvaluationSection
 from heirloom.config.sections.training import Reward
 from heirloom.errors import HeirloomError
-from heirloom.training.rewards import math_answers
+from heirloom.evaluation import math_answers
+from heirloom.evaluation.answer_scores import score_answers
+from heirloom.evaluation.win_rate import win_rate
 from heirloom.training.rewards.functions import rewards_of
 from pipeline.session import packages_here
 
@@ -107,3 +110,29 @@ def test_the_plan_tells_that_the_package_is_missing(monkeypatch):
     )
     here.clear()
     packages_here.check_math_verify_here(ledger)  # the light environment executes no such stage
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "win_by", "keys"),
+    [
+        ("evaluate", ["math_verify"], "math_verify", ["evaluation.metrics", "evaluation.win_by"]),
+        ("evaluate", ["exact_match"], "rouge", []),
+        ("generate", ["math_verify"], "math_verify", []),
+    ],
+)
+def test_the_plan_asks_for_the_package_where_answers_are_scored_by_it(kind, metrics, win_by, keys):
+    run = SimpleNamespace(training=None, evaluation=SimpleNamespace(metrics=metrics, win_by=win_by))
+    assert list(packages_here.places_of_math_verify(run, kind)) == keys
+
+
+def test_it_is_a_metric_and_decides_who_wins():
+    pairs = [("$\\frac12$", "\\boxed{0.5}"), ("42", "$43$"), ("$x+1$", "So $1+x$.")]
+    rows = [
+        {"row_id": f"t:{number}", "sample": 0, "reference": reference, "completion": completion}
+        for number, (reference, completion) in enumerate(pairs)
+    ]
+    section = EvaluationSection(metrics=["math_verify"], against=["other"], win_by="math_verify")
+    scores = score_answers(section, rows)
+    assert scores.nested() == {"answers": 3, "math_verify": 2 / 3}
+    silent = [row | {"completion": ""} for row in rows]
+    assert win_rate(section, rows, silent, "other")["wins"] == 2

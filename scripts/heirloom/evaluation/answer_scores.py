@@ -34,6 +34,10 @@ def score_by(
         means = {("patterns", name): found for name, found in pattern_matches(rows, section.patterns).items()}
     elif metric == "numeric_match":
         means[("numeric_match",)] = numeric_matches(rows)
+    elif metric == "math_verify":
+        from heirloom.evaluation.math_answers import math_matches
+
+        means[("math_verify",)] = math_matches(rows, "evaluation.metrics")
     elif metric == "rouge":
         from heirloom.evaluation.rouge import rouge_f1
 

@@ -79,6 +79,10 @@ def row_scores(section: EvaluationSection, rows: Rows) -> Sequence[float]:
         return exact_matches(rows, section.answer_pattern)[0]
     if section.win_by == "numeric_match":
         return numeric_matches(rows)
+    if section.win_by == "math_verify":
+        from heirloom.evaluation.math_answers import math_matches
+
+        return math_matches(rows, "evaluation.win_by")
     assert section.win_by == "rouge", section.win_by
     from heirloom.evaluation.rouge import rouge_f1
 

@@ -13,8 +13,8 @@ from heirloom.evaluation.intervals import Z, sign_test
 
 NOT_SCORES = ("answers", "tokens", "interval", "base", "change", "against")
 """Parts of metrics/evaluation/RUN.json that are counts, or that say something about its scores."""
-HIGHER_IS_BETTER = ("exact_match", "answer_found", "numeric_match", "rouge", "bleu", "chrf", "preference")
-HIGHER_IS_BETTER += ("reward",)
+HIGHER_IS_BETTER = ("exact_match", "answer_found", "numeric_match", "math_verify", "rouge", "bleu", "chrf")
+HIGHER_IS_BETTER += ("preference", "reward")
 LOWER_IS_BETTER = ("perplexity", "nll_per_token", "preference.calibration_error")
 NEITHER = ("preference.length_correlation",)
 

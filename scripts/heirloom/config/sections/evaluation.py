@@ -11,12 +11,11 @@ from heirloom.config.parsing.section import Section
 
 # What each metric reads.
 CHECKPOINT_METRICS = ("perplexity", "preference")
-ANSWER_METRICS = ("exact_match", "numeric_match", "patterns", "rouge", "bleu", "chrf", "repetition", "distinct")
 REWARD = "reward"
-ANSWER_METRICS += ("token_counts",)
-ANSWER_METRICS += (REWARD,)
+ANSWER_METRICS = ("exact_match", "numeric_match", "math_verify", "patterns", "rouge", "bleu", "chrf")
+ANSWER_METRICS += ("repetition", "distinct", "token_counts", REWARD)
 # What can say of a single prompt which of two answers is better.
-WINS_BY = ("exact_match", "numeric_match", "rouge")
+WINS_BY = ("exact_match", "numeric_match", "math_verify", "rouge")
 
 USER_FUNCTION = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
@@ -32,8 +31,8 @@ class EvaluationSection(Section):
     metrics: list[str] = Field(
         min_length=1,
         description="of the checkpoint: perplexity, preference; of its generations: reward, exact_match, "
-        "numeric_match, patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own as "
-        "`module:function`",
+        "numeric_match, math_verify, patterns, rouge, bleu, chrf, repetition, distinct, token_counts, or your own "
+        "as `module:function`",
         json_schema_extra={"items": choices(CHECKPOINT_METRICS + ANSWER_METRICS)},
     )
     dataset: str | None = Field(None, description="dataset whose test split perplexity is for; absent: the run's")
@@ -65,8 +64,8 @@ class EvaluationSection(Section):
     against: list[str] = Field([], description="runs that answer the same prompts, to count who wins")
     win_by: str | None = Field(
         None,
-        description="against: what decides a prompt: exact_match, numeric_match, rouge (ROUGE-L) or your own "
-        "`module:function`",
+        description="against: what decides a prompt: exact_match, numeric_match, math_verify, rouge (ROUGE-L) or "
+        "your own `module:function`",
         json_schema_extra=choices(WINS_BY),
     )
 

@@ -1,6 +1,6 @@
 """The process in which math-verify reads answers: apart from the training, without its secrets, within limits.
 
-    python -P scripts/heirloom/training/rewards/math_worker.py
+    python -P scripts/heirloom/evaluation/math_worker.py
 
 In:  a line of JSON for each answer on standard input: [reference, completion].
 Out: a line for each: `1` where they are the same mathematically, else `0`.

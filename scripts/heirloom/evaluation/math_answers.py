@@ -1,4 +1,4 @@
-"""The reward `math_verify`: is an answer the reference's, mathematically? Asked of a process of its own."""
+"""The metric and reward `math_verify`: is an answer the reference's, mathematically? Asked of a process of its own."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from heirloom.errors import HeirloomError
-from heirloom.training.rewards import math_worker  # its code is the stage's, though another process runs it
+from heirloom.evaluation import math_worker  # its code is the stage's, though another process runs it
+from heirloom.evaluation.answer_metrics import references
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 """What the process is told: no secret, and one order of sympy's sets."""
@@ -24,10 +25,10 @@ MOST_CHARACTERS = 20_000
 
 
 def check_installed(place: str) -> None:
-    """Raise HeirloomError where math-verify is not installed; `place`: the key of the reward that needs it."""
+    """Raise HeirloomError where math-verify is not installed; `place`: the key of the run's file that needs it."""
     if find_spec("math_verify") is None:
         raise HeirloomError(
-            f"{place}.function: math_verify needs the package math-verify, which is not installed in this "
+            f"{place}: math_verify needs the package math-verify, which is not installed in this "
             "environment: run `make setup`, or choose exact_match or numeric_match"
         )
 
@@ -36,7 +37,7 @@ class MathAnswers:
     """Compares answers by math-verify, in a process that begins with the first of them and ends with this one."""
 
     def __init__(self, place: str) -> None:
-        """`place`: the reward's key in the run's file. Raises HeirloomError where math-verify is not installed."""
+        """`place`: the key in the run's file. Raises HeirloomError where math-verify is not installed."""
         check_installed(place)
         self.worker: subprocess.Popen | None = None
 
@@ -77,3 +78,12 @@ def started() -> subprocess.Popen:
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def math_matches(rows: Sequence[dict[str, Any]], place: str) -> list[float]:
+    """Return for each row of generations.jsonl 1 where its answer is the reference's, else 0.
+
+    `place`: the key in the run's file. Raises HeirloomError when a row has no reference, and as MathAnswers does.
+    """
+    references(rows, "math_verify")
+    return MathAnswers(place)(rows)
