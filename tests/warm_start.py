@@ -149,7 +149,7 @@ class WarmStart:
             program.write_text(f'#!/bin/sh\nexec {shlex.join([*self.python, *words])} "$@"\n')
             program.chmod(0o755)
         command = [sys.executable, __file__, self.place, *self.arguments]
-        environment = self.environment | {OWNER: str(owner)}
+        environment = self.environment | {OWNER: str(owner), "HF_HOME": str(self.folder / "hf")}
         self.server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert self.server.stdout.readline() == b"ready\n"
 

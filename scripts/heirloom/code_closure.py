@@ -93,9 +93,8 @@ def package_above(file: Path, level: int) -> str:
     return ".".join(folder.relative_to(SCRIPTS).parts) if SCRIPTS in (folder, *folder.parents) else ""
 
 
-@functools.cache
-def module_files(name: str, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the project files that importing the dotted `name` executes; none when it is not ours."""
+def module_files(name: str, roots: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the project files that importing the dotted `name` executes; none when it is not ours."""
     for root in roots:
         parts = name.split(".")
         target = os.path.join(root, *parts)  # text: most of what is imported is not ours, and pathlib would take longer
@@ -103,11 +102,12 @@ def module_files(name: str, roots: tuple[Path, ...]) -> tuple[Path, ...]:
             continue
         file, package = Path(f"{target}.py"), Path(target, "__init__.py")
         packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
-        found = [init for init in (*packages, package) if init.is_file() and init.stat().st_size]
+        for init in (*packages, package):
+            if init.is_file() and init.stat().st_size:
+                yield init.resolve()
         if file.is_file():
-            found.append(file)
-        return tuple(path.resolve() for path in found)
-    return ()
+            yield file.resolve()
+        return
 
 
 def loaded_project_files() -> set[Path]:
@@ -133,7 +133,7 @@ def real_path(file: str) -> str:
     """Return os.path.realpath of a file; a process may have loaded five thousand, which lie in few folders."""
     folder, name = os.path.split(file)
     path = os.path.join(real_folder(folder), name)
-    return os.path.realpath(path) if os.path.islink(path) else path
+    return os.path.realpath(file) if os.path.islink(path) or not os.path.isabs(file) else path
 
 
 @functools.cache

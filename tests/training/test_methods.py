@@ -138,6 +138,8 @@ APART = {"zero2": ("zero0", "zero2"), "zero3": ("zero3",)}
 """Torchrun → the stages of ZeRO at which experts that are a layer each are trained in it."""
 
 
+DROPPING = "kto-dropout"
+OTHERS_RESUMED = {"zero2": (DROPPING,), "zero3": ()}
 PACKED_BEFORE = {"sft-bfd": "bfd"}
 """Interrupted trainings that read packed rows → their strategy; the others with that name pack themselves."""
 
@@ -191,6 +193,21 @@ def interrupted(workplace, name, place, zero):
     return [{**job, "stop_at": 2}, job]
 
 
+def dropping(workplace):
+    """Return the jobs of a training with live dropout: whole, and stopped in step 2 to go on from step 1.
+
+    KTO passes through the model before each step, so what that pass drops decides what the others draw.
+    """
+    training = {**TRAINING, "max_steps": STEPS, "disable_dropout": False}
+    sections = {"peft": {**LORA, "lora_dropout": 0.5}, "training": training, "dataset": "preference", "base": BASE}
+
+    def job(place, **more):
+        return {"arguments": workplace.training("kto_train.py", f"{place}/{DROPPING}", **sections, **more)[1:]}
+
+    stopped = job("again-zero2", tracking={"save_minutes": 1e-6})
+    return [job("zero2"), {**stopped, "stop_at": 2}, stopped]
+
+
 def pack_before(workplace):
     """Write the packed rows that scripts/pack_dataset.py makes for PACKED_BEFORE."""
     for name, strategy in PACKED_BEFORE.items():
@@ -218,7 +235,8 @@ def torchruns(workplace, runs):
         jobs = [scoring(zero, trainer) for trainer in SCORED.values()]
         jobs += [training(workplace, name, zero, zero) for name in METHODS]
         jobs += [job for name in RESUMED[zero] for job in interrupted(workplace, name, f"again-{zero}", zero)]
-        jobs += [without_deepspeed(workplace, name) for name in PLAIN] if zero == "zero2" else []
+        if zero == "zero2":
+            jobs += [*(without_deepspeed(workplace, name) for name in PLAIN), *dropping(workplace)]
         jobs += [experts_apart(workplace, stage) for stage in APART[zero]]
         said[zero] = workplace.torchrun("many_trainings.py", jobs)
     return said
@@ -299,7 +317,7 @@ def test_what_a_checkpoint_holds(methods, workplace):
 
 def test_an_interrupted_training_of_any_method_ends_with_the_same_bytes(methods, workplace):
     folder, said = methods
-    resumed, place = RESUMED[folder.name], f"again-{folder.name}"
+    resumed, place = (*RESUMED[folder.name], *OTHERS_RESUMED[folder.name]), f"again-{folder.name}"
     assert said.count("resuming from checkpoint-") == len(resumed)
     for name in resumed:
         first, second = tree(folder / name), tree(workplace.folder / place / name)

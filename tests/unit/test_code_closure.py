@@ -23,20 +23,14 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "lib" / f"{name}.py").touch()
     monkeypatch.setattr(code_closure, "SCRIPTS", folder)
     monkeypatch.setattr(code_closure, "PROJECT", tmp_path)
-    forget()
-    return folder
-
-
-def forget() -> None:
-    """Be as another process, which has looked at nothing."""
     code_closure.direct_imports.cache_clear()
-    code_closure.module_files.cache_clear()
+    return folder
 
 
 def names(scripts: Path, text: str) -> list[str]:
     """Return the closure of a script with this text, as paths below scripts/."""
     (scripts / "script.py").write_text(text)
-    forget()
+    code_closure.direct_imports.cache_clear()
     return [str(path.relative_to(scripts)) for path in code_closure.code_closure(scripts / "script.py")]
 
 
@@ -120,7 +114,7 @@ def test_remembered_imports_are_those_of_the_file_as_it_is(scripts: Path, monkey
 
     def found(text: str | None = None) -> list[str]:
         parsed.clear()
-        forget()
+        code_closure.direct_imports.cache_clear()
         if text is not None:
             (scripts / "script.py").write_text(text)
         remembered = remembered_imports.__wrapped__()  # as in another process

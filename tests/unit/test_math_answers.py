@@ -136,3 +136,8 @@ def test_it_is_a_metric_and_decides_who_wins():
     assert scores.nested() == {"answers": 3, "math_verify": 2 / 3}
     silent = [row | {"completion": ""} for row in rows]
     assert win_rate(section, rows, silent, "other")["wins"] == 2
+    rows[1]["reference"] = "It is 42."
+    with pytest.raises(
+        HeirloomError, match=r"^evaluation\.metrics: math_verify cannot read 1 of 3 references, first in t:1: "
+    ):
+        score_answers(section, rows)

@@ -1,5 +1,7 @@
 """The metric and reward `math_verify`: is an answer the reference's, mathematically? Asked of a process of its own."""
 
+import atexit
+import functools
 import json
 import os
 import signal
@@ -64,6 +66,13 @@ class MathAnswers:
             )
         return float(said)
 
+    def end(self) -> None:
+        """Let the process end, which it does with its input."""
+        if self.worker is not None:
+            self.worker.stdin.close()
+            self.worker.wait()
+            self.worker.stdout.close()
+
 
 def started() -> subprocess.Popen:
     """Start the process."""
@@ -83,7 +92,30 @@ def started() -> subprocess.Popen:
 def math_matches(rows: Sequence[dict[str, Any]], place: str) -> list[float]:
     """Return for each row of generations.jsonl 1 where its answer is the reference's, else 0.
 
-    `place`: the key in the run's file. Raises HeirloomError when a row has no reference, and as MathAnswers does.
+    `place`: the key in the run's file. Raises HeirloomError when a row has no reference or one that math-verify cannot
+    read, and as MathAnswers does.
     """
-    references(rows, "math_verify")
-    return MathAnswers(place)(rows)
+    check_installed(place)
+    wanted = references(rows, "math_verify")
+    unread = [row for row, reference in zip(rows, wanted, strict=True) if not means_the_same(reference, reference)]
+    if unread:
+        raise HeirloomError(
+            f"{place}: math_verify cannot read {len(unread)} of {len(rows)} references, first in "
+            f"{unread[0]['row_id']}: write them as LaTeX (\\boxed{{42}}) by a processing function, or take "
+            "numeric_match or exact_match"
+        )
+    return [means_the_same(reference, row["completion"]) for row, reference in zip(rows, wanted, strict=True)]
+
+
+@functools.cache
+def means_the_same(reference: str, completion: str) -> float:
+    """Return what MathAnswers says of two texts, once for all comparisons of this process."""
+    return compared().same(reference, completion)
+
+
+@functools.cache
+def compared() -> MathAnswers:
+    """Return what compares for the metric; its process ends with this one."""
+    answers = MathAnswers("evaluation.metrics")
+    atexit.register(answers.end)
+    return answers

@@ -32,7 +32,7 @@ class PretokenizedKTOTrainer(HeadUnderZero3, WithoutModelCard, ReferenceOnceAHos
         """Return the batches of a step and their labels' number; estimate KL of them all. Every rank calls it."""
         batches, count = super().get_batch_samples(epoch_iterator, *args)
         if self.calculate_KL and batches:
-            if not self.model_wrapped.training:  # after an evaluation; to set each module again takes time
+            if not self.model.training:  # at the start, after an evaluation (of which what wraps it knows nothing)
                 self.model_wrapped.train()  # as in the step itself
             self.step_kl = None
             found = torch.cat([self.log_ratios(batch) for batch in batches]).mean()

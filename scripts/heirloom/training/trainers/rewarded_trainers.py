@@ -7,6 +7,7 @@ on from a checkpoint learns the same, and in float32 so does one on another numb
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,7 +36,7 @@ from heirloom.training.trainers.pretokenized_trainers import HeadUnderZero3, Wit
 SHOWN = 120
 """Characters of a prompt's end and of an answer's beginning that the log shows."""
 OF_ANSWER = "answer"
-"""What TRL's trainer keeps beside an answer: which row it answers, and how it ended."""
+"""What TRL's trainer keeps beside an answer: which row it answers, the reference, its tokens, and how it ended."""
 
 
 class RowsByEpoch(RepeatSampler):
@@ -157,7 +158,7 @@ class OwnAnswers:
     def keep_answers(self) -> None:
         """Add some of the answers that were just drawn, and scored, to their history."""
         rows = answer_rows(self._logs, self.rewards.weights, ANSWERS)
-        for row, own in zip(rows, self._logs["extra"][OF_ANSWER], strict=False):
+        for row, own in zip(rows, islice(self._logs["extra"][OF_ANSWER], ANSWERS), strict=True):
             self.completions.rows.append({"step": self.state.global_step + 1, **row, **own})
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
