@@ -1,7 +1,7 @@
 """What our trainers override or call behind the libraries' public face is what it was when they were written.
 
-`python tests/training/test_upstream_contract.py` writes upstream_contract.json anew: after each line that changed has
-been read, and the class of ours that stands on it.
+`PYTHONPATH=scripts python tests/training/test_upstream_contract.py` writes upstream_contract.json anew: after each line
+that changed has been read, and the class of ours that stands on it.
 """
 
 import hashlib

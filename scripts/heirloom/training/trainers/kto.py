@@ -23,21 +23,29 @@ class PretokenizedKTOTrainer(HeadUnderZero3, WithoutModelCard, ReferenceOnceAHos
     """
 
     step_kl: torch.Tensor | None = None
-    """The estimate of the step that is trained, (), the same on every rank."""
+    """The estimate of the step that is trained, (), the same on every rank; None before its first pass."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
     def get_batch_samples(self, epoch_iterator: Iterator, *args: Any) -> tuple[list, Any]:
-        """Return the batches of a step and their labels' number; estimate KL of them all. Every rank calls it."""
-        batches, count = super().get_batch_samples(epoch_iterator, *args)
-        if self.calculate_KL and batches:
+        """Return the batches of a step and their labels' number, and remember them. Every rank calls it."""
+        self.step_batches, count = super().get_batch_samples(epoch_iterator, *args)
+        self.step_kl = None
+        return self.step_batches, count
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any) -> torch.Tensor:
+        """Train on one pass; before the first of a step estimate KL of all its rows.
+
+        Not when they are fetched: a training that goes on has its random numbers again only after that, and they decide
+        what dropout drops.
+        """
+        if self.calculate_KL and self.step_kl is None:
             if not self.model.training:  # at the start, after an evaluation (of which what wraps it knows nothing)
-                self.model_wrapped.train()  # as in the step itself
-            self.step_kl = None
-            found = torch.cat([self.log_ratios(batch) for batch in batches]).mean()
+                self.model_wrapped.train()
+            found = torch.cat([self.log_ratios(batch) for batch in self.step_batches]).mean()
             self.step_kl = self.accelerator.reduce(found, reduction="mean").clamp(min=0)
-        return batches, count
+        return super().training_step(model, inputs, *args)
 
     @torch.no_grad()
     def log_ratios(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
