@@ -64,7 +64,7 @@ def test_an_answer_that_costs_too_much_is_none_and_the_next_one_is_compared(rewa
 
 def test_what_stops_a_training_leaves_it_the_answers_that_it_compares(reward):
     """A signal to all processes of a step ended this one, and with it the training before its checkpoint."""
-    answers = math_answers.MathAnswers("training.rewards[0]")
+    answers = math_answers.MathAnswers()
     row = {"reference": "2", "completion": "$2$"}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         assert answers([row]) == [1.0]
@@ -75,7 +75,7 @@ def test_what_stops_a_training_leaves_it_the_answers_that_it_compares(reward):
 
 
 def test_a_process_that_is_gone_is_told(reward):
-    answers = math_answers.MathAnswers("training.rewards[0]")
+    answers = math_answers.MathAnswers()
     row = {"reference": "2", "completion": "$2$"}
     assert answers([row]) == [1.0]
     os.kill(answers.worker.pid, 9)

@@ -36,12 +36,12 @@ def check_installed(place: str) -> None:
 
 
 class MathAnswers:
-    """Compares answers by math-verify, in a process that begins with the first of them and ends with this one."""
+    """Compares answers by math-verify, in a process that begins with the first of them and ends with this one.
 
-    def __init__(self, place: str) -> None:
-        """`place`: the key in the run's file. Raises HeirloomError where math-verify is not installed."""
-        check_installed(place)
-        self.worker: subprocess.Popen | None = None
+    See that it is installed before: `check_installed`.
+    """
+
+    worker: subprocess.Popen | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> list[float]:
         """Return 1 for each answer that is the reference's, else 0: also for one that is too long, too deep or costs
@@ -69,9 +69,7 @@ class MathAnswers:
     def end(self) -> None:
         """Let the process end, which it does with its input."""
         if self.worker is not None:
-            self.worker.stdin.close()
-            self.worker.wait()
-            self.worker.stdout.close()
+            self.worker.communicate()
 
 
 def started() -> subprocess.Popen:
@@ -116,6 +114,6 @@ def means_the_same(reference: str, completion: str) -> float:
 @functools.cache
 def compared() -> MathAnswers:
     """Return what compares for the metric; its process ends with this one."""
-    answers = MathAnswers("evaluation.metrics")
+    answers = MathAnswers()
     atexit.register(answers.end)
     return answers

@@ -14,7 +14,7 @@ from typing import Any
 from heirloom.config.sections.training import Reward
 from heirloom.errors import HeirloomError
 from heirloom.evaluation.answer_metrics import answer_in
-from heirloom.evaluation.math_answers import MathAnswers
+from heirloom.evaluation.math_answers import MathAnswers, check_installed
 from heirloom.evaluation.numeric_match import last_number
 from heirloom.evaluation.words import normalised
 from heirloom.user_functions import called, load_user_function
@@ -74,7 +74,8 @@ def function_of(reward: Reward, place: str, longest: int, models: Mapping[str, R
     if reward.function == "numeric_match":
         return lambda rows: [float(same_number(row)) for row in rows]
     if reward.function == "math_verify":
-        return MathAnswers(f"{place}.function")
+        check_installed(f"{place}.function")
+        return MathAnswers()
     if reward.function == "format" and reward.pattern is not None:
         form = re.compile(normalised(reward.pattern))
         return lambda rows: [float(form.search(normalised(row["completion"])) is not None) for row in rows]

@@ -24,6 +24,8 @@ class PretokenizedKTOTrainer(HeadUnderZero3, WithoutModelCard, ReferenceOnceAHos
 
     step_kl: torch.Tensor | None = None
     """The estimate of the step that is trained, (), the same on every rank; None before its first pass."""
+    step_batches: list[dict[str, torch.Tensor]]
+    """The passes of that step."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
