@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "benchmarks" / "smoke_programs"
 LARGE = ("evaluation", "lora-ours-sdpa", "lora-ours-flex-attention", "lora-upstream", "dpo-ours-sdpa", "dpo-upstream")
 GROUPS = (
-    ("device", "promised", "memory", "quantized", "lm-head"),
+    ("device", "promised", "memory", "quantized", "lm-head", "packed-attention"),
     ("sft-lora-zero3", "sft-nf4-zero2", "trainer", "deterministic", "sft-nf4-zero3"),
     ("inference", "interruption-zero3", "interruption-qlora"),
     ("dpo", "orpo", "sft-packed", "sft-int8-zero2", "seq2seq", "dpo-nf4-zero2", "sft-flex", "sft-flash", "sft-liger"),

@@ -17,6 +17,7 @@ from trl import SFTConfig
 from heirloom import stage
 from heirloom.config.trainers.sft import SFT
 from heirloom.training.batches.collator_choice import token_collator
+from heirloom.training.batches.packed_attention import attend_by_document
 from heirloom.training.batches.packed_rows import read_packed_rows
 from heirloom.training.batches.packing import packed_data
 from heirloom.training.inputs.adapters import lora_config
@@ -41,6 +42,8 @@ def main() -> None:
         else:
             data = packed_data(data, seq_length, args.packing_strategy, args.output_dir)
         args.padding_free = True  # documents stay apart, whatever the strategy
+    if args.padding_free:
+        attend_by_document(model, args, command.training.attn_implementation)
     args.pad_to_multiple_of = command.training.pad_to_multiple_of
 
     collator = token_collator(command, data, tokenizer, model, args)

@@ -115,6 +115,54 @@ def lm_head() -> str:
     return f"log-probabilities off by {off:.1e} nats, gradients by {apart:.1e}"
 
 
+def packed_attention() -> str:
+    """torch's kernel of variable length is right here, and a model has the logits of sdpa by it; how fast each is."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from heirloom.training.batches.packed_attention import VARLEN, use
+    from heirloom.training.batches.varlen_kernel import borders_of, wrong_here
+
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=4096, intermediate_size=512, num_hidden_layers=1, num_attention_heads=32,
+        num_key_value_heads=8,
+    )  # fmt: skip
+    if not GPU:
+        assert "fails here" in str(wrong_here(config, torch.bfloat16, DEVICE))
+        return "no GPU: torch has no such kernel, and says so"
+    for kind in (torch.bfloat16, torch.float16):
+        wrong = wrong_here(config, kind, DEVICE)
+        assert wrong is None, f"the kernel in {kind} {wrong}"
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).to(DEVICE, torch.bfloat16).train()
+    lengths = (300,) * 54  # 16,200 tokens
+    borders, longest = borders_of(lengths, DEVICE)
+    batch = {
+        "input_ids": torch.randint(512, (1, sum(lengths)), device=DEVICE),  # (1, T)
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None].to(DEVICE),
+        "cu_seq_lens_q": borders,
+        "cu_seq_lens_k": borders,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+    found, figures = {}, []
+    for way in (VARLEN, "sdpa"):
+        use(model, way)
+        with torch.no_grad():
+            found[way] = model(**batch, use_cache=False).logits.float()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.reset_peak_memory_stats()
+        start.record()
+        for _ in range(5):
+            model(**batch, use_cache=False).logits.float().square().mean().backward()
+        end.record()
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated() / GIB
+        figures.append(f"{way} {start.elapsed_time(end) / 5:.0f} ms a step of one layer, {peak:.1f} GiB")
+    off = float((found[VARLEN] - found["sdpa"]).abs().max() / found["sdpa"].std())
+    assert off < 0.2, f"logits are off by {off:.0%} of their spread"
+    return f"logits off by {off:.1%}; {', '.join(figures)}"
+
+
 def checkpoints() -> str:
     """Every checkpoint that was trained before gives on the GPU the losses that it gives on the CPU, in float32."""
     from transformers import AutoModelForCausalLM
@@ -167,7 +215,7 @@ def evaluation() -> str:
 
 CHECKS = {
     function.__name__.replace("_", "-"): function
-    for function in (device, promised, memory, quantized, lm_head, checkpoints, evaluation)
+    for function in (device, promised, memory, quantized, lm_head, packed_attention, checkpoints, evaluation)
 }
 
 

@@ -22,6 +22,7 @@ from heirloom.config.sections.resources import Machines
 from heirloom.config.trainers.table import TRAINERS
 from heirloom.errors import HeirloomError
 from heirloom.estimates.deepspeed_settings import deepspeed_settings
+from heirloom.estimates.model_flops import ModelFlops
 from heirloom.estimates.model_shape import ModelShape, model_shape
 from heirloom.estimates.steps import Rows, from_bytes, joined, packed
 from heirloom.estimates.training_memory import DOUBLE_QUANTIZED, EIGHT_BITS, FOUR_BITS, TrainingSetup
@@ -33,6 +34,10 @@ LOSSES = {
     "reward": "number",
 }
 """Trainers whose scores are not those of transformers' own loss."""
+OLD_CARDS = ("K80", "P100", "V100", "T4")
+"""Cards older than Ampere, for which torch's flash attention has no kernels; how their names begin."""
+WHOLE = ("eager", "sdpa")
+"""Attention that computes a packed row as one rectangle."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -157,6 +162,38 @@ def trained_rows(run: Run, project: Project, rows: Rows) -> tuple[Rows, float]:
     if training.seq_length is None:
         return rows, apart
     return joined(rows, training.seq_length), training.seq_length
+
+
+def reason_for_whole_rows(run: Run, card: str) -> str | None:
+    """Return why a training computes packed rows whole on such a card; None where it does not, or packs none."""
+    arguments, asked = run.training.passed_through, run.training.attn_implementation
+    if True not in (arguments.get("packing"), arguments.get("padding_free")):
+        return None
+    if asked is not None:
+        return f"attn_implementation: {asked} does" if asked in WHOLE else None
+    if card.startswith(OLD_CARDS):
+        return f"a {card} is older than torch's kernel of variable length"
+    if True not in (arguments.get("bf16"), arguments.get("fp16")) and run.training.default_dtype in ("auto", "float32"):
+        return "torch's kernel of variable length has 16-bit floats alone (bf16: true)"
+    return None
+
+
+def attended_tokens(run: Run, card: str, rows: Rows, apart: float, flops: ModelFlops) -> tuple[float, str | None]:
+    """Return how many tokens attend to each other in a training's rows, and a sentence where that costs more.
+
+    `apart`: how many do where documents stay apart; `rows` as the training takes them (estimates/setups.py).
+    """
+    reason = reason_for_whole_rows(run, card)
+    if reason is None or not rows.rows:
+        return apart, None
+    whole = rows.tokens / rows.rows
+    if run.training.passed_through.get("packing") is not True:  # padding_free: a batch is one row
+        whole *= run.training.per_device_train_batch_size
+    more = flops.per_token(whole) / flops.per_token(apart) - 1
+    return whole, (
+        f"attention computes packed rows whole, {whole:,.0f} tokens and not the {apart:,.0f} of a document "
+        f"({more:.0%} more operations): {reason}"
+    )
 
 
 def held_out_rows(name: str, project: Project, rows: Rows | str, current: bool, root: Path = Path()) -> int | None:

@@ -24,6 +24,7 @@ from heirloom.estimates.prices import Prices, Spot, read_prices
 from heirloom.estimates.setups import (
     Hosts,
     argument,
+    attended_tokens,
     counted,
     held_out_rows,
     hosts,
@@ -76,6 +77,8 @@ class Quote:
     remedy: str | None = None
     """The cheapest change that fits, of a training that does not or hardly does."""
     unknown: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What costs more than it need, and why."""
     dollars: float | None = None
     """Expected US dollars on demand."""
     spot: Spot | None = None
@@ -315,6 +318,10 @@ class Quoting:
                     f"which GPUs a {quote.hosts.name} has: `config: [gpu=A100-80GB]` in the cluster's profile says it"
                 )
             return kept
+        flops = shape[0].flops(setup.adapter, setup.reference_pass)
+        if not isinstance(rows, str):
+            attended, note = attended_tokens(run, instance.card, trained, attended, flops)
+            quote.notes += [] if note is None else [f"{quote.stage.name}: {note}"]
         quote.fit = fit_of(setup, instance)
         if not quote.fit.fits or quote.fit.tight:
             batch = run.training.per_device_train_batch_size
@@ -325,10 +332,8 @@ class Quoting:
             if not isinstance(rows, str):  # or that said it
                 quote.unknown.append("how long it takes is not known before its rows are counted")
         elif quote.duration is None:
-            tokens = steps.tokens
-            flops = shape[0].flops(setup.adapter, setup.reference_pass)
             own = self.learned.utilization(quote.hosts.name)
-            found = from_operations(flops, tokens, attended, instance.card, quote.hosts.ranks, own)
+            found = from_operations(flops, steps.tokens, attended, instance.card, quote.hosts.ranks, own)
             quote.duration = found and self.started(found, quote.hosts)
             if found is None:
                 quote.unknown.append(f"the peak of {instance.card} is not in heirloom/estimates/model_flops.py")

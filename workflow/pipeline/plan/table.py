@@ -183,6 +183,7 @@ def closing_lines(found: Quotation) -> Iterator[str]:
         part = "" if found.saved_recorded == found.reused else f" (recorded of {found.saved_recorded})"
         yield f"{found.reused} stages up to date: {saved} hours not spent again{part}"
     yield from memory_lines(found)
+    yield from (note for quote in quotes for note in quote.notes)
     unknown = list(dict.fromkeys(sentence for quote in quotes for sentence in quote.unknown))
     for sentence in unknown[:MOST_UNKNOWN]:
         yield f"not known: {sentence}"
@@ -256,6 +257,7 @@ def stage_json(quote: Quote) -> dict[str, Any]:
         "usd_spot": quote.spot and {"expected": round(quote.spot.dollars, 2), "source": quote.spot.source},
         "last_execution": quote.last and last_json(quote.last),
         "remedy": quote.remedy,
+        "notes": quote.notes,
         "unknown": quote.unknown,
     }
 
