@@ -16,6 +16,7 @@ SPECIAL = [
     *("<unk>", "<pad>", "<s>", "</s>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "[INST]", "[/INST]", "<bos>", "<start_of_turn>", "<end_of_turn>"),
     *("<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>"),
+    *("<|start|>", "<|channel|>", "<|message|>", "<|return|>"),
 ]
 SENTENCES = [
     "What is the capital of France? The capital of France is Paris.",

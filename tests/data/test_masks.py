@@ -1,5 +1,7 @@
 """Masks against hand-written expectations: ⟦ ⟧ stand around what is trained on."""
 
+from importlib.resources import files
+
 import chat_templates
 import datasets
 import pytest
@@ -86,6 +88,26 @@ EXPECTED = [
     ("NO_PROMPT", TALK[:2],
      "<|im_start|>user\nHow many legs does a spider have?<|im_end|>\n"
      "<|im_start|>assistant\n⟦A spider has eight legs.<|im_end|>⟧\n"),
+    ("gemma3", SYSTEM,
+     "<bos><start_of_turn>user\nYou are a helpful assistant.\n\nHow many legs does a spider have?<end_of_turn>\n"
+     "<start_of_turn>model\n⟦A spider has eight legs.<end_of_turn>⟧\n"),
+    ("gptoss", TALK,
+     "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\n"
+     "Current date: 2024-07-26\n\nReasoning: medium\n\n"
+     "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>"
+     "<|start|>user<|message|>How many legs does a spider have?<|end|>"
+     "<|start|>assistant⟦<|channel|>final<|message|>A spider has eight legs.<|end|>⟧"
+     "<|start|>user<|message|> Is that all? <|end|>"
+     "<|start|>assistant⟦<|channel|>final<|message|>Yes, that is all.<|return|>⟧"),
+    ("llama3_2", SYSTEM,
+     "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+     "Today Date: 26 Jul 2024\n\nYou are a helpful assistant.<|eot_id|>"
+     "<|start_header_id|>user<|end_header_id|>\n\nHow many legs does a spider have?<|eot_id|>"
+     "<|start_header_id|>assistant<|end_header_id|>\n\n⟦A spider has eight legs.<|eot_id|>⟧"),
+    ("qwen3", TALK,
+     "<|im_start|>user\nHow many legs does a spider have?<|im_end|>\n"
+     "<|im_start|>assistant\n⟦A spider has eight legs.<|im_end|>⟧\n<|im_start|>user\n Is that all? <|im_end|>\n"
+     "<|im_start|>assistant\n⟦<think>\n\n</think>\n\nYes, that is all.<|im_end|>⟧\n"),
     ("GENERATION", TALK[:2],
      "<|im_start|>user\nHow many legs does a spider have?<|im_end|>\n"
      "<|im_start|>assistant\n⟦A spider has eight legs.<|im_end|>⟧\n"),
@@ -125,7 +147,16 @@ def with_brackets(tokenizer, row) -> str:
     ids=lambda value: value if isinstance(value, str) and len(value) < 12 else "",
 )
 def test_masks_are_those_written_by_hand(masked_text, name, chat, expected):
-    assert masked_text([chat], getattr(chat_templates, name)) == [expected]
+    """Names in small letters are real templates of models, as TRL ships them."""
+    template = getattr(chat_templates, name) if name.isupper() else real_template(name)
+    assert masked_text([chat], template) == [expected]
+
+
+def real_template(name: str) -> str:
+    """Return a template with the token that begins texts in its own tokenizer."""
+    begin = "<bos>" if name == "gemma3" else "<|begin_of_text|>"
+    text = (files("trl") / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    return text.replace("{{ bos_token }}", begin).replace("{{- bos_token }}", begin)
 
 
 @pytest.mark.parametrize("name", ["LLAMA3", "CHATML", "MISTRAL", "GEMMA", "REASONING", "PHI", "DROPPING"])

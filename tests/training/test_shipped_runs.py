@@ -125,10 +125,11 @@ def made(tmp_path_factory) -> Workplace:
             f"data/{split}-00000-of-00001.parquet": rows(*size)
             for split, size in {"train": (40, 1), "test": (8, 2)}.items()
         }
-        hub.add(project.datasets[name].source.hub, parts)
-    hub.add(project.models["llama3-8b"].source.hub, llama3(tmp_path_factory.mktemp("llama3")), "model")
-    small = project.models["qwen3-0-6b"].source
-    hub.add(small.hub, qwen3(tmp_path_factory.mktemp("qwen3")), "model", commit=small.revision)
+        source = project.datasets[name].source
+        hub.add(source.hub, parts, commit=None if source.revision == "main" else source.revision)
+    for name, files_of in (("llama3-8b", llama3), ("qwen3-0-6b", qwen3)):
+        source = project.models[name].source
+        hub.add(source.hub, files_of(tmp_path_factory.mktemp(name)), "model", commit=source.revision)
     with hub:
         reach = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
         reach |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}

@@ -30,6 +30,11 @@ LLAMA3_8B = {
 LLAMA3_70B = LLAMA3_8B | {
     "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
 }  # fmt: skip
+GEMMA3_1B = {
+    "model_type": "gemma3_text", "vocab_size": 262144, "hidden_size": 1152, "intermediate_size": 6912,
+    "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+    "tie_word_embeddings": True,
+}  # fmt: skip
 MEDIUM = {
     "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 2, "num_attention_heads": 8,
     "num_key_value_heads": 4, "head_dim": 32,
@@ -52,6 +57,9 @@ CASES = [
     (LLAMA3_70B, 3, (2, 2048), "whole", False, False),
     (LLAMA3_70B, 4, (2, 2048), "tiled", True, False),
     (LLAMA3_8B, 8, (4, 1024), "pairs", True, True),
+    (GEMMA3_1B, 13, (2, 2048), "tiled", False, False),
+    (GEMMA3_1B, 13, (2, 1024), "tiled", False, True),
+    (GEMMA3_1B, 13, (16, 1024), "tiled", True, True),
 ]
 
 

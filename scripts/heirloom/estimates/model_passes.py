@@ -45,7 +45,17 @@ class Passes:
         """
         if self.casts:
             return self.shape.hidden * 4 + round(5 * self.d * self.shape.hidden * self.adapted / 7) // 2
-        return self.shape.hidden * (4 + (1 if self.frozen else 2) * self.d)
+        return self.shape.hidden * (4 + self.normalized + self.d)
+
+    @property
+    def normalized(self) -> int:
+        """Bytes of a number that a norm keeps for its weight's gradient."""
+        return 0 if self.frozen else 4 if self.shape.wide_norms else self.d
+
+    @property
+    def norm_of_output(self) -> int:
+        """What a norm after attention or the MLP keeps of a token; its output is added to the stream."""
+        return self.shape.hidden * (4 + self.normalized)
 
     @property
     def layer(self) -> int:
@@ -59,14 +69,19 @@ class Passes:
         attention = 4 * self.d * shape.heads * shape.head_size + 4 * shape.heads
         if shape.head_norms:
             heads = shape.heads + shape.key_value_heads
-            attention += heads * (shape.head_size * (4 + (0 if self.frozen else self.d)) + 4)
+            attention += heads * (shape.head_size * (4 + self.normalized) + 4)
         mlp = (3 * self.stream + self.d) * shape.intermediate
         adapters = self.d * self.rank * self.adapted
-        return self.tokens * (2 * self.norm + attention + mlp + adapters + 8)
+        norms = 2 * self.norm + (shape.norms - 2) * self.norm_of_output
+        return self.tokens * (norms + attention + mlp + adapters + 4 * shape.norms)
 
     def kept(self, checkpointing: bool) -> int:
-        """Return what a forward pass leaves for the backward pass: all blocks, or the input of each, and the norm."""
-        last = self.tokens * self.shape.hidden * (4 + (1 if self.frozen else 2) * self.d)
+        """Return what a forward pass leaves for the backward pass: all blocks, or the input of each, and the norm.
+
+        Besides, sines and cosines, which all blocks share. A mask (padding, windows) is not counted: a byte a pair.
+        """
+        last = self.tokens * self.shape.hidden * (4 + self.normalized + self.d)
+        last += self.tokens * 2 * self.d * self.shape.head_size * self.shape.rotations
         if checkpointing:
             return self.shape.layers * self.stream * self.shape.hidden * self.tokens + last
         return self.shape.layers * self.layer + last + self.copies

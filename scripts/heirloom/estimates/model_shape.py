@@ -26,8 +26,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "vocab_size": 256000, "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28,
         "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256, "tie_word_embeddings": True,
     },
+    "gemma3_text": LLAMA
+    | {
+        "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "tie_word_embeddings": True,
+    },
 }  # fmt: skip
 """Model type → what transformers 5.23 takes for keys that a config.json leaves out."""
+HEAD_NORMS = ("qwen3", "gemma3_text")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -44,9 +50,15 @@ class ModelShape:
     vocabulary: int
     tied: bool
     small: int = 0
-    """Biases and norms of a layer beside its two norms."""
+    """Biases of a block, and norms of its heads."""
     head_norms: bool = False
     """Queries and keys have norms of their own, head by head."""
+    norms: int = 2
+    """Norms of a block beside these: two, or another after attention and after the MLP."""
+    wide_norms: bool = False
+    """Norms multiply by their weights in 32 bits, as Gemma's do."""
+    rotations: int = 1
+    """Kinds of rotary positions: another for layers that see a window."""
     scores: bool = False
     """A reward model: in place of the output layer a head of one number."""
 
@@ -66,7 +78,7 @@ class ModelShape:
     @property
     def layer(self) -> int:
         """Weights of one block."""
-        return self.linear // self.layers + 2 * self.hidden + self.small
+        return self.linear // self.layers + self.norms * self.hidden + self.small
 
     @property
     def embedding(self) -> int:
@@ -124,6 +136,9 @@ def model_shape(config: Mapping[str, Any]) -> ModelShape | str:
         head_size=head_size,
         vocabulary=sizes["vocab_size"],
         tied=bool(sizes["tie_word_embeddings"]),
-        small=biases + (2 * head_size if kind == "qwen3" else 0),
-        head_norms=kind == "qwen3",
+        small=biases + (2 * head_size if kind in HEAD_NORMS else 0),
+        head_norms=kind in HEAD_NORMS,
+        norms=4 if kind == "gemma3_text" else 2,
+        wide_norms=kind.startswith("gemma"),
+        rotations=2 if kind == "gemma3_text" else 1,
     )
