@@ -27,6 +27,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 OPTIONAL = ("peft", "bitsandbytes", "wandb", "lomo_optim")
@@ -195,45 +196,79 @@ def serve(place: str, libraries: list[str]) -> None:
 
     gc.freeze()
     gc.enable()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     owner = os.pidfd_open(int(os.environ[OWNER]))
+    running: dict[int, Running] = {}  # by the descriptors of each: of its process, and of whoever asked for it
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         print("ready", flush=True)
-        while owner not in select.select([listener, owner], [], [])[0]:
-            asked, _ = listener.accept()
-            if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                answer(asked)
-            asked.close()
+        while owner not in (found := select.select([listener, owner, *running], [], [])[0]):
+            for descriptor in found:
+                if descriptor is listener:
+                    if program := begin(listener.accept()[0], [listener.fileno(), owner, *running]):
+                        running |= dict.fromkeys(program.descriptors, program)
+                elif descriptor in running:  # and not ended by the other of its two just now
+                    program = running[descriptor]
+                    for each in program.descriptors:
+                        del running[each]
+                    program.end(by_itself=descriptor == program.ended)
+        for program in set(running.values()):
+            program.end(by_itself=False)
     shutil.rmtree(Path(place).parent)
 
 
-def answer(asked: socket.socket) -> None:
-    """Run the program that is asked for in a process of its own, tell its exit code, and end."""
+@dataclass(eq=False)
+class Running:
+    """A program that runs: its process, a descriptor that is readable once it has ended, and who asked for it."""
+
+    process: int
+    ended: int
+    asked: socket.socket
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What is readable when the program has ended, or whoever asked, who says nothing more."""
+        return self.ended, self.asked.fileno()
+
+    def end(self, *, by_itself: bool) -> None:
+        """Tell the exit code of the program, which is killed where it has not ended by itself."""
+        if not by_itself:
+            os.kill(self.process, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        with contextlib.suppress(OSError):
+            self.asked.sendall(f"{code}\n".encode())
+        os.close(self.ended)
+        self.asked.close()
+
+
+def begin(asked: socket.socket, ours: list[int]) -> Running | None:
+    """Begin the program that is asked for in a process of its own, and tell its number; None where nobody asks now.
+
+    `ours`: descriptors of the server, which the program does not have.
+    """
     size, streams, *_ = socket.recv_fds(asked, 8, 3)
-    words, folder, variables = json.loads(asked.makefile("rb").read(int.from_bytes(size, "big")))
+    try:
+        words, folder, variables = json.loads(asked.makefile("rb").read(int.from_bytes(size, "big")))
+    except ValueError:  # killed while it asked
+        for descriptor in (*streams, asked.detach()):
+            os.close(descriptor)
+        return None
     process = os.fork()
     if process == 0:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-        for stream in streams:
-            os.close(stream)
-        asked.close()
+        for descriptor in (*streams, *ours, asked.detach()):
+            os.close(descriptor)
         open_streams()
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
         become(words)
-    asked.sendall(f"{process}\n".encode())
-    ended = os.pidfd_open(process)
-    if ended not in select.select([ended, asked], [], [])[0]:  # whoever asked is gone, and says nothing any more
-        os.kill(process, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    for stream in streams:
+        os.close(stream)
     with contextlib.suppress(OSError):
-        asked.sendall(f"{code}\n".encode())
-    os._exit(0)
+        asked.sendall(f"{process}\n".encode())
+    return Running(process, os.pidfd_open(process), asked)
 
 
 def open_streams() -> None:

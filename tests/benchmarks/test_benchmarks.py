@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from warm_start import WarmStart, warm_programs
+from warm_start import OF_STAGES, WarmStart, warm_programs, warm_workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -48,19 +48,22 @@ def warm() -> WarmStart:
 def result_of(tmp_path: Path):
     """Make a function that runs a benchmark and returns its result; `warm` starts one that needs torch sooner.
 
-    With `ranks` its ranks begin warm as well: where what is measured is not how they begin.
+    With `ranks` its ranks begin warm as well, and with `nested` all programs that it starts: where what is measured is
+    not how they begin, nor how much memory they take.
     """
 
-    def run(name: str, *options: str, warm: WarmStart | None = None, ranks: bool = False) -> dict:
+    def run(name: str, *options: str, warm: WarmStart | None = None, ranks: bool = False, nested: bool = False) -> dict:
         program, output, log = BENCHMARKS / f"{name}.py", tmp_path / "result.json", tmp_path / "log"
         options = [*options, "--output", str(output)]
         if warm:
             more = {"PYTHON_EXEC": str(warm.programs / "python")} if ranks else {}
             code = warm.run(program, options, log, **more)
         else:
+            python = warm_workflow(*OF_STAGES) / "python" if nested else Path(sys.executable)
+            variables = {**WITHOUT_GPU, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
             with log.open("wb") as file:
-                command = [sys.executable, str(program), *options]
-                code = subprocess.run(command, env=WITHOUT_GPU, stdout=file, stderr=file, check=False).returncode
+                command = [str(python), str(program), *options]
+                code = subprocess.run(command, env=variables, stdout=file, stderr=file, check=False).returncode
         assert code == 0, log.read_text()[-8000:]
         result = json.loads(output.read_text())
         facts = result["machine"]
@@ -116,9 +119,9 @@ def test_installed_libraries_have_their_bytecode():
         assert Path(importlib.util.cache_from_source(str(source))).is_file()
 
 
-def test_data_speed(result_of, warm):
+def test_data_speed(result_of):
     one_long = ("--messages", "4", "--document-mb", "0.01", "--documents", "emoji")
-    result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", *one_long, warm=warm)
+    result = result_of("data_speed", "--rows", "25", "--trl-rows", "5", "--executions", "1", *one_long, nested=True)
     for name in ("long_rows", "short_rows"):
         rows = result[name]
         assert rows["medians"].keys() == rows["runs"].keys() == {"bare", "ours", "TRL", "axolotl_like"}
@@ -154,14 +157,14 @@ def test_adapter_checkpoints(result_of, warm):
     measured(result["checkpoint"])
 
 
-def test_flip_rates(result_of, warm):
+def test_flip_rates(result_of):
     small = ("--types", "float32", "--batches", "2", "--limit", "2", "--new-tokens", "2")
-    result = result_of("flip_rates", *small, warm=warm)
+    result = result_of("flip_rates", *small, nested=True)
     assert result["answers_that_differ"] == {"float32": {"batches of 2": 0}}
 
 
 def test_plan_scale(result_of):
-    result = result_of("plan_scale", "--runs", "1", "--executions", "1")
+    result = result_of("plan_scale", "--runs", "1", "--executions", "1", nested=True)
     rows = result["nothing to do"]["1 runs"]
     assert {name: row.keys() for name, row in rows.items()} == dict.fromkeys(
         ("snakemake -n", "ledger alone", "dvc status", "dvc repro"), COST
@@ -170,7 +173,7 @@ def test_plan_scale(result_of):
 
 
 def test_sweep_scale(result_of):
-    rows = result_of("sweep_scale", "--runs", "2", "--executions", "1")["2 runs"]
+    rows = result_of("sweep_scale", "--runs", "2", "--executions", "1", nested=True)["2 runs"]
     parts = ("anew", "nothing to do", "everything to do")
     assert rows.keys() == {f"{form}, {part}" for form in ("one sweep", "a file each") for part in parts}
     measured(rows)
@@ -184,7 +187,7 @@ def test_training_speed(result_of, warm):
 
 
 def test_training_peers(result_of):
-    result = result_of("training_peers", "--methods", "characters", "--steps", "6", "--executions", "1")
+    result = result_of("training_peers", "--methods", "characters", "--steps", "6", "--executions", "1", nested=True)
     assert result["steps_per_cpu_s"].keys() == {"characters"}
     assert result["steps_per_cpu_s"]["characters"].keys() == {"ours", "theirs", "ratio", "ratios", "start_cpu_s"}
     measured(result["steps_per_cpu_s"])
@@ -199,7 +202,7 @@ def test_reference_scores(result_of, warm):
 
 
 def test_packed_rows(result_of, warm):
-    result = result_of("packed_rows", "--rows", "300", "--executions", "1", warm=warm)
+    result = result_of("packed_rows", "--rows", "300", "--executions", "1", warm=warm, ranks=True)
     ways = ("stage", "at_start", "packed")
     assert all(result[way].keys() == COST for way in ways)
     measured([result[way] for way in ways])
@@ -233,7 +236,7 @@ def test_slurm_chain(result_of):
 
     if reason := why_not():
         pytest.skip(f"no Slurm can be started: {reason}")
-    result = result_of("slurm_chain", "--runs", "demo-pretrain", "--until", "download", "--poll", "1")
+    result = result_of("slurm_chain", "--runs", "demo-pretrain", "--until", "download", "--poll", "1", nested=True)
     for way in ("snakemake", "snakemake --profile slurm"):
         assert result[way]["stages"].keys() == {"download-demo-text", "download-demo-chat"}
         measured(result[way])

@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+from warm_start import OF_STAGES, warm_workflow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "gpu_smoke.py"
 RESULT = ROOT / "benchmarks" / "results" / "gpu_smoke.json"
@@ -20,7 +22,7 @@ from pack import strip  # noqa: E402
 
 def smoke(*arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(PROGRAM), *arguments]
+    command = [str(warm_workflow(*OF_STAGES) / "python"), str(PROGRAM), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_start import OF_STAGES, warm_workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "gpu_training.py"
@@ -30,7 +31,12 @@ def result():
 def benchmark(*arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments], env=environment, capture_output=True, text=True, timeout=300
+        [str(warm_workflow(*OF_STAGES) / "python"), str(PROGRAM), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

@@ -78,13 +78,13 @@ def create(folder: Path, home: Path) -> Demo:
     return demo
 
 
-def bring(made: Demo, demo: Demo, *more: str, but: tuple[str, ...] = ()) -> None:
+def bring(made: Demo, demo: Demo, *more: str) -> None:
     """Bring what was made before the first training from another clone, whose cache serves as a DVC remote.
 
-    Brought besides are the stages whose names begin with one of `more`; those in `but` are left to be executed.
+    Brought besides are the stages whose names begin with one of `more`.
     """
     entries = read_lock(made.folder / "dvc.lock")
-    brought = {name: entry for name, entry in entries.items() if name.startswith((*EARLY, *more)) and name not in but}
+    brought = {name: entry for name, entry in entries.items() if name.startswith((*EARLY, *more))}
     write_entries(brought, demo.folder / "dvc.lock")
     demo.run("dvc", "remote", "add", "--local", "home", str(made.folder / ".dvc" / "cache"))
     demo.run("dvc", "pull", "--remote", "home", *brought)

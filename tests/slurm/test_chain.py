@@ -29,9 +29,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_cluster(
     cluster: Cluster, home: Path, at_home: Demo, tmp_path_factory: pytest.TempPathFactory
 ) -> slurm_demo.OnCluster:
-    """The chain on the cluster, with both accidents on the way. Of what precedes the trainings it makes one stage."""
+    """The chain on the cluster, with both accidents on the way. What precedes the trainings is brought along."""
     demo = short_chain.create(tmp_path_factory.mktemp("on-cluster") / "heirloom", home)
-    short_chain.bring(at_home, demo, "baseline-", "generate-demo-split", but=("download-demo-text",))
+    short_chain.bring(at_home, demo, "baseline-", "generate-demo-split")
     slurm_demo.poll_every(demo, 1)
     demo.environment |= warm_ranks(OF_EACH_RANK)  # the jobs have it, as srun's steps have; all else in them begins cold
     work = demo.folder / ".heirloom" / "work"
@@ -107,7 +107,7 @@ def test_jobs_ask_for_what_run_and_profile_say(cluster, on_cluster):
     assert jobs["train demo-sft"] == "main|(null)|2|3000M|15:00|2"
     assert jobs["generate demo-sft"] == "other|(null)|1|3000M|15:00|1"
     assert jobs["train demo-pretrain"] == "other|lab|1|3000M|15:00|2"
-    assert jobs["download demo-text"] == "main|(null)|1|8000M|2:00:00|2"
+    assert jobs["report demo-pretrain"] == "main|(null)|1|8000M|2:00:00|2"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from made_once import made_once
 from training_workplace import RUNS, UNWATCHED, WATCHED, Workplace, make_workplace, training_command
+from warm_start import OF_EACH_RANK, warm_ranks
 
 COLD = ("test_by_hand", "test_interruption", "test_launcher", "test_resuming", "test_trainers")
 """What asks how ranks begin and end, or for the bytes of a card: there each rank imports its libraries itself."""
@@ -24,12 +25,17 @@ def pristine(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def made_runs(pristine, tmp_path_factory) -> Path:
-    """A copy in which pretrain → SFT → DPO have run at ZeRO-2, watched closely; NAME.said is what each printed."""
+    """A copy in which pretrain → SFT → DPO have run at ZeRO-2, watched closely; NAME.said is what each printed.
+
+    Ranks begin with what every rank loads: a card names the libraries that were loaded.
+    """
 
     def make(folder: Path) -> None:
-        place = Workplace(Path(shutil.copytree(pristine, folder)))  # cold: a card names the libraries that were loaded
+        place = Workplace(Path(shutil.copytree(pristine, folder)))
         for name in RUNS:
-            said = place.launch(*training_command(place, name, f"runs/{name}", WATCHED)).stdout
+            said = place.launch(
+                *training_command(place, name, f"runs/{name}", WATCHED), **warm_ranks(OF_EACH_RANK)
+            ).stdout
             (folder / f"{name}.said").write_text(said)
 
     return made_once(tmp_path_factory, "training-runs", make)
@@ -42,7 +48,9 @@ def made_zero3_runs(made_runs, tmp_path_factory) -> Path:
     def make(folder: Path) -> None:
         place = Workplace(Path(shutil.copytree(made_runs, folder)))
         for name in ("sft", "dpo"):
-            place.launch(*training_command(place, name, f"zero3/{name}", UNWATCHED, zero="zero3"))
+            place.launch(
+                *training_command(place, name, f"zero3/{name}", UNWATCHED, zero="zero3"), **warm_ranks(OF_EACH_RANK)
+            )
 
     return made_once(tmp_path_factory, "training-zero3-runs", make)
 

@@ -52,7 +52,7 @@ def measured(workplace):
 
 @pytest.fixture(scope="module")
 def warm(workplace):
-    """The workplace for trainings that nobody interrupts: only those that are begin as a user's do."""
+    """The workplace for trainings whose processes nobody looks at: only the others begin as a user's do."""
     return replace(workplace, warm=True)
 
 
@@ -72,8 +72,8 @@ def test_sigterm_in_every_phase_keeps_the_step_and_the_bytes(workplace, warm, me
     outputs = workplace.folder / "stopped"
     work = outputs / ".checkpoint.work"
 
-    def stop_when(condition) -> str:
-        launcher = workplace.start(*command)
+    def stop_when(condition, place=workplace) -> str:
+        launcher = place.start(*command)
         wait_for(lambda: condition(launcher))
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(timeout=60) == 128 + signal.SIGTERM
@@ -93,13 +93,13 @@ def test_sigterm_in_every_phase_keeps_the_step_and_the_bytes(workplace, warm, me
     )
     assert not list(work.glob("checkpoint-*"))
 
-    said = stop_when(lambda launcher: "step 9/45" in workplace.said_by(launcher))
+    said = stop_when(lambda launcher: "step 9/45" in workplace.said_by(launcher), warm)
     step = int(re.search(r"stopped by SIGTERM at step (\d+) of 45; a checkpoint of that step is kept", said)[1])
     assert 9 <= step < 40 and complete_checkpoints(work) == [*range(7, step, 7), step][-2:]
 
     config = workplace.folder / command[command.index("--config") + 1]
     config.write_text(config.read_text().replace('"save_steps": 7', '"save_steps": 9'))
-    said = stop_when(lambda launcher: "step 40/45  loss" in workplace.said_by(launcher))
+    said = stop_when(lambda launcher: "step 40/45  loss" in workplace.said_by(launcher), warm)
     assert f"resuming from checkpoint-{step}" in said and f"step {step}/45" not in said
     assert "stopped by SIGTERM at step 40 of 45" in last_line(said) and "step 40/45  held-out" not in said
     assert complete_checkpoints(work) == [max(step, 36), 40]  # as often as was asked for when it went on
@@ -138,7 +138,7 @@ def test_a_full_disk_costs_no_more_than_what_did_not_fit(workplace, warm, measur
     outputs = small_disk / "run"
     work = outputs / ".checkpoint.work"
 
-    launcher = workplace.start(*command)
+    launcher = warm.start(*command)
     wait_for(lambda: complete_checkpoints(work))
     ballast = fill(small_disk, leave=0)
     assert launcher.wait(timeout=60) == 1

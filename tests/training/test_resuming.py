@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_launcher_killed_while_a_checkpoint_is_written(workplace, runs):
     assert not (work / f"checkpoint-{step}" / COMPLETE).is_file()
     assert not (workplace.folder / "killed" / "pretrain" / "checkpoint").exists()
 
-    said = workplace.launch(*command).stdout
+    said = replace(workplace, warm=True).launch(*command).stdout
     assert f"checkpoint-{step}: was not written to its end, deleted" in said
     assert f"resuming from checkpoint-{step - 2}" in said and f"step {step - 2}/12" not in said
     assert tree(workplace.folder / "killed" / "pretrain") == tree(runs[0] / "pretrain")
@@ -52,7 +53,7 @@ def test_a_rank_killed_at_zero3(workplace, zero3_runs):
     assert not processes_in(workplace.folder) and (newest_complete(work) / COMPLETE).is_file()
     assert not (workplace.folder / "killed" / "dpo" / "checkpoint").exists()
 
-    assert "resuming from checkpoint-" in workplace.launch(*command).stdout
+    assert "resuming from checkpoint-" in replace(workplace, warm=True).launch(*command).stdout
     assert tree(workplace.folder / "killed" / "dpo") == tree(zero3_runs / "dpo")
 
 

@@ -67,9 +67,8 @@ class Workplace:
         """Run `python WORDS` here to its end; what it prints is all in `stdout`."""
         # not where variables are given: libraries read some as they are loaded
         warm = self.warm and words[:2] == (str(LAUNCH), "torchrun") and not variables
-        python = warm_workflow(*OF_STAGES) / "python" if warm else sys.executable
         done = subprocess.run(
-            [str(python), *words],
+            [self.python(warm), *words],
             cwd=self.folder,
             env=environment(**(warm_ranks() if self.warm else {}), **variables),
             stdout=subprocess.PIPE,
@@ -81,13 +80,20 @@ class Workplace:
         assert not check or done.returncode == 0, done.stdout[-8000:]
         return done
 
+    def python(self, warm: bool) -> str:
+        """Return the Python that a program begins with."""
+        return str(warm_workflow(*OF_STAGES) / "python") if warm else sys.executable
+
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
-        """Run `launch.py COMMAND` here in the background, in a session of its own; see `said_by`."""
+        """Run `launch.py COMMAND` here in the background, in a session of its own; see `said_by`.
+
+        Whoever looks at its ranks' processes wants a workplace that is not warm: there others stand for them.
+        """
         with tempfile.TemporaryFile() as said:
             launcher = subprocess.Popen(
-                [sys.executable, str(LAUNCH), *command],
+                [self.python(self.warm), str(LAUNCH), *command],
                 cwd=self.folder,
-                env=environment(**variables),
+                env=environment(**(warm_ranks() if self.warm else {}), **variables),
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

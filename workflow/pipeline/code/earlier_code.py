@@ -2,10 +2,9 @@
 
 import functools
 import hashlib
-import io
+import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterable
 
@@ -48,13 +47,14 @@ def earlier_code(program: str, value: str, likely: Iterable[str]) -> tuple[str, 
 @functools.cache
 def closure_at(commit: str, program: str) -> list[str]:
     """Return the paths of a program's modules at a commit, as the project itself tells them there."""
-    words = ["git", "archive", "--format=tar", commit, "scripts"]
-    packed = subprocess.run(words, capture_output=True, check=False).stdout
-    if not packed:
-        return []
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+        there = {**os.environ, "GIT_INDEX_FILE": f"{folder}/index"}
+        for words in (
+            ["read-tree", "--prefix=scripts/", f"{commit}:scripts"],
+            ["checkout-index", "--all", f"--prefix={folder}/"],
+        ):
+            if subprocess.run(["git", *words], env=there, capture_output=True, check=False).returncode:
+                return []
         told = [sys.executable, "-c", CLOSURE, program]
         return subprocess.run(told, cwd=folder, capture_output=True, text=True, check=False).stdout.splitlines()
 
