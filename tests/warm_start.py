@@ -38,6 +38,10 @@ SHARDING = "deepspeed"
 """What a rank loads that is asked for it, which its words or its config then name."""
 TYPED = ("snakemake", "dvc")
 """Programs that users type, beside `python`."""
+OF_SHARDING = (
+    "setuptools", "torch.utils.cpp_extension", SHARDING, "deepspeed.ops.op_builder.all_ops", "deepspeed.module_inject",
+)  # fmt: skip
+"""What that loads in its turn, at the latest when it makes an engine."""
 OWNER = "WARM_START_OWNER"
 """Variable with the process that a server ends with."""
 CLIENT = Path(__file__).with_name("warm_client.py")
@@ -52,9 +56,14 @@ OF_EACH_RANK = (
 )  # fmt: skip
 """Libraries that every rank loads, whatever it does: a model's card, which names those loaded, is as without them."""
 OF_THE_WORKFLOW = (
-    ("snakemake.cli", "snakemake.workflow", "snakemake.dag", "snakemake.scheduling.job_scheduler", "dvc.cli")
+    ("snakemake.cli", "snakemake.workflow", "snakemake.dag", "snakemake.scheduling.job_scheduler", "dvc.cli.parser")
     + ("dvc.repo", "dvc.commands.status", "dvc.commands.repro", "pandas", "jinja2", "boto3", "s3fs", "ruamel.yaml")
-    + ("pydantic", "snakemake.logging", "snakemake.api", "snakemake.report.html_reporter")
+    + ("pydantic", "snakemake.logging", "snakemake.api", "snakemake.report.html_reporter", "snakemake.profiles")
+    + ("dvc.repo.reproduce", "dvc.repo.status", "dvc.repo.index", "dvc.stage.loader", "dvc.dvcfile", "dvc.cachemgr")
+    + ("dvc.config_schema", "dvc.rwlock", "dvc_render", "scmrepo.git", "networkx", "requests", "smart_open", "filelock")
+    + ("platformdirs", "configobj", "flatten_dict", "difflib", "rich.console", "rich.table", "rich.markup", "rich.tree")
+    + ("dvc.repo.stage", "dvc.repo.metrics", "dvc.repo.params", "dvc.repo.plots", "dvc.repo.artifacts")
+    + ("dvc.repo.datasets", "dvc.repo.graph", "dvc.data_cloud", "dvc.utils.strictyaml", "dulwich.worktree")
 )  # fmt: skip
 """Libraries of what a user types: Snakemake, DVC, the ledger."""
 OF_STAGES = ("torch.distributed.run", *OF_RANKS)
@@ -70,7 +79,7 @@ def warm_programs(libraries: tuple[str, ...] = OF_RANKS, own: tuple[tuple[str, s
     from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
     variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS, **dict(own)}
-    return WarmStart(variables, (*libraries, "ruamel.yaml", SHARDING)).shared(str(own))
+    return WarmStart(variables, (*libraries, "ruamel.yaml", *OF_SHARDING)).shared(str(own))
 
 
 def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:

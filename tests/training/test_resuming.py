@@ -4,11 +4,11 @@ import json
 import math
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from training_workplace import training_command, tree
+from warm_start import OF_EACH_RANK, warm_ranks
 from watched_processes import processes_in, ranks_in, wait_for
 
 from heirloom import distributed
@@ -34,7 +34,7 @@ def test_a_launcher_killed_while_a_checkpoint_is_written(workplace, runs):
     assert not (work / f"checkpoint-{step}" / COMPLETE).is_file()
     assert not (workplace.folder / "killed" / "pretrain" / "checkpoint").exists()
 
-    said = replace(workplace, warm=True).launch(*command).stdout
+    said = workplace.launch(*command, **warm_ranks(OF_EACH_RANK)).stdout
     assert f"checkpoint-{step}: was not written to its end, deleted" in said
     assert f"resuming from checkpoint-{step - 2}" in said and f"step {step - 2}/12" not in said
     assert tree(workplace.folder / "killed" / "pretrain") == tree(runs[0] / "pretrain")
@@ -45,7 +45,9 @@ def test_a_rank_killed_at_zero3(workplace, zero3_runs):
     launcher = workplace.start(*command)
     work = workplace.folder / "killed" / "dpo" / ".checkpoint.work"
     wait_for(lambda: (work / "checkpoint-6" / COMPLETE).is_file())
-    assert not list(work.rglob("*.safetensors"))  # DeepSpeed's own parts are all that is gone on from
+    assert not list(
+        (work / "checkpoint-6").rglob("*.safetensors")
+    )  # DeepSpeed's own parts are all that is gone on from
     os.kill(ranks_in(workplace.folder)[1], signal.SIGKILL)
     assert launcher.wait(timeout=60) == 1
     last = workplace.said_by(launcher).splitlines()[-1]
@@ -53,7 +55,7 @@ def test_a_rank_killed_at_zero3(workplace, zero3_runs):
     assert not processes_in(workplace.folder) and (newest_complete(work) / COMPLETE).is_file()
     assert not (workplace.folder / "killed" / "dpo" / "checkpoint").exists()
 
-    assert "resuming from checkpoint-" in replace(workplace, warm=True).launch(*command).stdout
+    assert "resuming from checkpoint-" in workplace.launch(*command, **warm_ranks(OF_EACH_RANK)).stdout
     assert tree(workplace.folder / "killed" / "dpo") == tree(zero3_runs / "dpo")
 
 

@@ -49,7 +49,7 @@ def test_what_the_next_plan_learns_is_in_the_record_and_in_no_artifact(made_runs
         told, train = record["measured"], metrics(made_runs / "runs" / name)["train"]
         assert told.keys() == {"steps", "tokens", "training_s", "process_gib"}
         assert (told["steps"], told["tokens"]) == (train["steps"], train["tokens"])
-        assert 0 < told["training_s"] < record["seconds"] and 0.3 < told["process_gib"] < 5
+        assert 0 < told["training_s"] < record["seconds"] and 0.1 < told["process_gib"] < 5
         assert not [file for file in (made_runs / "runs" / name).rglob("*") if file.name == "measured.json"]
 
 
