@@ -113,6 +113,8 @@ def dvc_way(place: Path, checkpoint: Path, url: str) -> dict[str, Callable]:
     import s3fs  # noqa: F401 - as above
     from dvc.repo import Repo
 
+    from pipeline.execution.transfer import failures
+
     os.chdir(place)
     repo = Repo.init(str(place), no_scm=True)
     (place / ".dvc" / "config").write_text(
@@ -126,8 +128,7 @@ def dvc_way(place: Path, checkpoint: Path, url: str) -> dict[str, Callable]:
         return [each for out in stage.outs for each in (out.get_used_objs() or {}).values()]
 
     def push() -> None:
-        for group in objects():
-            assert not repo.cloud.push(group).failed
+        assert not failures(repo.cloud, objects())
 
     def fetch() -> None:
         for group in (known := objects()):

@@ -6,7 +6,9 @@ other machines, after dvc.lock was written. Works at the level of DVC's objects,
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from heirloom.errors import HeirloomError
 from pipeline.dvc_project import dvc_repository
@@ -103,6 +105,28 @@ def push_once(name: str, entry: Entry) -> str | None:
 def failures(cloud, groups: Iterable[set]) -> set:
     """Push groups of objects and return those that are not on the remote afterwards."""
     found: set = set()
-    for objects in groups:
-        found |= cloud.push(objects).failed
+    with side_by_side():
+        for objects in groups:
+            found |= cloud.push(objects).failed
     return found
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Let DVC send all files of a push side by side.
+
+    By itself it tries to link the first one, which nothing over a network can be, and then sends that one alone
+    (dvc_objects 5.2, fs/generic.py, `transfer`).
+    """
+    from dvc_objects.fs import generic
+
+    linking = generic.transfer
+
+    def copying(*places: Any, hardlink: bool = False, links: list[str] | None = None, **options: Any) -> None:
+        linking(*places, links=["copy"], **options)
+
+    generic.transfer = copying
+    try:
+        yield
+    finally:
+        generic.transfer = linking
