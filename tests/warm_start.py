@@ -99,6 +99,18 @@ def warm_workflow(*more: str) -> Path:
     return WarmStart({**os.environ, **stages}, (*OF_THE_WORKFLOW, *more), nested=True).shared().programs
 
 
+@functools.cache
+def warm_stages() -> Path:
+    """Return a folder with `python` of a warm start whose programs, and what these start, are those of stages.
+
+    Without Snakemake, which loads plugins of this repository: a stage that runs here would be told that it has them.
+    """
+    from heirloom.launcher.environment import QUIET, REPRODUCIBLE
+
+    variables = {**os.environ, **QUIET, **REPRODUCIBLE}
+    return WarmStart(variables, (*OF_STAGES, "ruamel.yaml", *OF_SHARDING), nested=True).shared().programs
+
+
 def warm_environment(*libraries: str) -> Path:
     """Return what `make VENV=` takes for the environment of these tests; its Python begins with `libraries` loaded."""
     programs = warm_workflow(*libraries)
@@ -255,10 +267,11 @@ def begin(asked: socket.socket, ours: list[int]) -> Running | None:
 
     `ours`: descriptors of the server, which the program does not have.
     """
-    size, streams, *_ = socket.recv_fds(asked, 8, 3)
+    streams: list[int] = []
     try:
+        size, streams, *_ = socket.recv_fds(asked, 8, 3)
         words, folder, variables = json.loads(asked.makefile("rb").read(int.from_bytes(size, "big")))
-    except ValueError:  # killed while it asked
+    except (OSError, ValueError):  # killed while it asked
         for descriptor in (*streams, asked.detach()):
             os.close(descriptor)
         return None

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from warm_start import OF_STAGES, warm_workflow
+from warm_start import warm_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "gpu_training.py"
@@ -31,7 +31,7 @@ def result():
 def benchmark(*arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        [str(warm_workflow(*OF_STAGES) / "python"), str(PROGRAM), *arguments],
+        [str(warm_stages() / "python"), str(PROGRAM), *arguments],
         env=environment,
         capture_output=True,
         text=True,

@@ -32,24 +32,24 @@ def test_rows_as_they_are_trained_on(workplace, run, keys, expected, attended):
         ("packing: true, bf16: true", "A100", 16, None),
         ("packing: true, bf16: true, attn_implementation: flash_attention_2", "A100", 16, None),
         ("bf16: true", "T4", 16, None),
-        ("packing: true, bf16: true, attn_implementation: sdpa", "A100", 128, "attn_implementation: sdpa does"),
-        ("packing: true, fp16: true", "V100-SXM2", 128, "a V100-SXM2 is older than torch's kernel of variable length"),
-        ("packing: true", "A100", 128, "torch's kernel of variable length has 16-bit floats alone (bf16: true)"),
+        ("packing: true, bf16: true, attn_implementation: sdpa", "A100", 512, "attn_implementation: sdpa does"),
+        ("packing: true, fp16: true", "V100-SXM2", 512, "a V100-SXM2 is older than torch's kernel of variable length"),
+        ("packing: true", "A100", 512, "torch's kernel of variable length has 16-bit floats alone (bf16: true)"),
         ("packing: true, default_dtype: bfloat16", "A100", 16, None),
         ("padding_free: true", "T4", 64, "a T4 is older than torch's kernel of variable length"),
     ],
 )
 def test_rows_that_attention_computes_whole_cost_more(workplace, keys, card, attended, reason):
-    """Rows of 128 packed tokens, or a batch of 4 rows of 16, and documents of 16, in a model of little else."""
+    """Four rows of 128 packed tokens in a forward pass, or of 16, and documents of 16, in a model of little else."""
     more = "".join(f"  {key}\n" for key in (*keys.split(", "), "per_device_train_batch_size: 4"))
     workplace.change("config/runs/sft.yaml", "training:\n", f"training:\n{more}")
     project = workplace.load()
     run = project.runs["sft"]
     rows, apart = trained_rows(run, project, COUNTED)
-    found, sentence = attended_tokens(run, card, rows, apart, ModelFlops(weights=1000, trained=1000, attention=10))
+    found, sentence = attended_tokens(run, card, rows, apart, ModelFlops(weights=1000, trained=1000, attention=10), 2)
     assert found == attended
     # 6 N + 12 L H Q T: 6,000 + 1,920 where documents stay apart
-    share = {16: None, 64: "73%", 128: "170%"}[attended]
+    share = {16: None, 64: "73%", 512: "752%"}[attended]
     if reason is None:
         assert sentence is None
         return

@@ -1,4 +1,4 @@
-"""Stages share this machine's GPUs: as many side by side as fit, each with its own. The GPUs are stand-ins."""
+"""Stages share this machine's GPUs, and its memory: as many side by side as fit. The GPUs are stand-ins."""
 
 import os
 from pathlib import Path
@@ -17,11 +17,13 @@ for flag in ("config", "sections", "dataset", "base", "output", "metrics", "loss
 options = parser.parse_args()
 seen = Path(os.environ["TRACE"] + ".gpus")
 seen.mkdir(exist_ok=True)
+began = time.monotonic()
 (seen / options.output.name).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
-end = time.monotonic() + 100
-while len(list(seen.iterdir())) < 3 and time.monotonic() < end:  # until all three trainings are at work
+wanted = {wanted}
+while not all((seen / name).exists() for name in wanted) and time.monotonic() < began + 100:  # all at work at once
     time.sleep(0.05)
-assert len(list(seen.iterdir())) == 3, "the others have not begun"
+assert all((seen / name).exists() for name in wanted), "the others have not begun"
+(seen / f"{options.output.name}.times").write_text(f"{began} {time.monotonic()}")
 options.output.mkdir(parents=True)
 (options.output / "content.txt").write_text(options.output.name)
 options.metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def four(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SM_HOSTS"):
         monkeypatch.delenv(name, raising=False)
-    clone.write("scripts/train.py", PROGRAM)
+    clone.write("scripts/train.py", PROGRAM.replace("{wanted}", '"abc"'))
     for name, gpus in (("a", 1), ("b", 1), ("c", 2)):
         text = f"base: tiny\ndataset: text\ntrainer: trainer\ntraining: {TRAINING}\n"
         clone.write(f"config/runs/{name}.yaml", f"{text}resources: {{gpus_per_node: {gpus}}}\n")
@@ -51,9 +53,24 @@ def four(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone
 
 def test_as_many_stages_run_side_by_side_as_there_are_gpus(four: Clone):
     succeeded(four.snakemake("--config", "runs=a,b,c", "--until", "train", "--cores", "8"))
-    seen = {file.name: file.read_text() for file in Path(f"{four.trace}.gpus").iterdir()}
-    assert seen.keys() == {"a", "b", "c"}
+    seen = {name: Path(f"{four.trace}.gpus", name).read_text() for name in "abc"}
     assert sorted([seen["a"], seen["b"], *seen["c"].split(",")]) == ["0", "1", "2", "3"]
+
+
+def test_what_takes_all_memory_runs_alone_and_what_fits_runs_beside_others(four: Clone):
+    """The first is as of a cluster's node, and more than this machine has. What others say of memory is no identity."""
+    four.write("scripts/train.py", PROGRAM.replace("{wanted}", "'ab' if options.output.name in 'ab' else ''"))
+    for name, memory in (("a", 1), ("b", 1), ("c", 10**9)):
+        gpus = 2 if name == "c" else 1
+        four.edit(f"config/runs/{name}.yaml", f"gpus_per_node: {gpus}", f"gpus_per_node: {gpus}, mem_mb: {memory}")
+    succeeded(four.snakemake("--config", "runs=a,b,c", "--until", "train", "--cores", "8"))
+    times = {name: Path(f"{four.trace}.gpus", f"{name}.times").read_text().split() for name in "abc"}
+    (a, b, c) = (tuple(map(float, times[name])) for name in "abc")
+    assert max(a[0], b[0]) < min(a[1], b[1])
+    assert c[1] < min(a[0], b[0]) or c[0] > max(a[1], b[1])
+    for name in "abc":
+        four.edit(f"config/runs/{name}.yaml", "mem_mb: 1", "mem_mb: 2")
+    assert not {f"train-{name}" for name in "abc"} & set(four.plan())
 
 
 def test_more_than_there_are_is_told_with_the_plan(four: Clone):

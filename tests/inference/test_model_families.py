@@ -106,9 +106,8 @@ def adapted(model) -> str:
     """Return what `all-linear` adapts, and how experts get an adapter."""
     joined = any(name.endswith(EXPERTS[0]) for name, _ in model.named_parameters())
     section = PeftSection(r=2, target_parameters=EXPERTS if joined else [])
-    names = [
-        name.split(".lora_A")[0] for name, _ in get_peft_model(model, lora_config(section, model)).named_parameters()
-    ]
+    adapter = get_peft_model(model, lora_config(section, model))
+    names = [name.partition(".lora_A")[0] for name, _ in adapter.named_parameters() if ".lora_A." in name]
     layers = {name.rpartition(".")[2] for name in names if name.endswith(("_proj", "router"))}
     words = ", ".join(sorted(layer.removesuffix("_proj") for layer in layers))
     return f"{words}; experts by `target_parameters`" if joined else words

@@ -16,6 +16,7 @@ from heirloom.errors import HeirloomError
 from heirloom.models.adapters import putting_together, shard_merging
 from heirloom.models.trained_checkpoints import untie_adapted
 from heirloom.models.weights import bytes_of_weights
+from heirloom.records import machine_memory
 from heirloom.training.checkpoints import host_memory, saving, saving_memory
 from heirloom.training.checkpoints.adapter_saving import adapter_weights, merge, save_adapter
 from heirloom.training.checkpoints.saving_memory import check_memory_for_saving, need_of_saving
@@ -194,8 +195,8 @@ def test_limits_of_a_container_count(tmp_path, monkeypatch):
     outer, inner = tmp_path, tmp_path / "slurm" / "job_7"
     inner.mkdir(parents=True)
     (tmp_path / "membership").write_text("1:name=systemd:/\n0::/slurm/job_7\n")
-    monkeypatch.setattr(host_memory, "CGROUPS", outer)
-    monkeypatch.setattr(host_memory, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(machine_memory, "CGROUPS", outer)
+    monkeypatch.setattr(machine_memory, "MEMBERSHIP", tmp_path / "membership")
     without = host_memory.free_memory()
     assert without > 10**6
     for folder, limit in ((inner, "max"), (inner.parent, "9000"), (outer, "100000000000000000")):
@@ -203,6 +204,7 @@ def test_limits_of_a_container_count(tmp_path, monkeypatch):
         (folder / "memory.current").write_text("8000\n")
         (folder / "memory.stat").write_text("anon 7000\ninactive_file 300\n")
     assert host_memory.free_memory() == 9000 - 8000 + 300
+    assert machine_memory.machine_memory() == 9000
 
 
 def tensors(folder):

@@ -15,20 +15,33 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     AutoModelForCausalLM,
     Gemma2Config,
     GPT2Config,
+    GptOssConfig,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     PreTrainedConfig,
     Qwen3Config,
     Qwen3NextConfig,
+    RwkvConfig,
 )
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from heirloom.errors import HeirloomError
 from heirloom.training.batches import document_isolation, packed_attention
-from heirloom.training.batches.packed_attention import VARLEN, attend_by_document, attends_by_document, use
-from heirloom.training.batches.varlen_kernel import other_form, wrong_here
+from heirloom.training.batches.packed_attention import (
+    SDPA,
+    VARLEN,
+    attend_by_document,
+    implementation,
+    is_on_trial,
+    use,
+)
+from heirloom.training.batches.varlen_kernel import has_window, other_form, wrong_here
 
 KERNEL = "torch.nn.attention.varlen"
 CPU = torch.device("cpu")
@@ -69,8 +82,33 @@ def blind_to_borders(query, key, value, cu_seq_q, *others, **named):
     return plain(query, key, value, whole, whole, len(query), len(query), **named)
 
 
+class WithoutGradients(torch.autograd.Function):
+    """Right numbers, and no gradients."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, output):
+        return output.detach()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        nothing = torch.full_like(gradient, torch.nan)
+        return gradient, *[nothing[:, : gradient.shape[1] // 2]] * 2, None
+
+
+def without_gradients(query, key, value, *others, **named):
+    return WithoutGradients.apply(query, key, value, plain(query, key, value, *others, **named))
+
+
 def absent(*_, **__):
     raise RuntimeError("FlashAttention was not built into this torch\n  at a line of C++")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_here_alone():
+    """Other tests ask transformers which ways to attend there are."""
+    yield
+    for interface in (AttentionInterface, AttentionMaskInterface):
+        interface._global_mapping.pop(VARLEN, None)
 
 
 @pytest.fixture
@@ -174,6 +212,7 @@ def test_a_trained_models_files_do_not_tell_how_it_attended(kernel, tmp_path):
         (absent, "fails here: FlashAttention was not built into this torch"),
         (blind_to_windows, "is off by "),
         (blind_to_borders, "is off by "),
+        (without_gradients, "is off by 0% and "),
         (lambda *states, **named: plain(*states, **named) * 1.2, "is off by "),
     ],
 )
@@ -189,6 +228,9 @@ def test_the_kernel_is_tried_before_it_is_used(function, said, kernel):
         (CONFIGS["llama"], None),
         (CONFIGS["mistral with a window"], None),
         (LlamaConfig(**SIZES, **HEADS, attention_dropout=0.1), "attention_dropout"),
+        (GPT2Config(), "attn_pdrop"),
+        (MambaConfig(), "layers of linear_attention"),
+        (RwkvConfig(), "layers without heads of attention"),
         (Gemma2Config(**SIZES, **HEADS, head_dim=16), "attn_logit_softcapping"),
         (LlamaConfig(**SIZES, **HEADS, head_dim=512), "heads of more than 256 numbers"),
         (Qwen3NextConfig(num_hidden_layers=4), "layers of linear_attention"),
@@ -196,6 +238,12 @@ def test_the_kernel_is_tried_before_it_is_used(function, said, kernel):
 )
 def test_attention_of_another_form_is_left_to_sdpa(config, form):
     assert other_form(config) == form
+
+
+def test_windows_are_known_of_configs():
+    windowed = {"mistral with a window", "qwen3 of two kinds of layers"}
+    assert {name for name, config in CONFIGS.items() if has_window(config)} == windowed
+    assert not has_window(Qwen3Config(**SIZES, **HEADS, head_dim=16, sliding_window=4))  # use_sliding_window: false
 
 
 def arguments(**given):
@@ -215,22 +263,59 @@ def test_a_training_says_how_it_attends(given, asked, name, capability, uses, sa
     gpu.capability = capability
     model = tiny(CONFIGS[name])
     attend_by_document(model, arguments(**given), asked)
-    assert attends_by_document(model) == uses
+    assert (implementation(model), is_on_trial(model)) == ((VARLEN, True) if uses else (SDPA, False))
     printed = capsys.readouterr().out
     assert (said in printed and printed.startswith("packed rows: attention ")) if said else not printed
+
+
+def test_a_model_that_does_not_attend_by_sdpa_is_left_alone(gpu, capsys):
+    """gpt-oss has sinks that are learned, which neither sdpa nor the kernel know."""
+    sizes = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 16}
+    model = AutoModelForCausalLM.from_config(GptOssConfig(**SIZES, **HEADS, **sizes))
+    before = implementation(model)
+    attend_by_document(model, arguments(), None)
+    assert implementation(model) == before != SDPA and not is_on_trial(model) and not capsys.readouterr().out
 
 
 def test_on_a_cpu_nothing_changes_and_the_compiler_is_not_loaded(capsys):
     model = tiny(CONFIGS["llama"])
     attend_by_document(model, arguments(), None)
-    assert not attends_by_document(model) and not capsys.readouterr().out and KERNEL not in sys.modules
+    assert implementation(model) == SDPA and not capsys.readouterr().out and KERNEL not in sys.modules
 
 
-@pytest.mark.parametrize(("function", "kept"), [(plain, True), (lambda *s, **n: 0 * plain(*s, **n), False)])
-def test_the_first_step_goes_back_to_sdpa_where_logits_differ(function, kept, kernel, capsys):
-    model = tiny(CONFIGS["qwen3"], VARLEN)
+def test_attention_that_drops_out_is_refused_where_no_configuration_told(kernel):
+    model = tiny(CONFIGS["gpt2"], VARLEN)
+    for layer in model.transformer.h:
+        layer.attn.attn_dropout.p = 0.1
+    with pytest.raises(HeirloomError, match=r"GPT2Attention drops out attention, .*: set training.attn_implementation"):
+        logits(model.train(), **packed())
+
+
+def fails(*_, **__):
+    raise RuntimeError("CUDA error: an illegal memory access\nCompile with …")
+
+
+def silent_about_windows(*states, window_size, **others):
+    packed_attention._windows_seen.clear()
+    return plain(*states, window_size=window_size, **others)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "said"),
+    [
+        (plain, "qwen3", None),
+        (plain, "qwen3 of two kinds of layers", None),
+        (lambda *states, **named: 0 * plain(*states, **named), "qwen3", "logits were off by "),
+        (fails, "qwen3", "CUDA error: an illegal memory access\n"),
+        (silent_about_windows, "mistral with a window", "its layers do not say how wide their window is"),
+    ],
+)
+def test_the_first_step_goes_back_to_sdpa_where_something_is_wrong(function, name, said, kernel, capsys):
+    model = tiny(CONFIGS[name], VARLEN)
+    model.attention_on_trial = True
     kernel(function)
     collator = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     document_isolation.check_documents_stay_apart(model, collator, CPU)
-    assert attends_by_document(model) == kept
-    assert ("attention computes whole rows after all" in capsys.readouterr().out) != kept
+    assert implementation(model) == (VARLEN if said is None else SDPA) and not is_on_trial(model)
+    told = capsys.readouterr().out
+    assert not told if said is None else f"attention computes whole rows after all: {said}" in told

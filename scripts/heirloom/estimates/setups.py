@@ -164,8 +164,11 @@ def trained_rows(run: Run, project: Project, rows: Rows) -> tuple[Rows, float]:
     return joined(rows, training.seq_length), training.seq_length
 
 
-def reason_for_whole_rows(run: Run, card: str) -> str | None:
-    """Return why a training computes packed rows whole on such a card; None where it does not, or packs none."""
+def reason_for_whole_rows(run: Run, card: str, saved: int) -> str | None:
+    """Return why a training computes packed rows whole on such a card; None where it does not, or packs none.
+
+    `saved`: bytes of a saved weight of its base.
+    """
     arguments, asked = run.training.passed_through, run.training.attn_implementation
     if True not in (arguments.get("packing"), arguments.get("padding_free")):
         return None
@@ -173,22 +176,26 @@ def reason_for_whole_rows(run: Run, card: str) -> str | None:
         return f"attn_implementation: {asked} does" if asked in WHOLE else None
     if card.startswith(OLD_CARDS):
         return f"a {card} is older than torch's kernel of variable length"
-    if True not in (arguments.get("bf16"), arguments.get("fp16")) and run.training.default_dtype in ("auto", "float32"):
+    dtype = run.training.default_dtype
+    # a base of 16 bits is trained whole in 32 where nothing mixes the two (heirloom/training/inputs/base_models.py)
+    narrow = saved == BYTES["bfloat16"] and run.peft is not None if dtype == "auto" else BYTES[dtype] == 2
+    if True not in (arguments.get("bf16"), arguments.get("fp16")) and not narrow:
         return "torch's kernel of variable length has 16-bit floats alone (bf16: true)"
     return None
 
 
-def attended_tokens(run: Run, card: str, rows: Rows, apart: float, flops: ModelFlops) -> tuple[float, str | None]:
+def attended_tokens(
+    run: Run, card: str, rows: Rows, apart: float, flops: ModelFlops, saved: int
+) -> tuple[float, str | None]:
     """Return how many tokens attend to each other in a training's rows, and a sentence where that costs more.
 
-    `apart`: how many do where documents stay apart; `rows` as the training takes them (estimates/setups.py).
+    `apart`: how many do where documents stay apart; `rows` as the training takes them (estimates/setups.py). Where
+    they are computed whole, those of a forward pass are one row: TRL joins them.
     """
-    reason = reason_for_whole_rows(run, card)
+    reason = reason_for_whole_rows(run, card, saved)
     if reason is None or not rows.rows:
         return apart, None
-    whole = rows.tokens / rows.rows
-    if run.training.passed_through.get("packing") is not True:  # padding_free: a batch is one row
-        whole *= run.training.per_device_train_batch_size
+    whole = rows.tokens / rows.rows * run.training.per_device_train_batch_size
     more = flops.per_token(whole) / flops.per_token(apart) - 1
     return whole, (
         f"attention computes packed rows whole, {whole:,.0f} tokens and not the {apart:,.0f} of a document "

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Iterable
 
 from pipeline.code.listings import kept_listing, listing
 from pipeline.code.syntax import syntax_digest
-from pipeline.git import git
+from pipeline.git import environment_elsewhere, git
 
 MOST_COMMITS = 60
 """So many commits that touch code are looked through."""
@@ -47,13 +46,15 @@ def earlier_code(program: str, value: str, likely: Iterable[str]) -> tuple[str, 
 @functools.cache
 def closure_at(commit: str, program: str) -> list[str]:
     """Return the paths of a program's modules at a commit, as the project itself tells them there."""
+    elsewhere = environment_elsewhere()
+    top, below = (git("rev-parse", word, environment=elsewhere)[:-1] for word in ("--show-toplevel", "--show-prefix"))
     with tempfile.TemporaryDirectory() as folder:
-        there = {**os.environ, "GIT_INDEX_FILE": f"{folder}/index"}
+        there = {**elsewhere, "GIT_INDEX_FILE": f"{folder}/index"}
         for words in (
-            ["read-tree", "--prefix=scripts/", f"{commit}:scripts"],
+            ["read-tree", "--prefix=scripts/", f"{commit}:{below}scripts"],
             ["checkout-index", "--all", f"--prefix={folder}/"],
         ):
-            if subprocess.run(["git", *words], env=there, capture_output=True, check=False).returncode:
+            if subprocess.run(["git", *words], cwd=top, env=there, capture_output=True, check=False).returncode:
                 return []
         told = [sys.executable, "-c", CLOSURE, program]
         return subprocess.run(told, cwd=folder, capture_output=True, text=True, check=False).stdout.splitlines()

@@ -320,7 +320,7 @@ class Quoting:
             return kept
         flops = shape[0].flops(setup.adapter, setup.reference_pass)
         if not isinstance(rows, str):
-            attended, note = attended_tokens(run, instance.card, trained, attended, flops)
+            attended, note = attended_tokens(run, instance.card, trained, attended, flops, shape[1])
             quote.notes += [] if note is None else [f"{quote.stage.name}: {note}"]
         quote.fit = fit_of(setup, instance)
         if not quote.fit.fits or quote.fit.tight:

@@ -32,9 +32,9 @@ def share_out(workflow, ledger: Ledger, real: bool) -> Callable[[Stage], int]:
                 f"{name}: resources.gpus_per_node: {asked}, and this machine has no GPU: take it out of the run, set "
                 f"{VISIBLE}= (empty) to want CPU ranks, or run on other machines (--profile slurm, --profile sagemaker)"
             )
-    machines = workflow.global_resources.get(ACCELERATOR)
-    if not devices or machines is None:
+    if not devices or ACCELERATOR not in workflow.global_resources:
         return lambda stage: 0 if stage.is_light else 1
+    machines = workflow.global_resources[ACCELERATOR]
     workflow.register_resource(ACCELERATOR, type(machines)(ACCELERATOR, machines.value * len(devices)))
     return lambda stage: units(stage, devices)
 

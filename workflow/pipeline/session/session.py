@@ -54,6 +54,7 @@ from pipeline.session.command_line import (
     workflow_settings,
 )
 from pipeline.session.gpus_here import share_out
+from pipeline.session.memory_here import MEMORY, share_memory
 from pipeline.session.packages_here import check_math_verify_here
 from pipeline.session.sagemaker_submission import Submission, setting, setting_problems
 from pipeline.session.terminal import open_terminal
@@ -81,11 +82,12 @@ class Session:
         submission: Submission | None = None,
         gpus: Callable[[Stage], int] = lambda stage: 1,
         gates: tuple[str, ...] = (),
+        memory: Callable[[Stage], int] = lambda stage: 0,
     ) -> None:
         """`at_home`: jobs run on this machine; `away`: on others, and now; `submission` is what SageMaker's get.
 
-        `gpus` says how many units of the resource `accelerator` a stage takes; `gates` are the stages `gate-RUN` that
-        are targets by their names.
+        `gpus` says how many units of the resource `accelerator` a stage takes, `memory` how many MB of main memory at
+        home; `gates` are the stages `gate-RUN` that are targets by their names.
         """
         self.graph = graph
         self.folder = folder
@@ -98,6 +100,7 @@ class Session:
         self.submission = submission
         self.gpus = gpus
         self.gates = gates
+        self.memory = memory
 
     def artifact(self, path: str) -> str:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
@@ -128,8 +131,12 @@ class Session:
     def machines(self, kind: str) -> dict[str, Callable]:
         """Return a rule's resource functions: the machines that the stage KIND-{wildcards…} asks for, by name.
 
-        None at home, where jobs take what there is.
+        At home jobs take what there is, and of main memory what their runs say.
         """
+
+        def of_this_machine(wildcards) -> int:
+            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            return self.memory(stage) if stage else 0
 
         def function(name: str) -> Callable:
             def value(wildcards, input, attempt, threads, rulename, async_run):
@@ -147,7 +154,7 @@ class Session:
             return value
 
         names = submitting.RESOURCES if self.submission else RESOURCES
-        return {} if self.at_home else {name: function(name) for name in names}
+        return {MEMORY: of_this_machine} if self.at_home else {name: function(name) for name in names}
 
     def accelerators(self, kind: str) -> Callable:
         """Return a rule's resource function: how many units of `accelerator` the stage KIND-{wildcards…} takes."""
@@ -285,6 +292,7 @@ def open_session(workflow, config: dict) -> Session:
         check_vllm_here(ledger)
         check_math_verify_here(ledger)
     gpus = share_out(workflow, ledger, real) if not away else lambda stage: 1
+    memory = share_memory(workflow) if not away else lambda stage: 0
     if real:
         set_aside_damaged_lock()
         release_what_the_dead_hold()
@@ -316,6 +324,7 @@ def open_session(workflow, config: dict) -> Session:
         submission,
         gpus,
         gate_targets(options),
+        memory,
     )
 
 

@@ -73,7 +73,12 @@ class Machines(Section):
         "the rest, absent: all; Slurm: of each node, absent: the profile's; SageMaker: the instance_type decides",
     )
     cpus_per_task: int | None = Field(None, ge=1, description="CPU cores of each Slurm node; absent: the profile's")
-    mem_mb: int | None = Field(None, ge=1, description="memory of each Slurm node, MB; absent: the profile's")
+    mem_mb: int | None = Field(
+        None,
+        ge=1,
+        description="main memory, MB; Slurm: of each node, absent: the profile's; here: of the stage; stages run "
+        "side by side as long as their sum fits into this machine's, absent: not counted",
+    )
     runtime: int | None = Field(None, ge=1, description="time limit of a Slurm job, minutes; absent: the profile's")
 
     @property

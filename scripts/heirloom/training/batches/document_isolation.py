@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from heirloom.errors import HeirloomError
-from heirloom.training.batches.packed_attention import attends_by_document, keep_if_right
+from heirloom.training.batches.packed_attention import is_on_trial, keep_if_right
 
 LENGTH = 8
 """Tokens of each document of the probe."""
@@ -39,7 +39,7 @@ def check_documents_stay_apart(model: torch.nn.Module, collator: Any, device: to
     `collator` is TRL's, padding-free. Every rank calls it, because under ZeRO-3 each holds a part of the model.
     """
     plain = getattr(model, "module", model)
-    if attends_by_document(plain):
+    if is_on_trial(plain):
         keep_if_right(plain, lambda: logits_after(model, collator, device, first=1), ROUNDING)
     logits = [logits_after(model, collator, device, first) for first in (1, 5)]
     change = float((logits[0] - logits[1]).abs().max() / logits[0].std())

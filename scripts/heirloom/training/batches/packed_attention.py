@@ -2,7 +2,8 @@
 
 transformers' sdpa computes a packed row as one rectangle (T, T) and masks what lies between documents. torch's kernel
 of variable length (varlen_kernel.py) goes through each document alone. Where it cannot be used flash-attn is, if it is
-installed; else sdpa stays, and the log says why. An `attn_implementation` of the run decides instead.
+installed; else sdpa stays, and the log says why. Models that attend in another way than by sdpa are left alone, and an
+`attn_implementation` of the run decides instead.
 """
 
 from collections.abc import Callable
@@ -15,42 +16,45 @@ from transformers.masking_utils import sdpa_mask
 from transformers.utils import is_flash_attn_2_available
 
 from heirloom.distributed import on_cpu, on_every_rank, say
+from heirloom.errors import HeirloomError
 from heirloom.models.language_models import without_adapter
-from heirloom.training.batches.varlen_kernel import OLDEST, borders_of, by_kernel, other_form, wrong_here
+from heirloom.training.batches.varlen_kernel import OLDEST, by_kernel, has_window, other_form, too_wide, wrong_here
 
+SDPA, FLASH = "sdpa", "flash_attention_2"
 VARLEN = "torch_varlen"
 """Its name among transformers' implementations of attention."""
 HALF = (torch.bfloat16, torch.float16)
-OF_ANOTHER = "another rank cannot use torch's kernel of variable length"
+KERNEL = "torch's kernel of variable length"
+_windows_seen: set[int] = set()
+"""Windows that layers have asked for since it was cleared: in some families only a mask knows of them."""
 
 
 def attend_by_document(model: PreTrainedModel, args: TrainingArguments, asked: str | None) -> None:
     """Let a model that trains on packed rows attend to each document by itself, where this GPU can; say which way.
 
-    `asked`: the run's `attn_implementation`, which is obeyed. Nothing happens on a CPU. Every rank calls it.
+    `asked`: the run's `attn_implementation`, which is obeyed. Nothing happens on a CPU, nor to models that do not
+    attend by sdpa. Every rank calls it.
     """
-    if asked is not None or on_cpu():
+    if asked is not None or on_cpu() or implementation(model) != SDPA:
         return
     reason = obstacle(model, args)
-    if on_every_rank({VARLEN} if reason is None else ()):
+    everywhere = on_every_rank({VARLEN} if reason is None else ())
+    reason = reason or f"another rank has no {KERNEL}"
+    if everywhere:
         use(model, VARLEN)
-        way = "goes through each document by itself, by torch's kernel of variable length"
-    elif with_flash_attention(model, args):
-        way = f"goes through each document by itself, by flash-attn: {reason or OF_ANOTHER}"
+        way = f"goes through each document by itself, by {KERNEL}"
+    elif on_every_rank({FLASH} if has_flash_attention(model, args) else ()):
+        use(model, FLASH)
+        way = f"goes through each document by itself, by flash-attn: {reason}"
     else:
-        way = f"computes whole rows and masks what lies between documents: {reason or OF_ANOTHER}"
+        way = f"computes whole rows and masks what lies between documents: {reason}"
+    model.attention_on_trial = implementation(model) != SDPA
     say(f"packed rows: attention {way}")
 
 
-def with_flash_attention(model: PreTrainedModel, args: TrainingArguments) -> bool:
-    """Let a model attend by flash-attn where that is installed and has its attention; say whether it does."""
-    if not is_flash_attn_2_available() or not computes_in_half(model, args):
-        return False
-    try:
-        use(model, "flash_attention_2")
-    except (ImportError, ValueError):  # no form for this model, or for this GPU
-        return False
-    return without_adapter(model).config._attn_implementation == "flash_attention_2"
+def implementation(model: PreTrainedModel) -> str:
+    """Return transformers' name of the way in which a model attends."""
+    return without_adapter(model).config._attn_implementation
 
 
 def use(model: PreTrainedModel, name: str) -> None:
@@ -63,17 +67,23 @@ def use(model: PreTrainedModel, name: str) -> None:
 def obstacle(model: PreTrainedModel, args: TrainingArguments) -> str | None:
     """Return why the kernel cannot compute a model's attention on this GPU, None if it can."""
     config = model.config.get_text_config()
-    kernel = "torch's kernel of variable length"
     if form := other_form(config):
-        return f"{type(model).__name__} has {form}, and {kernel} has not"
+        return f"{KERNEL} has not what {type(model).__name__} has: {form}"
     if not computes_in_half(model, args):
-        return f"{kernel} has 16-bit floats alone (bf16: true)"
+        return f"{KERNEL} has 16-bit floats alone (bf16: true)"
     if torch.cuda.get_device_capability() < OLDEST:
-        return f"a {torch.cuda.get_device_name()} is older than {kernel}"
+        return f"a {torch.cuda.get_device_name()} is older than {KERNEL}"
     if not model._can_set_attn_implementation():  # what set_attn_implementation asks, which only warns
         return f"{type(model).__name__} computes its attention without transformers' interface"
     wrong = wrong_here(config, torch.float16 if args.fp16 else torch.bfloat16, torch.device("cuda"))
-    return wrong and f"{kernel} {wrong}"
+    return wrong and f"{KERNEL} {wrong}"
+
+
+def has_flash_attention(model: PreTrainedModel, args: TrainingArguments) -> bool:
+    """Say whether flash-attn is installed and has a model's attention: 16 bits, GPUs from Ampere on, narrow heads."""
+    if not is_flash_attn_2_available() or not computes_in_half(model, args) or not model._supports_flash_attn:
+        return False
+    return torch.cuda.get_device_capability() >= OLDEST and not too_wide(model.config.get_text_config())
 
 
 def computes_in_half(model: PreTrainedModel, args: TrainingArguments) -> bool:
@@ -98,16 +108,21 @@ def by_document(
 ) -> tuple[torch.Tensor, None]:
     """Return a layer's attention (B, T, H, D) of states (B, H, T, D), as transformers' interface wants it.
 
-    `cu_seq_lens_q` (N + 1,): TRL's borders of the documents of a batch without padding; without them each row is one.
-    Rows with padding, which have a mask, are computed by sdpa: held-out rows are measured one by one.
+    `cu_seq_lens_q` (N + 1,): TRL's borders of the documents of a packed batch. Rows without them are computed by sdpa:
+    held-out rows are measured one by one, in whatever type. Raises HeirloomError for dropout in a packed batch.
     """
-    if attention_mask is not None:
+    if attention_mask is not None or cu_seq_lens_q is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
+    if dropout:
+        raise HeirloomError(
+            f"{type(module).__name__} drops out attention, which {KERNEL} has not: set training.attn_implementation: "
+            "sdpa"
+        )
+    if sliding_window is not None:
+        _windows_seen.add(sliding_window)
     rows, _, length, _ = query.shape
-    if cu_seq_lens_q is None:
-        cu_seq_lens_q, max_length_q = borders_of((length,) * rows, query.device)
     dtype = dtype_of(query, module)
     states = [each.transpose(1, 2).flatten(0, 1).to(dtype) for each in (query, key, value)]  # (B·T, H, D)
     attended = by_kernel(*states, cu_seq_lens_q, max_length_q, sliding_window, scaling)
@@ -122,28 +137,44 @@ def dtype_of(query: torch.Tensor, module: torch.nn.Module) -> torch.dtype:
     return next((dtype for dtype in known if dtype in HALF), query.dtype)
 
 
-def mask_of_padding(*arguments: Any, attention_mask: torch.Tensor | None = None, **others: Any) -> torch.Tensor | None:
-    """Return sdpa's mask (B, 1, T, T) for rows with padding, and none for packed ones, whose borders say the same."""
-    if attention_mask is None:
+def mask_of_padding(
+    *arguments: Any, attention_mask: torch.Tensor | None = None, allow_is_causal_skip: bool = True, **others: Any
+) -> torch.Tensor | None:
+    """Return sdpa's mask (B, 1, T, T), and none for packed rows, whose borders say the same.
+
+    transformers allows no skip where it has found, by their positions, that rows are packed.
+    """
+    if attention_mask is None and not allow_is_causal_skip:
         return None
-    return sdpa_mask(*arguments, attention_mask=attention_mask, **others)
+    return sdpa_mask(*arguments, attention_mask=attention_mask, allow_is_causal_skip=allow_is_causal_skip, **others)
 
 
-def attends_by_document(model: PreTrainedModel) -> bool:
-    """Say whether a model attends by the kernel of variable length."""
-    return without_adapter(model).config._attn_implementation == VARLEN
+def is_on_trial(model: PreTrainedModel) -> bool:
+    """Say whether a model attends in a way that `attend_by_document` has chosen."""
+    return getattr(without_adapter(model), "attention_on_trial", False)
 
 
 def keep_if_right(model: PreTrainedModel, logits: Callable[[], torch.Tensor], tolerance: float) -> None:
-    """Go back to sdpa where that gives a model other logits, and say so. Every rank calls it.
+    """Go back to sdpa where the chosen way fails or gives a model other logits, and say so. Every rank calls it.
 
-    `logits` computes them, (T, V); `tolerance` is that of their difference, over their spread.
+    `logits` computes them, (T, V); `tolerance` is that of their difference, over their spread. Windows are longer than
+    what is tried: where a model has one, some layer must have asked for it.
     """
-    found = logits()
-    use(model, "sdpa")
+    chosen = implementation(model)
+    wrong = None
+    _windows_seen.clear()
+    try:
+        found = logits()
+    except RuntimeError as failure:
+        found, wrong = None, str(failure).strip().splitlines()[0]
+    if chosen == VARLEN and has_window(without_adapter(model).config.get_text_config()) and not _windows_seen:
+        wrong = wrong or "its layers do not say how wide their window is"
+    use(model, SDPA)
     plain = logits()
-    off = float((found - plain).abs().max() / plain.std())
-    if on_every_rank({VARLEN} if off < tolerance else ()):
-        use(model, VARLEN)
+    if found is not None and not (off := float((found - plain).abs().max() / plain.std())) < tolerance:
+        wrong = wrong or f"logits were off by {off:.0%}"
+    if on_every_rank({chosen} if wrong is None else ()):
+        use(model, chosen)
     else:
-        say(f"packed rows: attention computes whole rows after all, as the kernel's logits were off by {off:.0%}")
+        say(f"packed rows: attention computes whole rows after all: {wrong or 'another rank found it wrong'}")
+    without_adapter(model).attention_on_trial = False

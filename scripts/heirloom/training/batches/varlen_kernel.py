@@ -18,6 +18,8 @@ KINDS = {"full_attention", "sliding_attention"}
 """Layers whose attention it has, by the words of a config's `layer_types`."""
 OWN_FORMS = ("attn_logit_softcapping", "v_head_dim", "attention_chunk_size")
 """Keys of configs whose attention is another."""
+DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+"""Names of a share of attention that is dropped out."""
 PROBED = (5, 40)
 """Tokens of the documents on which it is tried."""
 WINDOW = 16
@@ -54,19 +56,37 @@ def borders_of(lengths: tuple[int, ...], device: torch.device) -> tuple[torch.Te
 
 def other_form(config: PreTrainedConfig) -> str | None:
     """Return what in a model's attention the kernel has not, by its text model's config; None when it has all of it."""
-    for key in OWN_FORMS:
-        if getattr(config, key, None) is not None:
-            return key
-    if getattr(config, "attention_dropout", 0):
-        return "attention_dropout"
-    if strange := set(getattr(config, "layer_types", None) or ()) - KINDS:
-        return f"layers of {', '.join(sorted(strange))}"
-    return f"heads of more than {WIDEST} numbers" if head_size(config) > WIDEST else None
+    try:
+        for key in OWN_FORMS:
+            if getattr(config, key, None) is not None:
+                return key
+        for key in DROPOUTS:
+            if getattr(config, key, 0):
+                return key
+        if strange := set(getattr(config, "layer_types", None) or ()) - KINDS:
+            return f"layers of {', '.join(sorted(strange))}"
+        if not getattr(config, "num_attention_heads", None):
+            return "layers without heads of attention"
+        return f"heads of more than {WIDEST} numbers" if too_wide(config) else None
+    except RuntimeError:  # transformers' own, where one number stands for layers that differ
+        return "layers of different sizes"
+
+
+def too_wide(config: PreTrainedConfig) -> bool:
+    """Say whether a head of attention has more numbers than the kernel knows."""
+    return head_size(config) > WIDEST
 
 
 def head_size(config: PreTrainedConfig) -> int:
     """Return how many numbers a head of attention has."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def has_window(config: PreTrainedConfig) -> bool:
+    """Say whether some layers see a window of tokens alone."""
+    if kinds := getattr(config, "layer_types", None):
+        return "sliding_attention" in kinds
+    return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
 
 
 def wrong_here(config: PreTrainedConfig, dtype: torch.dtype, device: torch.device) -> str | None:
@@ -88,9 +108,9 @@ def wrong_here(config: PreTrainedConfig, dtype: torch.dtype, device: torch.devic
         exact = with_gradients(
             lambda *inputs, seen=window: one_by_one(*inputs, seen), [each.float() for each in states]
         )
-        off = max(map(distance, found, exact))
-        if not off < TOLERANCE:
-            return f"is off by {off:.0%} here"
+        off = [distance(*pair) for pair in zip(found, exact, strict=True)]
+        if not all(each < TOLERANCE for each in off):  # a NaN is not
+            return f"is off by {' and '.join(f'{each:.0%}' for each in off)} here (its output, its gradients)"
     return None
 
 

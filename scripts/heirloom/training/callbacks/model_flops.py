@@ -82,4 +82,7 @@ def model_flops(model: torch.nn.Module) -> ModelFlops | None:
 
 def attention_size(config: PreTrainedConfig) -> int | None:
     """Return layers × heads × head size; None for a model without these or to which the convention does not apply."""
-    return None if config.is_encoder_decoder else convention.attention_size(config.get_text_config())
+    try:
+        return None if config.is_encoder_decoder else convention.attention_size(config.get_text_config())
+    except RuntimeError:  # transformers' own, where one number stands for layers that differ
+        return None
