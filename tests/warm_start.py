@@ -105,9 +105,9 @@ def warm_stages() -> Path:
 
     Without Snakemake, which loads plugins of this repository: a stage that runs here would be told that it has them.
     """
-    from heirloom.launcher.environment import QUIET, REPRODUCIBLE
+    from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
 
-    variables = {**os.environ, **QUIET, **REPRODUCIBLE}
+    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}
     return WarmStart(variables, (*OF_STAGES, "ruamel.yaml", *OF_SHARDING), nested=True).shared().programs
 
 
