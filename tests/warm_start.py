@@ -70,16 +70,20 @@ OF_STAGES = ("torch.distributed.run", *OF_RANKS)
 """Libraries of all programs of stages, torchrun among them."""
 
 
+def variables_of_ranks() -> dict[str, str]:
+    """Return this process's variables with those that the launcher gives to ranks on CPUs."""
+    from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
+
+    return {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}
+
+
 @functools.cache
 def warm_programs(libraries: tuple[str, ...] = OF_RANKS, own: tuple[tuple[str, str], ...] = ()) -> "WarmStart":
     """Return the warm start of programs that train and answer, one for all tests that want the same.
 
     `own`: variables beside the usual ones that libraries read as they are loaded.
     """
-    from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
-
-    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS, **dict(own)}
-    return WarmStart(variables, (*libraries, "ruamel.yaml", *OF_SHARDING)).shared(str(own))
+    return WarmStart(variables_of_ranks() | dict(own), (*libraries, "ruamel.yaml", *OF_SHARDING)).shared(str(own))
 
 
 def warm_ranks(libraries: tuple[str, ...] = OF_RANKS) -> dict[str, str]:
@@ -105,10 +109,7 @@ def warm_stages() -> Path:
 
     Without Snakemake, which loads plugins of this repository: a stage that runs here would be told that it has them.
     """
-    from heirloom.launcher.environment import CPU_RANKS, QUIET, RANKS, REPRODUCIBLE
-
-    variables = {**os.environ, **QUIET, **REPRODUCIBLE, **RANKS, **CPU_RANKS}
-    return WarmStart(variables, (*OF_STAGES, "ruamel.yaml", *OF_SHARDING), nested=True).shared().programs
+    return WarmStart(variables_of_ranks(), (*OF_STAGES, "ruamel.yaml", *OF_SHARDING), nested=True).shared().programs
 
 
 def warm_environment(*libraries: str) -> Path:

@@ -119,7 +119,8 @@ def packed_attention() -> str:
     """torch's kernel of variable length is right here, and a model has the logits of sdpa by it; how fast each is."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from heirloom.training.batches.packed_attention import VARLEN, use
+    from heirloom.training.batches.document_isolation import ROUNDING
+    from heirloom.training.batches.packed_attention import SDPA, VARLEN, use
     from heirloom.training.batches.varlen_kernel import borders_of, wrong_here
 
     config = LlamaConfig(
@@ -145,7 +146,7 @@ def packed_attention() -> str:
         "max_length_k": longest,
     }
     found, figures = {}, []
-    for way in (VARLEN, "sdpa"):
+    for way in (VARLEN, SDPA):
         use(model, way)
         with torch.no_grad():
             found[way] = model(**batch, use_cache=False).logits.float()
@@ -158,8 +159,8 @@ def packed_attention() -> str:
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() / GIB
         figures.append(f"{way} {start.elapsed_time(end) / 5:.0f} ms a step of one layer, {peak:.1f} GiB")
-    off = float((found[VARLEN] - found["sdpa"]).abs().max() / found["sdpa"].std())
-    assert off < 0.2, f"logits are off by {off:.0%} of their spread"
+    off = float((found[VARLEN] - found[SDPA]).abs().max() / found[SDPA].std())
+    assert off < ROUNDING, f"logits are off by {off:.0%} of their spread"
     return f"logits off by {off:.1%}; {', '.join(figures)}"
 
 

@@ -28,6 +28,16 @@ def environment_elsewhere() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in tied}
 
 
+def place_in_repository(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the repository's folder, and this project's below it: empty, or as git writes it, with a slash at its end.
+
+    `environment` is one without what ties git to another repository. Raises HeirloomError with git's own words.
+    """
+    words = ("--show-toplevel", "--show-prefix")
+    top, below = (git("rev-parse", word, environment=environment).removesuffix("\n") for word in words)
+    return top, below
+
+
 def clone_of(commit: str, folder: Path) -> Path:
     """Clone this repository at a commit to `folder`, and return this project's folder in it.
 
@@ -35,8 +45,7 @@ def clone_of(commit: str, folder: Path) -> Path:
     read where they are. Raises HeirloomError with git's own words.
     """
     elsewhere = environment_elsewhere()
-    top = git("rev-parse", "--show-toplevel", environment=elsewhere).removesuffix("\n")
-    below = git("rev-parse", "--show-prefix", environment=elsewhere).removesuffix("\n")
+    top, below = place_in_repository(elsewhere)
     git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder), environment=elsewhere)
     git("-C", str(folder), "checkout", "--quiet", "--detach", commit, environment=elsewhere)
     return folder / below

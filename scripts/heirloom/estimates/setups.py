@@ -189,7 +189,7 @@ def attended_tokens(
 ) -> tuple[float, str | None]:
     """Return how many tokens attend to each other in a training's rows, and a sentence where that costs more.
 
-    `apart`: how many do where documents stay apart; `rows` as the training takes them (estimates/setups.py). Where
+    `apart`: how many do where documents stay apart; `rows` as the training takes them (`trained_rows`). Where
     they are computed whole, those of a forward pass are one row: TRL joins them.
     """
     reason = reason_for_whole_rows(run, card, saved)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pipeline.code.listings import kept_listing, listing
 from pipeline.code.syntax import syntax_digest
-from pipeline.git import environment_elsewhere, git
+from pipeline.git import environment_elsewhere, git, place_in_repository
 
 MOST_COMMITS = 60
 """So many commits that touch code are looked through."""
@@ -47,7 +47,7 @@ def earlier_code(program: str, value: str, likely: Iterable[str]) -> tuple[str, 
 def closure_at(commit: str, program: str) -> list[str]:
     """Return the paths of a program's modules at a commit, as the project itself tells them there."""
     elsewhere = environment_elsewhere()
-    top, below = (git("rev-parse", word, environment=elsewhere)[:-1] for word in ("--show-toplevel", "--show-prefix"))
+    top, below = place_in_repository(elsewhere)
     with tempfile.TemporaryDirectory() as folder:
         there = {**elsewhere, "GIT_INDEX_FILE": f"{folder}/index"}
         for words in (

@@ -321,7 +321,8 @@ class Quoting:
         flops = shape[0].flops(setup.adapter, setup.reference_pass)
         if not isinstance(rows, str):
             attended, note = attended_tokens(run, instance.card, trained, attended, flops, shape[1])
-            quote.notes += [] if note is None else [f"{quote.stage.name}: {note}"]
+            if note is not None:
+                quote.notes.append(f"{quote.stage.name}: {note}")
         quote.fit = fit_of(setup, instance)
         if not quote.fit.fits or quote.fit.tight:
             batch = run.training.per_device_train_batch_size

@@ -106,11 +106,15 @@ class Session:
         """Return the marker that stands for an artifact, such as `checkpoints/{run}`, in a rule."""
         return str(self.folder / path)
 
+    def stage(self, kind: str, wildcards) -> Stage | None:
+        """Return the stage KIND-{wildcards…}; None where there is none, which a rule is asked for all the same."""
+        return self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+
     def inputs(self, kind: str, name: str) -> Callable:
         """Return a rule's input function: the markers of what the stage KIND-{wildcards…} reads under a name."""
 
         def paths(wildcards) -> list:
-            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            stage = self.stage(kind, wildcards)
             return [self.link(path) for path in stage.inputs.get(name, ())] if stage else []
 
         return paths
@@ -135,7 +139,7 @@ class Session:
         """
 
         def of_this_machine(wildcards) -> int:
-            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            stage = self.stage(kind, wildcards)
             return self.memory(stage) if stage else 0
 
         def function(name: str) -> Callable:
@@ -146,7 +150,7 @@ class Session:
                     default = self.defaults.get(resource)  # it may be an expression
                     return default.evaluate(wildcards, **context, rulename=rulename, async_run=async_run).value
 
-                stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+                stage = self.stage(kind, wildcards)
                 if self.submission:
                     return self.submission.resource(name, stage, profiles) if stage else None
                 return job_resources(stage.resources if stage else {}, profiles)[name]
@@ -160,7 +164,7 @@ class Session:
         """Return a rule's resource function: how many units of `accelerator` the stage KIND-{wildcards…} takes."""
 
         def value(wildcards) -> int:
-            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            stage = self.stage(kind, wildcards)
             return self.gpus(stage) if stage else 1
 
         return value
@@ -172,7 +176,7 @@ class Session:
         """
 
         def text(wildcards) -> str:
-            stage = self.graph.stages.get(f"{kind}-{next(iter(wildcards))}")
+            stage = self.stage(kind, wildcards)
             return shown(stage.cmd) if stage else ""
 
         return text
